@@ -1,0 +1,64 @@
+# twinbeat: the entrance. `make` builds everything into build/; see README.md.
+
+SHELL := bash
+.DEFAULT_GOAL := all
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+NODE := node
+BIN := node_modules/.bin
+# Node's own headers where the system has them, so that nothing is downloaded.
+NODE_PREFIX := $(shell $(NODE) -p 'require("path").resolve(process.execPath, "../..")')
+NODEDIR := $(if $(wildcard $(NODE_PREFIX)/include/node/node_api.h),--nodedir=$(NODE_PREFIX))
+PROGRAMS := drbdd drbdadm drbdsetup drbdmeta heartbeat hb_standby hb_takeover cl_status drbd-peer-outdater twinbeat
+
+.PHONY: all ts native native-asan test check format demo soak bench install clean
+
+all: ts native
+
+node_modules/.installed: package.json package-lock.json
+	npm install --no-save --no-fund --no-audit --loglevel=error
+	@touch $@
+
+ts: node_modules/.installed
+	$(BIN)/tsc
+	@mkdir -p build/bin
+	@for p in $(PROGRAMS); do \
+	  printf '#!/usr/bin/env node\nimport "../src/bin/%s.js";\n' $$p >build/bin/$$p && chmod 755 build/bin/$$p; done
+
+native: node_modules/.installed
+	$(MAKE) --no-print-directory -C native NODEDIR="$(NODEDIR)"
+
+native-asan:
+	$(MAKE) --no-print-directory -C native asan
+
+test: all
+	@bash test/run
+
+check: ts
+	$(BIN)/biome ci --error-on-warnings .
+	$(BIN)/tsc --noEmit
+
+format: node_modules/.installed
+	$(BIN)/biome check --write .
+
+demo: all
+	@$(NODE) build/src/bin/twinbeat.js demo $(if $(KEEP),--keep)
+
+soak: all
+	@$(NODE) build/test/soak/soak.js --cycles $(or $(CYCLES),20)
+
+bench: all
+	@$(NODE) build/bench/run.js
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/lib/twinbeat $(DESTDIR)$(PREFIX)/sbin
+	cp -a package.json build resource.d etc $(DESTDIR)$(PREFIX)/lib/twinbeat/
+	rm -rf $(DESTDIR)$(PREFIX)/lib/twinbeat/build/test
+	cp package-lock.json $(DESTDIR)$(PREFIX)/lib/twinbeat/
+	cp -a node_modules $(DESTDIR)$(PREFIX)/lib/twinbeat/ && cd $(DESTDIR)$(PREFIX)/lib/twinbeat && npm prune --omit=dev --loglevel=error
+	for p in $(PROGRAMS); do ln -sf ../lib/twinbeat/build/bin/$$p $(DESTDIR)$(PREFIX)/sbin/$$p; done
+
+clean:
+	rm -rf build
+	$(MAKE) --no-print-directory -C native clean

@@ -1,0 +1,2 @@
+/* Placeholder until the angel lands. */
+int main(void) { return 1; }

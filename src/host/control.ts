@@ -1,0 +1,109 @@
+/**
+ * The control socket of drbdd, /run/twinbeat/drbdd.sock: one JSON object a line, `{"id": n, "request": ...}` and back
+ * `{"id": n, "reply": ...}`. Verbs are drbdsetup's. drbdadm, drbdsetup and twinbeat speak it; drbdd checks every field
+ * again, since anybody with access to the socket can write to it.
+ */
+import type { DiskOptions, Handlers, NetOptions, ResourceOptions } from '../config/drbd-options.js';
+
+export interface Address {
+  readonly family: 'ipv4' | 'ipv6';
+  readonly host: string; // numeric
+  readonly port: number;
+}
+
+export type MetaIndex = 'internal' | 'flexible' | number;
+
+export type ControlRequest =
+  | { readonly verb: 'new-resource'; readonly resource: string; readonly options: ResourceOptions }
+  | {
+      readonly verb: 'new-minor';
+      readonly resource: string;
+      readonly minor: number;
+      readonly volume: number;
+      readonly device: string; // '/dev/drbd0'
+    }
+  | {
+      readonly verb: 'attach';
+      readonly minor: number;
+      readonly disk: string;
+      readonly metaDisk: string;
+      readonly metaIndex: MetaIndex;
+      readonly options: DiskOptions;
+    }
+  | {
+      readonly verb: 'connect';
+      readonly resource: string;
+      readonly local: Address;
+      readonly remote: Address;
+      readonly options: NetOptions;
+      readonly discardMyData: boolean;
+      readonly tentative: boolean;
+    }
+  | { readonly verb: 'disconnect'; readonly resource: string; readonly force: boolean }
+  | { readonly verb: 'detach'; readonly minor: number; readonly force: boolean }
+  | { readonly verb: 'primary'; readonly minor: number; readonly force: boolean }
+  | { readonly verb: 'secondary'; readonly minor: number }
+  | {
+      readonly verb:
+        | 'invalidate'
+        | 'invalidate-remote'
+        | 'outdate'
+        | 'pause-sync'
+        | 'resume-sync'
+        | 'suspend-io'
+        | 'resume-io'
+        | 'del-minor';
+      readonly minor: number;
+    }
+  | { readonly verb: 'new-current-uuid'; readonly minor: number; readonly clearBitmap: boolean }
+  | {
+      readonly verb: 'verify';
+      readonly minor: number;
+      readonly startSector: number | null;
+      readonly stopSector: number | null;
+    }
+  | { readonly verb: 'disk-options'; readonly minor: number; readonly options: DiskOptions }
+  | { readonly verb: 'net-options'; readonly resource: string; readonly options: NetOptions }
+  | {
+      readonly verb: 'resource-options';
+      readonly resource: string;
+      readonly options: ResourceOptions;
+    }
+  /** Handlers and their environment: what the kernel leaves to its usermode helper. */
+  | {
+      readonly verb: 'set-handlers';
+      readonly resource: string;
+      readonly handlers: Handlers;
+      readonly environment: Readonly<Record<string, string>>; // DRBD_CONF, DRBD_PEER, DRBD_PEERS
+    }
+  | { readonly verb: 'down' | 'del-resource'; readonly resource: string }
+  | {
+      readonly verb: 'wait-connect';
+      readonly minor: number;
+      readonly timeoutS: number;
+      readonly afterSb: boolean;
+    }
+  | { readonly verb: 'get-gi'; readonly minor: number }
+  /** The whole status as data; role, cstate, dstate, status and /proc/drbd are rendered from it. */
+  | { readonly verb: 'status' }
+  /** What runs, for `adjust` and `show`. */
+  | { readonly verb: 'running' }
+  /** Orderly hand-over: stop taking requests, save the state, exit with the restart code. Needs the angel. */
+  | { readonly verb: 'restart' }
+  | { readonly verb: 'shutdown' };
+
+export type ControlReply = { readonly ok: true; readonly value: unknown } | ControlFailure;
+
+/**
+ * A refusal. `kind` failure is drbdsetup's "Failure: (code) text" (exit 10), state is "State change failed: (code)
+ * text" (exit 11; 16 for -4, 17 for -2, 5 for -16). `info` are further lines: the rule and the evidence; `next` is the
+ * command to try.
+ */
+export interface ControlFailure {
+  readonly ok: false;
+  readonly kind: 'failure' | 'state' | 'usage' | 'timeout';
+  readonly code: number;
+  readonly text: string;
+  readonly info: readonly string[];
+  readonly next: readonly string[];
+}
