@@ -142,6 +142,9 @@ export interface Io {
    * received are copied by the engine, the rest arrives there directly. Completes with lengthBytes. Further peeked
    * bytes are reported only after completion. When everything was already there, it completes in the next batch
    * all the same, but the bytes after it may be consumed at once: `streamData` is not called again for them.
+   * Queued operations take effect in their order: a `receive` whose bytes were all peeked has copied them before
+   * an operation that is queued behind it in the same turn starts. So `receive(..., NO_TAG)` followed by `writeDisk`
+   * of the same buffer is right, and costs no extra wake-up.
    */
   receive(stream: number, skip: number, at: number, lengthBytes: number, tag: number): void;
   /** True while the peer has neither closed nor reset (a non-blocking peek). */
