@@ -154,9 +154,16 @@ export interface Io {
 
   /** Serve requests of an open, mounted /dev/fuse descriptor. */
   attachFuse(descriptor: number, owner: FuseOwner): number;
-  /** Give a free buffer (from `alloc`) for one future request; the smallest fed buffer that fits is used. */
+  /**
+   * Give a free buffer (from `alloc`) for one future request; the smallest fed buffer that fits is used. Nothing is
+   * read while no buffer is fed. `close` frees the buffers that were fed and not used.
+   */
   fuseFeed(fuse: number, at: number): void;
-  /** Write one answer: pool[at, at + lengthBytes) begins with the 16-byte out-header. */
+  /**
+   * Write one answer: pool[at, at + lengthBytes) begins with the 16-byte out-header. It has no completion: the bytes
+   * are written, in the order of the calls, before `submit` returns (a write to /dev/fuse never waits), and then
+   * the range is the caller's again.
+   */
   fuseReply(fuse: number, at: number, lengthBytes: number): void;
 
   /** Called once after the completions of a batch have been delivered. */
