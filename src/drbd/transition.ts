@@ -1,0 +1,501 @@
+/**
+ * May a volume go from one state to another, and what else must change with it? Pure: nothing happens here. The engine
+ * fills a ChangeContext, asks `requestChange`, commits `state` when `code >= Ss.SUCCESS`, then does what follows.
+ *
+ *     wanted --sanitize--> state --HARD--> --VALIDITY--> --SOFT--> code        (hard changes: only HARD is asked)
+ *
+ * - *sanitize* adjusts what is implied (a lost connection makes the peer's role Unknown, ...);
+ * - HARD rules hold even for facts (a broken network, a failed disk); the first matching row wins;
+ * - VALIDITY judges the resulting state alone; an old state that was already invalid for the same reason may move on;
+ *   the first matching row wins;
+ * - SOFT rules judge the transition of administrative requests and of the connect handshake; the *last* matching row wins.
+ *
+ * Source: docs/STATES.md (states and codes of DRBD 8.4, observed and read there).
+ */
+import type { DiskOptions, ResourceOptions } from '../config/drbd-options.js';
+import { Ss, type StateCode } from './return-codes.js';
+import { Conns, Disks, Roles, type State } from './state.js';
+
+/** The disk states that the attach decided on and that wait for the handshake (disk state Negotiating). */
+export interface Negotiated {
+  readonly disk: number;
+  readonly pdsk: number;
+}
+
+/** What a change depends on besides the states. Every field is something the engine holds anyway. */
+export interface ChangeContext {
+  readonly netConfigured: boolean; // a network configuration exists (connect was called)
+  readonly twoPrimaries: boolean; // allow-two-primaries
+  readonly otherPeerPrimary: boolean; // the peer is Primary on another volume of this resource
+  readonly fencing: DiskOptions['fencing']; // counts only while the old disk state is Inconsistent or better
+  readonly onNoDataAccessible: ResourceOptions['onNoDataAccessible'];
+  readonly verifyAlg: string; // '' : none
+  readonly apv: number; // agreed protocol version
+  readonly openers: number; // of the device
+  readonly stateSent: boolean; // our P_STATE of the handshake is out and the connection not yet established
+  readonly negotiated: Negotiated | null; // null: unknown, or exposed data UUID differs from our current UUID
+}
+
+/** Nothing configured, nobody looking: a base to spread over, `{ ...IDLE_CONTEXT, openers: 1 }`. */
+export const IDLE_CONTEXT: ChangeContext = {
+  netConfigured: false,
+  twoPrimaries: false,
+  otherPeerPrimary: false,
+  fencing: 'dont-care',
+  onNoDataAccessible: 'io-error',
+  verifyAlg: '',
+  apv: 101,
+  openers: 0,
+  stateSent: false,
+  negotiated: null,
+};
+
+export interface ChangeResult {
+  readonly code: StateCode; // < Ss.SUCCESS: refused. NOTHING_TO_DO: the sanitized state is the old one
+  readonly state: State; // the sanitized state; to be committed only when the code allows it
+  readonly warning: string | null; // log line of the sanitizing, to be logged before the change is committed
+  readonly rule: string; // label of the row that refused ('valid 3'), '' when none did
+}
+
+/**
+ * Judge a change from `old` to `wanted` (usually `{ ...old, conn: Conns.Disconnecting }`). `hard`: a fact, or an
+ * operator's --force; only the HARD rules can refuse it.
+ */
+export function requestChange(
+  old: State,
+  wanted: State,
+  context: ChangeContext,
+  { hard = false }: { readonly hard?: boolean } = {},
+): ChangeResult {
+  return judge(old, wanted, context, hard ? 'hard' : 'soft');
+}
+
+/**
+ * The local check before a cluster-wide change is asked of the peer: as `requestChange`, but an invalid result is refused
+ * even when the old state was invalid too. The answer of the peer decides; then `requestChange` commits.
+ */
+export function precheckClusterWide(
+  old: State,
+  wanted: State,
+  context: ChangeContext,
+): ChangeResult {
+  return judge(old, wanted, context, 'cluster-wide');
+}
+
+function judge(
+  old: State,
+  wanted: State,
+  context: ChangeContext,
+  how: 'hard' | 'soft' | 'cluster-wide',
+): ChangeResult {
+  const { state, warning } = sanitize(old, wanted, context);
+  const result = (code: StateCode, rule: string): ChangeResult => ({
+    code,
+    state,
+    warning: code === Ss.SUCCESS ? warning : null,
+    rule,
+  });
+  if (sameState(old, state)) return result(Ss.NOTHING_TO_DO, '');
+  const law = HARD.find((row) => row.when(old, state));
+  if (law) return result(law.code, law.label);
+  if (how === 'hard') return result(Ss.SUCCESS, '');
+
+  const invalid = validityRow(state, old, context);
+  if (invalid) {
+    // a state that is invalid already may move on, unless the peer is to be asked
+    const before = how === 'soft' ? validityRow(old, old, context) : undefined;
+    if (before?.code !== invalid.code) return result(invalid.code, invalid.label);
+  }
+  const soft = SOFT.findLast((row) => row.when(old, state, context));
+  if (soft) return result(soft.code, soft.label);
+  return result(Ss.SUCCESS, '');
+}
+
+/** Must the peer agree first (P_STATE_CHG_REQ)? `next` is a sanitized state. */
+export function isClusterWide(old: State, next: State): boolean {
+  if (old.conn < Conns.Connected) return false;
+  if (next.conn === Conns.Disconnecting) return true;
+  if (old.conn === Conns.Connected) {
+    if (next.conn === Conns.VerifyS || next.conn === Conns.WFReportParams) return true;
+  }
+  if (next.conn < Conns.Connected) return false;
+  return (
+    (old.role !== Roles.Primary && next.role === Roles.Primary) ||
+    (old.conn !== next.conn &&
+      (next.conn === Conns.StartingSyncT || next.conn === Conns.StartingSyncS)) ||
+    (old.disk !== Disks.Failed && next.disk === Disks.Failed)
+  );
+}
+
+// ---- what is implied -----------------------------------------------------------------------------------------------
+
+/** Limits of both disk states by connection state: [disk min, disk max, pdsk min, pdsk max]. */
+type Clamp = readonly [number, number, number, number];
+const { Diskless, Inconsistent, Outdated, DUnknown, Consistent, UpToDate } = Disks;
+const UNCONNECTED: Clamp = [Diskless, UpToDate, Inconsistent, DUnknown];
+const TARGET: Clamp = [Inconsistent, Outdated, UpToDate, UpToDate];
+const SOURCE: Clamp = [UpToDate, UpToDate, Inconsistent, Consistent];
+const VERIFY: Clamp = [UpToDate, UpToDate, UpToDate, UpToDate];
+const CLAMPS: ReadonlyMap<number, Clamp> = new Map<number, Clamp>([
+  [Conns.Connected, [Diskless, UpToDate, Diskless, UpToDate]],
+  [Conns.StartingSyncS, SOURCE],
+  [Conns.StartingSyncT, TARGET],
+  [Conns.WFBitMapS, SOURCE],
+  [Conns.WFBitMapT, TARGET],
+  [Conns.WFSyncUUID, TARGET],
+  [Conns.SyncSource, [UpToDate, UpToDate, Inconsistent, Inconsistent]],
+  [Conns.SyncTarget, [Inconsistent, Inconsistent, UpToDate, UpToDate]],
+  [Conns.VerifyS, VERIFY],
+  [Conns.VerifyT, VERIFY],
+  [Conns.PausedSyncS, SOURCE],
+  [Conns.PausedSyncT, TARGET],
+  [Conns.Ahead, SOURCE],
+  [Conns.Behind, TARGET],
+]);
+
+/** The state that `wanted` really means, coming from `old`. The numbered steps run in this order. */
+export function sanitize(
+  old: State,
+  wanted: State,
+  context: ChangeContext,
+): { readonly state: State; readonly warning: string | null } {
+  const s = { ...wanted };
+  let warning: string | null = null; // of several, the last is told
+
+  // 1: without a connection the peer is not known
+  if (s.conn < Conns.Connected) {
+    s.peerIsp = 0;
+    s.peer = Roles.Unknown;
+    if (s.pdsk > DUnknown || s.pdsk < Inconsistent) s.pdsk = DUnknown;
+  }
+  // 2: an unconfigured device waits for nobody
+  if (s.conn === Conns.StandAlone && s.disk === Diskless && s.role === Roles.Secondary) {
+    s.aftrIsp = 0;
+  }
+  // 3: a disk that is gone ends resync and verify
+  if (s.conn > Conns.Connected && (s.disk <= Disks.Failed || s.pdsk <= Disks.Failed)) {
+    const verify = s.conn === Conns.VerifyS || s.conn === Conns.VerifyT;
+    warning = verify ? 'Online-verify aborted.' : 'Resync aborted.';
+    s.conn = Conns.Connected;
+  }
+  // 4: the connection broke before the peer's UUIDs arrived
+  if (
+    s.conn < Conns.Connected &&
+    s.disk === Disks.Negotiating &&
+    old.disk >= Disks.Negotiating // metadata are at hand
+  ) {
+    if (context.negotiated) {
+      s.disk = context.negotiated.disk;
+      s.pdsk = context.negotiated.pdsk;
+    } else {
+      warning = 'Connection lost while negotiating, no data!';
+      s.disk = Diskless;
+      s.pdsk = DUnknown;
+    }
+  }
+  // 5: a handshake that decides "no resync" makes both current
+  if (s.conn >= Conns.Connected && s.conn < Conns.Ahead) {
+    if (s.disk === Consistent || s.disk === Outdated) s.disk = UpToDate;
+    if (s.pdsk === Consistent || s.pdsk === Outdated) s.pdsk = UpToDate;
+  }
+  // 6: what the connection state says of the disks
+  const [diskMin, diskMax, pdskMin, pdskMax] = CLAMPS.get(s.conn) ?? UNCONNECTED;
+  if (s.disk > diskMax) s.disk = diskMax;
+  if (s.disk < diskMin) {
+    warning = 'Implicitly upgraded disk';
+    s.disk = diskMin;
+  }
+  if (s.pdsk > pdskMax) s.pdsk = pdskMax;
+  if (s.pdsk < pdskMin) {
+    warning = 'Implicitly upgraded pdsk';
+    s.pdsk = pdskMin;
+  }
+  // 7: freeze until the peer is fenced
+  if (fencingOf(old, context) === 'resource-and-stonith' && peerLost(s) && !peerLost(old)) {
+    s.suspFen = 1;
+  }
+  // 8: freeze while no data can be reached
+  if (context.onNoDataAccessible === 'suspend-io' && noData(s) && !noData(old)) s.suspNod = 1;
+  // 9: pause and continue
+  if (s.aftrIsp || s.peerIsp || s.userIsp) {
+    if (s.conn === Conns.SyncSource) s.conn = Conns.PausedSyncS;
+    if (s.conn === Conns.SyncTarget) s.conn = Conns.PausedSyncT;
+  } else {
+    if (s.conn === Conns.PausedSyncS) s.conn = Conns.SyncSource;
+    if (s.conn === Conns.PausedSyncT) s.conn = Conns.SyncTarget;
+  }
+  return { state: s, warning };
+}
+
+/** The fencing policy lies with the disk: without one there is none. */
+function fencingOf(old: State, context: ChangeContext): ChangeContext['fencing'] {
+  return old.disk >= Inconsistent ? context.fencing : 'dont-care';
+}
+
+/** Primary, without connection, and the peer may still think that its data are current. */
+function peerLost(s: State): boolean {
+  return s.role === Roles.Primary && s.conn < Conns.Connected && s.pdsk > Outdated;
+}
+
+/** Primary without access to current data anywhere. */
+export function noData(s: State): boolean {
+  return s.role === Roles.Primary && s.disk < UpToDate && s.pdsk < UpToDate;
+}
+
+// ---- what is forbidden ---------------------------------------------------------------------------------------------
+
+interface HardRow {
+  readonly label: string;
+  readonly code: StateCode;
+  readonly when: (o: State, n: State) => boolean;
+}
+
+/** Enforced always, also for facts. The first matching row wins. */
+export const HARD: readonly HardRow[] = [
+  {
+    label: 'hard disk: detached, cannot fail',
+    code: Ss.IS_DISKLESS,
+    when: (o, n) => n.disk === Disks.Failed && o.disk === Diskless,
+  },
+  {
+    label: 'hard 1: StandAlone has nothing to disconnect',
+    code: Ss.ALREADY_STANDALONE,
+    when: (o, n) => o.conn === Conns.StandAlone && n.conn === Conns.Disconnecting,
+  },
+  {
+    label: 'hard 2: from StandAlone only to Unconnected',
+    code: Ss.NEED_CONNECTION,
+    when: (o, n) => o.conn === Conns.StandAlone && n.conn > Conns.Unconnected,
+  },
+  {
+    label: 'hard 3: a connection begins with WFReportParams',
+    code: Ss.NEED_CONNECTION,
+    when: (o, n) => o.conn < Conns.WFReportParams && n.conn >= Conns.Connected,
+  },
+  {
+    label: 'hard 4: after a network error only Unconnected or Disconnecting',
+    code: Ss.IN_TRANSIENT_STATE,
+    when: (o, n) =>
+      o.conn >= Conns.Timeout &&
+      o.conn <= Conns.TearDown &&
+      n.conn !== o.conn &&
+      n.conn !== Conns.Unconnected &&
+      n.conn !== Conns.Disconnecting,
+  },
+  {
+    label: 'hard 5: after Disconnecting only StandAlone',
+    code: Ss.IN_TRANSIENT_STATE,
+    when: (o, n) =>
+      o.conn === Conns.Disconnecting &&
+      n.conn !== Conns.Disconnecting &&
+      n.conn !== Conns.StandAlone,
+  },
+];
+
+interface ValidityRow {
+  readonly label: string;
+  readonly code: StateCode;
+  readonly when: (n: State, c: ChangeContext, fencing: ChangeContext['fencing']) => boolean;
+}
+
+const lonePrimary = (n: State): boolean => n.role === Roles.Primary && n.conn < Conns.Connected;
+const singlePrimary = (n: State, c: ChangeContext): boolean =>
+  c.netConfigured && !c.twoPrimaries && n.role === Roles.Primary;
+const verifying = (n: State): boolean => n.conn === Conns.VerifyS || n.conn === Conns.VerifyT;
+const starting = (n: State): boolean =>
+  n.conn === Conns.StartingSyncS || n.conn === Conns.StartingSyncT;
+
+/** Is the resulting state one that may be asked for? The first matching row wins. */
+export const VALIDITY: readonly ValidityRow[] = [
+  {
+    label: 'valid 1: one Primary',
+    code: Ss.TWO_PRIMARIES,
+    when: (n, c) => singlePrimary(n, c) && n.peer === Roles.Primary,
+  },
+  {
+    label: 'valid 1b: one Primary over all volumes',
+    code: Ss.O_VOL_PEER_PRI,
+    when: (n, c) => singlePrimary(n, c) && c.otherPeerPrimary,
+  },
+  {
+    label: 'valid 2: a Secondary is not open',
+    code: Ss.DEVICE_IN_USE,
+    when: (n, c) => n.role === Roles.Secondary && c.openers > 0,
+  },
+  {
+    label: 'valid 3: a lone Primary is UpToDate',
+    code: Ss.NO_UP_TO_DATE_DISK,
+    when: (n) => lonePrimary(n) && n.disk < UpToDate,
+  },
+  {
+    label: 'valid 4: the peer of a lone Primary is fenced',
+    code: Ss.PRIMARY_NOP,
+    when: (n, _c, fencing) => fencing !== 'dont-care' && lonePrimary(n) && n.pdsk >= DUnknown,
+  },
+  {
+    label: 'valid 5: a Primary has consistent data',
+    code: Ss.NO_UP_TO_DATE_DISK,
+    when: (n) => n.role === Roles.Primary && n.disk <= Inconsistent && n.pdsk <= Inconsistent,
+  },
+  {
+    label: 'valid 6: resync needs the local disk',
+    code: Ss.NO_LOCAL_DISK,
+    when: (n) => n.conn > Conns.Connected && n.disk < Inconsistent,
+  },
+  {
+    label: "valid 7: resync needs the peer's disk",
+    code: Ss.NO_REMOTE_DISK,
+    when: (n) => n.conn > Conns.Connected && n.pdsk < Inconsistent,
+  },
+  {
+    label: 'valid 8: resync needs a source',
+    code: Ss.NO_UP_TO_DATE_DISK,
+    when: (n) => n.conn > Conns.Connected && n.disk < UpToDate && n.pdsk < UpToDate,
+  },
+  {
+    label: 'valid 9: connected is not Outdated',
+    code: Ss.CONNECTED_OUTDATES,
+    when: (n) =>
+      n.disk === Outdated &&
+      (n.conn === Conns.Connected ||
+        n.conn === Conns.WFBitMapS ||
+        n.conn === Conns.SyncSource ||
+        n.conn === Conns.PausedSyncS),
+  },
+  {
+    label: 'valid 10: verify needs an algorithm',
+    code: Ss.NO_VERIFY_ALG,
+    when: (n, c) => verifying(n) && c.verifyAlg === '',
+  },
+  {
+    label: 'valid 11: verify needs protocol 88',
+    code: Ss.NOT_SUPPORTED,
+    when: (n, c) => verifying(n) && c.apv < 88,
+  },
+  { label: 'valid 12: a Primary has UpToDate data', code: Ss.NO_UP_TO_DATE_DISK, when: noData },
+  {
+    label: "valid 13: starting a resync needs the peer's disk",
+    code: Ss.NEED_CONNECTION,
+    when: (n) => starting(n) && n.pdsk === DUnknown,
+  },
+  {
+    label: "valid 14: connected, the peer's disk is known",
+    code: Ss.CONNECTED_OUTDATES,
+    when: (n) => n.conn >= Conns.Connected && n.pdsk === DUnknown,
+  },
+];
+
+function validityRow(n: State, old: State, context: ChangeContext): ValidityRow | undefined {
+  const fencing = fencingOf(old, context);
+  return VALIDITY.find((row) => row.when(n, context, fencing));
+}
+
+/** Ss.SUCCESS, or why `state` is not one that may be asked for (`old` tells whether there is a disk). */
+export function checkValidity(state: State, old: State, context: ChangeContext): StateCode {
+  return validityRow(state, old, context)?.code ?? Ss.SUCCESS;
+}
+
+interface SoftRow {
+  readonly label: string;
+  readonly code: StateCode;
+  readonly when: (o: State, n: State, c: ChangeContext) => boolean;
+}
+
+/** Transitions that a request may not make. The last matching row wins. */
+export const SOFT: readonly SoftRow[] = [
+  {
+    label: 'soft 1: a resync runs',
+    code: Ss.RESYNC_RUNNING,
+    when: (o, n) => starting(n) && o.conn > Conns.Connected,
+  },
+  {
+    label: 'soft 2: StandAlone already',
+    code: Ss.ALREADY_STANDALONE,
+    when: (o, n) => n.conn === Conns.Disconnecting && o.conn === Conns.StandAlone,
+  },
+  {
+    label: 'soft 3: diskless',
+    code: Ss.IS_DISKLESS,
+    when: (o, n) => n.disk > Disks.Attaching && o.disk === Diskless,
+  },
+  {
+    label: 'soft 4: no network configuration',
+    code: Ss.NO_NET_CONFIG,
+    when: (o, n) => n.conn === Conns.WFConnection && o.conn < Conns.Unconnected,
+  },
+  {
+    label: 'soft 5: lower than Outdated',
+    code: Ss.LOWER_THAN_OUTDATED,
+    when: (o, n) => n.disk === Outdated && o.disk < Outdated && o.disk !== Disks.Attaching,
+  },
+  {
+    label: 'soft 6: on the way to WFConnection',
+    code: Ss.IN_TRANSIENT_STATE,
+    when: (o, n) => n.conn === Conns.Disconnecting && o.conn === Conns.Unconnected,
+  },
+  {
+    label: 'soft 7: the connection is being established',
+    code: Ss.IN_TRANSIENT_STATE,
+    when: (o, n, c) =>
+      c.stateSent &&
+      !(n.conn === Conns.WFReportParams && o.conn === Conns.WFConnection) &&
+      !(n.conn >= Conns.Connected && o.conn === Conns.WFReportParams),
+  },
+  {
+    label: 'soft 8: no promotion while a forced peer begins the resync',
+    code: Ss.IN_TRANSIENT_STATE,
+    when: (o, n) =>
+      o.role !== Roles.Primary &&
+      n.role === Roles.Primary &&
+      n.pdsk === UpToDate &&
+      n.disk !== UpToDate &&
+      n.disk !== Diskless &&
+      (n.conn <= Conns.WFSyncUUID || n.conn !== o.conn),
+  },
+  {
+    label: 'soft 9: verify needs a connection',
+    code: Ss.NEED_CONNECTION,
+    when: (o, n) => verifying(n) && o.conn < Conns.Connected,
+  },
+  {
+    label: 'soft 10: verify while something else runs',
+    code: Ss.RESYNC_RUNNING,
+    when: (o, n) => verifying(n) && n.conn !== o.conn && o.conn > Conns.Connected,
+  },
+  {
+    label: 'soft 11: resync needs a connection',
+    code: Ss.NEED_CONNECTION,
+    when: (o, n) => starting(n) && o.conn < Conns.Connected,
+  },
+  {
+    label: 'soft 12: no resync out of a network failure',
+    code: Ss.NEED_CONNECTION,
+    when: (o, n) =>
+      (n.conn === Conns.SyncTarget || n.conn === Conns.SyncSource) && o.conn < Conns.WFReportParams,
+  },
+  {
+    label: 'soft 13: outdating the peer needs a connection',
+    code: Ss.OUTDATE_WO_CONN,
+    when: (o, n) =>
+      n.conn === Conns.Disconnecting &&
+      n.pdsk === Outdated &&
+      o.conn < Conns.Connected &&
+      o.pdsk > Outdated,
+  },
+];
+
+export function sameState(a: State, b: State): boolean {
+  return (
+    a.role === b.role &&
+    a.peer === b.peer &&
+    a.conn === b.conn &&
+    a.disk === b.disk &&
+    a.pdsk === b.pdsk &&
+    a.susp === b.susp &&
+    a.aftrIsp === b.aftrIsp &&
+    a.peerIsp === b.peerIsp &&
+    a.userIsp === b.userIsp &&
+    a.suspNod === b.suspNod &&
+    a.suspFen === b.suspFen
+  );
+}
