@@ -1,0 +1,148 @@
+/**
+ * /etc/twinbeat.ini: what the originals' files have no place for. Every key has a default and the file may be absent;
+ * a section, key or value that is not in the table below is an error, so that a slip of the pen is not a silent default.
+ *
+ * The package `ini` reads the text (it does no I/O). docs/CONFIGURATION.md lists the keys.
+ */
+import { parse } from 'ini';
+
+export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
+export type LogFormat = 'text' | 'json';
+
+export interface TwinbeatIni {
+  readonly drbdd: {
+    readonly deviceDriver: 'fuse' | 'export';
+    /** Where the export driver listens: 'unix:/path' or 'ADDRESS:PORT'. */
+    readonly exportListen: string;
+    readonly procFormat: '8.4' | '8.0'; // of /run/twinbeat/proc/drbd
+    readonly logLevel: LogLevel;
+    readonly logFormat: LogFormat;
+    readonly poolMiB: number; // buffers for I/O, resident and locked
+  };
+  readonly heartbeat: {
+    /** A resource script that runs longer has failed and is killed; 0, as in the original: never. */
+    readonly scriptTimeoutS: number;
+    readonly logLevel: LogLevel;
+    readonly logFormat: LogFormat;
+  };
+}
+
+export const DEFAULT_TWINBEAT_INI: TwinbeatIni = {
+  drbdd: {
+    deviceDriver: 'fuse',
+    exportListen: 'unix:/run/twinbeat/export.sock',
+    procFormat: '8.4',
+    logLevel: 'info',
+    logFormat: 'text',
+    poolMiB: 64,
+  },
+  heartbeat: { scriptTimeoutS: 0, logLevel: 'info', logFormat: 'text' },
+};
+
+export interface TwinbeatIniResult {
+  readonly config: TwinbeatIni | null; // null: refused
+  readonly errors: readonly string[]; // FILE:LINE:COL: expected X, got Y
+}
+
+type Convert = (value: string) => string | number | null;
+interface Key {
+  readonly field: string;
+  readonly expected: string;
+  readonly convert: Convert;
+}
+
+function oneOf(field: string, ...words: readonly string[]): Key {
+  return {
+    field,
+    expected: words.join(' or '),
+    convert: (value) => (words.includes(value) ? value : null),
+  };
+}
+function whole(field: string, min: number, max: number): Key {
+  return {
+    field,
+    expected: `a whole number from ${min} to ${max}`,
+    convert: (value) => {
+      const n = /^\d{1,9}$/.test(value) ? Number(value) : -1;
+      return n >= min && n <= max ? n : null;
+    },
+  };
+}
+
+const LISTEN = /^(unix:\/.+|(\[[0-9a-fA-F:.]+\]|[0-9.]+):[0-9]{1,5})$/;
+const LOG = {
+  'log-level': oneOf('logLevel', 'debug', 'info', 'warn', 'error'),
+  'log-format': oneOf('logFormat', 'text', 'json'),
+};
+
+const KEYS: Readonly<Record<keyof TwinbeatIni, Readonly<Record<string, Key>>>> = {
+  drbdd: {
+    'device-driver': oneOf('deviceDriver', 'fuse', 'export'),
+    'export-listen': {
+      field: 'exportListen',
+      expected: 'unix:/PATH or ADDRESS:PORT',
+      convert: (value) => (LISTEN.test(value) ? value : null),
+    },
+    'proc-format': oneOf('procFormat', '8.4', '8.0'),
+    'pool-mib': whole('poolMiB', 16, 4096),
+    ...LOG,
+  },
+  heartbeat: { 'script-timeout': whole('scriptTimeoutS', 0, 86_400), ...LOG },
+};
+
+export function parseTwinbeatIni(text: string, file: string): TwinbeatIniResult {
+  const errors: string[] = [];
+  const values: Record<string, Record<string, string | number>> = {};
+  const expect = (section: string, key: string, expected: string, got: string): void => {
+    errors.push(`${file}:${place(text, section, key)}: expected ${expected}, got ${got}`);
+  };
+
+  for (const [section, content] of Object.entries(parse(text) as Record<string, unknown>)) {
+    const known = new Map(Object.entries(KEYS)).get(section);
+    if (!known || typeof content !== 'object' || content === null) {
+      const isSection = typeof content === 'object' && content !== null;
+      const got = isSection ? `[${section}]` : `'${section}'`;
+      expect(isSection ? section : '', isSection ? '' : section, sectionNames(), got);
+      continue;
+    }
+    const fields: Record<string, string | number> = {};
+    for (const [name, value] of Object.entries(content)) {
+      const key = new Map(Object.entries(known)).get(name);
+      if (!key) {
+        const names = Object.keys(known).join(', ');
+        expect(section, name, `one of ${names}`, `'${name}'`);
+        continue;
+      }
+      const converted = key.convert(String(value));
+      if (converted === null) expect(section, name, `${name} = ${key.expected}`, `'${value}'`);
+      else fields[key.field] = converted;
+    }
+    values[section] = fields;
+  }
+  if (errors.length > 0) return { config: null, errors };
+  return {
+    config: {
+      drbdd: { ...DEFAULT_TWINBEAT_INI.drbdd, ...values['drbdd'] },
+      heartbeat: { ...DEFAULT_TWINBEAT_INI.heartbeat, ...values['heartbeat'] },
+    },
+    errors,
+  };
+}
+
+function sectionNames(): string {
+  return Object.keys(KEYS)
+    .map((name) => `[${name}]`)
+    .join(' or ');
+}
+
+/** LINE:COL of a key in its section, or of the section itself when `key` is ''. */
+function place(text: string, section: string, key: string): string {
+  let current = '';
+  for (const [index, line] of text.split('\n').entries()) {
+    const header = /^\s*\[([^\]]*)\]/.exec(line);
+    if (header) current = header[1] ?? '';
+    const isIt = header ? key === '' : line.trim().split(/\s*=/, 1)[0] === key;
+    if (current === section && isIt) return `${index + 1}:${line.search(/\S/) + 1}`;
+  }
+  return '1:1';
+}

@@ -1,0 +1,75 @@
+import { readFileSync } from 'node:fs';
+import test from 'ava';
+import { parseAuthKeys } from '../../src/config/authkeys.js';
+import { parseHaResource, parseHaResources } from '../../src/config/haresources.js';
+
+test("the MySQL manual's haresources", (t) => {
+  const text = readFileSync('etc/ha.d/haresources', 'utf8');
+  const { groups, messages } = parseHaResources(text, 'haresources', ['drbd1', 'drbd2']);
+  t.deepEqual(messages, []);
+  t.is(groups?.length, 1);
+  t.like(groups?.[0], { node: 'drbd1', key: 'drbddisk' });
+  t.deepEqual(
+    groups?.[0]?.resources.map((r) => [r.script, ...r.args]),
+    [
+      ['drbddisk'],
+      ['Filesystem', '/dev/drbd0', '/drbd', 'ext3'],
+      ['mysql'],
+      ['IPaddr', '10.0.0.10'],
+    ],
+  );
+});
+
+test('continuations, comments, case and blanks', (t) => {
+  const text = [
+    '# a comment',
+    '  Node-A   drbddisk::r0 \\',
+    '     Filesystem::/dev/drbd0::/data::ext4 \\   ',
+    '  # only a comment here \\',
+    'node-b\t10.0.0.9/24/eth0/10.0.0.255 # its address',
+    'node-b 10.0.0.8 \\',
+  ].join('\n');
+  const { groups, messages } = parseHaResources(text, 'haresources', ['node-a', 'node-b']);
+  t.deepEqual(messages, []);
+  t.deepEqual(
+    groups?.map((g) => [g.node, g.key, g.line, g.resources.map((r) => r.text)]),
+    [
+      ['node-a', 'drbddisk::r0', 2, ['drbddisk::r0', 'Filesystem::/dev/drbd0::/data::ext4']],
+      ['node-b', '10.0.0.9/24/eth0/10.0.0.255', 5, ['10.0.0.9/24/eth0/10.0.0.255']],
+      ['node-b', '10.0.0.8', 6, ['10.0.0.8']],
+    ],
+  );
+});
+
+test('an address begins with a digit and has three dots', (t) => {
+  t.is(parseHaResource('10.0.0.1/24').script, 'IPaddr');
+  t.is(parseHaResource('7up').script, '7up');
+  t.is(parseHaResource('a.b.c.d').script, 'a.b.c.d');
+  t.deepEqual(parseHaResource('IPaddr2::10.0.0.1/24').args, ['10.0.0.1/24']);
+});
+
+test('a group key names one group, and a line has a resource', (t) => {
+  const twice = parseHaResources('a 10.0.0.1\nb 10.0.0.1\n', 'f', ['a', 'b']);
+  t.is(twice.groups, null);
+  t.regex(twice.messages[0]?.text ?? '', /^f:2: expected another first resource/);
+  const empty = parseHaResources('a\n', 'f', ['a']);
+  t.deepEqual(empty.groups, []);
+  t.is(empty.messages[0]?.level, 'WARN');
+  t.is(parseHaResources('a ::x\n', 'f', ['a']).groups, null);
+  t.deepEqual(parseHaResources('', 'f', ['a']).groups, []);
+});
+
+test('authkeys: the sample, several keys, and what follows the key is ignored', (t) => {
+  const sample = parseAuthKeys(readFileSync('etc/ha.d/authkeys', 'utf8'), 'authkeys', 0o600);
+  t.is(sample.authkeys?.current.method, 'sha1');
+  const { authkeys } = parseAuthKeys(
+    'auth 2\n1 md5 old\n# 2 md5 no\n2 sha1 a b c\n3 crc\n',
+    'authkeys',
+    0o100600,
+  );
+  t.deepEqual(authkeys?.current, { number: 2, method: 'sha1', key: 'a' });
+  t.is(authkeys?.keys.length, 3);
+  t.is(parseAuthKeys('auth 1\n1 sha1 k\n', 'f', 0o644).authkeys, null);
+  t.is(parseAuthKeys('auth 1\n1 sha1 k\n', 'f', 0o604).authkeys, null);
+  t.not(parseAuthKeys('auth 1\n1 sha1 k\n', 'f', 0o620).authkeys, null); // readable is what counts
+});

@@ -1,0 +1,52 @@
+import { readFileSync } from 'node:fs';
+import test from 'ava';
+import { DEFAULT_TWINBEAT_INI, parseTwinbeatIni } from '../../src/config/twinbeat-ini.js';
+
+test('an empty file is the defaults, and so is the sample, whose comments name every key', (t) => {
+  t.deepEqual(parseTwinbeatIni('', 'f').config, DEFAULT_TWINBEAT_INI);
+  const sample = readFileSync('etc/twinbeat.ini', 'utf8');
+  t.deepEqual(parseTwinbeatIni(sample, 'f').config, DEFAULT_TWINBEAT_INI);
+  const uncommented = sample.replace(/^; ?([a-z-]+ = )/gm, '$1');
+  t.deepEqual(parseTwinbeatIni(uncommented, 'f'), { config: DEFAULT_TWINBEAT_INI, errors: [] });
+  const keys = [...uncommented.matchAll(/^[a-z-]+ = /gm)];
+  const fields = Object.values(DEFAULT_TWINBEAT_INI).flatMap((s) => Object.keys(s));
+  t.is(keys.length, fields.length);
+});
+
+test('values are converted', (t) => {
+  const { config } = parseTwinbeatIni(
+    '[drbdd]\ndevice-driver=export\nexport-listen = [::1]:10809\nproc-format=8.0\npool-mib=128\n' +
+      'log-level = debug\n[heartbeat]\nscript-timeout = 90\nlog-format=json\n',
+    'f',
+  );
+  t.deepEqual(config?.drbdd, {
+    ...DEFAULT_TWINBEAT_INI.drbdd,
+    deviceDriver: 'export',
+    exportListen: '[::1]:10809',
+    procFormat: '8.0',
+    poolMiB: 128,
+    logLevel: 'debug',
+  });
+  t.like(config?.heartbeat, { scriptTimeoutS: 90, logFormat: 'json' });
+});
+
+test('what is not known is an error with its place, and nothing is applied', (t) => {
+  const cases: readonly (readonly [string, RegExp])[] = [
+    ['[drbd]\n', /^f:1:1: expected \[drbdd\] or \[heartbeat\], got \[drbd\]$/],
+    ['x = 1\n', /^f:1:1: expected .*, got 'x'$/],
+    ['[drbdd]\n\n  pool = 1\n', /^f:3:3: expected one of device-driver.*, got 'pool'$/],
+    [
+      '[drbdd]\npool-mib = 8\n',
+      /^f:2:1: expected pool-mib = a whole number from 16 to 4096, got '8'$/,
+    ],
+    ['[drbdd]\npool-mib = 1e3\n', /got '1e3'$/],
+    ['[drbdd]\ndevice-driver = nbd\n', /expected device-driver = fuse or export, got 'nbd'/],
+    ['[heartbeat]\nconstructor = 1\n', /got 'constructor'$/],
+    ['[heartbeat]\nlog-level = info\nlog-level[] = debug\n', /expected/],
+  ];
+  for (const [text, error] of cases) {
+    const result = parseTwinbeatIni(text, 'f');
+    t.is(result.config, null, text);
+    t.regex(result.errors[0] ?? '', error);
+  }
+});
