@@ -1,0 +1,121 @@
+/**
+ * Which part of the pool is whose: the buffers behind `Io.alloc` and `Io.free`, shared by all engines.
+ *
+ *     class     0 B        4 KiB       64 KiB      1 MiB
+ *     slot   | head |   | head | payload |   ...               head = HEAD_BYTES, so every payload is
+ *                   ^at        ^at                             page aligned when the pool is
+ *
+ * Slots lie class after class from offset 0; `at` is where the payload begins, so slot = at - HEAD_BYTES is unique
+ * even for the class without payload. Free slots are a stack per class: what was used last is warm. There is no
+ * falling through to a larger class: a burst of small requests must not eat what 1 MiB writes need.
+ */
+import { assert } from '../base/assert.js';
+import { HEAD_BYTES } from './io.js';
+
+export const CLASS_PAYLOAD_BYTES = [0, 4096, 65536, 1 << 20] as const;
+export const MAX_PAYLOAD_BYTES = 1 << 20;
+const CLASSES = CLASS_PAYLOAD_BYTES.length;
+
+/** How many buffers of each class. */
+export interface PoolCounts {
+  readonly head: number; // no payload: acknowledgements, small headers
+  readonly small: number; // 4 KiB
+  readonly medium: number; // 64 KiB
+  readonly large: number; // 1 MiB
+}
+
+/** 4 + 16 + 25.5 + 48.2 MiB. */
+export const DEFAULT_POOL: PoolCounts = { head: 1024, small: 2048, medium: 384, large: 48 };
+/** About 13 MiB: tests, a node with one quiet resource. */
+export const SMALL_POOL: PoolCounts = { head: 256, small: 256, medium: 32, large: 8 };
+
+export class BufferPool {
+  /** Size of the memory that the counts need, a multiple of 4096. */
+  readonly sizeBytes: number;
+  readonly #first = new Int32Array(CLASSES + 1); // offset of a class's first slot; the last is the end
+  readonly #stride = new Int32Array(CLASSES);
+  readonly #slot0 = new Int32Array(CLASSES); // index of a class's first slot among all slots
+  readonly #free: Int32Array[] = []; // per class a stack of `at`
+  readonly #freeCount = new Int32Array(CLASSES);
+  readonly #used: Uint8Array; // per slot 1 while handed out
+
+  constructor(counts: PoolCounts) {
+    const wanted = [counts.head, counts.small, counts.medium, counts.large];
+    let offset = 0;
+    let slots = 0;
+    for (let c = 0; c < CLASSES; c++) {
+      const count = wanted[c] as number;
+      const stride = HEAD_BYTES + (CLASS_PAYLOAD_BYTES[c] as number);
+      assert(Number.isInteger(count) && count >= 0, 'a count of buffers');
+      assert(offset + count * stride < 0x7fff0000, 'the pool is addressed by 31 bits');
+      this.#first[c] = offset;
+      this.#stride[c] = stride;
+      this.#slot0[c] = slots;
+      const stack = new Int32Array(count);
+      // Reversed, so that the first allocation gets the lowest address.
+      for (let i = 0; i < count; i++) stack[count - 1 - i] = offset + i * stride + HEAD_BYTES;
+      this.#free.push(stack);
+      this.#freeCount[c] = count;
+      offset += count * stride;
+      slots += count;
+    }
+    this.#first[CLASSES] = offset;
+    this.sizeBytes = offset;
+    this.#used = new Uint8Array(slots);
+  }
+
+  /** The payload offset of a buffer for at least `payloadBytes`, or -1 when that class is exhausted. */
+  alloc(payloadBytes: number): number {
+    const c = payloadBytes === 0 ? 0 : payloadBytes <= 4096 ? 1 : payloadBytes <= 65536 ? 2 : 3;
+    assert(payloadBytes >= 0 && payloadBytes <= MAX_PAYLOAD_BYTES, 'a payload of 0 to 1 MiB');
+    const count = this.#freeCount[c] as number;
+    if (count === 0) return -1;
+    this.#freeCount[c] = count - 1;
+    const at = (this.#free[c] as Int32Array)[count - 1] as number;
+    this.#used[this.#slotIndex(at, c)] = 1;
+    return at;
+  }
+
+  free(at: number): void {
+    const c = this.#classOf(at);
+    const index = this.#slotIndex(at, c);
+    assert(this.#used[index] === 1, 'a buffer is freed once');
+    this.#used[index] = 0;
+    const count = this.#freeCount[c] as number;
+    (this.#free[c] as Int32Array)[count] = at;
+    this.#freeCount[c] = count + 1;
+  }
+
+  /** Usable payload bytes of a buffer. */
+  capacity(at: number): number {
+    return CLASS_PAYLOAD_BYTES[this.#classOf(at)] as number;
+  }
+
+  /** Free buffers of the class that `alloc(payloadBytes)` takes from. */
+  available(payloadBytes: number): number {
+    const c = CLASS_PAYLOAD_BYTES.findIndex((bytes) => payloadBytes <= bytes);
+    return this.#freeCount[c] ?? 0;
+  }
+
+  /** Buffers handed out and not freed: 0 at the end of a test without leaks. */
+  get inUse(): number {
+    let used = 0;
+    for (const flag of this.#used) used += flag;
+    return used;
+  }
+
+  #classOf(at: number): number {
+    const slot = at - HEAD_BYTES;
+    assert(slot >= 0 && slot < this.sizeBytes, 'a buffer of the pool');
+    let c = 0;
+    while (slot >= (this.#first[c + 1] as number)) c++;
+    return c;
+  }
+
+  #slotIndex(at: number, c: number): number {
+    const within = at - HEAD_BYTES - (this.#first[c] as number);
+    const stride = this.#stride[c] as number;
+    assert(within % stride === 0, 'a buffer is named by where its payload begins');
+    return (this.#slot0[c] as number) + within / stride;
+  }
+}

@@ -1,0 +1,77 @@
+import test from 'ava';
+import fc from 'fast-check';
+import { BufferPool, CLASS_PAYLOAD_BYTES, DEFAULT_POOL } from '../../src/host/buffer-pool.js';
+import { HEAD_BYTES } from '../../src/host/io.js';
+
+const COUNTS = { head: 3, small: 4, medium: 2, large: 2 };
+
+test('payloads are page aligned, slots do not overlap, and a class does not eat another', (t) => {
+  const pool = new BufferPool(COUNTS);
+  const ranges: { from: number; to: number }[] = [];
+  for (const bytes of CLASS_PAYLOAD_BYTES) {
+    for (;;) {
+      const at = pool.alloc(bytes);
+      if (at < 0) break;
+      t.is(at % 4096, 0);
+      t.is(pool.capacity(at), bytes);
+      ranges.push({ from: at - HEAD_BYTES, to: at + bytes });
+    }
+  }
+  t.is(ranges.length, 11);
+  t.is(pool.inUse, 11);
+  ranges.sort((a, b) => a.from - b.from);
+  let end = 0;
+  for (const r of ranges) {
+    t.is(r.from, end);
+    end = r.to;
+  }
+  t.is(end, pool.sizeBytes);
+});
+
+test('a buffer freed twice, in its middle or outside of the pool is a bug', (t) => {
+  const pool = new BufferPool(COUNTS);
+  const at = pool.alloc(4096);
+  pool.free(at);
+  t.throws(() => pool.free(at), { name: 'InvariantError' });
+  const other = pool.alloc(65536);
+  t.throws(() => pool.free(other + 4096), { name: 'InvariantError' });
+  t.throws(() => pool.free(0), { name: 'InvariantError' });
+  t.throws(() => pool.free(pool.sizeBytes + HEAD_BYTES), { name: 'InvariantError' });
+});
+
+test('the last one freed is the next one given: it is warm', (t) => {
+  const pool = new BufferPool(COUNTS);
+  const a = pool.alloc(1);
+  const b = pool.alloc(4096);
+  pool.free(a);
+  t.is(pool.alloc(100), a);
+  pool.free(b);
+  t.is(pool.alloc(4096), b);
+});
+
+test('the default pool takes about 100 MiB', (t) => {
+  const mib = new BufferPool(DEFAULT_POOL).sizeBytes / (1 << 20);
+  t.true(mib > 90 && mib < 105, `${mib} MiB`);
+});
+
+test('property: handed out buffers are distinct and large enough', (t) => {
+  fc.assert(
+    fc.property(fc.array(fc.tuple(fc.boolean(), fc.nat(1 << 20))), (steps) => {
+      const pool = new BufferPool(COUNTS);
+      const held: number[] = [];
+      for (const [take, bytes] of steps) {
+        if (take) {
+          const at = pool.alloc(bytes);
+          if (at < 0) continue;
+          if (held.includes(at) || pool.capacity(at) < bytes) return false;
+          held.push(at);
+        } else {
+          const at = held.splice(bytes % (held.length || 1), 1)[0];
+          if (at !== undefined) pool.free(at);
+        }
+      }
+      return pool.inUse === held.length;
+    }),
+  );
+  t.pass();
+});
