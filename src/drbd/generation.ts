@@ -55,7 +55,10 @@ function roleBit(uuid: bigint, primary: boolean): bigint {
   return primary ? uuid | 1n : maskUuid(uuid);
 }
 
-/** Bit 0 of current follows the role: on promote, on demote, at attach. */
+/**
+ * Bit 0 of current follows the role: on promote, on demote, at attach. A promotion that begins a generation does so first
+ * (the bitmap UUID then keeps bit 0 as it was before), this last.
+ */
 export function withRole(set: UuidSet, primary: boolean): UuidSet {
   return { ...set, current: roleBit(set.current, primary) };
 }
