@@ -148,7 +148,7 @@ export class FuseServer implements FuseOwner, FrontEnd {
     for (let slot = 0; slot < SLOTS; slot++) this.#free[slot] = SLOTS - 1 - slot;
   }
 
-  /** Attaches the descriptor. Requests are read from the next `turn` on. Throws IoError without buffers. */
+  /** Attaches the descriptor and feeds it; the caller submits. Throws IoError when there are no buffers. */
   start(): void {
     assert(this.#phase === 'idle', 'a server is started once');
     // Head and payload of a 4 KiB buffer together are exactly the answers of all slots.
@@ -163,11 +163,13 @@ export class FuseServer implements FuseOwner, FrontEnd {
     }
     this.#fuse = this.#io.attachFuse(this.#options.descriptor, this);
     this.#phase = 'serving';
-    if (!this.#options.successor) return;
-    // Before the first read: a request that this process already reads would be handed out a second time.
-    const length = putNotifyResend(this.#view, this.#answers);
-    this.#io.fuseReply(this.#fuse, this.#answers, length);
-    this.#io.submit();
+    if (this.#options.successor) {
+      // Before the first read: a request that this process already reads would be handed out a second time.
+      const length = putNotifyResend(this.#view, this.#answers);
+      this.#io.fuseReply(this.#fuse, this.#answers, length);
+      this.#io.submit();
+    }
+    this.#feed();
   }
 
   /** The kernel offered to resend (seen in INIT, so false in a successor, which gets no INIT). */
