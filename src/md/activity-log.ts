@@ -179,16 +179,22 @@ function stretch(trNumbers: readonly (number | null)[]): { first: number; last: 
 
 function replay84(ring: Uint8Array, stripes: number, stripeSize4k: number): AlReplay {
   const blocks = stripes * stripeSize4k;
-  const log = Array.from({ length: blocks }, (_, t) =>
-    decodeTransaction(ring, alBlockOf(t, stripes, stripeSize4k) * AL_BLOCK_BYTES),
-  );
-  const valid = log.filter((t) => t !== null).length;
+  const v = new DataView(ring.buffer, ring.byteOffset, ring.length);
+  const place = (t: number): number => alBlockOf(t, stripes, stripeSize4k) * AL_BLOCK_BYTES;
   const messages: string[] = [];
-  const result = (
-    hot: ReadonlyMap<number, number>,
-    transactions: number,
-    error: AlReplay['error'],
-  ): AlReplay => ({
+  const hot = new Map<number, number>(); // slot -> extent
+  let valid = 0;
+  let firstIsValid = false;
+  const trNumbers: (number | null)[] = []; // in ring order; null: not valid, or no update
+  for (let t = 0; t < blocks; t++) {
+    const at = place(t);
+    const isValid = v.getUint32(at) === AL_MAGIC && v.getUint32(at + OFF_CRC) === crcOf(ring, at);
+    if (isValid) valid++;
+    if (t === 0) firstIsValid = isValid;
+    const isUpdate = isValid && v.getUint16(at + 12) !== AL_TYPE_INITIALIZED;
+    trNumbers.push(isUpdate ? v.getUint32(at + 4) : null);
+  }
+  const result = (transactions: number, error: AlReplay['error']): AlReplay => ({
     format: '8.4',
     hotExtents: sortedExtents(hot),
     transactions,
@@ -196,41 +202,41 @@ function replay84(ring: Uint8Array, stripes: number, stripeSize4k: number): AlRe
     error,
     messages,
   });
-  const hot = new Map<number, number>(); // slot -> extent
 
   if (valid === 0) {
     messages.push('No usable activity log found. Do you need to create-md?');
-    return result(hot, 0, 'no-usable-log');
+    return result(0, 'no-usable-log');
   }
   if (valid !== blocks) messages.push(`${blocks - valid} corrupt AL transactions found`);
-
-  const isUpdate = (t: AlTransaction | null): t is AlTransaction =>
-    t !== null && t.type !== AL_TYPE_INITIALIZED;
-  const span = stretch(log.map((t) => (isUpdate(t) ? t.trNumber : null)));
+  const span = stretch(trNumbers);
   if (!span) {
     // Only the very first transaction may be torn without any other having been written.
-    if (valid === blocks || (valid === blocks - 1 && log[0] === null)) return result(hot, 0, null);
+    if (valid === blocks || (valid === blocks - 1 && !firstIsValid)) return result(0, null);
     messages.push('No valid AL update transaction found.');
-    return result(hot, 0, 'no-valid-update');
+    return result(0, 'no-valid-update');
   }
   for (let b = span.first; b <= span.last; b++) {
-    const t = log[b % blocks] ?? null;
-    if (!isUpdate(t)) continue;
-    t.context.forEach((extent, i) => {
-      const slot = t.contextStart + i;
-      if (extent === FREE_EXTENT && slot >= t.contextSize) return;
-      if (slot >= MAX_AL_SLOTS) {
-        messages.push(`slot number out of range: tr:${b % blocks} slot:${slot}`);
-      } else hot.set(slot, extent);
-    });
-    t.updateSlots.forEach((slot, i) => {
-      if (i >= t.updates && slot === FREE_SLOT) return;
-      if (slot >= MAX_AL_SLOTS) {
-        messages.push(`update slot number out of range: tr:${b % blocks} slot:${slot}`);
-      } else hot.set(slot, t.updateExtents[i] ?? FREE_EXTENT);
-    });
+    const t = b % blocks;
+    if (trNumbers[t] === null) continue;
+    const at = place(t);
+    const updates = v.getUint16(at + 14);
+    const contextSize = v.getUint16(at + 16);
+    const contextStart = v.getUint16(at + 18);
+    for (let i = 0; i < AL_CONTEXT; i++) {
+      const slot = contextStart + i;
+      const extent = v.getUint32(at + OFF_CONTEXT + 4 * i);
+      if (extent === FREE_EXTENT && slot >= contextSize) continue;
+      if (slot < MAX_AL_SLOTS) hot.set(slot, extent);
+      else messages.push(`slot number out of range: tr:${t} slot:${slot}`);
+    }
+    for (let i = 0; i < AL_UPDATES; i++) {
+      const slot = v.getUint16(at + OFF_SLOTS + 2 * i);
+      if (i >= updates && slot === FREE_SLOT) continue;
+      if (slot < MAX_AL_SLOTS) hot.set(slot, v.getUint32(at + OFF_EXTENTS + 4 * i));
+      else messages.push(`update slot number out of range: tr:${t} slot:${slot}`);
+    }
   }
-  return result(hot, log.filter(isUpdate).length, null);
+  return result(trNumbers.filter((t) => t !== null).length, null);
 }
 
 const AL83_MAGIC = 0x83740267;
