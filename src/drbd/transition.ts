@@ -95,6 +95,9 @@ function judge(
     warning: code === Ss.SUCCESS ? warning : null,
     rule,
   });
+  if (how !== 'hard' && outdatesWhileConnected(old, wanted)) {
+    return result(Ss.CONNECTED_OUTDATES, 'asked: Outdated while connected');
+  }
   if (sameState(old, state)) return result(Ss.NOTHING_TO_DO, '');
   const law = HARD.find((row) => row.when(old, state));
   if (law) return result(law.code, law.label);
@@ -109,6 +112,20 @@ function judge(
   const soft = SOFT.findLast((row) => row.when(old, state, context));
   if (soft) return result(soft.code, soft.label);
   return result(Ss.SUCCESS, '');
+}
+
+/**
+ * `outdate` while connected. Sanitizing makes the disk UpToDate again, and a kernel (8.4.11, observed) answers "nothing to
+ * do", exit status 0: whoever fences by it (drbd-peer-outdater) then believes in an Outdated disk that is none. Refused,
+ * with the code that DRBD has for it.
+ */
+function outdatesWhileConnected(old: State, wanted: State): boolean {
+  return (
+    wanted.disk === Outdated &&
+    old.disk > Outdated &&
+    wanted.conn >= Conns.Connected &&
+    wanted.conn < Conns.Ahead
+  );
 }
 
 /** Must the peer agree first (P_STATE_CHG_REQ)? `next` is a sanitized state. */
@@ -221,8 +238,15 @@ export function sanitize(
     if (s.conn === Conns.SyncSource) s.conn = Conns.PausedSyncS;
     if (s.conn === Conns.SyncTarget) s.conn = Conns.PausedSyncT;
   } else {
-    if (s.conn === Conns.PausedSyncS) s.conn = Conns.SyncSource;
-    if (s.conn === Conns.PausedSyncT) s.conn = Conns.SyncTarget;
+    // a disk that the resync writes to must not look consistent (the originals see to that when a resync begins)
+    if (s.conn === Conns.PausedSyncS) {
+      s.conn = Conns.SyncSource;
+      s.pdsk = Inconsistent;
+    }
+    if (s.conn === Conns.PausedSyncT) {
+      s.conn = Conns.SyncTarget;
+      s.disk = Inconsistent;
+    }
   }
   return { state: s, warning };
 }
