@@ -8,7 +8,7 @@
  * (no FIN, no RST). It loses memory and processes. It does not lose what the machine's own page cache holds below the lower disk;
  * a disk with a volatile cache that lies is out of reach here.
  */
-import { appendFileSync, chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Cable } from './pair-cable.js';
 import { attachLoop, detachLoop, fuseMounts, isFree, loops } from './pair-loops.js';
@@ -206,10 +206,6 @@ export class PairNode {
     );
     chmodSync(script, 0o755);
     this.#on.keep();
-  }
-
-  note(text: string): void {
-    appendFileSync(this.log('harness'), `${text}\n`);
   }
 
   /** Off for good. The disk is detached, too. */

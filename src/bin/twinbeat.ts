@@ -1,0 +1,4 @@
+import { twinbeat } from '../cli/twinbeat.js';
+import { run } from '../cli/world.js';
+
+run(twinbeat);

@@ -1,0 +1,87 @@
+/**
+ * The client of the demo and the soak test: commits rows 1, 2, 3, ... one after the other through the service address, and writes
+ * each acknowledged one, with its time, into a journal before it sends the next. A row whose answer did not come is sent again on a
+ * new connection until it is acknowledged; the journal therefore names 1..N without a gap, and every one must be found later.
+ *
+ *     N MILLISECONDS        acknowledged (wall clock of the machine, milliseconds since 1970, fractional)
+ */
+import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { CLIENT_LIMITS, openStore, type Store, type StoreKind } from './demo-store.js';
+
+/** Between two tries while there is no connection. */
+const RETRY_MS = 20;
+
+export interface ClientOptions {
+  readonly kind: StoreKind;
+  readonly host: string;
+  readonly port: number;
+  readonly journal: string;
+  readonly stopped: () => boolean;
+  /** Every failed try, in words. */
+  readonly complain: (row: number, why: string) => void;
+}
+
+export function wallMs(): number {
+  return performance.timeOrigin + performance.now();
+}
+
+export async function runClient(options: ClientOptions): Promise<void> {
+  const journal = openSync(options.journal, 'a');
+  let store: Store | null = null;
+  let row = (readJournal(options.journal).at(-1)?.row ?? 0) + 1;
+  try {
+    while (!options.stopped()) {
+      try {
+        store ??= await openStore(options.kind, options.host, options.port, CLIENT_LIMITS);
+        await store.commit(row);
+        writeSync(journal, `${row} ${wallMs().toFixed(3)}\n`);
+        row++;
+      } catch (e) {
+        options.complain(row, e instanceof Error ? e.message : String(e));
+        store?.close();
+        store = null;
+        await new Promise((done) => setTimeout(done, RETRY_MS));
+      }
+    }
+  } finally {
+    store?.close();
+    closeSync(journal);
+  }
+}
+
+export interface Acknowledged {
+  readonly row: number;
+  readonly atMs: number;
+}
+
+/** What the client has acknowledged so far. A last line that is being written is left out. */
+export function readJournal(file: string): Acknowledged[] {
+  const lines = readFileSync(file, 'utf8').split('\n').slice(0, -1);
+  return lines.map((line) => {
+    const [row, atMs] = line.split(' ').map(Number);
+    return { row: row ?? Number.NaN, atMs: atMs ?? Number.NaN };
+  });
+}
+
+export interface Gap {
+  readonly fromMs: number; // the last commit before it
+  readonly toMs: number; // the first one after it
+}
+
+/** The longest time without an acknowledged commit that overlaps [fromMs, now]: what a user sees of an outage. */
+export function longestGap(rows: readonly Acknowledged[], fromMs: number): Gap {
+  let longest: Gap = { fromMs, toMs: fromMs };
+  for (const [i, { atMs }] of rows.entries()) {
+    const before = rows[i - 1]?.atMs ?? atMs;
+    if (atMs >= fromMs && atMs - before > longest.toMs - longest.fromMs) {
+      longest = { fromMs: before, toMs: atMs };
+    }
+  }
+  return longest;
+}
+
+/** Acknowledged rows that are not among the rows found. */
+export function lostRows(rows: readonly Acknowledged[], found: readonly number[]): number[] {
+  const there = new Set(found);
+  return rows.map((r) => r.row).filter((row) => !there.has(row));
+}

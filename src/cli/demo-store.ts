@@ -1,0 +1,87 @@
+/**
+ * What a client can commit numbered rows to: the MariaDB of the service address, or the ledger where no MariaDB is installed.
+ * A row that is there already counts as stored: its answer got lost when the service moved, and the client sends it again.
+ */
+
+import { ER_DUP_ENTRY, type Login, MysqlClient, SqlError } from './demo-mysql.js';
+import { Stream } from './demo-stream.js';
+
+export interface Store {
+  /** Durable when it returns. */
+  commit(row: number): Promise<void>;
+  /** All rows that are there, ascending. */
+  rows(): Promise<number[]>;
+  close(): void;
+}
+
+export type StoreKind = 'mysql' | 'ledger';
+
+export interface Limits {
+  readonly connectMs: number;
+  readonly answerMs: number;
+}
+/**
+ * The committing client's: a packet to an address that nobody has gets no answer, so a connection is tried briefly and often; a
+ * commit without an answer is given up later, since a resync may slow it. Sending it again is harmless.
+ */
+export const CLIENT_LIMITS: Limits = { connectMs: 250, answerMs: 2_000 };
+/** For everything that is asked once. */
+export const PATIENT_LIMITS: Limits = { connectMs: 10_000, answerMs: 60_000 };
+
+export const DEMO_LOGIN = { user: 'demo', password: 'twinbeat' } as const;
+const TABLE = 'demo.ledger';
+export const CREATE_TABLE = `CREATE DATABASE IF NOT EXISTS demo;
+CREATE TABLE IF NOT EXISTS ${TABLE} (
+  n BIGINT PRIMARY KEY, written TIMESTAMP(3) DEFAULT CURRENT_TIMESTAMP(3), note CHAR(200)) ENGINE=InnoDB;
+CREATE USER IF NOT EXISTS '${DEMO_LOGIN.user}'@'%' IDENTIFIED BY '${DEMO_LOGIN.password}';
+GRANT ALL ON demo.* TO '${DEMO_LOGIN.user}'@'%';
+`;
+
+export function openStore(
+  kind: StoreKind,
+  host: string,
+  port: number,
+  limits: Limits,
+): Promise<Store> {
+  return kind === 'mysql'
+    ? openMysql({ host, port, ...DEMO_LOGIN }, limits)
+    : openLedger(host, port, limits);
+}
+
+async function openMysql(login: Login, limits: Limits): Promise<Store> {
+  const client = await MysqlClient.connect(login, limits.connectMs, limits.answerMs);
+  return {
+    async commit(row) {
+      try {
+        await client.query(`INSERT INTO ${TABLE} (n, note) VALUES (${row}, 'row ${row}')`);
+      } catch (e) {
+        if (!(e instanceof SqlError && e.errno === ER_DUP_ENTRY)) throw e;
+      }
+    },
+    rows: async () =>
+      (await client.query(`SELECT n FROM ${TABLE} ORDER BY n`)).map(([n]) => Number(n)),
+    close: () => client.close(),
+  };
+}
+
+/** The ledger's protocol: `N` -> `ok N`; `list` -> one number a line, then `end`. */
+async function openLedger(host: string, port: number, limits: Limits): Promise<Store> {
+  const stream = await Stream.open(host, port, limits.connectMs);
+  return {
+    async commit(row) {
+      stream.write(`${row}\n`);
+      const answer = await stream.readLine(limits.answerMs);
+      if (answer !== `ok ${row}`) throw new Error(`the ledger answered ${answer}`);
+    },
+    async rows() {
+      stream.write('list\n');
+      const rows: number[] = [];
+      for (;;) {
+        const line = await stream.readLine(limits.answerMs);
+        if (line === 'end') return rows.sort((a, b) => a - b);
+        rows.push(Number(line));
+      }
+    },
+    close: () => stream.close(),
+  };
+}

@@ -1,0 +1,86 @@
+/**
+ * twinbeat: what has no counterpart among the programs of DRBD and Heartbeat. A table of commands; each is a handler with the
+ * world, and the exit status is its result.
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command, CommanderError } from 'commander';
+import { demoDown, demoMain } from './demo.js';
+import { clientMain, ledgerMain, rowsMain } from './demo-parts.js';
+import { PROJECT } from './pair.js';
+import { restartMain } from './twinbeat-restart.js';
+import { type Main, UsageError, type World } from './world.js';
+
+export function version(): string {
+  const text = readFileSync(join(PROJECT, 'package.json'), 'utf8');
+  const { version } = JSON.parse(text) as { version: string }; // our own file
+  return version;
+}
+
+export const twinbeat: Main = async (argv, world) => {
+  let status = 0;
+  const program = build(world, (result) => {
+    status = result;
+  });
+  try {
+    await program.parseAsync([...argv], { from: 'user' });
+  } catch (e) {
+    if (!(e instanceof CommanderError)) throw e;
+    if (e.exitCode === 0 || e.code === 'commander.help') return e.exitCode;
+    throw new UsageError(e.message.replace(/^error: /, 'twinbeat: '), 2);
+  }
+  return status;
+};
+
+function build(world: World, done: (status: number) => void): Command {
+  const program = new Command('twinbeat')
+    .description('One service kept alive on two machines')
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => world.out(text),
+      writeErr: (text) => world.err(text),
+      outputError: () => undefined, // `run` prints it
+    });
+
+  program
+    .command('demo')
+    .description('two nodes on this machine: switch-over, power cut, take-over, return')
+    .option('--keep', 'leave the pair running at the end')
+    .option('--down', 'end pairs that were left running')
+    .option('--size <MiB>', 'size of each lower disk', '512')
+    .action(async (options: { keep?: true; down?: true; size: string }) => {
+      if (options.down) return done(await demoDown(world));
+      const diskMiB = Number(options.size);
+      if (!Number.isInteger(diskMiB) || diskMiB < 256) {
+        throw new UsageError('twinbeat demo: --size is in MiB, at least 256', 2);
+      }
+      done(await demoMain({ keep: options.keep === true, diskMiB }, world));
+    });
+
+  program
+    .command('restart <daemon>')
+    .description('restart drbdd under its mounted file systems')
+    .action(async (daemon: string) => done(await restartMain(daemon, world)));
+
+  program
+    .command('version')
+    .description('print the version')
+    .action(() => {
+      world.out(`twinbeat ${version()}\n`);
+    });
+
+  // Parts of the demo that are processes of their own.
+  const part = (name: string): Command =>
+    program
+      .command(name, { hidden: true })
+      .option('--kind <mysql|ledger>')
+      .option('--host <address>')
+      .option('--port <port>')
+      .option('--journal <file>')
+      .option('--file <file>')
+      .option('--pid-file <file>');
+  part('demo-client').action(async (o: Record<string, string>) => done(await clientMain(o, world)));
+  part('demo-rows').action(async (o: Record<string, string>) => done(await rowsMain(o, world)));
+  part('demo-ledger').action(async (o: Record<string, string>) => done(await ledgerMain(o, world)));
+  return program;
+}

@@ -1,0 +1,200 @@
+/** The parts of the demo that count: the client's protocol against a real MariaDB, the ledger, the journal, the verdict. */
+import { spawnSync } from 'node:child_process';
+import {
+  appendFileSync,
+  chmodSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import test, { type ExecutionContext } from 'ava';
+import { longestGap, lostRows, readJournal, runClient } from '../../src/cli/demo-client.js';
+import { Ledger, serveLedger } from '../../src/cli/demo-ledger.js';
+import { MysqlClient, SqlError } from '../../src/cli/demo-mysql.js';
+import { CREATE_TABLE, DEMO_LOGIN, openStore, PATIENT_LIMITS } from '../../src/cli/demo-store.js';
+import { Stream } from '../../src/cli/demo-stream.js';
+import { parseProcDrbd } from '../../src/cli/pair-cluster.js';
+import { need } from '../support/need.js';
+
+function directory(t: ExecutionContext): string {
+  const dir = mkdtempSync(join(tmpdir(), 'twinbeat-demo-'));
+  t.teardown(() => rmSync(dir, { recursive: true, force: true }));
+  return dir;
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  const address = server.address();
+  await new Promise((done) => server.close(done));
+  return typeof address === 'object' && address ? address.port : 0;
+}
+
+test.serial('rows are committed to a real MariaDB, and known again', async (t) => {
+  if (!need(t, 'root', 'mariadbd', 'mariadb-install-db', 'mariadb')) return;
+  const dir = directory(t);
+  chmodSync(dir, 0o755);
+  const data = join(dir, 'data');
+  const socket = join(dir, 'run', 'sock');
+  const port = await freePort();
+  const run = (program: string, args: string[], input = ''): void => {
+    const done = spawnSync(program, args, {
+      input,
+      encoding: 'utf8',
+      env: {
+        ...process.env,
+        MYSQL_OPTIONS:
+          '--bind-address=127.0.0.1 --innodb-log-file-size=8M --innodb-buffer-pool-size=16M',
+      },
+    });
+    if (done.status !== 0) throw new Error(`${program}: ${done.stderr}${done.stdout}`);
+  };
+  const service = (action: string): void =>
+    run(resolve('resource.d/mysql'), [data, socket, String(port), action]);
+  run('mariadb-install-db', [
+    ...[
+      '--no-defaults',
+      '--user=mysql',
+      `--datadir=${data}`,
+      '--skip-test-db',
+      '--innodb-log-file-size=8M',
+    ],
+    '--auth-root-authentication-method=normal',
+  ]);
+  service('start');
+  t.teardown(() => service('stop'));
+  run('mariadb', ['--no-defaults', '-u', 'root', '-S', socket], CREATE_TABLE);
+
+  const login = { host: '127.0.0.1', port, ...DEMO_LOGIN };
+  await t.throwsAsync(MysqlClient.connect({ ...login, password: 'wrong' }, 5_000, 5_000), {
+    message: /^1045: Access denied/,
+  });
+  const sql = await MysqlClient.connect(login, 5_000, 5_000);
+  t.deepEqual(await sql.query(`SELECT 1, NULL, '', REPEAT('x', 70000)`), [
+    ['1', null, '', 'x'.repeat(70_000)],
+  ]);
+  const error = await t.throwsAsync(sql.query('SELECT nonsense'), { instanceOf: SqlError });
+  t.is(error?.errno, 1054);
+  t.deepEqual(await sql.query('SELECT 2 WHERE 1 = 0'), [], 'still good after an error');
+  sql.close();
+
+  const store = await openStore('mysql', '127.0.0.1', port, PATIENT_LIMITS);
+  for (const row of [1, 2, 3, 2]) await store.commit(row);
+  t.deepEqual(await store.rows(), [1, 2, 3]);
+  store.close();
+});
+
+test.serial('the ledger keeps what it answered, and cuts off a torn line', async (t) => {
+  const file = join(directory(t), 'ledger');
+  const first = new Ledger(file);
+  t.is(first.answer('5'), 'ok 5\n');
+  t.is(first.answer('7'), 'ok 7\n');
+  t.is(first.answer('5'), 'ok 5\n');
+  t.is(first.answer('x'), 'not a number\n');
+  appendFileSync(file, '12'); // the number 123 was being written when the power failed
+  const second = new Ledger(file);
+  t.is(second.answer('list'), '5\n7\nend\n');
+  t.is(second.answer('8'), 'ok 8\n');
+  t.is(readFileSync(file, 'utf8'), '5\n7\n8\n');
+
+  const server = serveLedger(second, 0);
+  t.teardown(() => server.close());
+  await new Promise((done) => server.once('listening', done));
+  const address = server.address();
+  const port = typeof address === 'object' && address ? address.port : 0;
+  const store = await openStore('ledger', '127.0.0.1', port, PATIENT_LIMITS);
+  await store.commit(9);
+  t.deepEqual(await store.rows(), [5, 7, 8, 9]);
+  store.close();
+});
+
+test.serial(
+  'the client sends a row again until it is acknowledged, and journals each once',
+  async (t) => {
+    const dir = directory(t);
+    const journal = join(dir, 'journal');
+    const ledger = new Ledger(join(dir, 'ledger'));
+    const port = await freePort();
+    // A service that dies every few rows: after it stored the row, before it answers.
+    let calls = 0;
+    const server = createServer((socket) => {
+      socket.on('error', () => undefined);
+      socket.setEncoding('utf8').on('data', (text: string) => {
+        for (const line of text.split('\n').filter(Boolean)) {
+          const answer = ledger.answer(line);
+          if (++calls % 5 === 0) socket.destroy();
+          else socket.write(answer);
+        }
+      });
+    });
+    await new Promise<void>((done) => server.listen(port, '127.0.0.1', done));
+    t.teardown(() => server.close());
+    let stopped = false;
+    let complaints = 0;
+    await runClient({
+      ...{ kind: 'ledger', host: '127.0.0.1', port, journal },
+      stopped: () => stopped,
+      complain: () => {
+        stopped = ++complaints === 4;
+      },
+    });
+    const acknowledged = readJournal(journal).map((r) => r.row);
+    t.deepEqual(
+      acknowledged,
+      acknowledged.map((_, i) => i + 1),
+      'no gap, none twice',
+    );
+    t.is(acknowledged.length, 16, 'every fifth of twenty answers did not come');
+    const there = ledger.answer('list').split('\n').slice(0, -2).map(Number);
+    t.deepEqual(lostRows(readJournal(journal), there), []);
+  },
+);
+
+test.serial('a silent server is noticed', async (t) => {
+  const server = createServer(() => undefined);
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  t.teardown(() => server.close());
+  const address = server.address();
+  const port = typeof address === 'object' && address ? address.port : 0;
+  const stream = await Stream.open('127.0.0.1', port, 5_000);
+  await t.throwsAsync(stream.readLine(50), { message: /no answer within 50 ms/ });
+  await t.throwsAsync(stream.readLine(50), { message: /no answer/ }, 'and stays lost');
+});
+
+test.serial('the verdict: lost rows and the longest silence', (t) => {
+  const file = join(directory(t), 'journal');
+  writeFileSync(file, '1 1000.5\n2 1010\n3 1500\n4 4500\n5 4510\n6 45'); // the last line is being written
+  const rows = readJournal(file);
+  t.deepEqual(
+    rows.map((r) => r.row),
+    [1, 2, 3, 4, 5],
+  );
+  t.deepEqual(lostRows(rows, [1, 2, 4, 5, 9]), [3]);
+  t.deepEqual(longestGap(rows, 1_490), { fromMs: 1_500, toMs: 4_500 });
+  t.deepEqual(longestGap(rows, 1_000), { fromMs: 1_500, toMs: 4_500 });
+  t.deepEqual(longestGap(rows, 4_505), { fromMs: 4_500, toMs: 4_510 });
+});
+
+test.serial('/proc/drbd as the demo reads it', (t) => {
+  const head = 'version: 8.4.11 (api:1/proto:86-101)\nsrcversion: F73C670A7EC572DB9CF3E5B \n';
+  const counters = 'ns:4348 nr:0 dw:292 dr:4056 al:9 bm:0 lo:0 pe:0 ua:0 ap:0 ep:1 wo:f oos:64';
+  t.deepEqual(
+    parseProcDrbd(
+      `${head} 0: cs:SyncSource ro:Primary/Secondary ds:UpToDate/Inconsistent C r-----\n    ${counters}\n` +
+        `\t[=========>..........] sync'ed: 50.2% (2028/4056)K\n\tfinish: 0:00:09 speed: 64 (64) K/sec\n`,
+    ),
+    {
+      ...{ cs: 'SyncSource', ro: 'Primary/Secondary', ds: 'UpToDate/Inconsistent' },
+      ...{
+        oosKiB: 64,
+        sentKiB: 4348,
+        progress: `[=========>..........] sync'ed: 50.2% (2028/4056)K`,
+      },
+    },
+  );
+  t.is(parseProcDrbd(head).cs, '');
+});
