@@ -1,0 +1,55 @@
+#include "system.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "ring.h"
+
+#ifndef PR_SET_IO_FLUSHER
+#define PR_SET_IO_FLUSHER 57
+#endif
+
+namespace twinbeat {
+
+int MountFuse(int descriptor, const std::string& path, const std::string& source) {
+  // The root is a regular file; allow_other, since the loop device and root's tools use it.
+  char options[128];
+  snprintf(options, sizeof options, "fd=%d,rootmode=100000,user_id=0,group_id=0,allow_other",
+           descriptor);
+  return mount(source.c_str(), path.c_str(), "fuse", MS_NOSUID | MS_NODEV, options) < 0 ? -errno
+                                                                                        : 0;
+}
+
+int Unmount(const std::string& path, bool lazy) {
+  return umount2(path.c_str(), lazy ? MNT_DETACH : 0) < 0 ? -errno : 0;
+}
+
+int OpenDescriptor(const std::string& path, int flags) {
+  int fd = open(path.c_str(), flags | O_CLOEXEC, 0600);
+  return fd < 0 ? -errno : fd;
+}
+
+int CloseDescriptor(int descriptor) { return close(descriptor) < 0 ? -errno : 0; }
+
+int LockMemory() { return mlockall(MCL_CURRENT | MCL_FUTURE) < 0 ? -errno : 0; }
+
+int SetIoFlusher() { return prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) < 0 ? -errno : 0; }
+
+int SetCloseOnExec(int descriptor) {
+  int flags = fcntl(descriptor, F_GETFD);
+  if (flags < 0) return -errno;
+  return fcntl(descriptor, F_SETFD, flags | FD_CLOEXEC) < 0 ? -errno : 0;
+}
+
+int HaveIoUring(const char** why) {
+  Ring ring;
+  int error = ring.Setup(4, why);
+  return error != 0 ? error : ring.CheckOperations(why);
+}
+
+}  // namespace twinbeat

@@ -1,0 +1,174 @@
+/**
+ * The addon in native/ as TypeScript sees it: its functions with checked arguments, and errors with errno names. The
+ * numbers of COMMAND and EVENT, and the layout of both records, are those of native/src/records.h.
+ */
+import { createRequire } from 'node:module';
+import { ERRNO, errnoName } from '../host/errno.js';
+import { IoError } from '../host/io-error.js';
+
+export const COMMAND = {
+  read: 1,
+  write: 2,
+  flush: 3,
+  discard: 4,
+  zero: 5,
+  send: 6,
+  receive: 7,
+  close: 8,
+  fuseFeed: 9,
+  complete: 10,
+} as const;
+export const COMMAND_BYTES = 64;
+/** Index of a field in a command, seen as 16 Int32 (or, for the last two, as 8 Float64). */
+export const COMMAND_FIELD = {
+  kind: 0,
+  handle: 1,
+  at: 2,
+  length: 3,
+  tag: 4,
+  flags: 5,
+  at2: 10,
+  length2: 11,
+  offset: 3,
+  wideLength: 4,
+} as const;
+
+export const EVENT = {
+  done: 1,
+  received: 2,
+  accepted: 3,
+  fuseRequest: 4,
+  fuseEnd: 5,
+  closed: 6,
+  unused: 7,
+} as const;
+export const EVENT_BYTES = 24;
+
+export const HANDLE_SLOT_MASK = 4095;
+
+/** An engine object made by `create`; its functions are called with it as `this`. */
+export interface NativeEngine {
+  readonly memory: ArrayBuffer;
+  readonly lockErrno: number;
+  readonly fixedBuffers: boolean;
+}
+
+export interface NativeAddon {
+  create(
+    slotBytes: number,
+    peekCount: number,
+    peekBytes: number,
+    commands: ArrayBuffer,
+    events: ArrayBuffer,
+    backlog: ArrayBuffer,
+    batch: (events: number) => number,
+  ): NativeEngine;
+  submit(this: NativeEngine, commands: number): void;
+  openDisk(this: NativeEngine, path: string, write: boolean, exclusive: boolean, tag: number): void;
+  connect(
+    this: NativeEngine,
+    family: number,
+    host: string,
+    port: number,
+    localFamily: number,
+    localHost: string,
+    timeoutMs: number,
+    sendBytes: number,
+    receiveBytes: number,
+    tag: number,
+    localPort: number,
+  ): void;
+  listen(
+    this: NativeEngine,
+    family: number,
+    host: string,
+    port: number,
+    sendBytes: number,
+    receiveBytes: number,
+  ): number;
+  attachFuse(this: NativeEngine, descriptor: number): number;
+  fuseReply(this: NativeEngine, fuse: number, at: number, lengthBytes: number): number;
+  diskFacts(this: NativeEngine, disk: number, facts: ArrayBuffer): number;
+  isDirect(this: NativeEngine, disk: number): boolean;
+  streamAlive(this: NativeEngine, stream: number): boolean;
+  peerName(this: NativeEngine, stream: number): string;
+  cancelUnowned(this: NativeEngine): void;
+  inFlight(this: NativeEngine): number;
+  stop(this: NativeEngine): void;
+  mountFuse(descriptor: number, path: string, source: string): number;
+  unmount(path: string, lazy: boolean): number;
+  openDescriptor(path: string, flags: number): number;
+  closeDescriptor(descriptor: number): number;
+  setCloseOnExec(descriptor: number): number;
+  lockMemory(): number;
+  setIoFlusher(): number;
+  haveIoUring(): readonly [number, string];
+}
+
+/** Where `make native` leaves the addon, seen from build/src/real. */
+const ADDON = '../../native/twinbeat.node';
+
+/** Loads the addon, or says why it cannot be. Node itself caches a loaded addon. */
+export function loadAddon(): NativeAddon | IoError {
+  try {
+    return createRequire(import.meta.url)(ADDON) as NativeAddon;
+  } catch (error) {
+    const why = error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error);
+    const text = `the native addon is not there (${why}); build it with: make native`;
+    return new IoError('SYSTEM', text, ERRNO.ENOENT, error);
+  }
+}
+
+function addon(): NativeAddon {
+  const loaded = loadAddon();
+  if (loaded instanceof IoError) throw loaded;
+  return loaded;
+}
+
+/** `result` when it is not negative, else an IoError naming the call. */
+function checked(result: number, what: string): number {
+  if (result >= 0) return result;
+  throw new IoError('SYSTEM', `${what}: ${errnoName(result)}`, -result);
+}
+
+/** Whether an engine can be made here; if not, why. */
+export function haveIoUring(): { readonly ok: boolean; readonly reason: string } {
+  const loaded = loadAddon();
+  if (loaded instanceof IoError) return { ok: false, reason: loaded.message };
+  const [errno, step] = loaded.haveIoUring();
+  return errno === 0
+    ? { ok: true, reason: '' }
+    : { ok: false, reason: `${step}: ${errnoName(errno)}` };
+}
+
+/** mount(2) of an open /dev/fuse on the regular file `path`; options as in the spec of the device. */
+export function mountFuse(descriptor: number, path: string, source: string): void {
+  checked(addon().mountFuse(descriptor, path, source), `mount of FUSE on ${path}`);
+}
+
+export function unmount(path: string, how: { readonly lazy: boolean }): void {
+  checked(addon().unmount(path, how.lazy), `umount ${path}`);
+}
+
+/** open(2) with O_CLOEXEC. */
+export function openDescriptor(path: string, flags: number): number {
+  return checked(addon().openDescriptor(path, flags), `open ${path}`);
+}
+
+export function closeDescriptor(descriptor: number): void {
+  checked(addon().closeDescriptor(descriptor), `close ${descriptor}`);
+}
+
+export function setCloseOnExec(descriptor: number): void {
+  checked(addon().setCloseOnExec(descriptor), `close-on-exec of ${descriptor}`);
+}
+
+/** mlockall(2): now and in future. */
+export function lockMemory(): void {
+  checked(addon().lockMemory(), 'mlockall');
+}
+
+/** prctl(PR_SET_IO_FLUSHER): writeback never waits for this process's own device. Needs CAP_SYS_RESOURCE. */
+export function setIoFlusher(): void {
+  checked(addon().setIoFlusher(), 'prctl PR_SET_IO_FLUSHER');
+}
