@@ -1,0 +1,46 @@
+/** What is known of one other node: its state, its deadtime, its links, its stream of messages. */
+import type { Incoming } from './incoming.js';
+
+/** `init`: nothing heard yet. A node says init, up or active of itself; dead is what others say of it. */
+export type NodeStatus = 'init' | 'up' | 'active' | 'dead' | 'ping' | 'join' | 'leave';
+
+export const NODE_STATUSES: readonly NodeStatus[] = [
+  'init',
+  'up',
+  'active',
+  'dead',
+  'ping',
+  'join',
+  'leave',
+];
+
+export interface LinkRecord {
+  readonly name: string; // interface; for a ping node its own name
+  status: 'up' | 'dead';
+  heardMs: number;
+}
+
+export interface NodeRecord {
+  readonly name: string;
+  readonly kind: 'normal' | 'ping';
+  readonly links: LinkRecord[];
+  readonly incoming: Incoming;
+  status: NodeStatus;
+  uuid: Uint8Array | null;
+  heard: boolean; // any packet in our life
+  generation: number; // 0: none known
+  statusMs: number; // when its last status came; our start before the first
+  statusSeq: number; // of the last status, 0 after a restart; survives its death
+  statusHeard: boolean; // a status of this generation came: `statusMs` is an interval's start
+  deadtimeMs: number; // what the node itself last said (dt)
+  askedNodes: boolean; // it sent reqnodes in this generation: it joined through us
+}
+
+export function linkUp(node: NodeRecord, name: string, nowMs: number): boolean {
+  const link = node.links.find((candidate) => candidate.name === name);
+  if (!link) return false;
+  link.heardMs = nowMs;
+  if (link.status === 'up') return false;
+  link.status = 'up';
+  return true;
+}

@@ -1,0 +1,372 @@
+/**
+ * One life of a heartbeat node: membership, resource state and the queue of scripts, wired together. The machines'
+ * effects become port calls in the order they were pushed; the ports' answers come back as inputs.
+ *
+ *     datagram -> receive -> Membership -> deliver -> ResourceState -> job -> Operations -> run script -> scriptDone
+ *     deadlineMs -> tick
+ *
+ * The same class runs in production (real/heartbeat-daemon) and in the simulated cluster of the tests.
+ */
+import type { DigestSource } from '../base/ports.js';
+import type { HaResource, HaResourceGroup } from '../config/haresources.js';
+import {
+  Membership,
+  type MembershipConfig,
+  type MembershipEffect,
+  type Surroundings,
+} from '../heartbeat/membership.js';
+import type { NodeStatus } from '../heartbeat/node-record.js';
+import type { Action, ScriptOutcome } from '../resource-manager/group-operation.js';
+import { type Hold, includes } from '../resource-manager/hold.js';
+import { Operations, type QueueEffect } from '../resource-manager/operations.js';
+import { type ResourceEffect, ResourceState } from '../resource-manager/resource-state.js';
+import { decodeHaMessage, fieldOf, type HaMessage } from '../wire/hamsg.js';
+import { isAuthentic, type SigningKeys, signNetstring } from '../wire/hamsg-auth.js';
+
+export type NodeLogLevel = 'debug' | 'info' | 'WARN' | 'ERROR' | 'CRIT';
+
+/** What a life asks of its host. Nothing here answers inside the call. */
+export interface HeartbeatPorts {
+  transmit(datagram: Uint8Array): void;
+  /** Run `resource`'s script; its end is told by `scriptDone(id)`. */
+  runScript(id: number, resource: HaResource, action: Action): void;
+  log(level: NodeLogLevel, text: string): void;
+  /** A group cannot be stopped: the machine must go down before anybody may take the group over. */
+  stuck(group: HaResourceGroup): void;
+  /** Everything is released and `shutdone` sent: end this life; `restart`: and begin a new one after a pause. */
+  released(restart: boolean): void;
+  /** State worth telling others has changed (status displays, dopd, the state file). */
+  changed(): void;
+  /** A message for somebody else in this daemon: dopd. */
+  message(from: string, message: HaMessage): void;
+}
+
+export interface HeartbeatNodeConfig {
+  readonly membership: MembershipConfig;
+  readonly groups: readonly HaResourceGroup[];
+  readonly autoFailback: boolean;
+  readonly resume: Hold;
+  readonly stopRetryMax: number;
+  readonly innerSignature: boolean; // msgfmt classic
+  readonly logBadpack: boolean;
+}
+
+/** After a healed partition: first the peer hears of it, then we let go. */
+const HEALED_RELEASE_MS = 2000;
+const RESTART_DEADTIME_EXTRA_MS = 30_000;
+
+export class HeartbeatNode {
+  readonly membership: Membership;
+  readonly resources: ResourceState;
+  readonly operations: Operations;
+  readonly #config: HeartbeatNodeConfig;
+  readonly #ports: HeartbeatPorts;
+  readonly #digests: DigestSource;
+  #keys: SigningKeys;
+  readonly #peer: string | null;
+  #stopAsked = false; // by an operator: no new life after it
+  #restart = false; // the release under way ends in a new life
+  #releaseMs = Number.POSITIVE_INFINITY;
+  #ended = false;
+
+  constructor(
+    config: HeartbeatNodeConfig,
+    keys: SigningKeys,
+    digests: DigestSource,
+    around: Surroundings,
+    ports: HeartbeatPorts,
+    nowMs: number,
+  ) {
+    const { node, nodes } = config.membership;
+    this.#config = config;
+    this.#keys = keys;
+    this.#digests = digests;
+    this.#ports = ports;
+    this.#peer = nodes.find((name) => name !== node) ?? null;
+    this.membership = new Membership(config.membership, around, nowMs);
+    this.operations = new Operations({ stopRetryMax: config.stopRetryMax });
+    this.resources = new ResourceState({
+      node,
+      peer: this.#peer,
+      autoFailback: config.autoFailback,
+      resume: config.resume,
+    });
+  }
+
+  get peer(): string | null {
+    return this.#peer;
+  }
+
+  /** A shutdown or restart was begun. */
+  get leaving(): boolean {
+    return this.resources.state === 'SHUTDOWN' || this.#releaseMs < Number.POSITIVE_INFINITY;
+  }
+
+  peerStatus(): NodeStatus | null {
+    return this.#peer === null ? null : (this.membership.nodes.get(this.#peer)?.status ?? null);
+  }
+
+  start(nowMs: number): void {
+    const out: MembershipEffect[] = [];
+    this.membership.start(out);
+    this.#fromMembership(out, nowMs);
+    this.tick(nowMs); // a cluster of one is active at once
+  }
+
+  /** authkeys was read again. */
+  setKeys(keys: SigningKeys): void {
+    this.#keys = keys;
+  }
+
+  receive(datagram: Uint8Array, link: string, nowMs: number): void {
+    if (this.#ended) return;
+    const decoded = decodeHaMessage(datagram);
+    if (!decoded.ok) {
+      if (this.#config.logBadpack) {
+        this.#ports.log('ERROR', `bad packet on ${link}: ${decoded.text} at ${decoded.offset}`);
+      }
+      return;
+    }
+    if (!isAuthentic(decoded, this.#keys, this.#digests)) {
+      if (this.#config.logBadpack) {
+        const source = fieldOf(decoded.message, 'src') ?? '';
+        const text =
+          decoded.form === 'netstring'
+            ? `authtoken does not match, authtoken=${decoded.signature ?? ''} [${source}]`
+            : `node [${source}] failed authentication`;
+        this.#ports.log('ERROR', text);
+      }
+      return;
+    }
+    const out: MembershipEffect[] = [];
+    this.membership.receive(decoded.message, link, nowMs, out);
+    this.#fromMembership(out, nowMs);
+  }
+
+  pingAnswered(name: string, nowMs: number): void {
+    const out: MembershipEffect[] = [];
+    this.membership.pingAnswered(name, nowMs, out);
+    this.#fromMembership(out, nowMs);
+  }
+
+  /** A message of the host's own: dopd, the FIFO. */
+  send(message: HaMessage, nowMs: number): void {
+    if (this.#ended) return;
+    const out: MembershipEffect[] = [];
+    this.membership.send(message, out);
+    this.#fromMembership(out, nowMs);
+  }
+
+  scriptDone(id: number, outcome: ScriptOutcome, nowMs: number): void {
+    const out: QueueEffect[] = [];
+    this.operations.answered(id, outcome, nowMs, out);
+    this.#fromOperations(out, nowMs);
+  }
+
+  /** hb_standby. Null, or why it is refused. */
+  standby(rsc: Hold, nowMs: number): string | null {
+    const refusal = this.#refusal();
+    if (refusal) return refusal;
+    const out: ResourceEffect[] = [];
+    this.resources.requestStandby(rsc, out);
+    this.#fromResources(out, nowMs);
+    return null;
+  }
+
+  /** hb_takeover: asks the other node to go standby. `failback` is what the message says for our own groups. */
+  takeover(rsc: Hold | 'failback', nowMs: number): string | null {
+    const refusal = this.#refusal();
+    if (refusal) return refusal;
+    this.send(
+      [
+        { name: 't', value: 'hb_takeover' },
+        { name: 'rsc_hold', value: rsc },
+      ],
+      nowMs,
+    );
+    return null;
+  }
+
+  #refusal(): string | null {
+    if (this.leaving) return 'heartbeat is shutting down';
+    if (!this.membership.commUp) return 'communication is not up yet';
+    if (this.#peer === null) return 'there is no other node';
+    const status = this.peerStatus();
+    if (status !== 'active') return `node ${this.#peer} is ${status ?? 'unknown'}, not active`;
+    return null;
+  }
+
+  /** Orderly leave: hand everything over, then `released(false)`. */
+  shutdown(nowMs: number): void {
+    this.#stopAsked = true;
+    this.#restart = false;
+    const out: ResourceEffect[] = [];
+    if (!this.membership.commUp && this.#config.resume === 'none') {
+      this.#end(); // nothing is held, and nobody counts on us
+      return;
+    }
+    this.#ports.log('info', 'Heartbeat shutdown in progress.');
+    this.resources.shutdown(nowMs, out);
+    this.#fromResources(out, nowMs);
+  }
+
+  /** Nobody is to be told any more: the sockets are closed by the host. */
+  abandon(): void {
+    this.#ended = true;
+  }
+
+  #end(): void {
+    if (this.#ended) return;
+    this.#ports.released(this.#restart);
+  }
+
+  tick(nowMs: number): void {
+    if (this.#ended) return;
+    const out: MembershipEffect[] = [];
+    this.membership.tick(nowMs, out);
+    this.#fromMembership(out, nowMs);
+    const queue: QueueEffect[] = [];
+    this.operations.tick(nowMs, queue);
+    this.#fromOperations(queue, nowMs);
+    const effects: ResourceEffect[] = [];
+    this.resources.tick(nowMs, effects);
+    this.#fromResources(effects, nowMs);
+    if (nowMs >= this.#releaseMs) this.#release(nowMs);
+  }
+
+  get deadlineMs(): number {
+    if (this.#ended) return Number.POSITIVE_INFINITY;
+    return Math.min(
+      this.membership.deadlineMs,
+      this.operations.deadlineMs,
+      this.resources.deadlineMs,
+      this.#releaseMs,
+    );
+  }
+
+  /** The other side may run what we run: let go, then begin a new life. */
+  #beginRestart(afterMs: number, nowMs: number): void {
+    if (this.resources.state === 'SHUTDOWN') return;
+    this.#restart = !this.#stopAsked;
+    this.operations.abortTakes();
+    this.#releaseMs = Math.min(this.#releaseMs, nowMs + afterMs);
+  }
+
+  #release(nowMs: number): void {
+    this.#releaseMs = Number.POSITIVE_INFINITY;
+    this.#ports.log('info', 'Heartbeat shutdown in progress.');
+    const raised: MembershipEffect[] = [];
+    this.membership.raiseDeadtime(RESTART_DEADTIME_EXTRA_MS, raised);
+    this.#fromMembership(raised, nowMs);
+    const out: ResourceEffect[] = [];
+    this.resources.release(out);
+    this.#fromResources(out, nowMs);
+  }
+
+  #fromMembership(effects: readonly MembershipEffect[], nowMs: number): void {
+    const { resources } = this;
+    for (const effect of effects) {
+      const out: ResourceEffect[] = [];
+      switch (effect.type) {
+        case 'transmit':
+          this.#ports.transmit(
+            signNetstring(effect.message, this.#keys, this.#digests, this.#config.innerSignature),
+          );
+          break;
+        case 'deliver':
+          if (fieldOf(effect.message, 'to_id') !== null) {
+            this.#ports.message(effect.from, effect.message);
+          } else {
+            resources.receive(effect.message, effect.own, nowMs, out);
+          }
+          break;
+        case 'node-status':
+        case 'link-status':
+          this.#ports.changed();
+          break;
+        case 'node-restarted':
+          resources.peerRestarted(out);
+          break;
+        case 'node-dead':
+          resources.peerDied(effect.heard, nowMs, out);
+          break;
+        case 'comm-up':
+          resources.active(nowMs, out);
+          break;
+        case 'partition-healed':
+          this.#beginRestart(HEALED_RELEASE_MS, nowMs);
+          break;
+        case 'stalled':
+          this.#beginRestart(0, nowMs);
+          break;
+        case 'log':
+          this.#ports.log(effect.level, effect.text);
+          break;
+      }
+      this.#fromResources(out, nowMs);
+    }
+  }
+
+  #fromResources(effects: readonly ResourceEffect[], nowMs: number): void {
+    if (effects.length > 0) this.#ports.changed();
+    for (const effect of effects) {
+      switch (effect.type) {
+        case 'send': {
+          const out: MembershipEffect[] = [];
+          this.membership.send(effect.message, out);
+          this.#fromMembership(out, nowMs);
+          break;
+        }
+        case 'job': {
+          const groups = this.#config.groups.filter((group) =>
+            includes(effect.scope, this.#scopeOf(group)),
+          );
+          const out: QueueEffect[] = [];
+          this.operations.add({ id: effect.id, kind: effect.kind, groups }, nowMs, out);
+          this.#fromOperations(out, nowMs);
+          break;
+        }
+        case 'released':
+          this.#end();
+          break;
+        case 'yield':
+          this.#beginRestart(0, nowMs);
+          break;
+        case 'log':
+          this.#ports.log(effect.level, effect.text);
+          break;
+      }
+    }
+  }
+
+  #fromOperations(effects: readonly QueueEffect[], nowMs: number): void {
+    for (const effect of effects) {
+      const out: ResourceEffect[] = [];
+      switch (effect.type) {
+        case 'run':
+          this.#ports.runScript(effect.id, effect.resource, effect.action);
+          break;
+        case 'log':
+          this.#ports.log(effect.level, effect.text);
+          break;
+        case 'started':
+          this.resources.started(effect.group.key);
+          break;
+        case 'start-failed':
+          this.resources.startFailed(effect.group.key, this.#scopeOf(effect.group), nowMs, out);
+          break;
+        case 'stuck':
+          this.#ports.stuck(effect.group);
+          break;
+        case 'job-done':
+          this.resources.jobDone(effect.job, nowMs, out);
+          break;
+      }
+      this.#fromResources(out, nowMs);
+    }
+  }
+
+  #scopeOf(group: HaResourceGroup): 'local' | 'foreign' {
+    return group.node === this.#config.membership.node ? 'local' : 'foreign';
+  }
+}

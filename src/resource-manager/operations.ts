@@ -1,0 +1,143 @@
+/**
+ * The queue of a node's jobs. A job takes or gives some groups, one after the other in the order of haresources; jobs run
+ * one at a time in the order in which they were asked for. So no two operations of a group ever overlap, and a give
+ * that was asked for after a take undoes it completely.
+ *
+ * A group that is stuck stops the queue for good: what comes behind it must not be done, least of all reported done.
+ * Source: docs/HEARTBEAT.md, scripts ("one at a time, queued").
+ */
+import type { HaResource, HaResourceGroup } from '../config/haresources.js';
+import {
+  type Action,
+  GroupOperation,
+  type OperationEffect,
+  type OperationLevel,
+  type OperationOptions,
+  type ScriptOutcome,
+} from './group-operation.js';
+
+export type QueueEffect =
+  | {
+      readonly type: 'run';
+      readonly id: number; // comes back in `answered`
+      readonly resource: HaResource;
+      readonly action: Action;
+    }
+  | { readonly type: 'log'; readonly level: OperationLevel; readonly text: string }
+  | { readonly type: 'start-failed'; readonly group: HaResourceGroup }
+  | { readonly type: 'started'; readonly group: HaResourceGroup }
+  | { readonly type: 'stuck'; readonly group: HaResourceGroup }
+  | { readonly type: 'job-done'; readonly job: number };
+
+export interface Job {
+  readonly id: number;
+  readonly kind: 'take' | 'give';
+  readonly groups: readonly HaResourceGroup[];
+}
+
+export class Operations {
+  readonly #options: OperationOptions;
+  readonly #started = new Set<string>();
+  readonly #queue: Job[] = []; // bounded by the jobs that the state machine has open: fewer than ten
+  #left: HaResourceGroup[] = []; // of the first job, not yet begun
+  #operation: GroupOperation | null = null;
+  #runId = 0;
+  #isStuck = false;
+
+  constructor(options: OperationOptions) {
+    this.#options = options;
+  }
+
+  get busy(): boolean {
+    return this.#queue.length > 0;
+  }
+
+  get stuck(): boolean {
+    return this.#isStuck;
+  }
+
+  /** The group being worked at, for status displays. */
+  get current(): { readonly key: string; readonly kind: 'take' | 'give' } | null {
+    return this.#operation && { key: this.#operation.group.key, kind: this.#operation.kind };
+  }
+
+  add(job: Job, nowMs: number, out: QueueEffect[]): void {
+    this.#queue.push(job);
+    if (this.#queue.length === 1) this.#beginJob(nowMs, out);
+  }
+
+  /** Call off everything that would start something; a running script is waited for. */
+  abortTakes(): void {
+    for (let i = this.#queue.length - 1; i > 0; i--) {
+      const job = this.#queue[i];
+      if (job?.kind === 'take') this.#queue[i] = { ...job, groups: [] };
+    }
+    if (this.#queue[0]?.kind === 'take') {
+      this.#left = [];
+      this.#operation?.abort();
+    }
+  }
+
+  answered(id: number, outcome: ScriptOutcome, nowMs: number, out: QueueEffect[]): void {
+    if (id !== this.#runId || !this.#operation) return;
+    const effects: OperationEffect[] = [];
+    this.#operation.answered(outcome, nowMs, effects);
+    this.#apply(effects, nowMs, out);
+  }
+
+  tick(nowMs: number, out: QueueEffect[]): void {
+    if (!this.#operation) return;
+    const effects: OperationEffect[] = [];
+    this.#operation.tick(nowMs, effects);
+    this.#apply(effects, nowMs, out);
+  }
+
+  get deadlineMs(): number {
+    return this.#operation?.deadlineMs ?? Number.POSITIVE_INFINITY;
+  }
+
+  #beginJob(nowMs: number, out: QueueEffect[]): void {
+    const job = this.#queue[0];
+    if (!job) return;
+    this.#left = [...job.groups];
+    this.#next(nowMs, out);
+  }
+
+  #next(nowMs: number, out: QueueEffect[]): void {
+    const job = this.#queue[0];
+    if (!job) return;
+    const group = this.#left.shift();
+    if (!group) {
+      this.#queue.shift();
+      out.push({ type: 'job-done', job: job.id });
+      this.#beginJob(nowMs, out);
+      return;
+    }
+    const operation = new GroupOperation(group, job.kind, this.#options, this.#started);
+    this.#operation = operation;
+    const effects: OperationEffect[] = [];
+    operation.begin(effects);
+    this.#apply(effects, nowMs, out);
+  }
+
+  #apply(effects: readonly OperationEffect[], nowMs: number, out: QueueEffect[]): void {
+    const group = this.#operation?.group;
+    for (const effect of effects) {
+      if (effect.type === 'run') {
+        out.push({ ...effect, id: ++this.#runId });
+      } else if (effect.type === 'log') {
+        out.push(effect);
+      } else if (group) {
+        this.#operation = null;
+        if (effect.result === 'stuck') {
+          this.#isStuck = true;
+          out.push({ type: 'stuck', group });
+          return;
+        }
+        if (effect.result === 'running') out.push({ type: 'started', group });
+        if (effect.result === 'start-failed') out.push({ type: 'start-failed', group });
+        this.#next(nowMs, out);
+      }
+    }
+  }
+}

@@ -1,0 +1,242 @@
+/**
+ * Two heartbeat nodes in virtual time: a lossy network, scripts that take time, machines that crash. The nodes are
+ * the real machines (host/heartbeat-node); only the ports are simulated. Everything follows from the seed.
+ */
+import { Prng } from '../../src/base/prng.js';
+import { parseHaResources } from '../../src/config/haresources.js';
+import { HeartbeatNode } from '../../src/host/heartbeat-node.js';
+import { nodeDigests } from '../../src/real/node-ports.js';
+import type { ScriptOutcome } from '../../src/resource-manager/group-operation.js';
+import type { Hold } from '../../src/resource-manager/hold.js';
+
+export interface SimOptions {
+  readonly seed: number;
+  readonly haresources: string;
+  readonly autoFailback: boolean;
+  readonly loss: number; // probability for each datagram and receiver
+  readonly maxDelayMs: number; // of a datagram: also reorders
+  readonly maxScriptMs: number;
+}
+
+export const NAMES = ['node-a', 'node-b'] as const;
+export type Name = (typeof NAMES)[number];
+
+export const KEEPALIVE_MS = 200;
+export const DEADTIME_MS = 3000;
+export const INITDEAD_MS = 6000;
+
+interface Event {
+  readonly atMs: number;
+  readonly order: number;
+  readonly run: () => void;
+}
+
+/** One machine: what survives its daemon (running resources, generation) and what does not. */
+class Machine {
+  readonly running = new Map<string, 'starting' | 'running' | 'stopping'>();
+  readonly failing = new Set<string>(); // 'start LabRes::one': that call fails
+  readonly unstoppable = new Set<string>(); // its stop fails, and status goes on saying running
+  node: HeartbeatNode | null = null;
+  generation = 100;
+  life = 0; // answers for an earlier life are dropped
+  stuck: string[] = [];
+  paused = false;
+}
+
+export class SimCluster {
+  readonly machines: Readonly<Record<Name, Machine>> = {
+    'node-a': new Machine(),
+    'node-b': new Machine(),
+  };
+  readonly log: string[] = [];
+  readonly #options: SimOptions;
+  readonly #prng: Prng;
+  readonly #events: Event[] = []; // in order of time, then of creation
+  #order = 0;
+  nowMs = 0;
+  /** cut['node-a']: nothing sent by node-a arrives. */
+  readonly cut: Record<Name, boolean> = { 'node-a': false, 'node-b': false };
+  loss: number;
+  readonly violations: string[] = [];
+  /** While false, a group may run twice (partition) without being noted. */
+  checking = true;
+
+  constructor(options: SimOptions) {
+    this.#options = options;
+    this.#prng = new Prng(options.seed);
+    this.loss = options.loss;
+  }
+
+  at(inMs: number, run: () => void): void {
+    const event = { atMs: this.nowMs + inMs, order: this.#order++, run };
+    let i = this.#events.length;
+    while (i > 0 && (this.#events[i - 1]?.atMs ?? 0) > event.atMs) i--;
+    this.#events.splice(i, 0, event);
+  }
+
+  runFor(ms: number): void {
+    const endMs = this.nowMs + ms;
+    for (;;) {
+      const next = this.#events[0];
+      let who: Name | null = null;
+      let dueMs = next?.atMs ?? Number.POSITIVE_INFINITY;
+      for (const name of NAMES) {
+        const machine = this.machines[name];
+        const deadlineMs = machine.paused ? Number.POSITIVE_INFINITY : machine.node?.deadlineMs;
+        if (deadlineMs !== undefined && deadlineMs < dueMs) {
+          dueMs = deadlineMs;
+          who = name;
+        }
+      }
+      if (dueMs > endMs) break;
+      if (who === null) this.#events.shift();
+      if (dueMs <= this.nowMs && who !== null) dueMs = this.nowMs + 1; // a late timer
+      this.nowMs = Math.max(this.nowMs, dueMs);
+      if (who !== null) this.machines[who].node?.tick(this.nowMs);
+      else next?.run();
+      this.#check();
+    }
+    this.nowMs = endMs;
+  }
+
+  boot(name: Name, resume: Hold = 'none'): void {
+    const machine = this.machines[name];
+    const life = ++machine.life;
+    const groups = parseHaResources(this.#options.haresources, 'haresources', NAMES).groups;
+    if (!groups) throw new Error('bad haresources');
+    const key = { number: 1, method: 'md5', key: 'k' } as const;
+    const isCurrent = () => machine.life === life;
+    const other = NAMES.find((n) => n !== name) ?? name;
+    machine.generation++;
+    const node = new HeartbeatNode(
+      {
+        membership: {
+          node: name,
+          nodes: NAMES,
+          pings: [],
+          links: ['eth0'],
+          uuid: new TextEncoder().encode(`uuid of ${name}..`).slice(0, 16),
+          generation: machine.generation,
+          keepaliveMs: KEEPALIVE_MS,
+          deadtimeMs: DEADTIME_MS,
+          warntimeMs: 1000,
+          initdeadMs: INITDEAD_MS,
+          deadpingMs: DEADTIME_MS,
+          maxRexmitDelayMs: 250,
+          hopfudge: 1,
+        },
+        groups,
+        autoFailback: this.#options.autoFailback,
+        resume,
+        stopRetryMax: 10,
+        innerSignature: true,
+        logBadpack: true,
+      },
+      { current: key, keys: [key] },
+      nodeDigests,
+      {
+        wallSeconds: () => 1_795_000_000 + Math.floor(this.nowMs / 1000),
+        loadavg: () => '0.00 0.00 0.00 1/1 1',
+        random: { u32: () => this.#prng.u32(), bytes: (n) => new Uint8Array(n) },
+      },
+      {
+        transmit: (datagram) => this.#transmit(name, other, datagram),
+        runScript: (id, resource, action) => {
+          const text = resource.text;
+          if (action === 'start') machine.running.set(text, 'starting');
+          const delayMs = 1 + this.#prng.below(this.#options.maxScriptMs);
+          this.at(delayMs, () => {
+            if (!isCurrent() || !machine.node) return;
+            const outcome = this.#script(machine, text, action);
+            this.log.push(
+              `${this.nowMs} ${name} ${text} ${action} ${outcome.exitStatus} ${outcome.output}`,
+            );
+            machine.node.scriptDone(id, outcome, this.nowMs);
+          });
+        },
+        log: (level, text) => this.log.push(`${this.nowMs} ${name} ${level}: ${text}`),
+        stuck: (group) => machine.stuck.push(group.key),
+        released: (restart) => {
+          machine.node?.abandon();
+          const restartMs = DEADTIME_MS + 2000;
+          this.at(0, () => {
+            if (isCurrent()) machine.node = null;
+          });
+          if (restart) {
+            this.at(restartMs, () => {
+              if (isCurrent()) this.boot(name);
+            });
+          }
+        },
+        changed: () => {},
+        message: () => {},
+      },
+      this.nowMs,
+    );
+    machine.node = node;
+    node.start(this.nowMs);
+  }
+
+  #script(machine: Machine, text: string, action: 'start' | 'stop' | 'status'): ScriptOutcome {
+    const ok = { exitStatus: 0, output: '', failure: null };
+    const fail = { exitStatus: 1, output: '', failure: null };
+    if (action === 'status') {
+      return { ...ok, output: machine.running.has(text) ? 'running' : 'stopped' };
+    }
+    if (action === 'start') {
+      if (machine.failing.has(text)) {
+        machine.running.delete(text);
+        return fail;
+      }
+      machine.running.set(text, 'running');
+      return ok;
+    }
+    if (machine.unstoppable.has(text)) return fail;
+    machine.running.delete(text);
+    return ok;
+  }
+
+  #transmit(from: Name, to: Name, datagram: Uint8Array): void {
+    if (this.cut[from] || this.#prng.chance(this.loss)) return;
+    const copies = this.#prng.chance(0.02) ? 2 : 1;
+    for (let i = 0; i < copies; i++) {
+      this.at(this.#prng.below(this.#options.maxDelayMs + 1), () => {
+        const machine = this.machines[to];
+        if (!machine.paused) machine.node?.receive(datagram, 'eth0', this.nowMs);
+      });
+    }
+  }
+
+  /** Power off: daemon and services are gone at once. */
+  crash(name: Name): void {
+    const machine = this.machines[name];
+    machine.life++;
+    machine.node = null;
+    machine.running.clear();
+    machine.stuck = [];
+  }
+
+  /** Only the daemon dies: what it started goes on running. */
+  killDaemon(name: Name): void {
+    this.machines[name].life++;
+    this.machines[name].node = null;
+  }
+
+  /** The resources of the file that run (or are being started or stopped) on `name`. */
+  running(name: Name): string[] {
+    return [...this.machines[name].running.keys()].sort();
+  }
+
+  #check(): void {
+    if (!this.checking) return;
+    for (const text of this.machines['node-a'].running.keys()) {
+      if (this.machines['node-b'].running.has(text)) {
+        this.violations.push(`${this.nowMs}: ${text} runs on both nodes`);
+      }
+    }
+  }
+
+  tail(lines = 60): string {
+    return `${this.violations.slice(0, 3).join('\n')}\n${this.log.slice(-lines).join('\n')}`;
+  }
+}
