@@ -6,15 +6,13 @@
  *     N MILLISECONDS        acknowledged (wall clock of the machine, milliseconds since 1970, fractional)
  */
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
-import { CLIENT_LIMITS, openStore, type Store, type StoreKind } from './demo-store.js';
+import type { Store } from './demo-store.js';
 
 /** Between two tries while there is no connection. */
 const RETRY_MS = 20;
 
 export interface ClientOptions {
-  readonly kind: StoreKind;
-  readonly host: string;
-  readonly port: number;
+  readonly open: () => Promise<Store>;
   readonly journal: string;
   readonly stopped: () => boolean;
   /** Every failed try, in words. */
@@ -32,7 +30,7 @@ export async function runClient(options: ClientOptions): Promise<void> {
   try {
     while (!options.stopped()) {
       try {
-        store ??= await openStore(options.kind, options.host, options.port, CLIENT_LIMITS);
+        store ??= await options.open();
         await store.commit(row);
         writeSync(journal, `${row} ${wallMs().toFixed(3)}\n`);
         row++;

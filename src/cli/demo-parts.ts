@@ -2,7 +2,8 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import { runClient } from './demo-client.js';
 import { Ledger, serveLedger } from './demo-ledger.js';
-import { openStore, PATIENT_LIMITS, type StoreKind } from './demo-store.js';
+import { openBlocks } from './demo-nbd.js';
+import { CLIENT_LIMITS, type Limits, openStore, PATIENT_LIMITS, type Store } from './demo-store.js';
 import { UsageError, type World } from './world.js';
 
 type Options = Readonly<Record<string, string>>;
@@ -13,10 +14,14 @@ function wanted(options: Options, name: string): string {
   return value;
 }
 
-function storeOf(options: Options): { kind: StoreKind; host: string; port: number } {
+/** `--kind mysql|ledger --host --port`, or `--kind blocks --host PATH,PATH` (sockets of exports) `--port EXPORT`. */
+function opener(options: Options, limits: Limits): () => Promise<Store> {
   const kind = wanted(options, 'kind');
+  const host = wanted(options, 'host');
+  const port = wanted(options, 'port');
+  if (kind === 'blocks') return () => openBlocks(host.split(','), port, limits);
   if (kind !== 'mysql' && kind !== 'ledger') throw new UsageError(`unknown kind ${kind}`, 2);
-  return { kind, host: wanted(options, 'host'), port: Number(wanted(options, 'port')) };
+  return () => openStore(kind, host, Number(port), limits);
 }
 
 /** Until TERM or INT: a row that is under way is finished first. */
@@ -31,7 +36,7 @@ export async function clientMain(options: Options, world: World): Promise<number
     stopped = true;
   });
   await runClient({
-    ...storeOf(options),
+    open: opener(options, CLIENT_LIMITS),
     journal: wanted(options, 'journal'),
     stopped: () => stopped,
     complain: (row, why) => world.err(`${new Date().toISOString()} row ${row}: ${why}\n`),
@@ -41,8 +46,7 @@ export async function clientMain(options: Options, world: World): Promise<number
 
 /** Every row that is there, one a line. */
 export async function rowsMain(options: Options, world: World): Promise<number> {
-  const { kind, host, port } = storeOf(options);
-  const store = await openStore(kind, host, port, PATIENT_LIMITS);
+  const store = await opener(options, PATIENT_LIMITS)();
   try {
     world.out((await store.rows()).map((row) => `${row}\n`).join(''));
   } finally {

@@ -33,11 +33,23 @@ export class Stream {
   }
 
   static open(host: string, port: number, timeoutMs: number): Promise<Stream> {
+    return Stream.#connect({ host, port }, `${host}:${port}`, timeoutMs);
+  }
+
+  static openUnix(path: string, timeoutMs: number): Promise<Stream> {
+    return Stream.#connect({ path }, path, timeoutMs);
+  }
+
+  static #connect(
+    to: { host: string; port: number } | { path: string },
+    name: string,
+    timeoutMs: number,
+  ): Promise<Stream> {
     return new Promise((resolve, reject) => {
-      const socket = connect({ host, port });
+      const socket = connect(to);
       const fail = (why: string): void => {
         socket.destroy();
-        reject(new StreamLostError(`${host}:${port}: ${why}`));
+        reject(new StreamLostError(`${name}: ${why}`));
       };
       const timer = setTimeout(() => fail(`no connection within ${timeoutMs} ms`), timeoutMs);
       const refused = (e: Error): void => {
