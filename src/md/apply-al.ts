@@ -17,7 +17,7 @@ export interface ApplyPlan {
   readonly replay: AlReplay;
   /** Refuse: the log is needed (PRIMARY_IND) and cannot be interpreted. */
   readonly failed: boolean;
-  /** The log's error does not matter, since the node was not Primary. */
+  /** The log's error does not matter: the node was not Primary, or everything is out of sync anyway. */
   readonly errorIgnored: boolean;
   /** Extents whose bits are to be set on disk first. Empty when the node was not Primary. */
   readonly mark: readonly number[];
@@ -36,8 +36,10 @@ export interface ApplyPlan {
 export function planApplyAl(sb: Superblock, ring: Uint8Array): ApplyPlan {
   const replay = replayAl(ring, sb);
   const primary = (sb.flags & MDF.PRIMARY_IND) !== 0;
-  const failed = replay.error !== null && primary;
-  const errorIgnored = replay.error !== null && !primary;
+  // With FULL_SYNC everything counts as out of sync, so no log is needed either.
+  const needed = primary && (sb.flags & MDF.FULL_SYNC) === 0;
+  const failed = replay.error !== null && needed;
+  const errorIgnored = replay.error !== null && !needed;
   const applied = !failed && primary && replay.transactions > 0;
   const clean = sb.magic === MAGIC_V08 && (sb.flags & MDF.AL_CLEAN) !== 0;
   return {

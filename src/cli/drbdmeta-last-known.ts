@@ -1,0 +1,91 @@
+/**
+ * The size that a device had when its internal meta-data was last written, so that the meta-data is found after the
+ * device grew. Same file and format as drbd-utils: /var/lib/drbd/drbd-minor-N.lkbd; docs/METADATA.md section 6.
+ *
+ *     67108864<TAB>/dev/sdb1
+ *     uuid:<TAB>77EF6588DC4359F4
+ */
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
+import { dirname } from 'node:path';
+import { rooted, type World } from './world.js';
+
+export interface Known {
+  readonly sizeBytes: number;
+  readonly path: string;
+  readonly uuid: bigint; // 0: not known
+}
+
+export class LastKnown {
+  readonly #world: World;
+  readonly #file: string | null; // null: the minor is not known
+
+  constructor(call: { readonly world: World; readonly minor: number }) {
+    this.#world = call.world;
+    this.#file =
+      call.minor < 0
+        ? null
+        : rooted(call.world.root, `/var/lib/drbd/drbd-minor-${call.minor}.lkbd`);
+  }
+
+  load(): Known | null {
+    if (this.#file === null) return null;
+    let text: string;
+    try {
+      text = readFileSync(this.#file, 'utf8');
+    } catch (e) {
+      if ((e as NodeJS.ErrnoException).code !== 'ENOENT') this.#failed('load', e);
+      return null;
+    }
+    const match = /^([0-9]+)(?:\s+(\S+)(?:\n+uuid:\s*([0-9A-Fa-f]{1,16}))?)?/.exec(text);
+    if (!match) {
+      this.#world.err(`lk_bdev_load(${this.#file}): parse error\n`);
+      return null;
+    }
+    return {
+      sizeBytes: Number(match[1]),
+      path: match[2] ?? '',
+      uuid: match[3] === undefined ? 0n : BigInt(`0x${match[3]}`),
+    };
+  }
+
+  /** Failing to remember is reported, but is no failure of what was done to the meta-data. */
+  save(known: Known): void {
+    if (this.#file === null) return;
+    const uuid = known.uuid.toString(16).toUpperCase().padStart(16, '0');
+    const text = `${known.sizeBytes}\t${known.path}\n${known.uuid === 0n ? '' : `uuid:\t${uuid}\n`}`;
+    try {
+      mkdirSync(dirname(this.#file), { recursive: true });
+      const fd = openSync(this.#file, 'w', 0o644);
+      try {
+        writeSync(fd, text);
+        fsyncSync(fd);
+      } finally {
+        closeSync(fd);
+      }
+    } catch (e) {
+      this.#failed('save', e);
+    }
+  }
+
+  remove(): void {
+    if (this.#file === null) return;
+    try {
+      rmSync(this.#file, { force: true });
+    } catch (e) {
+      this.#failed('delete', e);
+    }
+  }
+
+  #failed(what: string, e: unknown): void {
+    const message = e instanceof Error ? e.message : String(e);
+    this.#world.err(`lk_bdev_${what}(${this.#file ?? ''}) failed: ${message}\n`);
+  }
+}
