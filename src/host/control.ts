@@ -92,6 +92,30 @@ export type ControlRequest =
   | { readonly verb: 'restart' }
   | { readonly verb: 'shutdown' };
 
+/** The value of a `running` reply is a list of these: what is configured now, in the engine's units. */
+export interface RunningResource {
+  readonly name: string;
+  readonly options: ResourceOptions;
+  readonly net: {
+    readonly local: Address;
+    readonly remote: Address;
+    readonly options: NetOptions;
+  } | null; // null: no connection object
+  readonly volumes: readonly RunningVolume[];
+}
+
+export interface RunningVolume {
+  readonly volume: number;
+  readonly minor: number;
+  readonly device: string;
+  readonly disk: {
+    readonly disk: string;
+    readonly metaDisk: string;
+    readonly metaIndex: MetaIndex;
+    readonly options: DiskOptions;
+  } | null; // null: diskless
+}
+
 export type ControlReply = { readonly ok: true; readonly value: unknown } | ControlFailure;
 
 /**

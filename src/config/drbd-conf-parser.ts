@@ -1,0 +1,663 @@
+/**
+ * drbd.conf: a recursive descent parser for the 8.0 to 8.4 dialects. A wrong token ends the reading, everything else
+ * that is wrong is collected; with any error there is no configuration, so nothing is ever half applied.
+ *
+ *     file     = { "global" {...} | "common" {...} | "resource" NAME {...} | "skip" ... {...} | "include" PATTERN ";" }
+ *     resource = { section | volume-statement | "volume" N {...} | "on" NAME... {...} | "floating" ADDRESS ({...} | ";") }
+ *
+ * Stricter than drbdadm: a block that the end of the file leaves open is an error (drbdadm takes such a resource as it
+ * stands), and so is one disk used by two volumes. Source: drbd.conf(5), drbdadm 9.22 observed, docs/CONFIGURATION.md.
+ */
+import { Lexer, type Place, type Token } from './drbd-conf-lexer.js';
+import {
+  type ConfFiles,
+  type ConfGlobal,
+  type ConfHost,
+  type ConfOption,
+  type ConfResource,
+  type ConfVolume,
+  type DrbdConfResult,
+  emptyVolume,
+  placeText,
+} from './drbd-conf-model.js';
+import { ConfUnique } from './drbd-conf-unique.js';
+import { parseAddress, parseVolumeStatement, readVolume } from './drbd-conf-volume.js';
+import {
+  findOption,
+  IGNORED_OPTIONS,
+  type Section,
+  scaledNumber,
+  valueError,
+} from './drbd-option-table.js';
+
+const MAX_INCLUDE_DEPTH = 10;
+
+/** A token that cannot stand where it stands. */
+class SyntaxFailure extends Error {}
+
+/** `path` is absolute. */
+export function parseDrbdConf(path: string, files: ConfFiles): DrbdConfResult {
+  const parser = new Parser(files);
+  try {
+    parser.readFile(path, null);
+  } catch (e) {
+    if (!(e instanceof SyntaxFailure)) throw e;
+    parser.errors.push(e.message);
+  }
+  const { errors, warnings, global, common, resources } = parser;
+  if (errors.length > 0) return { config: null, errors, warnings };
+  return { config: { file: path, global, common, resources }, errors, warnings };
+}
+
+export class Parser {
+  readonly errors: string[] = [];
+  readonly warnings: string[] = [];
+  readonly unique = new ConfUnique(this.errors);
+  readonly global: ConfGlobal = {
+    minorCount: null,
+    dialogRefresh: 1,
+    disableIpVerification: false,
+    udevAlwaysUseVnr: false,
+    usageCount: 'ask',
+    cmdTimeoutShort: null,
+    cmdTimeoutMedium: null,
+    cmdTimeoutLong: null,
+  };
+  common: ConfResource | null = null;
+  readonly resources: ConfResource[] = [];
+  readonly #files: ConfFiles;
+  readonly #seen = new Set<string>();
+  #depth = 0;
+  #lexer = new Lexer('', '');
+  #peeked: Token | null = null;
+
+  constructor(files: ConfFiles) {
+    this.#files = files;
+  }
+
+  // Tokens
+
+  next(): Token {
+    const token = this.#peeked ?? this.#lexer.next();
+    this.#peeked = null;
+    return token;
+  }
+
+  peek(): Token {
+    this.#peeked ??= this.#lexer.next();
+    return this.#peeked;
+  }
+
+  fail(token: Token, expected: string): never {
+    let got = token.kind === 'eof' ? 'the end of the file' : `'${token.text.slice(0, 20)}'`;
+    if (token.text.length > 20) got = `'${token.text.slice(0, 20)}...'`;
+    if (token.kind === 'bad') {
+      const plain = token.quoted
+        ? 'a quoted string of at most 255 characters in one line'
+        : 'at most 128 characters';
+      got += token.quoted || token.text.length > 128 ? `, which is not ${plain}` : '';
+    }
+    const isKeyword = token.kind === 'word' && expected.includes('string');
+    const hint = isKeyword ? ' (a keyword: quote it to use it as a string)' : '';
+    throw new SyntaxFailure(`${placeText(token.place)}: expected ${expected}, got ${got}${hint}`);
+  }
+
+  op(text: string): void {
+    const token = this.next();
+    if (token.kind !== 'op' || token.text !== text) this.fail(token, `'${text}'`);
+  }
+
+  isOp(token: Token, text: string): boolean {
+    return token.kind === 'op' && token.text === text;
+  }
+
+  string(what = 'a string'): Token {
+    const token = this.next();
+    if (token.kind !== 'string') this.fail(token, what);
+    return token;
+  }
+
+  /** A whole number without unit. */
+  integer(what: string): number {
+    const token = this.next();
+    if (token.kind !== 'int' || !/^\d+$/.test(token.text)) this.fail(token, what);
+    return Number(token.text);
+  }
+
+  error(place: Place, text: string): void {
+    this.errors.push(`${placeText(place)}: ${text}`);
+  }
+
+  // The file
+
+  readFile(path: string, includedAt: Place | null): void {
+    const real = this.#files.real(path);
+    if (this.#seen.has(real)) return;
+    this.#seen.add(real);
+    const text = this.#files.read(path);
+    if (text === null) {
+      if (includedAt) this.error(includedAt, `Failed to open include file '${path}'.`);
+      else this.errors.push(`Can not open '${path}'.`);
+      return;
+    }
+    const outer = this.#lexer;
+    this.#lexer = new Lexer(text, path);
+    this.#depth++;
+    this.#statements(path);
+    this.#depth--;
+    this.#lexer = outer;
+  }
+
+  #statements(path: string): void {
+    for (;;) {
+      const token = this.next();
+      if (token.kind === 'eof') return;
+      switch (token.kind === 'word' ? token.text : '') {
+        case 'global':
+          this.#globalSection(token);
+          break;
+        case 'common':
+          this.op('{');
+          this.common = this.#resource('common', token.place);
+          if (this.common.hosts.length > 0) {
+            this.error(token.place, 'in the common section, there are no host sections allowed.');
+          }
+          break;
+        case 'resource':
+          this.#namedResource();
+          break;
+        case 'skip':
+          this.#skip(token);
+          break;
+        case 'include':
+          this.#include(path);
+          break;
+        default:
+          this.fail(token, 'global, common, resource, skip or include');
+      }
+    }
+  }
+
+  #namedResource(): void {
+    const name = this.string('the name of the resource (a string)');
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
+    if (name.text === '' || /[\x00-\x1f\x7f]/.test(name.text)) {
+      this.fail(name, 'a resource name without control characters');
+    }
+    this.op('{');
+    const resource = this.#resource(name.text, name.place);
+    if (/\//.test(name.text) || name.text === 'all') {
+      this.warnings.push(
+        `${placeText(name.place)}: resource '${name.text}' cannot be named on a command line`,
+      );
+    }
+    this.resources.push(resource);
+  }
+
+  #include(path: string): void {
+    const pattern = this.string('the pattern of the files to include (a string)');
+    this.op(';');
+    const directory = path.slice(0, path.lastIndexOf('/'));
+    const absolute = pattern.text.startsWith('/') ? pattern.text : `${directory}/${pattern.text}`;
+    if (this.#depth >= MAX_INCLUDE_DEPTH) {
+      throw new SyntaxFailure(
+        `${placeText(pattern.place)}: expected at most ${MAX_INCLUDE_DEPTH} nested files, got '${pattern.text}'`,
+      );
+    }
+    const found = this.#files.glob(absolute);
+    if (found.length === 0 && !/[?*[]/.test(pattern.text)) {
+      this.error(pattern.place, `Failed to open include file '${pattern.text}'.`);
+    }
+    for (const file of found) this.readFile(file, pattern.place);
+  }
+
+  /** `skip resource r9 {` is what the manual shows; drbdadm 9.22 takes one plain word only. */
+  #skip(skip: Token): void {
+    let token = this.next();
+    while (token.kind === 'string' || token.kind === 'word') token = this.next();
+    if (!this.isOp(token, '{')) this.fail(token, "'{' of the block to skip");
+    for (let level = 1; level > 0; ) {
+      token = this.next();
+      if (this.isOp(token, '{')) level++;
+      else if (this.isOp(token, '}')) level--;
+      else if (token.kind === 'eof') {
+        this.fail(token, `'}' of the skip block begun in line ${skip.place.line}`);
+      }
+    }
+  }
+
+  #globalSection(at: Token): void {
+    this.unique.add('global section', 'global', at.place);
+    if (this.resources.length > 0) {
+      this.warnings.push(
+        `${placeText(at.place)}: You should put the global {} section in front of any resource {} section`,
+      );
+    }
+    const counted = (name: string, min: number, max: number): number => {
+      const token = this.next();
+      if (token.kind !== 'int') this.fail(token, `a number after ${name}`);
+      const n = scaledNumber(token.text, '1') ?? -1;
+      if (n < min || n > max) {
+        this.error(token.place, `${name} ${token.text} => ${n} out of range [${min}..${max}].`);
+      }
+      return Number.parseInt(token.text, 10);
+    };
+    const g = this.global;
+    this.op('{');
+    for (;;) {
+      const token = this.next();
+      if (this.isOp(token, '}')) return;
+      switch (token.kind === 'word' ? token.text : '') {
+        case 'udev-always-use-vnr':
+          g.udevAlwaysUseVnr = true;
+          break;
+        case 'disable-ip-verification':
+          g.disableIpVerification = true;
+          break;
+        case 'minor-count':
+          g.minorCount = counted('minor-count', 1, 255);
+          break;
+        case 'dialog-refresh':
+          g.dialogRefresh = counted('dialog-refresh', 0, 600);
+          break;
+        case 'cmd-timeout-short':
+          g.cmdTimeoutShort = counted('cmd-timeout-short', 0, 900);
+          break;
+        case 'cmd-timeout-medium':
+          g.cmdTimeoutMedium = counted('cmd-timeout-medium', 0, 900);
+          break;
+        case 'cmd-timeout-long':
+          g.cmdTimeoutLong = counted('cmd-timeout-long', 0, 900);
+          break;
+        case 'usage-count': {
+          const value = this.next();
+          if (value.kind !== 'word') this.fail(value, 'yes, no or ask');
+          if (value.text !== 'yes' && value.text !== 'no' && value.text !== 'ask') {
+            this.fail(value, 'yes, no or ask');
+          }
+          g.usageCount = value.text;
+          break;
+        }
+        default:
+          this.fail(
+            token,
+            'minor-count, dialog-refresh, usage-count, disable-ip-verification, udev-always-use-vnr or cmd-timeout-*',
+          );
+      }
+      this.op(';');
+    }
+  }
+
+  #resource(name: string, place: Place): ConfResource {
+    this.unique.add('resource section', name, place);
+    this.unique.newResource();
+    const r: ConfResource = {
+      name,
+      place,
+      hosts: [],
+      volumes: [],
+      net: [],
+      disk: [],
+      options: [],
+      startup: [],
+      handlers: [],
+      proxy: { options: [], plugins: [] },
+      becomePrimaryOn: null,
+      stackedTimeouts: false,
+    };
+    for (;;) {
+      const token = this.next();
+      if (this.isOp(token, '}')) break;
+      if (token.kind === 'word') this.#resourceItem(r, token);
+      else this.fail(token, `a statement or section of resource ${name}, or '}'`);
+    }
+    this.#sameVolumes(r);
+    return r;
+  }
+
+  #resourceItem(r: ConfResource, token: Token): void {
+    const once = (what: string) => this.unique.addInResource(`${what} section`, what, token.place);
+    switch (token.text) {
+      case 'protocol': {
+        this.unique.addInResource('protocol statement', 'protocol', token.place);
+        const value = this.string('A, B or C (a string)');
+        this.#pushOption('net', token, value, r.net);
+        this.op(';');
+        return;
+      }
+      case 'on':
+        this.#host(r, this.#names('{'), token.place);
+        return;
+      case 'floating':
+        this.#floating(r, token.place);
+        return;
+      case '_this_host':
+      case '_remote_host':
+        this.op('{');
+        this.#host(r, [token.text], token.place);
+        return;
+      case 'stacked-on-top-of':
+        this.error(token.place, 'stacked resources (a third copy) are not supported');
+        throw new SyntaxFailure(
+          `${placeText(token.place)}: expected on or floating, got 'stacked-on-top-of'`,
+        );
+      case 'ignore-on':
+        this.string('a host name (a string)');
+        this.op(';');
+        this.warnings.push(
+          `${placeText(token.place)}: in resource ${r.name}, WARN: The 'ignore-on' keyword is deprecated.`,
+        );
+        return;
+      case 'disk':
+        if (this.isOp(this.peek(), '{')) {
+          once('disk');
+          this.options(r, 'disk', r.disk);
+          return;
+        }
+        break;
+      case 'net':
+      case 'options':
+      case 'startup':
+      case 'handlers':
+        once(token.text);
+        this.options(r, token.text, r[token.text]);
+        return;
+      case 'syncer':
+        once('syncer');
+        this.options(r, 'syncer', []);
+        return;
+      case 'proxy':
+        once('proxy');
+        this.options(r, 'proxy', r.proxy.options);
+        return;
+      case 'volume': {
+        const volume = readVolume(this, [], token.place);
+        insertVolume(r.volumes, volume);
+        return;
+      }
+      case 'device':
+        this.unique.addInResource('device statement', 'device', token.place);
+        break;
+    }
+    const volume = this.implicitVolume(r.volumes, token.place);
+    if (!parseVolumeStatement(this, volume, token, [])) {
+      this.fail(
+        token,
+        'protocol, on, floating, volume, device, disk, meta-disk, net, syncer, startup, handlers, options or proxy',
+      );
+    }
+  }
+
+  /** The one volume of statements outside `volume` blocks. */
+  implicitVolume(volumes: ConfVolume[], place: Place): ConfVolume {
+    const first = volumes[0];
+    if (first) {
+      if (!first.implicit) {
+        this.error(place, 'mixing explicit and implicit volumes is not allowed');
+      }
+      return first;
+    }
+    const volume = emptyVolume(0, true, place);
+    volumes.push(volume);
+    return volume;
+  }
+
+  #names(end: string): string[] {
+    const names: string[] = [];
+    for (;;) {
+      const token = this.next();
+      if (names.length > 0 && this.isOp(token, end)) return names;
+      if (token.kind !== 'string') this.fail(token, 'a host name (a string)');
+      names.push(token.text);
+    }
+  }
+
+  #floating(r: ConfResource, place: Place): void {
+    const address = parseAddress(this);
+    this.unique.addAddress(address, null);
+    const shown = address.family === 'ipv6' ? `ipv6 [${address.host}]` : address.host;
+    const end = this.next();
+    if (!this.isOp(end, '{') && !this.isOp(end, ';')) this.fail(end, "'{' or ';'");
+    const host = emptyHost([`${shown}:${address.port}`], true, place);
+    host.address = address;
+    this.#hostBody(r, host, this.isOp(end, '{'));
+  }
+
+  #host(r: ConfResource, names: readonly string[], place: Place): void {
+    this.#hostBody(r, emptyHost(names, false, place), true);
+  }
+
+  #hostBody(r: ConfResource, host: ConfHost, hasBody: boolean): void {
+    for (const name of host.names) {
+      this.unique.addInResource('host section', `on ${name}`, host.place);
+    }
+    r.hosts.push(host);
+    while (hasBody) {
+      const token = this.next();
+      if (this.isOp(token, '}')) break;
+      if (token.kind !== 'word') this.fail(token, "a statement of the host, or '}'");
+      this.#hostItem(host, token);
+    }
+    inheritVolumes(r.volumes, host);
+    const drbdsetup = host.names[0]?.startsWith('_') === true; // `drbdsetup show` leaves things out
+    for (const volume of host.volumes) {
+      this.unique.addVolume(volume, host.names);
+      if (!drbdsetup) this.#complete(r, host, volume);
+    }
+    if (!drbdsetup && !host.address) this.#missing(r, host, 'address');
+  }
+
+  #hostItem(host: ConfHost, token: Token): void {
+    const once = (what: string) => {
+      for (const name of host.names) {
+        this.unique.addInResource(`${what} statement`, `${name}:${what}`, token.place);
+      }
+    };
+    switch (token.text) {
+      case 'address':
+      case 'alternate-link-address': {
+        if (host.floating) {
+          this.error(token.place, 'address statement not allowed for floating {} host sections');
+        }
+        once(token.text);
+        const address = parseAddress(this);
+        this.unique.addAddress(address, host.names);
+        this.op(';');
+        if (token.text === 'address') host.address = address;
+        else host.alternateAddress = address;
+        return;
+      }
+      case 'proxy':
+        this.error(token.place, 'DRBD proxy is not supported');
+        throw new SyntaxFailure(
+          `${placeText(token.place)}: expected a host section without 'proxy on'`,
+        );
+      case 'volume':
+        insertVolume(host.volumes, readVolume(this, host.names, token.place));
+        return;
+      case 'options':
+        host.options = [];
+        this.options(null, 'options', host.options);
+        return;
+      case 'flexible-meta-disk':
+        once('meta-disk');
+        break;
+      default:
+        once(token.text);
+    }
+    const volume = this.implicitVolume(host.volumes, token.place);
+    if (!parseVolumeStatement(this, volume, token, host.names)) {
+      this.fail(token, 'disk, device, address, meta-disk, flexible-meta-disk, volume or options');
+    }
+  }
+
+  #complete(r: ConfResource, host: ConfHost, volume: ConfVolume): void {
+    if (volume.device === null && volume.minor === null) this.#missing(r, host, 'device');
+    if (volume.disk === null) this.#missing(r, host, 'disk');
+    if (volume.metaDisk === null) this.#missing(r, host, 'meta-disk');
+  }
+
+  #missing(r: ConfResource, host: ConfHost, what: string): void {
+    this.error(
+      host.place,
+      `in resource ${r.name}, on ${host.names.join(' ')} { ... }: '${what}' keyword missing.`,
+    );
+  }
+
+  /** All hosts have the same volumes. */
+  #sameVolumes(r: ConfResource): void {
+    const [first, ...others] = r.hosts;
+    if (!first) return;
+    for (const other of others) {
+      const where = `in resource ${r.name}, on ${first.names.join(' ')} { ... }:`;
+      const name = other.names.join(' ');
+      for (const volume of first.volumes) {
+        const same = other.volumes.find((v) => v.vnr === volume.vnr);
+        if (!same) {
+          this.error(volume.place, `${where} volume ${volume.vnr} not defined on ${name}`);
+        } else if (same.implicit !== volume.implicit) {
+          this.error(
+            volume.place,
+            `${where} volume ${volume.vnr} must not be implicit on one but not the other`,
+          );
+        }
+      }
+      for (const volume of other.volumes) {
+        if (first.volumes.some((v) => v.vnr === volume.vnr)) continue;
+        this.error(volume.place, `${where} volume ${volume.vnr} missing (present on ${name})`);
+      }
+    }
+  }
+
+  // Options
+
+  /** `{ option... }`; with a resource, the special statements and the spread of `syncer` go there. */
+  options(r: ConfResource | null, section: Section | 'syncer', list: ConfOption[]): void {
+    this.op('{');
+    for (;;) {
+      const token = this.next();
+      if (this.isOp(token, '}')) return;
+      if (token.kind !== 'word') this.fail(token, `an option of the ${section} section, or '}'`);
+      if (r && this.#special(r, section, token)) continue;
+      if (IGNORED_OPTIONS.has(token.text)) {
+        this.#value(token);
+        this.op(';');
+        continue;
+      }
+      const found = findOption(section, token.text);
+      if (!found) this.fail(token, `an option of the ${section} section`);
+      const target = section === 'syncer' && r ? this.#listOf(r, found.section) : list;
+      const { name } = found.option;
+      if (found.negated) {
+        target.push({ name, value: 'no', place: token.place });
+      } else if (found.option.kind === 'flag') {
+        target.push({ name, value: this.#flagValue(), place: token.place });
+      } else {
+        this.#pushOption(found.section, token, this.#value(token), target);
+      }
+      this.op(';');
+    }
+  }
+
+  #listOf(r: ConfResource, section: Section): ConfOption[] {
+    return section === 'proxy' ? r.proxy.options : r[section];
+  }
+
+  #special(r: ConfResource, section: string, token: Token): boolean {
+    if (section === 'startup' && token.text === 'become-primary-on') {
+      r.becomePrimaryOn = this.#names(';');
+      return true;
+    }
+    if (section === 'startup' && token.text === 'stacked-timeouts') {
+      r.stackedTimeouts = true;
+      this.op(';');
+      return true;
+    }
+    if (section === 'proxy' && token.text === 'plugin') {
+      r.proxy.plugins = this.#plugins();
+      return true;
+    }
+    return false;
+  }
+
+  #plugins(): string[] {
+    const plugins: string[] = [];
+    this.op('{');
+    for (let words: string[] = []; ; ) {
+      const token = this.next();
+      if (token.kind === 'eof') this.fail(token, "';' or '}' of the plugin section");
+      if (this.isOp(token, '}') && words.length === 0) return plugins;
+      if (this.isOp(token, ';')) {
+        plugins.push(words.join(' '));
+        words = [];
+      } else {
+        words.push(token.text);
+      }
+    }
+  }
+
+  #flagValue(): string {
+    const token = this.peek();
+    if (this.isOp(token, ';')) return 'yes';
+    if (token.kind !== 'word' || (token.text !== 'yes' && token.text !== 'no')) {
+      this.fail(token, "yes, no or ';'");
+    }
+    this.next();
+    return token.text;
+  }
+
+  #value(option: Token): Token {
+    const token = this.next();
+    if (token.kind === 'string' || token.kind === 'int') return token;
+    if (token.kind === 'word' && token.text === 'on') return token;
+    this.fail(token, `a value of ${option.text} (a string or a number)`);
+  }
+
+  #pushOption(section: Section, token: Token, value: Token, list: ConfOption[]): void {
+    const found = findOption(section, token.text);
+    if (!found) this.fail(token, `an option of the ${section} section`);
+    const { option } = found;
+    const isProtocol = option.name === 'protocol';
+    const checked = isProtocol || (option.kind === 'number' && option.when === 'reading');
+    const error = checked ? valueError(option, value.text) : null;
+    if (error !== null) this.error(value.place, error);
+    const text = isProtocol ? value.text.toUpperCase() : value.text;
+    list.push({ name: option.name, value: text, place: token.place });
+  }
+}
+
+function emptyHost(names: readonly string[], floating: boolean, place: Place): ConfHost {
+  return {
+    names,
+    floating,
+    place,
+    volumes: [],
+    address: null,
+    alternateAddress: null,
+    options: [],
+  };
+}
+
+/** Sorted by number; of two with one number the later stands behind. */
+function insertVolume(volumes: ConfVolume[], volume: ConfVolume): void {
+  const at = volumes.findIndex((v) => v.vnr > volume.vnr);
+  volumes.splice(at < 0 ? volumes.length : at, 0, volume);
+}
+
+/** Statements at resource level hold for each host that lacks them. */
+function inheritVolumes(from: readonly ConfVolume[], host: ConfHost): void {
+  for (const s of from) {
+    let t = host.volumes.find((v) => v.vnr === s.vnr);
+    if (!t) {
+      t = emptyVolume(s.vnr, s.implicit, s.place);
+      insertVolume(host.volumes, t);
+    }
+    t.disk ??= s.disk;
+    t.device ??= s.device;
+    t.minor ??= s.minor;
+    if (t.metaDisk === null) {
+      t.metaDisk = s.metaDisk;
+      t.metaIndex = s.metaIndex;
+    }
+  }
+}
