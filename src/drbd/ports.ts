@@ -44,7 +44,13 @@ export interface DataPort {
   ): void;
   flushDisk(disk: number, tag: number): void;
   discardDisk(disk: number, offsetBytes: number, lengthBytes: number, tag: number): void;
-  zeroDisk(disk: number, offsetBytes: number, lengthBytes: number, mayUnmap: boolean, tag: number): void;
+  zeroDisk(
+    disk: number,
+    offsetBytes: number,
+    lengthBytes: number,
+    mayUnmap: boolean,
+    tag: number,
+  ): void;
   attachStream(stream: number, owner: StreamOwner): void;
   send(stream: number, at: number, lengthBytes: number, tag: number): void;
   sendBacklogBytes(stream: number): number;
@@ -67,7 +73,12 @@ export interface EngineHost {
    * Run a configured handler (`fence-peer`, `split-brain`, ...); `done` gets its exit code, 0 at once when none is
    * configured. `minor` is null for events of the whole resource.
    */
-  handler(event: string, resource: string, minor: number | null, done: (exit: number) => void): void;
+  handler(
+    event: string,
+    resource: string,
+    minor: number | null,
+    done: (exit: number) => void,
+  ): void;
   /** A volume's size became known or changed. */
   sizeChanged(minor: number): void;
   /** Any state changed: for waiters, events and the status. */

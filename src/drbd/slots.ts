@@ -41,6 +41,11 @@ export class Slots<T> {
     return found;
   }
 
+  /** As `at`, for an index that came from outside. */
+  find(index: number): T | null {
+    return this.#all[index] ?? null;
+  }
+
   release(index: number): void {
     assert(this.#used > 0, 'a slot is released once');
     this.#used--;

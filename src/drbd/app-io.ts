@@ -1,0 +1,472 @@
+/**
+ * Application I/O of one volume: what is accepted when, where it goes, and when it is answered.
+ *
+ *     asked -> held while the state forbids I/O -> interval (overlaps wait) -> activity log on disk
+ *           -> local disk and, if the peer takes part, the network -> answered -> bits, log and buffer settled
+ *
+ * Rules (docs/PROTOCOL.md, writes): a write is answered when it is on the local disk and protocol A: handed to the
+ * socket, B: received, C: written by the peer. A write that does not reach the peer is marked out-of-sync before it is
+ * answered. A flush is answered when both disks have flushed (protocol C) or the local one has (A, B).
+ */
+import { assert } from '../base/assert.js';
+import {
+  type AppRequest,
+  LEG_DONE,
+  LEG_FAILED,
+  LEG_NONE,
+  LEG_OK,
+  LEG_PENDING,
+  OP_DISCARD,
+  OP_FLUSH,
+  OP_READ,
+  OP_WRITE,
+  OP_ZEROES,
+} from './app-request.js';
+import { type Core, type FrontEnd, KIND_APP_LOCAL } from './core.js';
+import { Conns, Disks, isSuspended, Roles } from './state.js';
+import type { Volume } from './volume.js';
+
+export const EIO = 5;
+export const EROFS = 30;
+export const EOPNOTSUPP = 95;
+export const EMEDIUMTYPE = 124;
+
+/** A discard is done in pieces, so that it never needs more activity-log extents than there are. */
+const DISCARD_PIECE_SECTORS = 65536; // 32 MiB, 8 extents
+const DISCARD_PIECE_OLD_SECTORS = 8192; // 4 MiB: peers without large discards
+const MAX_REQUEST_BYTES = 1 << 20;
+
+export class AppIo {
+  readonly #core: Core;
+  readonly #volume: Volume;
+  readonly #held: AppRequest[] = []; // asked while the state forbade I/O
+  readonly #afterResync: AppRequest[] = []; // writes into blocks that are being fetched from the peer
+  readonly #remoteReads = new Set<AppRequest>();
+  readonly #unanswered: AppRequest[] = []; // over, but must not be answered while I/O is frozen
+  #writesHeld = 0; // > 0: a new generation is being written to disk
+  /** Requests not answered: `ap` of /proc/drbd. */
+  pending = 0;
+  /** Requests on the local disk: part of `lo`. */
+  local = 0;
+  /** Requests sent and not acknowledged: part of `pe`. */
+  remote = 0;
+  /** Writes between disk and answer, for waiting until a volume is quiet. */
+  writesActive = 0;
+
+  constructor(core: Core, volume: Volume) {
+    this.#core = core;
+    this.#volume = volume;
+  }
+
+  // ---- asked by a front end
+
+  read(front: FrontEnd, tag: number, sector: number, at: number, lengthBytes: number): void {
+    const r = this.#take(front, tag, OP_READ, sector, lengthBytes);
+    r.at = at;
+    this.#admit(r);
+  }
+
+  write(
+    front: FrontEnd,
+    tag: number,
+    sector: number,
+    at: number,
+    lengthBytes: number,
+    fua: boolean,
+  ): void {
+    const r = this.#take(front, tag, OP_WRITE, sector, lengthBytes);
+    r.at = at;
+    r.ownsBuffer = true;
+    r.fua = fua;
+    this.#admit(r);
+  }
+
+  flush(front: FrontEnd, tag: number): void {
+    this.#admit(this.#take(front, tag, OP_FLUSH, 0, 0));
+  }
+
+  discard(front: FrontEnd, tag: number, sector: number, lengthSectors: number): void {
+    this.#erase(front, tag, OP_DISCARD, sector, lengthSectors, true);
+  }
+
+  writeZeroes(
+    front: FrontEnd,
+    tag: number,
+    sector: number,
+    lengthSectors: number,
+    mayUnmap: boolean,
+  ): void {
+    this.#erase(front, tag, OP_ZEROES, sector, lengthSectors, mayUnmap);
+  }
+
+  #erase(
+    front: FrontEnd,
+    tag: number,
+    op: number,
+    sector: number,
+    lengthSectors: number,
+    mayUnmap: boolean,
+  ): void {
+    const r = this.#take(front, tag, op, sector, 0);
+    r.mayUnmap = mayUnmap;
+    r.restEndSector = sector + lengthSectors;
+    this.#nextPiece(r);
+    this.#admit(r);
+  }
+
+  #take(front: FrontEnd, tag: number, op: number, sector: number, lengthBytes: number): AppRequest {
+    const r = this.#core.app.take();
+    assert(r !== null, 'front ends and max-epoch-size bound the requests');
+    r.begin(this, front, tag, op);
+    r.sector = sector;
+    r.endSector = sector + lengthBytes / 512;
+    r.lengthBytes = lengthBytes;
+    this.pending++;
+    return r;
+  }
+
+  /** The next piece of a discard: up to a border of pieces. */
+  #nextPiece(r: AppRequest): void {
+    const link = this.#volume.link;
+    const piece = link && !link.largeDiscards ? DISCARD_PIECE_OLD_SECTORS : DISCARD_PIECE_SECTORS;
+    const end = Math.min(r.restEndSector, (Math.floor(r.sector / piece) + 1) * piece);
+    r.endSector = end;
+    r.lengthBytes = (end - r.sector) * 512;
+  }
+
+  // ---- accepted or held
+
+  /** Why application I/O has to wait now, or null. */
+  blocked(): string | null {
+    const s = this.#volume.state;
+    if (isSuspended(s)) return 'suspended';
+    if (s.conn === Conns.WFBitMapT || s.conn === Conns.WFSyncUUID) return 'bitmap exchange';
+    if (s.disk === Disks.Attaching || s.disk === Disks.Negotiating) return 'attaching';
+    return null;
+  }
+
+  #admit(r: AppRequest): void {
+    if (this.#held.length > 0 || this.#mustHold(r)) this.#held.push(r);
+    else this.#start(r);
+  }
+
+  #mustHold(r: AppRequest): boolean {
+    if (this.blocked() !== null) return true;
+    if (r.op === OP_READ) return false;
+    if (this.#writesHeld > 0) return true;
+    // Under protocol A what was sent is answered; the socket's own buffer is the bound there.
+    if (this.#volume.link?.answersWhenSent) return false;
+    return this.remote >= this.#volume.resource.netOptions.maxBuffers;
+  }
+
+  /** The state or a counter changed: let those in that may. */
+  resume(): void {
+    let i = 0;
+    while (i < this.#held.length && !this.#mustHold(this.#held[i] as AppRequest)) {
+      this.#start(this.#held[i] as AppRequest);
+      i++;
+    }
+    if (i > 0) this.#held.splice(0, i);
+    if (this.#unanswered.length > 0 && !this.#mustNotAnswer()) {
+      for (const r of this.#unanswered.splice(0)) this.#advance(r);
+    }
+  }
+
+  /** A new generation is being written: writes wait, and those that only this node has are not answered. */
+  holdWrites(): void {
+    this.#writesHeld++;
+  }
+
+  releaseWrites(): void {
+    assert(this.#writesHeld > 0, 'held writes are released once');
+    this.#writesHeld--;
+    if (this.#writesHeld === 0) this.resume();
+  }
+
+  // ---- started
+
+  #start(r: AppRequest): void {
+    const v = this.#volume;
+    const s = v.state;
+    if (r.op === OP_FLUSH) {
+      this.#submitFlush(r);
+      return;
+    }
+    const wrong = this.#refusal(r);
+    if (wrong !== 0) {
+      this.#fail(r, wrong);
+      return;
+    }
+    if (r.op === OP_READ) {
+      this.#submitRead(r);
+      return;
+    }
+    if (s.disk < Disks.UpToDate && s.pdsk < Disks.UpToDate) {
+      this.#fail(r, EIO);
+      return;
+    }
+    if (v.resync.fetching(r.sector, r.endSector)) {
+      this.#afterResync.push(r);
+      return;
+    }
+    this.writesActive++;
+    if (v.intervals.enter(r)) this.intervalReady(r);
+  }
+
+  #refusal(r: AppRequest): number {
+    const v = this.#volume;
+    if (v.state.role !== Roles.Primary) return r.op === OP_READ ? EMEDIUMTYPE : EROFS;
+    const fits =
+      r.sector >= 0 &&
+      r.endSector <= v.sizeSectors &&
+      r.sector < r.endSector &&
+      Number.isInteger(r.endSector) &&
+      (r.op === OP_DISCARD || r.op === OP_ZEROES || r.lengthBytes <= MAX_REQUEST_BYTES);
+    return fits ? 0 : EIO;
+  }
+
+  /** Blocks that were being fetched have arrived. */
+  resyncAdvanced(): void {
+    if (this.#afterResync.length === 0) return;
+    for (const r of this.#afterResync.splice(0)) this.#start(r);
+  }
+
+  /** Nothing earlier touches its sectors any more. */
+  intervalReady(r: AppRequest): void {
+    if (this.#volume.log.enter(r)) this.logReady(r);
+  }
+
+  /** Its extents are in the activity log on disk: both legs may start. */
+  logReady(r: AppRequest): void {
+    const v = this.#volume;
+    const s = v.state;
+    r.startMs = this.#core.port.nowMs();
+    const link = v.link;
+    if (link && v.replicates()) {
+      r.net = LEG_PENDING;
+      this.remote++;
+      link.sendWrite(v, r);
+    } else {
+      // Marked before it is answered: what only this node has is known to differ.
+      v.setOutOfSync(r.sector, r.endSector);
+      if (link && (s.conn === Conns.WFBitMapS || s.conn === Conns.Ahead)) {
+        link.sendOutOfSync(v, r.sector, r.lengthBytes);
+      }
+    }
+    if (v.diskUsable()) {
+      r.local = LEG_PENDING;
+      this.local++;
+      this.#submitLocal(r);
+    }
+    if (r.local === LEG_NONE && r.net === LEG_NONE) r.local = LEG_FAILED;
+    if (r.local !== LEG_PENDING && r.net !== LEG_PENDING) this.#advance(r);
+  }
+
+  #submitLocal(r: AppRequest): void {
+    const v = this.#volume;
+    const port = this.#core.port;
+    const tag = this.#core.tag(KIND_APP_LOCAL, r.index);
+    const offset = r.sector * 512;
+    v.writeSectors += r.endSector - r.sector;
+    if (r.op === OP_WRITE) port.writeDisk(v.dataDisk, offset, r.at, r.lengthBytes, r.fua, tag);
+    else v.eraseDisk(offset, r.lengthBytes, r.op === OP_DISCARD || r.mayUnmap, tag);
+  }
+
+  #submitRead(r: AppRequest): void {
+    const v = this.#volume;
+    if (v.readableHere(r.sector, r.endSector)) {
+      r.local = LEG_PENDING;
+      this.local++;
+      v.readSectors += r.endSector - r.sector;
+      const tag = this.#core.tag(KIND_APP_LOCAL, r.index);
+      this.#core.port.readDisk(v.dataDisk, r.sector * 512, r.at, r.lengthBytes, tag);
+    } else {
+      this.#readFromPeer(r);
+    }
+  }
+
+  #readFromPeer(r: AppRequest): void {
+    const v = this.#volume;
+    if (!v.link || v.state.pdsk !== Disks.UpToDate || v.state.conn < Conns.Connected) {
+      this.#fail(r, EIO);
+      return;
+    }
+    r.net = LEG_PENDING;
+    this.remote++;
+    this.#remoteReads.add(r);
+    v.link.sendReadRequest(v, r);
+  }
+
+  #submitFlush(r: AppRequest): void {
+    const v = this.#volume;
+    const link = v.link;
+    if (link?.flushesPeer && v.replicates() && link.transferLog.flush(r)) r.net = LEG_PENDING;
+    if (v.diskUsable()) {
+      r.local = LEG_PENDING;
+      this.local++;
+      this.#core.port.flushDisk(v.dataDisk, this.#core.tag(KIND_APP_LOCAL, r.index));
+    }
+    if (r.local !== LEG_PENDING && r.net !== LEG_PENDING) this.#advance(r);
+  }
+
+  // ---- what comes back
+
+  /** The local disk is done with a request. */
+  localDone(r: AppRequest, result: number): void {
+    const v = this.#volume;
+    this.local--;
+    if (result >= 0) {
+      r.local = LEG_OK;
+    } else {
+      r.local = LEG_FAILED;
+      v.diskFailed(r.op === OP_READ ? 'read' : 'write', -result, r.sector);
+      if (r.op === OP_READ) {
+        r.local = LEG_NONE;
+        v.setOutOfSync(r.sector, r.endSector);
+        this.#readFromPeer(r); // transparently, where the peer has it
+        return;
+      }
+    }
+    this.#advance(r);
+  }
+
+  /** The socket has taken a write: protocol A may answer, the buffer is free for the next. */
+  sent(r: AppRequest, _result: number): void {
+    r.sending = false;
+    this.#advance(r);
+  }
+
+  /** P_WRITE_ACK, P_RS_WRITE_ACK, or P_RECV_ACK under protocol B. */
+  acked(r: AppRequest): void {
+    if (r.net !== LEG_PENDING) return;
+    r.net = LEG_OK;
+    this.remote--;
+    this.#advance(r);
+  }
+
+  /** P_NEG_ACK: the peer could not write it. */
+  refusedByPeer(r: AppRequest): void {
+    this.#volume.setOutOfSync(r.sector, r.endSector);
+    if (r.net === LEG_PENDING) this.remote--;
+    r.net = LEG_FAILED;
+    this.#advance(r);
+  }
+
+  /** Its epoch is on the peer's disk (P_BARRIER_ACK). */
+  covered(r: AppRequest): void {
+    if (r.net === LEG_PENDING) this.remote--;
+    if (r.net !== LEG_FAILED) r.net = LEG_DONE;
+    this.#advance(r);
+  }
+
+  flushCovered(r: AppRequest): void {
+    r.net = LEG_DONE;
+    this.#advance(r);
+  }
+
+  /** Data of a read that the peer served, now at r.at; or its refusal. */
+  remoteReadDone(r: AppRequest, ok: boolean): void {
+    if (!this.#remoteReads.delete(r)) return;
+    this.remote--;
+    r.net = ok ? LEG_OK : LEG_FAILED;
+    this.#advance(r);
+  }
+
+  /** A read request that this volume really has in flight with the peer. */
+  isRemoteRead(r: AppRequest): boolean {
+    return this.#remoteReads.has(r);
+  }
+
+  /** The connection is gone: a write on the transfer log. Its blocks may differ from now on. */
+  lost(r: AppRequest): void {
+    if (r.op === OP_FLUSH) {
+      r.net = LEG_FAILED;
+      this.#advance(r);
+      return;
+    }
+    this.#volume.setOutOfSync(r.sector, r.endSector);
+    if (r.net === LEG_PENDING) this.remote--;
+    r.net = LEG_FAILED;
+    this.#advance(r);
+  }
+
+  /** The connection is gone: reads that the peer was to serve. */
+  lostReads(): void {
+    for (const r of [...this.#remoteReads]) this.remoteReadDone(r, false);
+  }
+
+  // ---- answered
+
+  #mustNotAnswer(): boolean {
+    return this.#writesHeld > 0 || isSuspended(this.#volume.state);
+  }
+
+  #advance(r: AppRequest): void {
+    if (!r.completed) {
+      if (r.local === LEG_PENDING || !this.#netAllowsAnswer(r)) return;
+      if (r.net === LEG_FAILED && r.op !== OP_READ && this.#mustNotAnswer()) {
+        if (!this.#unanswered.includes(r)) this.#unanswered.push(r);
+        return;
+      }
+      this.#complete(r);
+      if (!r.completed) return; // the next piece of a discard
+    }
+    if (r.local !== LEG_PENDING && r.net !== LEG_PENDING && !r.inLog && !r.sending) this.#settle(r);
+  }
+
+  #netAllowsAnswer(r: AppRequest): boolean {
+    if (r.net !== LEG_PENDING) return true;
+    const link = this.#volume.link;
+    return r.op !== OP_READ && r.op !== OP_FLUSH && link?.answersWhenSent === true && !r.sending;
+  }
+
+  #complete(r: AppRequest): void {
+    const v = this.#volume;
+    const reached = r.local === LEG_OK || r.net === LEG_OK || r.net === LEG_DONE;
+    const nothingToFlush = r.op === OP_FLUSH && r.local === LEG_NONE && r.net !== LEG_FAILED;
+    const error = reached || nothingToFlush ? 0 : EIO;
+    if (r.entered) {
+      v.intervals.leave(r);
+      this.writesActive--;
+    }
+    if (r.fua && r.inLog) v.link?.transferLog.closeIfOpen(r.epoch);
+    if (error === 0 && r.restEndSector > r.endSector) {
+      this.#again(r);
+      return;
+    }
+    r.completed = true;
+    this.pending--;
+    this.#core.answer(r.front as FrontEnd, r.tag, error);
+    if (this.#held.length > 0) this.resume();
+  }
+
+  /** A piece of a discard is done: a fresh request goes on with the next one, and answers for the whole. */
+  #again(r: AppRequest): void {
+    const next = this.#take(r.front as FrontEnd, r.tag, r.op, r.endSector, 0);
+    next.mayUnmap = r.mayUnmap;
+    next.restEndSector = r.restEndSector;
+    r.completed = true; // the old one only has to settle
+    this.pending--;
+    this.#nextPiece(next);
+    this.#admit(next);
+  }
+
+  #fail(r: AppRequest, error: number): void {
+    r.completed = true;
+    this.pending--;
+    this.#core.answer(r.front as FrontEnd, r.tag, error);
+    this.#settle(r);
+  }
+
+  /** Both legs are over and the answer is given. */
+  #settle(r: AppRequest): void {
+    const v = this.#volume;
+    if (r.op !== OP_READ && r.op !== OP_FLUSH) {
+      if (r.local === LEG_FAILED || r.net === LEG_FAILED) v.setOutOfSync(r.sector, r.endSector);
+      v.log.leave(r);
+    }
+    if (r.ownsBuffer) this.#core.port.free(r.at);
+    r.front = null;
+    this.#core.app.release(r.index);
+  }
+}

@@ -1,0 +1,96 @@
+/**
+ * One request of the application: a reusable record of numbers. What happens to it is decided in app-io.ts.
+ *
+ * A write has two legs. It is answered when both allow it, and leaves (bits set where a leg failed, activity log
+ * released) when both are over:
+ *
+ *     local:  none | pending -> ok | failed
+ *     net:    none | pending -> acked (P_WRITE_ACK; P_RECV_ACK) -> done (P_BARRIER_ACK)
+ *                            \-> failed (P_NEG_ACK, connection lost)
+ */
+import type { AppIo } from './app-io.js';
+import type { FrontEnd } from './core.js';
+import type { Interval } from './intervals.js';
+
+export const OP_READ = 0;
+export const OP_WRITE = 1;
+export const OP_DISCARD = 2;
+export const OP_ZEROES = 3;
+export const OP_FLUSH = 4;
+
+export const LEG_NONE = 0;
+export const LEG_PENDING = 1;
+export const LEG_OK = 2; // local: written; net: acknowledged
+export const LEG_DONE = 3; // net only: its epoch is acknowledged
+export const LEG_FAILED = 4;
+
+export class AppRequest implements Interval {
+  readonly index: number;
+  // Interval; only writes enter the set.
+  sector = 0;
+  endSector = 0;
+  order = 0;
+  active = false;
+  entered = false;
+
+  #owner: AppIo | null = null;
+  front: FrontEnd | null = null;
+  tag = 0;
+  op = OP_READ;
+  at = -1; // buffer; -1 for operations without one
+  lengthBytes = 0;
+  fua = false;
+  mayUnmap = false;
+  local = LEG_NONE;
+  net = LEG_NONE;
+  sending = false; // the socket still reads the buffer
+  completed = false; // the front end has been told
+  inLog = false; // on the transfer log
+  ownsBuffer = false; // writes: free `at` at the end
+  epoch = 0;
+  startMs = 0;
+  logFirst = 0; // activity-log extents held: [logFirst, logNext)
+  logNext = 0;
+  restEndSector = 0; // of a discard done in pieces: where the whole ends
+  previous: AppRequest | null = null; // on the transfer log
+  next: AppRequest | null = null;
+
+  constructor(index: number) {
+    this.index = index;
+  }
+
+  get owner(): AppIo {
+    return this.#owner as AppIo;
+  }
+
+  /** Fresh for a new request. */
+  begin(owner: AppIo, front: FrontEnd, tag: number, op: number): void {
+    this.#owner = owner;
+    this.front = front;
+    this.tag = tag;
+    this.op = op;
+    this.at = -1;
+    this.lengthBytes = 0;
+    this.fua = false;
+    this.mayUnmap = false;
+    this.local = LEG_NONE;
+    this.net = LEG_NONE;
+    this.sending = false;
+    this.completed = false;
+    this.inLog = false;
+    this.ownsBuffer = false;
+    this.epoch = 0;
+    this.logFirst = 0;
+    this.logNext = 0;
+    this.restEndSector = 0;
+  }
+
+  started(): void {
+    this.owner.intervalReady(this);
+  }
+
+  /** An activity-log transaction that covers this request is on disk. */
+  logReady(): void {
+    this.owner.logReady(this);
+  }
+}

@@ -1,0 +1,446 @@
+/**
+ * Attaching a disk and letting it go.
+ *
+ * Attach: open, read the superblock, replay the activity log of a crash into the bitmap, decide what the data here are
+ * worth (docs/STATES.md, attach), and only then offer the disk. Nothing is written before all checks have passed.
+ *
+ * Detach: the disk fails first (so that nothing new is sent there), what is under way ends, the bitmap is written,
+ * and then it is Diskless.
+ */
+import type { DiskOptions } from '../config/drbd-options.js';
+import { AL_BLOCK_BYTES, maxAlSlots } from '../md/activity-log.js';
+import { applyAl, planApplyAl } from '../md/apply-al.js';
+import { Bitmap } from '../md/bitmap.js';
+import {
+  layoutOfSuperblock,
+  type MetaIndex,
+  superblockSector,
+  usableSectors,
+} from '../md/layout.js';
+import {
+  checkSuperblock,
+  isUnclean,
+  MAGIC_V08,
+  MDF,
+  type MetaFailure,
+  metaFailure,
+  type Superblock,
+  wrongLayout,
+} from '../md/superblock.js';
+import { bitsOfSectors } from '../md/units.js';
+import { ActivityLog } from './activity-log.js';
+import { force } from './changes.js';
+import type { Core } from './core.js';
+import { withRole } from './generation.js';
+import { MetaStore } from './meta-store.js';
+import { Err } from './return-codes.js';
+import { Conns, Disks, Roles, type State } from './state.js';
+import type { Volume } from './volume.js';
+
+export interface AttachRequest {
+  readonly disk: string;
+  readonly metaDisk: string;
+  readonly metaIndex: MetaIndex;
+  readonly options: DiskOptions;
+}
+
+/** Why not: DRBD's failure code, and the evidence. */
+export interface AttachFailure {
+  readonly code: number;
+  readonly info: readonly string[];
+}
+
+type Done = (failure: AttachFailure | null) => void;
+
+const EBUSY = 16;
+/** The kernel's smallest meta-data device, internal or flexible. */
+const MIN_DEVICE_SECTORS = 2048;
+
+export function attach(v: Volume, request: AttachRequest, done: Done): void {
+  if (v.state.disk !== Disks.Diskless || v.dataDisk >= 0) {
+    done({ code: Err.DISK_CONFIGURED, info: [`${v.lowerDisk} is attached`] });
+    return;
+  }
+  new Attach(v, request, done).begin();
+}
+
+class Attach {
+  readonly #v: Volume;
+  readonly #core: Core;
+  readonly #request: AttachRequest;
+  readonly #done: Done;
+  #data = -1;
+  #meta = -1;
+  #store: MetaStore | null = null;
+
+  constructor(v: Volume, request: AttachRequest, done: Done) {
+    this.#v = v;
+    this.#core = v.core;
+    this.#request = request;
+    this.#done = done;
+  }
+
+  begin(): void {
+    const { disk, metaDisk, metaIndex } = this.#request;
+    force(this.#v, { disk: Disks.Attaching });
+    this.#open(disk, true, Err.OPEN_DISK, Err.BDCLAIM_DISK, (data) => {
+      this.#data = data;
+      if (metaDisk === disk) {
+        this.#meta = data;
+        this.#readSuperblock();
+        return;
+      }
+      const exclusive = typeof metaIndex !== 'number'; // the slots of one device are shared
+      this.#open(metaDisk, exclusive, Err.OPEN_MD_DISK, Err.BDCLAIM_MD_DISK, (meta) => {
+        this.#meta = meta;
+        this.#readSuperblock();
+      });
+    });
+  }
+
+  #open(
+    path: string,
+    exclusive: boolean,
+    openCode: number,
+    busyCode: number,
+    next: (handle: number) => void,
+  ): void {
+    const tag = this.#core.cold((result) => {
+      if (result >= 0) next(result);
+      else if (result === -EBUSY) this.#fail(busyCode, [`${path}: in use`]);
+      else this.#fail(openCode, [`${path}: errno ${-result}`]);
+    });
+    this.#core.port.openDisk(path, { write: true, exclusive }, tag);
+  }
+
+  #fail(code: number, info: readonly string[]): void {
+    const { port } = this.#core;
+    this.#store?.close();
+    if (this.#meta >= 0 && this.#meta !== this.#data) port.close(this.#meta);
+    if (this.#data >= 0) port.close(this.#data);
+    force(this.#v, { disk: Disks.Diskless });
+    this.#done({ code, info });
+  }
+
+  #failMeta(failure: MetaFailure): void {
+    this.#fail(failure.code, [failure.detail]);
+  }
+
+  #readSuperblock(): void {
+    const { port } = this.#core;
+    const { metaIndex } = this.#request;
+    const capacity = Math.floor(port.diskInfo(this.#meta).sizeBytes / 512);
+    if (capacity < MIN_DEVICE_SECTORS) {
+      this.#fail(Err.MD_DISK_TOO_SMALL, [`${capacity} sectors; at least ${MIN_DEVICE_SECTORS}`]);
+      return;
+    }
+    const store = MetaStore.create(this.#core, this.#meta, () => this.#v.superblock());
+    if (!store) {
+      this.#fail(Err.NOMEM, ['no I/O buffers are free']);
+      return;
+    }
+    this.#store = store;
+    store.readSuperblock(metaIndex, capacity, (sb) => {
+      if (!sb) this.#failMeta(metaFailure(118, `${this.#request.metaDisk}: can not be read`));
+      else this.#checkSuperblock(sb, capacity);
+    });
+  }
+
+  #checkSuperblock(sb: Superblock, capacity: number): void {
+    const { metaIndex } = this.#request;
+    const at = superblockSector(metaIndex, capacity);
+    // An unclean one is cleaned below, as `drbdadm apply-al` would; everything else must be right first.
+    const cleaned: Superblock = isUnclean(sb)
+      ? { ...sb, magic: MAGIC_V08, flags: sb.flags | MDF.AL_CLEAN }
+      : sb;
+    const wrong = checkSuperblock(cleaned, metaIndex, at, capacity);
+    if (wrong) {
+      this.#failMeta(wrong);
+      return;
+    }
+    const layoutWrong = wrongLayout(sb, metaIndex, at, capacity);
+    if (layoutWrong !== null) {
+      this.#failMeta(metaFailure(119, layoutWrong));
+      return;
+    }
+    const store = this.#store as MetaStore;
+    store.layout = layoutOfSuperblock(sb, metaIndex, at);
+    const dataSectors = Math.floor(this.#core.port.diskInfo(this.#data).sizeBytes / 512);
+    const usable = usableSectors(store.layout, dataSectors);
+    const { sizeSectors } = this.#request.options;
+    if (sizeSectors > usable) {
+      this.#fail(Err.DISK_TOO_SMALL, [`size ${sizeSectors} sectors, the disk has ${usable}`]);
+      return;
+    }
+    if (sb.laSizeSectors > usable) {
+      this.#fail(Err.DISK_TOO_SMALL, [
+        `the device has had ${sb.laSizeSectors} sectors, the disk has room for ${usable}`,
+      ]);
+      return;
+    }
+    if (!this.#dataAreOurs(sb)) return;
+    this.#readLog(sb, usable);
+  }
+
+  /** A Primary that has lost its disk takes back only the data that it went on with. */
+  #dataAreOurs(sb: Superblock): boolean {
+    const v = this.#v;
+    const { role, peer, pdsk } = v.state;
+    const bound = role === Roles.Primary || peer === Roles.Primary;
+    if (!bound || v.exposedUuid === 0n || pdsk === Disks.UpToDate) return true;
+    if ((v.exposedUuid | 1n) === (sb.current | 1n)) return true;
+    this.#fail(Err.DATA_NOT_CURRENT, ['the disk holds another generation than the one in use']);
+    return false;
+  }
+
+  #readLog(sb: Superblock, usable: number): void {
+    const store = this.#store as MetaStore;
+    const layout = store.layout as NonNullable<MetaStore['layout']>;
+    const ring = new Uint8Array(layout.alBlocks * AL_BLOCK_BYTES);
+    store.readInto(layout.alSector, ring, (result) => {
+      if (result < 0) {
+        this.#failMeta(metaFailure(118, 'the activity log can not be read'));
+        return;
+      }
+      const plan = planApplyAl(sb, ring);
+      if (plan.failed) {
+        this.#failMeta(metaFailure(119, plan.replay.messages.join(' ')));
+        return;
+      }
+      this.#readBitmap(sb, usable, plan.mark, plan.initializeRing);
+    });
+  }
+
+  #readBitmap(
+    sb: Superblock,
+    usable: number,
+    hotExtents: readonly number[],
+    initializeRing: boolean,
+  ): void {
+    const v = this.#v;
+    const store = this.#store as MetaStore;
+    const layout = store.layout as NonNullable<MetaStore['layout']>;
+    const size = this.#deviceSize(sb.laSizeSectors, usable);
+    const bitmap = new Bitmap(bitsOfSectors(size));
+    const crashed = (sb.flags & (MDF.PRIMARY_IND | MDF.CRASHED_PRIMARY)) !== 0;
+    const full =
+      sb.laSizeSectors === 0 ||
+      (sb.flags & MDF.FULL_SYNC) !== 0 ||
+      (crashed && (sb.flags & MDF.AL_DISABLED) !== 0);
+    const finish = (): void => {
+      let marked = 0;
+      if (full) bitmap.setAll();
+      else {
+        marked = applyAl(bitmap.bytes, hotExtents);
+        bitmap.loaded();
+        if (hotExtents.length > 0) bitmap.markAllPagesDirty();
+        if (size > sb.laSizeSectors) {
+          bitmap.setRange(bitsOfSectors(sb.laSizeSectors), bitmap.bits - 1);
+        }
+      }
+      const kb = bitmap.count * 4;
+      this.#core.host.log(
+        'info',
+        v.name,
+        `${kb} KB (${bitmap.count} bits) marked out-of-sync by on disk bit-map.`,
+      );
+      if (hotExtents.length > 0) {
+        this.#core.host.log(
+          'info',
+          v.name,
+          `Marked additional ${marked * 4} KB as out-of-sync based on AL (${hotExtents.length} extents).`,
+        );
+      }
+      this.#offer(sb, usable, size, bitmap, initializeRing);
+    };
+    if (full) {
+      finish();
+      return;
+    }
+    const stored = Math.min(bitmap.bytes.length, layout.bitmapSectors * 512);
+    store.readInto(layout.bitmapSector, bitmap.bytes.subarray(0, stored), (result) => {
+      if (result < 0) this.#failMeta(metaFailure(118, 'the bitmap can not be read'));
+      else finish();
+    });
+  }
+
+  /** The size of the device, as far as this node can know it. */
+  #deviceSize(laSize: number, usable: number): number {
+    const v = this.#v;
+    const user = this.#request.options.sizeSectors;
+    let size = laSize > 0 ? laSize : usable;
+    const peer = v.peerSizes?.diskSectors ?? 0;
+    if (peer > 0) size = Math.min(usable, peer);
+    if (v.sizeSectors > 0 && v.state.conn >= Conns.Connected) size = v.sizeSectors;
+    if (user > 0 && user <= size) size = user;
+    return size;
+  }
+
+  /** All is read and right: the disk becomes part of the volume. */
+  #offer(
+    sb: Superblock,
+    usable: number,
+    size: number,
+    bitmap: Bitmap,
+    initializeRing: boolean,
+  ): void {
+    const v = this.#v;
+    const store = this.#store as MetaStore;
+    const layout = store.layout as NonNullable<MetaStore['layout']>;
+    const { options } = this.#request;
+    const decided = decideAttach(sb.flags, v.state, options.fencing);
+    v.lowerDisk = this.#request.disk;
+    v.metaDisk = this.#request.metaDisk;
+    v.metaIndex = this.#request.metaIndex;
+    v.diskOptions = options;
+    v.dataDisk = this.#data;
+    v.metaHandle = this.#meta;
+    v.diskInfo = this.#core.port.diskInfo(this.#data);
+    v.store = store;
+    v.bitmap = bitmap;
+    v.usableSectors = usable;
+    v.deviceUuid = sb.deviceUuid;
+    v.flags = sb.flags & ~(MDF.AL_CLEAN | MDF.FULL_SYNC | MDF.AL_DISABLED);
+    v.crashedPrimary = decided.crashedPrimary;
+    v.degraded = decided.degraded;
+    v.uuids = withRole(
+      { current: sb.current, bitmap: sb.bitmap, history1: sb.history1, history2: sb.history2 },
+      v.state.role === Roles.Primary,
+    );
+    v.negotiated = { disk: decided.disk, pdsk: decided.pdsk };
+    v.detaching = false;
+    const sizeChanged = v.sizeSectors !== size;
+    v.sizeSectors = size;
+    v.sendSectors = 0;
+    v.receiveSectors = 0;
+    v.writeSectors = 0;
+    v.readSectors = 0;
+    const log = new ActivityLog(
+      Math.min(options.alExtents, maxAlSlots(layout.alBlocks)),
+      layout.alStripes,
+      layout.alStripeSize4k,
+    );
+    const first = sb.laSizeSectors !== size;
+    this.#writeStart(store, bitmap, log, initializeRing, first, (result) => {
+      if (result < 0) {
+        v.dataDisk = -1;
+        v.store = null;
+        v.bitmap = null;
+        this.#failMeta(metaFailure(118, `meta-data can not be written (errno ${-result})`));
+        return;
+      }
+      v.log.attach(log, store);
+      v.alSuspended =
+        v.state.conn < Conns.Connected && bitmap.count === bitmap.bits && bitmap.bits > 0;
+      if (v.alSuspended) this.#core.host.log('info', v.name, 'Suspended AL updates');
+      if (v.state.conn === Conns.Connected) force(v, { disk: Disks.Negotiating });
+      else force(v, { disk: decided.disk, pdsk: decided.pdsk });
+      if (sizeChanged) this.#core.host.sizeChanged(v.minor);
+      this.#done(null);
+    });
+  }
+
+  /**
+   * What must be on disk before the first write: the bitmap with the marks of the old log, then a ring without them, then
+   * the superblock that says "in use". A crash in between repeats the replay.
+   */
+  #writeStart(
+    store: MetaStore,
+    bitmap: Bitmap,
+    log: ActivityLog,
+    initializeRing: boolean,
+    first: boolean,
+    done: (result: number) => void,
+  ): void {
+    if (first) bitmap.markAllPagesDirty();
+    store.writeBitmap(bitmap, null, (bitmapResult) => {
+      if (bitmapResult < 0) {
+        done(bitmapResult);
+        return;
+      }
+      const superblock = (result: number): void => {
+        if (result < 0) done(result);
+        else store.writeSuperblock(done);
+      };
+      if (first) this.#emptyTransactions(store, log, superblock);
+      else if (initializeRing) store.initializeRing(superblock);
+      else superblock(0);
+    });
+  }
+
+  /** A new size: the ring is written through once with empty transactions, as the kernel does. */
+  #emptyTransactions(store: MetaStore, log: ActivityLog, done: (result: number) => void): void {
+    const blocks = store.layout?.alBlocks ?? 0;
+    let written = 0;
+    const next = (result: number): void => {
+      if (result < 0 || written === blocks) {
+        done(Math.min(result, 0));
+        return;
+      }
+      written++;
+      const block = log.fillEmpty(this.#core.port.pool, store.logBlockAt);
+      store.writeLogBlock(block, next);
+    };
+    next(0);
+  }
+}
+
+/**
+ * The disk state is Failed: end what is under way, write the bitmap, close, become Diskless. `done` may be called late:
+ * a disk that does not answer is waited for, since it could still write.
+ */
+export function finishDetach(v: Volume, done: () => void): void {
+  if (v.detaching) return;
+  v.detaching = true;
+  const { core } = v;
+  const quiet = {
+    turnEnd(): void {
+      if (v.app.local > 0 || v.peerIo.local > 0 || !v.log.idle || !(v.store?.idle ?? true)) return;
+      core.removeTurnEnd(quiet);
+      const close = (): void => {
+        const data = v.dataDisk;
+        const meta = v.metaHandle;
+        v.log.detach();
+        v.store?.close();
+        v.store = null;
+        v.bitmap = null;
+        v.dataDisk = -1;
+        v.metaHandle = -1;
+        v.lowerDisk = '';
+        v.negotiated = null;
+        v.alSuspended = false;
+        v.crashedPrimary = false;
+        if (meta >= 0 && meta !== data) core.port.close(meta);
+        if (data >= 0) core.port.close(data);
+        v.detaching = false;
+        force(v, { disk: Disks.Diskless });
+        done();
+      };
+      if (!v.store || !v.bitmap) close();
+      else v.store.writeBitmap(v.bitmap, null, () => v.store?.writeSuperblock(close));
+    },
+  };
+  core.addTurnEnd(quiet);
+}
+
+/** What the stored flags say of data and history (docs/STATES.md, attach). */
+export function decideAttach(
+  flags: number,
+  state: State,
+  fencing: DiskOptions['fencing'],
+): { disk: number; pdsk: number; crashedPrimary: boolean; degraded: boolean } {
+  const has = (bit: number): boolean => (flags & bit) !== 0;
+  const frozen = state.role === Roles.Primary && state.suspNod !== 0;
+  const pdsk = has(MDF.PEER_OUT_DATED) ? Disks.Outdated : Disks.DUnknown;
+  let disk: number = Disks.Inconsistent;
+  if (has(MDF.CONSISTENT)) disk = has(MDF.WAS_UP_TO_DATE) ? Disks.Consistent : Disks.Outdated;
+  // Nobody can have gone on with other data, or nobody would have been asked.
+  const current = pdsk === Disks.Outdated || fencing === 'dont-care';
+  if (disk === Disks.Consistent && current) disk = Disks.UpToDate;
+  return {
+    disk,
+    pdsk,
+    crashedPrimary: has(MDF.CRASHED_PRIMARY) || (has(MDF.PRIMARY_IND) && !frozen),
+    degraded: state.role !== Roles.Primary && has(MDF.PRIMARY_IND) && !has(MDF.CONNECTED_IND),
+  };
+}

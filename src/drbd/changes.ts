@@ -1,0 +1,209 @@
+/**
+ * State changes of a volume: asked (transition.ts), committed, and what follows from them, in DRBD's order
+ * (docs/STATES.md, what is sent after a change). Nothing else assigns `volume.state`.
+ */
+import { COMMANDS } from '../wire/constants.js';
+import { syncUuidCodec } from '../wire/state-packets.js';
+import {
+  beginsGeneration,
+  clearsCrashedPrimary,
+  newCurrent,
+  randomUuid,
+  startAsSource,
+  type UuidSet,
+} from './generation.js';
+import { sendSizes, sendState, sendUuids } from './params.js';
+import { Ss, stateText } from './return-codes.js';
+import { Conns, Disks, isSuspended, Roles, type State } from './state.js';
+import { changeText, stateLine } from './state-text.js';
+import { marksConsiderResync } from './sync-decision.js';
+import { type ChangeContext, type ChangeResult, requestChange, sameState } from './transition.js';
+import type { Volume } from './volume.js';
+
+/** What a change of this volume depends on besides its states. */
+export function contextOf(v: Volume): ChangeContext {
+  const r = v.resource;
+  return {
+    netConfigured: r.configured,
+    twoPrimaries: false, // allow-two-primaries is refused
+    otherPeerPrimary: r.volumes.some((o) => o !== v && o.state.peer === Roles.Primary),
+    fencing: v.diskOptions.fencing,
+    onNoDataAccessible: r.resourceOptions.onNoDataAccessible,
+    verifyAlg: r.netOptions.verifyAlg,
+    apv: r.link?.apv ?? 101,
+    openers: v.openers,
+    stateSent: r.stateSent,
+    negotiated: v.negotiated,
+  };
+}
+
+/** Ask for a state; when it is allowed, it is committed and what follows is begun. */
+export function change(v: Volume, wanted: State, how: { hard?: boolean } = {}): ChangeResult {
+  const result = requestChange(v.state, wanted, contextOf(v), { hard: how.hard === true });
+  if (result.code < Ss.SUCCESS) {
+    v.core.host.log('warn', v.name, `State change failed: ${stateText(result.code)}`);
+    v.core.host.log('debug', v.name, stateLine(' state', v.state));
+    v.core.host.log('debug', v.name, stateLine('wanted', wanted));
+    return result;
+  }
+  if (result.warning !== null) v.core.host.log('warn', v.name, result.warning);
+  commit(v, result.state);
+  return result;
+}
+
+/** A fact: only the hard rules can refuse it. */
+export function force(v: Volume, fields: Partial<State>): ChangeResult {
+  return change(v, { ...v.state, ...fields }, { hard: true });
+}
+
+function commit(v: Volume, next: State): void {
+  const old = v.state;
+  if (sameState(old, next)) return;
+  v.state = next;
+  v.core.host.log('info', v.name, changeText(old, next).trim());
+  if (clearsCrashedPrimary(old, next)) v.crashedPrimary = false;
+  if (marksConsiderResync(old, next)) v.considerResync = true;
+  if (next.disk === Disks.UpToDate || next.disk === Disks.Consistent) {
+    v.exposedUuid = v.uuids.current;
+  }
+  settleLogSuspension(v);
+  follow(v, old, next);
+  if (v.store && v.currentFlags() !== v.flags) v.store.writeSuperblock();
+  v.app.resume();
+  v.core.host.stateChanged(v.resource.name);
+}
+
+/** The activity log rests while every bit is set and nobody is connected. */
+function settleLogSuspension(v: Volume): void {
+  if (v.alSuspended && v.state.conn >= Conns.Connected) {
+    v.alSuspended = false;
+    v.core.host.log('info', v.name, 'Resumed AL updates');
+  }
+}
+
+/** What follows from a change, in order. */
+function follow(v: Volume, old: State, next: State): void {
+  const link = v.link;
+  const connBecame = (conn: number): boolean => old.conn !== conn && next.conn === conn;
+
+  // 1. A resync begins here: its UUID goes out before anything else.
+  const source =
+    (next.conn === Conns.SyncSource || next.conn === Conns.PausedSyncS) &&
+    old.conn !== Conns.SyncSource &&
+    old.conn !== Conns.PausedSyncS;
+  if (source) beginAsSource(v);
+
+  // A connection that is lost before its transfer log is dealt with elsewhere (resource.ts).
+  if (link) {
+    // 2. The peer attached.
+    if (old.pdsk === Disks.Diskless && next.pdsk > Disks.Diskless && next.pdsk !== Disks.DUnknown) {
+      sendUuids(link, v);
+      sendState(link, v);
+    }
+    // 3. Bitmap exchange, our turn first.
+    if (connBecame(Conns.WFBitMapS)) v.resync.sendBitmap();
+  }
+
+  // 4. A generation ends when the copies part.
+  const generation = beginsGeneration(old, next, v.uuids);
+  if (generation === 'now') beginGeneration(v, true);
+  else if (generation === 'later') v.generationDue = true;
+  if (v.generationDue && isSuspended(old) && !isSuspended(next)) {
+    v.generationDue = false;
+    if (
+      next.pdsk < Disks.Inconsistent ||
+      next.pdsk === Disks.Outdated ||
+      next.pdsk === Disks.DUnknown
+    ) {
+      beginGeneration(v, true);
+    }
+  }
+
+  if (link && next.conn >= Conns.Connected) {
+    const connecting = old.conn === Conns.WFReportParams;
+    const diskGoing =
+      next.disk !== old.disk &&
+      (next.disk === Disks.Failed || (next.disk === Disks.Diskless && old.disk === Disks.Failed));
+    const targetDone =
+      old.disk < Disks.UpToDate && old.conn >= Conns.SyncSource && next.conn === Conns.Connected;
+    if (old.disk === Disks.Attaching && next.disk === Disks.Negotiating) {
+      sendSizes(link, v, 0);
+      sendUuids(link, v);
+      sendState(link, v);
+    } else if (
+      connecting ||
+      old.aftrIsp !== next.aftrIsp ||
+      old.userIsp !== next.userIsp ||
+      connBecame(Conns.Ahead) ||
+      diskGoing ||
+      (old.disk === Disks.UpToDate && next.disk === Disks.Inconsistent) ||
+      targetDone
+    ) {
+      sendState(link, v);
+    }
+  }
+
+  v.resync.stateChanged(old, next);
+  if (next.disk === Disks.Failed && old.disk !== Disks.Failed) v.resource.diskIsFailed(v);
+}
+
+/** A new current UUID: durable before anything that only this node has is answered. */
+export function beginGeneration(v: Volume, tell: boolean): void {
+  const primary = v.state.role === Roles.Primary;
+  setUuids(v, newCurrent(v.uuids, randomUuid(v.core.host.random), primary), () => {
+    if (tell && v.link && v.state.conn >= Conns.Connected) sendUuids(v.link, v);
+  });
+}
+
+/** Change the generation; writes wait until it is on disk. */
+export function setUuids(v: Volume, set: UuidSet, done: () => void = () => {}): void {
+  v.uuids = set;
+  v.exposedUuid = set.current;
+  if (!v.store) {
+    done();
+    return;
+  }
+  v.app.holdWrites();
+  v.store.writeSuperblock((result) => {
+    if (result < 0) metaFailed(v, -result);
+    v.app.releaseWrites();
+    done();
+  });
+}
+
+function beginAsSource(v: Volume): void {
+  const { set, syncUuid } = startAsSource(v.uuids, v.core.host.random);
+  const link = v.link;
+  v.resync.start();
+  setUuids(v, set, () => {
+    if (link && link === v.link) {
+      link.sendData(COMMANDS.P_SYNC_UUID, v.number, 8, syncUuidCodec, { uuid: syncUuid });
+    }
+  });
+}
+
+// ---- trouble with the local disk
+
+/** A read or write of data failed: what on-io-error says. */
+export function diskFailed(v: Volume, what: 'read' | 'write', errno: number, sector: number): void {
+  if (!v.diskUsable()) return;
+  v.core.host.log('error', v.name, `local ${what} IO error (errno ${errno}) on sector ${sector}`);
+  if (v.diskOptions.onIoError === 'pass_on') {
+    if (v.state.disk > Disks.Inconsistent) force(v, { disk: Disks.Inconsistent });
+    return;
+  }
+  const detach = (): void => {
+    if (v.diskUsable()) force(v, { disk: Disks.Failed });
+  };
+  if (v.diskOptions.onIoError === 'call-local-io-error') {
+    v.core.host.handler('local-io-error', v.resource.name, v.minor, detach);
+  }
+  detach();
+}
+
+/** Meta-data can not be written: the disk can not be trusted any more. */
+export function metaFailed(v: Volume, errno: number): void {
+  if (!v.diskUsable()) return;
+  v.core.host.log('error', v.name, `meta data IO error (errno ${errno}), detaching`);
+  force(v, { disk: Disks.Failed });
+}

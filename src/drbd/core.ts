@@ -1,0 +1,185 @@
+/**
+ * What all volumes and links of a node share: the port, the tables behind tags, and the end of a turn.
+ *
+ * A tag is owner << 24 | kind << 20 | slot. `Core` is the one owner of the engine: it looks the slot up in the table
+ * of its kind and calls the object's own handler. Rare operations (meta-data, attach) use `cold`: a continuation per
+ * operation, which would be too dear for application I/O.
+ */
+import { assert } from '../base/assert.js';
+import { AppRequest } from './app-request.js';
+import { PeerRequest } from './peer-request.js';
+import type { DataPort, EngineHost } from './ports.js';
+import { Slots } from './slots.js';
+
+const KIND_BITS = 20;
+const SLOT_MASK = (1 << KIND_BITS) - 1;
+export const KIND_APP_LOCAL = 0;
+export const KIND_APP_SENT = 1;
+export const KIND_PEER_RECEIVED = 2;
+export const KIND_PEER_DISK = 3;
+export const KIND_PEER_SENT = 4;
+export const KIND_OUTBOX = 5;
+export const KIND_COLD = 6;
+
+/**
+ * Application requests that exist at once, finished ones whose epoch is not acknowledged included. Bounded before
+ * that by the front ends (128 of FUSE) and max-epoch-size.
+ */
+const APP_SLOTS = 65536;
+/** Requests of peers at once; the receive window (max-buffers) stops reading the socket long before. */
+const PEER_SLOTS = 65536;
+const COLD_SLOTS = 65536;
+
+/** Whoever owns outgoing small packets gets their completions. */
+export interface SendOwner {
+  outboxSent(buffer: number, result: number): void;
+}
+
+/** Something that wants a call at the end of each turn. */
+export interface TurnEnd {
+  turnEnd(): void;
+}
+
+export interface FrontEnd {
+  blockDone(tag: number, error: number): void;
+}
+
+interface Cold {
+  readonly index: number;
+  done: ((result: number) => void) | null;
+}
+
+export class Core {
+  readonly port: DataPort;
+  readonly host: EngineHost;
+  readonly app: Slots<AppRequest>;
+  readonly peer: Slots<PeerRequest>;
+  readonly #cold: Slots<Cold>;
+  readonly #tagBase: number;
+  readonly #sendOwners = new Map<number, SendOwner>();
+  #nextSendOwner = 0;
+  readonly #turnEnds: TurnEnd[] = [];
+
+  // Answers to front ends, given at the end of the turn: never inside the call that asked.
+  readonly #doneFront: (FrontEnd | null)[] = [];
+  readonly #doneTag: number[] = [];
+  readonly #doneError: number[] = [];
+  #doneCount = 0;
+
+  constructor(port: DataPort, host: EngineHost, tagBase: number) {
+    this.port = port;
+    this.host = host;
+    this.#tagBase = tagBase;
+    this.app = new Slots(APP_SLOTS, (index) => new AppRequest(index));
+    this.peer = new Slots(PEER_SLOTS, (index) => new PeerRequest(index));
+    this.#cold = new Slots(COLD_SLOTS, (index) => ({ index, done: null }));
+  }
+
+  tag(kind: number, slot: number): number {
+    return this.#tagBase + kind * (SLOT_MASK + 1) + slot;
+  }
+
+  /** A tag for one rare operation; `done` is called once with its result. */
+  cold(done: (result: number) => void): number {
+    const slot = this.#cold.take();
+    assert(slot !== null, 'rare operations are few');
+    slot.done = done;
+    return this.tag(KIND_COLD, slot.index);
+  }
+
+  /** A tag prefix for small packets: tag(KIND_OUTBOX, id * 16 + buffer). */
+  registerSender(owner: SendOwner): number {
+    const id = this.#nextSendOwner;
+    this.#nextSendOwner = (this.#nextSendOwner + 1) % 65536;
+    assert(!this.#sendOwners.has(id), 'fewer than 65536 links at once');
+    this.#sendOwners.set(id, owner);
+    return id;
+  }
+
+  forgetSender(id: number): void {
+    this.#sendOwners.delete(id);
+  }
+
+  addTurnEnd(part: TurnEnd): void {
+    this.#turnEnds.push(part);
+  }
+
+  removeTurnEnd(part: TurnEnd): void {
+    const i = this.#turnEnds.indexOf(part);
+    if (i >= 0) this.#turnEnds.splice(i, 1);
+  }
+
+  /** Tell a front end at the end of this turn. */
+  answer(front: FrontEnd, tag: number, error: number): void {
+    const n = this.#doneCount++;
+    this.#doneFront[n] = front;
+    this.#doneTag[n] = tag;
+    this.#doneError[n] = error;
+  }
+
+  /** The request that a peer's block id names, if there is such a slot: the caller checks what it is. */
+  appRequest(index: number): AppRequest | null {
+    return this.app.find(index);
+  }
+
+  /** The I/O port's completion of one of our tags. */
+  ioDone(index: number, result: number): void {
+    const slot = index & SLOT_MASK;
+    switch (index >>> KIND_BITS) {
+      case KIND_APP_LOCAL: {
+        const request = this.app.at(slot);
+        request.owner.localDone(request, result);
+        break;
+      }
+      case KIND_APP_SENT: {
+        const request = this.app.at(slot);
+        request.owner.sent(request, result);
+        break;
+      }
+      case KIND_PEER_RECEIVED: {
+        const request = this.peer.at(slot);
+        request.owner.received(request, result);
+        break;
+      }
+      case KIND_PEER_DISK: {
+        const request = this.peer.at(slot);
+        request.owner.diskDone(request, result);
+        break;
+      }
+      case KIND_PEER_SENT: {
+        const request = this.peer.at(slot);
+        request.owner.replySent(request, result);
+        break;
+      }
+      case KIND_OUTBOX:
+        this.#sendOwners.get(slot >>> 4)?.outboxSent(slot & 15, result);
+        break;
+      case KIND_COLD: {
+        const cold = this.#cold.at(slot);
+        const done = cold.done;
+        cold.done = null;
+        this.#cold.release(slot);
+        assert(done !== null, 'a rare operation completes once');
+        done(result);
+        break;
+      }
+      default:
+        assert(false, `a tag of kind ${index >>> KIND_BITS}`);
+    }
+  }
+
+  /** The loop calls this once at the end of each turn, before it submits. */
+  turnEnd(): void {
+    // Answers can start new work, which can end parts anew: twice round settles all but what waits for I/O.
+    for (let i = 0; i < this.#turnEnds.length; i++) (this.#turnEnds[i] as TurnEnd).turnEnd();
+    const count = this.#doneCount;
+    if (count === 0) return;
+    for (let i = 0; i < this.#doneCount; i++) {
+      const front = this.#doneFront[i] as FrontEnd;
+      this.#doneFront[i] = null;
+      front.blockDone(this.#doneTag[i] as number, this.#doneError[i] as number);
+    }
+    this.#doneCount = 0;
+    for (let i = 0; i < this.#turnEnds.length; i++) (this.#turnEnds[i] as TurnEnd).turnEnd();
+  }
+}

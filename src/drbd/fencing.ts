@@ -1,0 +1,72 @@
+/**
+ * Fencing: make sure that the peer's data count as old before this node goes on alone. The handler `fence-peer` says by
+ * its exit code what became of the peer (docs/STATES.md, fencing).
+ */
+import { force } from './changes.js';
+import type { Resource } from './resource.js';
+import { Conns, Disks, Roles } from './state.js';
+import type { Volume } from './volume.js';
+
+/** Fence the peer of a resource; `done(true)` when its disk is now known to be old. */
+export function fencePeer(r: Resource, done: (fenced: boolean) => void): void {
+  const { host } = r.core;
+  if (!r.volumes.some((v) => v.state.disk >= Disks.Consistent)) {
+    host.log('warn', r.name, "Not fencing peer, I'm not even Consistent myself.");
+    done(false);
+    return;
+  }
+  host.handler('fence-peer', r.name, null, (exit) => {
+    if (r.volumes.some((v) => v.state.conn >= Conns.WFReportParams)) {
+      done(true); // the connection came back meanwhile: its handshake decides
+      return;
+    }
+    const pdsk = verdict(r, exit);
+    if (pdsk === null) {
+      done(false);
+      return;
+    }
+    for (const v of r.volumes) {
+      if (v.state.pdsk > pdsk) force(v, { pdsk });
+    }
+    done(true);
+  });
+}
+
+/** The peer's disk state that an exit code proves, or null. */
+function verdict(r: Resource, exit: number): number | null {
+  const { host } = r.core;
+  switch (exit) {
+    case 3:
+      return Disks.Inconsistent;
+    case 4:
+    case 7:
+      return Disks.Outdated;
+    case 5:
+      if (r.volumes.some((v) => v.state.disk === Disks.UpToDate)) return Disks.Outdated;
+      host.log('warn', r.name, 'fence-peer: peer is unreachable, and our own disk is not UpToDate');
+      return null;
+    case 6:
+      host.log('warn', r.name, 'Peer is primary, outdating myself.');
+      for (const v of r.volumes) {
+        if (v.state.role !== Roles.Primary && v.state.disk > Disks.Outdated) {
+          force(v, { disk: Disks.Outdated });
+        }
+      }
+      return null;
+    default:
+      host.log('error', r.name, `fence-peer helper broken, returned ${exit}`);
+      return null;
+  }
+}
+
+/** A Primary has lost its peer: fence it, and thaw I/O when that has worked. */
+export function fenceAfterLoss(v: Volume): void {
+  const { fencing } = v.diskOptions;
+  const { role, pdsk, conn } = v.state;
+  if (fencing === 'dont-care' || role !== Roles.Primary) return;
+  if (conn >= Conns.Connected || pdsk < Disks.DUnknown || v.resource.volumes[0] !== v) return;
+  fencePeer(v.resource, (fenced) => {
+    if (!fenced) return; // with stonith, I/O stays frozen until the peer returns or resume-io
+    for (const o of v.resource.volumes) if (o.state.suspFen !== 0) force(o, { suspFen: 0 });
+  });
+}

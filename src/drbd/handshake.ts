@@ -1,0 +1,345 @@
+/**
+ * What the peer says of itself, and what follows: parameters, sizes, generations, states; state changes that it asks
+ * for. Decisions are tables elsewhere (sync-decision.ts, transition.ts); this is their order (docs/STATES.md, handshake).
+ *
+ * Every function returns null, or a sentence that says what is wrong with the packet: the connection then ends.
+ */
+import { MDF } from '../md/superblock.js';
+import { bitsOfSectors } from '../md/units.js';
+import { COMMANDS } from '../wire/constants.js';
+import {
+  AFTER_SB,
+  CONN_FLAGS,
+  DDS_FLAGS,
+  type ProtocolParams,
+  type Sizes,
+  type SyncParam,
+  UUID_FLAGS,
+  type Uuids,
+} from '../wire/params.js';
+import { stateReplyCodec } from '../wire/state-packets.js';
+import { change, contextOf, force, setUuids } from './changes.js';
+import { maskUuid, skipInitialSync, UUID_JUST_CREATED } from './generation.js';
+import type { Link } from './link.js';
+import { sendSizes, sendState, sendUuids } from './params.js';
+import type { Resource } from './resource.js';
+import { Ss } from './return-codes.js';
+import { Conns, Disks, decodeState, Roles } from './state.js';
+import { applyMask, translateMask } from './state-mask.js';
+import {
+  handshakeState,
+  realPeerDisk,
+  refusal,
+  startsHandshake,
+  syncDecision,
+} from './sync-decision.js';
+import { requestChange } from './transition.js';
+import type { Volume } from './volume.js';
+
+/** P_PROTOCOL: settings that must be the same. The result is why the connection is refused, for good. */
+export function protocolMismatch(r: Resource, link: Link, p: ProtocolParams): string | null {
+  const o = r.netOptions;
+  const mirrored = (n: number): number => (n === 5 ? 6 : n === 6 ? 5 : n);
+  const mine = (policy: string): number => Math.max(0, AFTER_SB.indexOf(policy));
+  if (p.protocol !== { A: 1, B: 2, C: 3 }[o.protocol]) return 'incompatible protocol settings';
+  if (mirrored(p.afterSb0p) !== mine(o.afterSb0pri)) return 'incompatible after-sb-0pri settings';
+  if (mirrored(p.afterSb1p) !== mine(o.afterSb1pri)) return 'incompatible after-sb-1pri settings';
+  if (mirrored(p.afterSb2p) !== mine(o.afterSb2pri)) return 'incompatible after-sb-2pri settings';
+  if ((p.connFlags & CONN_FLAGS.DISCARD_MY_DATA) !== 0 && r.discardMyData) {
+    return 'incompatible discard-my-data settings';
+  }
+  if (p.twoPrimaries !== 0) return 'incompatible allow-two-primaries settings';
+  if (link.apv >= 87 && p.integrityAlg !== o.dataIntegrityAlg) {
+    return 'incompatible data-integrity-alg settings';
+  }
+  return null;
+}
+
+/** P_SYNC_PARAM89: the peer's resync rate is ours too; algorithms must agree while connecting. */
+export function receiveSyncParam(v: Volume, p: SyncParam): string | null {
+  const net = v.resource.netOptions;
+  if (v.state.conn === Conns.WFReportParams) {
+    if (p.verifyAlg !== net.verifyAlg) {
+      v.resource.standAlone(
+        `different verify-alg settings. me="${net.verifyAlg}" peer="${p.verifyAlg}"`,
+      );
+      return null;
+    }
+    if (p.csumsAlg !== net.csumsAlg) {
+      v.resource.standAlone(
+        `different csums-alg settings. me="${net.csumsAlg}" peer="${p.csumsAlg}"`,
+      );
+      return null;
+    }
+  }
+  if (v.dataDisk < 0) return null;
+  v.diskOptions = { ...v.diskOptions, resyncRateKiBps: p.resyncRateKiBps };
+  if (p.controller) {
+    v.diskOptions = {
+      ...v.diskOptions,
+      cPlanAheadDs: p.controller.planAheadDs,
+      cDelayTargetDs: p.controller.delayTargetDs,
+      cFillTargetSectors: p.controller.fillTargetSectors,
+      cMaxRateKiBps: p.controller.maxRateKiBps,
+    };
+  }
+  return null;
+}
+
+/** P_SIZES: how large the device is that both can hold. */
+export function receiveSizes(link: Link, v: Volume, p: Sizes): string | null {
+  v.peerSizes = p;
+  const attached = v.dataDisk >= 0 && v.state.disk >= Disks.Negotiating;
+  let size: number;
+  if (attached) {
+    const mine = v.usableSectors;
+    const user = [v.diskOptions.sizeSectors, p.userSectors].filter((s) => s > 0);
+    const wanted = user.length > 0 ? Math.min(...user) : 0;
+    if (p.diskSectors > 0) size = Math.min(p.diskSectors, mine);
+    else size = v.sizeSectors > 0 ? Math.min(v.sizeSectors, mine) : mine;
+    if (wanted > 0 && wanted <= size) size = wanted;
+    const shrinks = size < v.sizeSectors;
+    if (shrinks && v.state.conn < Conns.Connected && v.state.disk >= Disks.Outdated) {
+      v.resource.standAlone(
+        `The peer's disk size is too small! (${size} < ${v.sizeSectors} sectors)`,
+      );
+      return null;
+    }
+  } else {
+    size = p.currentSectors || p.userSectors || p.diskSectors;
+    if (size === 0 || (v.sizeSectors > 0 && p.diskSectors === 0)) return null;
+    if (v.state.role === Roles.Primary && size < v.sizeSectors) {
+      v.resource.standAlone(`The peer's device is smaller (${size} < ${v.sizeSectors} sectors)`);
+      return null;
+    }
+  }
+  const changed = size !== v.sizeSectors;
+  if (changed) resizeTo(v, size, (p.ddsFlags & DDS_FLAGS.NO_RESYNC) === 0);
+  if (v.state.conn > Conns.WFReportParams && p.currentSectors !== v.sizeSectors) {
+    sendSizes(link, v, 0);
+  }
+  return null;
+}
+
+/** The device gets another size; new blocks are out of sync unless they are known to be equal. */
+function resizeTo(v: Volume, size: number, setNew: boolean): void {
+  const old = v.sizeSectors;
+  v.sizeSectors = size;
+  if (v.bitmap && v.store) {
+    v.flags |= MDF.FULL_SYNC;
+    v.bitmap.resize(bitsOfSectors(size), setNew);
+    const { bitmap, store } = v;
+    store.writeSuperblock((first) => {
+      store.writeBitmap(bitmap, null, (result) => {
+        v.flags &= ~MDF.FULL_SYNC;
+        if (first < 0 || result < 0) v.metaFailed(-Math.min(first, result));
+        else store.writeSuperblock();
+      });
+    });
+  }
+  v.core.host.log('info', v.name, `size = ${size / 2} KB`);
+  if (old !== size) v.core.host.sizeChanged(v.minor);
+}
+
+/** P_UUIDS. */
+export function receiveUuids(v: Volume, u: Uuids): string | null {
+  v.peerUuids = u;
+  const { state } = v;
+  if (
+    state.conn < Conns.Connected &&
+    state.disk < Disks.Inconsistent &&
+    state.role === Roles.Primary &&
+    v.exposedUuid !== 0n &&
+    maskUuid(v.exposedUuid) !== maskUuid(u.current)
+  ) {
+    v.resource.standAlone(
+      `Can only connect to data with current UUID=${v.exposedUuid.toString(16).toUpperCase()}`,
+    );
+    return null;
+  }
+  const skip =
+    (u.flags & UUID_FLAGS.SKIP_INITIAL_SYNC) !== 0 &&
+    state.conn === Conns.Connected &&
+    maskUuid(v.uuids.current) === UUID_JUST_CREATED;
+  if (skip && v.bitmap && v.store) {
+    v.core.host.log('info', v.name, 'Accepted new current UUID, preparing to skip initial sync');
+    v.bitmap.clearAll();
+    v.store.writeBitmap(v.bitmap, null);
+    setUuids(v, skipInitialSync(v.uuids, u.current, state.role === Roles.Primary));
+    force(v, { disk: Disks.UpToDate, pdsk: Disks.UpToDate });
+  }
+  return null;
+}
+
+/** P_STATE. */
+export function receiveState(link: Link, v: Volume, word: number): string | null {
+  const theirs = decodeState(word);
+  const mine = v.state;
+  if (mine.conn <= Conns.TearDown) return null;
+  const peerFlags = v.peerUuids?.flags ?? 0;
+  let pdsk = realPeerDisk(theirs.disk, peerFlags);
+
+  // Both ends of a resync: the target's last word, and words that cross the beginning.
+  if (
+    mine.conn > Conns.Connected &&
+    mine.disk === Disks.UpToDate &&
+    (mine.pdsk === Disks.Inconsistent || mine.pdsk === Disks.Consistent) &&
+    theirs.disk === Disks.UpToDate
+  ) {
+    if (theirs.conn > Conns.Connected && theirs.conn < Conns.SyncSource) {
+      pdsk = Disks.Inconsistent;
+    } else if (mine.conn >= Conns.SyncSource && theirs.conn === Conns.Connected) {
+      v.resync.peerFinished();
+      return null;
+    }
+  }
+  if (
+    mine.conn === Conns.Connected &&
+    mine.pdsk === Disks.UpToDate &&
+    theirs.disk === Disks.Inconsistent &&
+    theirs.conn > Conns.SyncSource
+  ) {
+    pdsk = Disks.UpToDate; // the peer has not noticed yet that the resync is over
+  }
+
+  let conn = mine.conn === Conns.WFReportParams ? Conns.Connected : mine.conn;
+  if (theirs.conn === Conns.Ahead) conn = Conns.Behind;
+
+  if (startsHandshake(mine, theirs, v.peerUuids !== null, v.considerResync)) {
+    const decided = decide(link, v, theirs.role, pdsk);
+    v.considerResync = false;
+    if (decided === null) {
+      const what = refusal(mine.disk, theirs.disk);
+      if (what === 'my-attach') {
+        force(v, { disk: Disks.Failed });
+        return null;
+      }
+      if (what === 'connection') {
+        v.resource.standAlone('sync handshake refused');
+        return null;
+      }
+      pdsk = Disks.Diskless;
+    } else {
+      conn = decided;
+    }
+  }
+  settle(link, v, theirs.conn, word, conn, pdsk);
+  return null;
+}
+
+/** The connection state that the comparison of generations leads to; null: refused. */
+function decide(link: Link, v: Volume, peerRole: number, pdsk: number): number | null {
+  const u = v.peerUuids as Uuids;
+  const r = v.resource;
+  const decision = syncDecision({
+    self: v.uuids,
+    peer: u,
+    apv: link.apv,
+    role: v.state.role,
+    peerRole,
+    crashedPrimary: v.crashedPrimary,
+    peerCrashedPrimary: (u.flags & UUID_FLAGS.CRASHED_PRIMARY) !== 0,
+    resolveConflicts: link.resolveConflicts,
+    featureWsame: link.largeDiscards,
+    selfBits: v.resync.announcedBits,
+    peerBits: u.setBits,
+    openers: v.openers,
+    policies: r.netOptions,
+    disk: v.state.disk,
+    negotiatedDisk: v.negotiated?.disk ?? Disks.Diskless,
+    peerDisk: pdsk,
+    bitsNow: v.bitmap?.count ?? 0,
+    peerFlags: u.flags,
+    discardMyData: r.discardMyData,
+    dryRun: r.tentative || ((link.peerProtocol?.connFlags ?? 0) & CONN_FLAGS.DRY_RUN) !== 0,
+  });
+  for (const step of decision.steps) {
+    if (step.type === 'log') v.core.host.log(step.level, v.name, step.text);
+    else v.core.host.handler(step.name, r.name, v.minor, () => {});
+  }
+  if (decision.refused !== null) return null;
+  if (decision.repairedSelf) setUuids(v, decision.self);
+  v.peerUuids = { ...u, ...decision.peer };
+  if (decision.fullSync && v.bitmap && v.store) {
+    // All bits, on disk before anybody relies on them; FULL_SYNC covers a crash in between.
+    const { bitmap, store } = v;
+    v.flags |= MDF.FULL_SYNC;
+    bitmap.setAll();
+    store.writeSuperblock();
+    store.writeBitmap(bitmap, null, (result) => {
+      v.flags &= ~MDF.FULL_SYNC;
+      if (result < 0) v.metaFailed(-result);
+      else store.writeSuperblock();
+    });
+  }
+  return decision.conn;
+}
+
+function settle(
+  link: Link,
+  v: Volume,
+  theirConn: number,
+  word: number,
+  conn: number,
+  pdsk: number,
+): void {
+  const theirs = decodeState(word);
+  const next = handshakeState(v.state, theirs, conn, pdsk, v.negotiated?.disk ?? Disks.Diskless);
+  const result = change(v, next.state, { hard: next.hard });
+  if (result.code < Ss.SUCCESS) {
+    v.resource.standAlone(`state ${theirConn} of the peer can not be reached: refused`);
+    return;
+  }
+  if (next.thenSendUuidsAndState) {
+    sendUuids(link, v);
+    sendState(link, v);
+  }
+  v.resource.discardMyData = false;
+  v.resource.established(v);
+}
+
+/** P_STATE_CHG_REQ (a volume) or P_CONN_ST_CHG_REQ (all of them): do it, and answer with the code. */
+export function receiveStateRequest(
+  link: Link,
+  command: number,
+  volumes: readonly Volume[],
+  number: number,
+  mask: number,
+  value: number,
+): string | null {
+  const connection = command === COMMANDS.P_CONN_ST_CHG_REQ;
+  const answer = (code: number): void => {
+    const reply = connection ? COMMANDS.P_CONN_ST_CHG_REPLY : COMMANDS.P_STATE_CHG_REPLY;
+    link.sendMeta(reply, number, 4, stateReplyCodec, { code });
+  };
+  const mine = translateMask({ mask, val: value });
+  if (!mine) {
+    answer(Ss.NOT_SUPPORTED);
+    return null;
+  }
+  const r = link.resource;
+  if (link.resolveConflicts && r.changing) {
+    answer(Ss.CONCURRENT_ST_CHG);
+    return null;
+  }
+  // All or nothing: judge every volume before the first is changed.
+  for (const v of volumes) {
+    const judged = requestChange(v.state, applyMask(v.state, mine), contextOf(v));
+    const outdatesDiskless = connection && v.state.disk === Disks.Diskless;
+    if (judged.code < Ss.SUCCESS && !outdatesDiskless) {
+      v.core.host.log('info', v.name, `refused the peer's state change: ${judged.rule}`);
+      answer(judged.code);
+      return null;
+    }
+  }
+  answer(Ss.SUCCESS);
+  for (const v of volumes) {
+    const result = change(v, applyMask(v.state, mine));
+    if (result.code < Ss.SUCCESS) continue;
+    if (v.state.conn === Conns.StartingSyncS || v.state.conn === Conns.StartingSyncT) {
+      v.resync.startFull(v.state.conn);
+    }
+  }
+  if (volumes.some((v) => v.state.conn === Conns.TearDown)) r.peerDisconnects(link);
+  return null;
+}

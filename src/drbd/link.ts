@@ -1,0 +1,491 @@
+/**
+ * An established connection to the peer: two streams, what is on its way in both directions, pings and timeouts.
+ * Receiving is in data-receiver.ts and meta-receiver.ts; what a packet means for states is the resource's.
+ *
+ * A link ends once (`fail`): both streams are closed, the transfer log is handed back as lost, and what the peer had sent
+ * before is still written in order. Only when that is over (`drained`) may a new link be made: a write of the old one
+ * must not land after a newer one.
+ */
+
+import {
+  COMMANDS,
+  DP,
+  FF,
+  ID_SYNCER_HI,
+  ID_SYNCER_LO,
+  maxDiscardBytes,
+} from '../wire/constants.js';
+import {
+  BARRIER_ACK_BYTES,
+  BARRIER_BYTES,
+  BLOCK_ACK_BYTES,
+  BLOCK_DESC_BYTES,
+  BLOCK_REQ_BYTES,
+  DATA_BYTES,
+  headerBytes,
+  putBarrier,
+  putBarrierAck,
+  putBlockAck,
+  putBlockDesc,
+  putBlockReq,
+  putData,
+  putHeader,
+  putTrim,
+  TRIM_BYTES,
+} from '../wire/hot.js';
+import type { Codec } from '../wire/packet.js';
+import type { ProtocolParams } from '../wire/params.js';
+import { type AppRequest, OP_DISCARD, OP_WRITE, OP_ZEROES } from './app-request.js';
+import { type Core, KIND_APP_SENT, KIND_PEER_SENT, type TurnEnd } from './core.js';
+import { DataReceiver } from './data-receiver.js';
+import { MetaReceiver } from './meta-receiver.js';
+import { Outbox } from './outbox.js';
+import { PeerEpochs, type PeerEpochsOwner, type WriteOrdering } from './peer-epochs.js';
+import { PEER_READ, PEER_WRITE, type PeerRequest } from './peer-request.js';
+import type { StreamOwner } from './ports.js';
+import type { Resource } from './resource.js';
+import { Conns } from './state.js';
+import { TransferLog, type TransferLogOwner } from './transfer-log.js';
+import type { Volume } from './volume.js';
+
+/** An epoch that nothing closes is closed after this, so that the transfer log drains when the application rests. */
+const IDLE_EPOCH_MS = 100;
+
+export type LinkEnd = 'BrokenPipe' | 'NetworkFailure' | 'ProtocolError' | 'Timeout';
+
+export interface Established {
+  readonly dataStream: number;
+  readonly metaStream: number;
+  readonly apv: number;
+  readonly features: number;
+  readonly resolveConflicts: boolean;
+}
+
+export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd {
+  readonly core: Core;
+  readonly resource: Resource;
+  readonly apv: number;
+  readonly features: number;
+  readonly resolveConflicts: boolean;
+  readonly transferLog: TransferLog;
+  readonly epochs: PeerEpochs;
+  readonly data: Outbox;
+  readonly meta: Outbox;
+  readonly #dataStream: number;
+  readonly #metaStream: number;
+  readonly #dataReceiver: DataReceiver;
+  readonly #metaReceiver: MetaReceiver;
+  readonly digestAlg: string;
+  readonly digestBytes: number;
+  /** Distinguishes our block ids from those of an earlier link. */
+  readonly idHi: number;
+  alive = true;
+  #drainedDone: (() => void) | null = null;
+  /** Bytes of the peer's requests that hold buffers. */
+  window = 0;
+  /** What the peer said in P_PROTOCOL; null before. */
+  peerProtocol: ProtocolParams | null = null;
+
+  // pings
+  #pingDueMs: number;
+  #pingSentMs = -1; // >= 0: a P_PING_ACK is awaited
+  #lastWriteMs = 0;
+  readonly #pingWaiters: (() => void)[] = [];
+
+  constructor(core: Core, resource: Resource, e: Established, incarnation: number) {
+    this.core = core;
+    this.resource = resource;
+    this.apv = e.apv;
+    this.features = e.features;
+    this.resolveConflicts = e.resolveConflicts;
+    this.idHi = incarnation;
+    this.#dataStream = e.dataStream;
+    this.#metaStream = e.metaStream;
+    const options = resource.netOptions;
+    this.digestAlg = options.dataIntegrityAlg;
+    this.digestBytes = this.digestAlg === '' ? 0 : core.host.digests.digestBytes(this.digestAlg);
+    this.transferLog = new TransferLog(this, options.protocol !== 'A', options.maxEpochSize);
+    this.epochs = new PeerEpochs(this);
+    this.data = new Outbox(core, e.dataStream);
+    this.meta = new Outbox(core, e.metaStream);
+    this.#dataReceiver = new DataReceiver(core, this, e.dataStream);
+    this.#metaReceiver = new MetaReceiver(core, this);
+    this.#pingDueMs = core.port.nowMs() + options.pingIntS * 1000;
+    core.addTurnEnd(this);
+  }
+
+  /** Start reading; what the handshake left unread is delivered. */
+  start(handOver: (data: StreamOwner, meta: StreamOwner) => void): void {
+    handOver(this.#dataReceiver, this.#metaReceiver);
+  }
+
+  // ---- what the configuration makes of it
+
+  get protocol(): 'A' | 'B' | 'C' {
+    return this.resource.netOptions.protocol;
+  }
+  /** Protocol A: a write is answered when the socket has it. */
+  get answersWhenSent(): boolean {
+    return this.resource.netOptions.protocol === 'A';
+  }
+  /** Protocol C: a flush waits for the peer's disk too. */
+  get flushesPeer(): boolean {
+    return this.resource.netOptions.protocol === 'C';
+  }
+  get largeDiscards(): boolean {
+    return maxDiscardBytes(this.features) > 4 << 20;
+  }
+  /** Zeroes and discards can be sent as such; a kernel expects a digest that it does not send itself. */
+  get sendsZeroes(): boolean {
+    return (this.features & FF.WZEROES) !== 0 && this.digestBytes === 0;
+  }
+  get sendsTrim(): boolean {
+    return (this.features & FF.TRIM) !== 0;
+  }
+
+  writeOrdering(): WriteOrdering {
+    return this.resource.writeOrdering();
+  }
+
+  wantsWriteAck(flags: number): boolean {
+    if (this.apv < 100) return this.protocol === 'C';
+    return (flags & DP.SEND_WRITE_ACK) !== 0;
+  }
+
+  wantsReceiveAck(flags: number): boolean {
+    if (this.apv < 100) return this.protocol === 'B';
+    return (flags & DP.SEND_RECEIVE_ACK) !== 0;
+  }
+
+  // ---- sending: application requests
+
+  /** Put a write on the transfer log and on the data socket. */
+  sendWrite(v: Volume, r: AppRequest): void {
+    this.transferLog.add(r);
+    this.#lastWriteMs = r.startMs;
+    const { conn } = v.state;
+    const syncing = conn >= Conns.SyncSource && conn <= Conns.PausedSyncT;
+    let flags: number = DP.RW_SYNC;
+    if (syncing) flags |= DP.MAY_SET_IN_SYNC;
+    if (this.protocol === 'C' || syncing) flags |= DP.SEND_WRITE_ACK;
+    if (this.protocol === 'B' && !syncing) flags |= DP.SEND_RECEIVE_ACK;
+    if (r.fua) flags |= DP.FUA;
+    const seq = v.nextSeq();
+    if (r.op === OP_WRITE) {
+      this.#sendPayload(
+        COMMANDS.P_DATA,
+        v,
+        r.sector,
+        this.idHi,
+        r.index,
+        seq,
+        flags,
+        r.at,
+        r.lengthBytes,
+      );
+      r.sending = true;
+      v.sendSectors += r.endSector - r.sector;
+      const start = this.#payloadStart(r.at);
+      const bytes = r.at + r.lengthBytes - start;
+      this.core.port.send(this.#dataStream, start, bytes, this.core.tag(KIND_APP_SENT, r.index));
+      return;
+    }
+    const zeroes = r.op === OP_ZEROES && this.sendsZeroes;
+    if (r.op === OP_DISCARD || r.mayUnmap || !zeroes) flags |= DP.DISCARD;
+    if (zeroes) flags |= DP.ZEROES;
+    const command = zeroes ? COMMANDS.P_ZEROES : COMMANDS.P_TRIM;
+    const at = this.#packet(this.data, command, v.number, TRIM_BYTES);
+    if (at < 0) return;
+    putTrim(this.core.port.poolView, at, r.sector, this.idHi, r.index, seq, flags, r.lengthBytes);
+  }
+
+  /** Where the packet in front of a payload begins. */
+  #payloadStart(at: number): number {
+    return at - this.digestBytes - DATA_BYTES - headerBytes(this.apv, 0);
+  }
+
+  /** Header, p_data and digest in front of the payload at `at`; flushes what must go before. */
+  #sendPayload(
+    command: number,
+    v: Volume,
+    sector: number,
+    idHi: number,
+    idLo: number,
+    seq: number,
+    flags: number,
+    at: number,
+    lengthBytes: number,
+  ): void {
+    this.data.flush();
+    const view = this.core.port.poolView;
+    let to = this.#payloadStart(at);
+    const length = DATA_BYTES + this.digestBytes + lengthBytes;
+    to += putHeader(view, to, this.apv, command, v.number, length);
+    to += putData(view, to, sector, idHi, idLo, seq, flags);
+    if (this.digestBytes > 0) {
+      const { pool } = this.core.port;
+      this.core.host.digests.digest(this.digestAlg, pool, at, at + lengthBytes, pool, to);
+    }
+  }
+
+  sendOutOfSync(v: Volume, sector: number, lengthBytes: number): void {
+    const at = this.#packet(this.data, COMMANDS.P_OUT_OF_SYNC, v.number, BLOCK_DESC_BYTES);
+    if (at >= 0) putBlockDesc(this.core.port.poolView, at, sector, lengthBytes);
+  }
+
+  sendReadRequest(v: Volume, r: AppRequest): void {
+    const at = this.#packet(this.data, COMMANDS.P_DATA_REQUEST, v.number, BLOCK_REQ_BYTES);
+    if (at >= 0) {
+      putBlockReq(this.core.port.poolView, at, r.sector, this.idHi, r.index, r.lengthBytes);
+    }
+  }
+
+  sendBarrier(epoch: number): void {
+    const at = this.#packet(this.data, COMMANDS.P_BARRIER, 0, BARRIER_BYTES);
+    if (at >= 0) putBarrier(this.core.port.poolView, at, epoch);
+  }
+
+  writeCovered(request: AppRequest): void {
+    request.owner.covered(request);
+  }
+
+  flushCovered(request: AppRequest): void {
+    request.owner.flushCovered(request);
+  }
+
+  // ---- sending: answers to the peer
+
+  /** Any packet of the 24-byte acknowledgement family, on the meta socket. */
+  ack(
+    command: number,
+    v: Volume,
+    sector: number,
+    idHi: number,
+    idLo: number,
+    lengthBytes: number,
+  ): void {
+    const at = this.#packet(this.meta, command, v.number, BLOCK_ACK_BYTES);
+    if (at < 0) return;
+    putBlockAck(this.core.port.poolView, at, sector, idHi, idLo, lengthBytes, v.nextSeq());
+  }
+
+  barrierAck(barrier: number, size: number): void {
+    const at = this.#packet(this.meta, COMMANDS.P_BARRIER_ACK, 0, BARRIER_ACK_BYTES);
+    if (at >= 0) putBarrierAck(this.core.port.poolView, at, barrier, size);
+  }
+
+  /** Answer a read with the data in its buffer; false when the link is gone. */
+  sendReply(v: Volume, p: PeerRequest): boolean {
+    if (!this.alive) return false;
+    const resync = p.kind !== PEER_READ;
+    const command = resync ? COMMANDS.P_RS_DATA_REPLY : COMMANDS.P_DATA_REPLY;
+    const hi = resync ? ID_SYNCER_HI : p.idHi;
+    const lo = resync ? ID_SYNCER_LO : p.idLo;
+    this.#sendPayload(command, v, p.sector, hi, lo, 0, 0, p.at, p.lengthBytes);
+    v.sendSectors += p.endSector - p.sector;
+    const start = this.#payloadStart(p.at);
+    const bytes = p.at + p.lengthBytes - start;
+    this.core.port.send(this.#dataStream, start, bytes, this.core.tag(KIND_PEER_SENT, p.index));
+    return true;
+  }
+
+  /** A resync request of ours. */
+  sendResyncRequest(v: Volume, sector: number, lengthBytes: number): void {
+    const at = this.#packet(this.data, COMMANDS.P_RS_DATA_REQUEST, v.number, BLOCK_REQ_BYTES);
+    if (at >= 0) {
+      putBlockReq(this.core.port.poolView, at, sector, ID_SYNCER_HI, ID_SYNCER_LO, lengthBytes);
+    }
+  }
+
+  // ---- sending: rare packets
+
+  /** A packet with its codec, on the data socket. */
+  sendData<B>(command: number, volume: number, bytes: number, codec: Codec<B>, body: B): void {
+    this.#sendCold(this.data, command, volume, bytes, codec, body);
+  }
+
+  /** A packet with its codec, on the meta socket. */
+  sendMeta<B>(command: number, volume: number, bytes: number, codec: Codec<B>, body: B): void {
+    this.#sendCold(this.meta, command, volume, bytes, codec, body);
+  }
+
+  #sendCold<B>(
+    box: Outbox,
+    command: number,
+    volume: number,
+    bytes: number,
+    codec: Codec<B>,
+    body: B,
+  ): void {
+    const at = this.#packet(box, command, volume, bytes);
+    if (at >= 0) codec.encode(body, this.core.port.poolView, at, this);
+  }
+
+  /** A whole packet, header and all, on the data socket (bitmap packets). */
+  sendRaw(packet: Uint8Array): void {
+    if (!this.alive) return;
+    const at = this.data.reserve(packet.length);
+    if (at < 0) this.fail('Timeout', 'the peer does not read: no room for small packets');
+    else this.core.port.pool.set(packet, at);
+  }
+
+  /** Bytes waiting for the data socket: a sender of many packets pauses above a bound. */
+  get backlogBytes(): number {
+    return this.core.port.sendBacklogBytes(this.#dataStream);
+  }
+
+  /** Header of a small packet; where its body goes, or -1 (the link has then failed or is gone). */
+  #packet(box: Outbox, command: number, volume: number, bytes: number): number {
+    if (!this.alive) return -1;
+    const header = headerBytes(this.apv, bytes);
+    const at = box.reserve(header + bytes);
+    if (at < 0) {
+      this.fail('Timeout', 'the peer does not read: no room for small packets');
+      return -1;
+    }
+    putHeader(this.core.port.poolView, at, this.apv, command, volume, bytes);
+    return at + header;
+  }
+
+  // ---- receiving
+
+  /** Buffers of the peer's requests are limited: max-buffers pages, at least one request. */
+  windowAllows(lengthBytes: number): boolean {
+    const limit = this.resource.netOptions.maxBuffers * 4096;
+    return this.window === 0 || this.window + lengthBytes <= limit;
+  }
+
+  windowFreed(lengthBytes: number): void {
+    this.window -= lengthBytes;
+    this.#dataReceiver.retry();
+  }
+
+  /** The digest that came before a payload, checked once the payload is there. Fails the link when wrong. */
+  digestRight(p: PeerRequest): boolean {
+    if (this.digestBytes === 0 || p.at < 0) return true;
+    if (p.kind !== PEER_WRITE && p.idHi !== ID_SYNCER_HI && p.kind === PEER_READ) return true;
+    return this.#dataReceiver.digestRight(p.at, p.lengthBytes, p.sector);
+  }
+
+  epochOpened(request: PeerRequest): void {
+    request.owner.tryWrite(request);
+  }
+
+  flushVolumes(done: () => void): void {
+    this.resource.flushVolumes(done);
+  }
+
+  heard(): void {
+    this.#pingDueMs = this.core.port.nowMs() + this.resource.netOptions.pingIntS * 1000;
+  }
+
+  pingArrived(): void {
+    this.#packet(this.meta, COMMANDS.P_PING_ACK, 0, 0);
+  }
+
+  pingAckArrived(): void {
+    this.#pingSentMs = -1;
+    this.heard();
+    for (const done of this.#pingWaiters.splice(0)) done();
+  }
+
+  /** Ping; `done` runs when the acknowledgement is there. When the link fails first it never runs. */
+  ping(done: () => void): void {
+    this.#pingWaiters.push(done);
+    this.#sendPing();
+  }
+
+  #sendPing(): void {
+    if (this.#pingSentMs >= 0) return;
+    if (this.#packet(this.meta, COMMANDS.P_PING, 0, 0) < 0) return;
+    this.#pingSentMs = this.core.port.nowMs();
+  }
+
+  // ---- time
+
+  tick(nowMs: number): void {
+    if (!this.alive) return;
+    const options = this.resource.netOptions;
+    if (this.#pingSentMs >= 0) {
+      if (nowMs >= this.#pingSentMs + options.pingTimeoutDs * 100) {
+        this.fail('NetworkFailure', 'PingAck did not arrive in time.');
+        return;
+      }
+    } else if (nowMs >= this.#pingDueMs) {
+      this.#sendPing();
+    }
+    if (options.koCount > 0) {
+      const limit = options.koCount * options.timeoutDs * 100;
+      if (nowMs >= this.transferLog.oldestStartMs + limit) {
+        this.fail(
+          'Timeout',
+          `Remote failed to finish a request within ko-count (${options.koCount}) * timeout (${options.timeoutDs} * 0.1s)`,
+        );
+        return;
+      }
+    }
+    if (this.transferLog.count > 0 && nowMs >= this.#lastWriteMs + IDLE_EPOCH_MS) {
+      this.transferLog.close();
+    }
+  }
+
+  get deadlineMs(): number {
+    if (!this.alive) return Number.POSITIVE_INFINITY;
+    const options = this.resource.netOptions;
+    let at =
+      this.#pingSentMs >= 0 ? this.#pingSentMs + options.pingTimeoutDs * 100 : this.#pingDueMs;
+    if (this.transferLog.count > 0) {
+      const idle = this.#lastWriteMs + IDLE_EPOCH_MS;
+      if (this.transferLog.hasOpenWrites) at = Math.min(at, idle);
+      if (options.koCount > 0) {
+        const limit = options.koCount * options.timeoutDs * 100;
+        at = Math.min(at, this.transferLog.oldestStartMs + limit);
+      }
+    }
+    return at;
+  }
+
+  turnEnd(): void {
+    this.data.flush();
+    this.meta.flush();
+    this.#dataReceiver.retryIfStalled();
+  }
+
+  // ---- the end
+
+  /** The connection is over. Called for every reason; the first one counts. */
+  fail(how: LinkEnd, why: string): void {
+    if (!this.alive) return;
+    this.core.host.log(how === 'BrokenPipe' ? 'info' : 'warn', this.resource.name, why);
+    this.close();
+    this.resource.linkFailed(this, how);
+  }
+
+  /** Stop, whatever the reason: nothing is sent or received any more. */
+  close(): void {
+    if (!this.alive) return;
+    this.data.flush();
+    this.meta.flush();
+    this.alive = false;
+    this.core.removeTurnEnd(this);
+    this.#dataReceiver.stop();
+    this.core.port.close(this.#dataStream);
+    this.core.port.close(this.#metaStream);
+    this.data.close();
+    this.meta.close();
+    this.#pingWaiters.length = 0;
+  }
+
+  /** `done` once nothing of the peer's is under way any more. */
+  drained(done: () => void): void {
+    this.#drainedDone = done;
+    this.maybeDrained();
+  }
+
+  maybeDrained(): void {
+    if (!this.#drainedDone || this.alive || this.resource.peerWorkPending()) return;
+    const done = this.#drainedDone;
+    this.#drainedDone = null;
+    done();
+  }
+}

@@ -1,0 +1,150 @@
+/**
+ * The activity log between a write and the disk: a write waits here until its extents are in the log on disk.
+ *
+ *     enter --all extents hot--> go
+ *        \--wait--> transaction (dirty bitmap pages of what it evicts first, then the block) --commit--> logReady
+ *        \--full--> queue, until writes leave
+ *
+ * One transaction at a time; all that waits when it begins shares it. The log itself is activity-log.ts.
+ */
+import { AL_EXTENT_SECTORS } from '../md/units.js';
+import type { ActivityLog } from './activity-log.js';
+import type { Core, TurnEnd } from './core.js';
+import type { MetaStore } from './meta-store.js';
+import type { Volume } from './volume.js';
+
+export interface LogWaiter {
+  readonly sector: number;
+  readonly endSector: number;
+  logFirst: number;
+  logNext: number; // extents held: [logFirst, logNext)
+  logReady(): void;
+}
+
+export class LogGate implements TurnEnd {
+  readonly #core: Core;
+  readonly #volume: Volume;
+  #log: ActivityLog | null = null;
+  #store: MetaStore | null = null;
+  readonly #waiting: LogWaiter[] = []; // entered, not hot yet
+  readonly #full: LogWaiter[] = []; // not entered
+  #busy = false;
+
+  constructor(core: Core, volume: Volume) {
+    this.#core = core;
+    this.#volume = volume;
+  }
+
+  attach(log: ActivityLog, store: MetaStore): void {
+    this.#log = log;
+    this.#store = store;
+    this.#core.addTurnEnd(this);
+  }
+
+  /** The disk is gone: nothing waits for its log any more. */
+  detach(): void {
+    if (!this.#log) return;
+    this.#core.removeTurnEnd(this);
+    this.#log = null;
+    this.#store = null;
+    const all = [...this.#waiting.splice(0), ...this.#full.splice(0)];
+    for (const w of all) {
+      w.logFirst = 0;
+      w.logNext = 0;
+      w.logReady();
+    }
+  }
+
+  /** No transaction under way. */
+  get idle(): boolean {
+    return !this.#busy;
+  }
+
+  get transactions(): number {
+    return this.#log?.transactions ?? 0;
+  }
+
+  /** True: the write may go. False: `logReady` will be called. */
+  enter(w: LogWaiter): boolean {
+    const log = this.#log;
+    // While every bit is set and nobody is connected the log would protect nothing.
+    if (!log || this.#volume.alSuspended) return true;
+    if (this.#full.length > 0) {
+      this.#full.push(w);
+      return false;
+    }
+    return this.#take(log, w);
+  }
+
+  #take(log: ActivityLog, w: LogWaiter): boolean {
+    const first = Math.floor(w.sector / AL_EXTENT_SECTORS);
+    const last = Math.floor((w.endSector - 1) / AL_EXTENT_SECTORS);
+    const entry = log.enterRange(first, last);
+    if (entry === 'full') {
+      this.#full.push(w);
+      return false;
+    }
+    w.logFirst = first;
+    w.logNext = last + 1;
+    if (entry === 'hot') return true;
+    this.#waiting.push(w);
+    return false;
+  }
+
+  /** The write can no longer make a difference that the bitmap does not know. */
+  leave(w: LogWaiter): void {
+    if (w.logNext === w.logFirst || !this.#log) return;
+    const freed = this.#log.leaveRange(w.logFirst, w.logNext - 1);
+    w.logFirst = 0;
+    w.logNext = 0;
+    if (freed && this.#full.length > 0) this.#retryFull();
+  }
+
+  #retryFull(): void {
+    const log = this.#log;
+    if (!log) return;
+    for (const w of this.#full.splice(0)) {
+      if (this.#full.length > 0) this.#full.push(w);
+      else if (this.#take(log, w)) w.logReady();
+    }
+  }
+
+  turnEnd(): void {
+    if (!this.#busy && this.#log && this.#log.pending > 0) this.#transact(this.#log);
+  }
+
+  #transact(log: ActivityLog): void {
+    const store = this.#store as MetaStore;
+    const bitmap = this.#volume.bitmap;
+    const { pool } = this.#core.port;
+    const transaction = log.prepare(pool, store.logBlockAt);
+    if (!transaction || !bitmap) return;
+    this.#busy = true;
+    const { ringBlock } = transaction;
+    const finish = (result: number): void => {
+      this.#busy = false;
+      if (this.#log !== log) return;
+      if (result < 0) {
+        log.rollback();
+        this.#volume.metaFailed(-result);
+        return;
+      }
+      log.commit();
+      this.#committed(log);
+    };
+    store.writeBitmap(bitmap, [...transaction.pages], (result) => {
+      if (result < 0 || !this.#volume.diskOptions.alUpdates) finish(result);
+      else store.writeLogBlock(ringBlock, finish);
+    });
+  }
+
+  #committed(log: ActivityLog): void {
+    let kept = 0;
+    const all = this.#waiting.splice(0);
+    for (const w of all) {
+      if (log.isHotRange(w.logFirst, w.logNext - 1)) w.logReady();
+      else this.#waiting.splice(kept++, 0, w);
+    }
+    if (this.#full.length > 0) this.#retryFull();
+  }
+}

@@ -1,0 +1,207 @@
+/**
+ * The meta socket, packet by packet: acknowledgements, pings and answers to state changes. Every packet is small and
+ * complete in the peek region. An unknown command here means a peer that this node does not understand: the connection is
+ * given up for good (StandAlone), as the kernel does.
+ */
+import { COMMANDS, commandName, ID_SYNCER_HI, ID_SYNCER_LO } from '../wire/constants.js';
+import {
+  BARRIER_ACK_BYTES,
+  BLOCK_ACK_BYTES,
+  newBarrierAck,
+  newBlockAck,
+  newHeader,
+  readBarrierAck,
+  readBlockAck,
+  readHeader,
+} from '../wire/hot.js';
+import { type AppRequest, LEG_PENDING } from './app-request.js';
+import type { Core } from './core.js';
+import type { Link } from './link.js';
+import type { StreamOwner } from './ports.js';
+
+export class MetaReceiver implements StreamOwner {
+  readonly #core: Core;
+  readonly #link: Link;
+  readonly #header = newHeader();
+  readonly #ack = newBlockAck();
+  readonly #barrierAck = newBarrierAck();
+
+  constructor(core: Core, link: Link) {
+    this.#core = core;
+    this.#link = link;
+  }
+
+  streamEnd(_stream: number, error: number): void {
+    this.#link.fail(
+      'NetworkFailure',
+      error === 0 ? 'meta connection shut down by peer.' : `meta socket: errno ${error}`,
+    );
+  }
+
+  streamData(stream: number, start: number, end: number): void {
+    const { port } = this.#core;
+    const link = this.#link;
+    const header = this.#header;
+    let at = start;
+    while (link.alive) {
+      const headerBytes = readHeader(port.poolView, at, end, link.apv, header);
+      if (headerBytes === 0) break;
+      if (headerBytes < 0) {
+        link.fail('ProtocolError', 'Wrong magic value on the meta socket');
+        return;
+      }
+      const wanted = bodyBytes(header.command);
+      if (wanted < 0) {
+        link.resource.standAlone(
+          `unknown packet on the meta socket: ${commandName(header.command)}`,
+        );
+        return;
+      }
+      if (header.length !== wanted) {
+        const name = commandName(header.command);
+        link.fail('NetworkFailure', `${name}: length ${header.length}, expected ${wanted}`);
+        return;
+      }
+      if (end - at < headerBytes + wanted) break;
+      this.#packet(header.command, at + headerBytes);
+      at += headerBytes + wanted;
+    }
+    if (link.alive && at > start) port.consume(stream, at - start);
+  }
+
+  #packet(command: number, body: number): void {
+    const link = this.#link;
+    const { poolView } = this.#core.port;
+    link.heard();
+    switch (command) {
+      case COMMANDS.P_PING:
+        link.pingArrived();
+        return;
+      case COMMANDS.P_PING_ACK:
+        link.pingAckArrived();
+        return;
+      case COMMANDS.P_BARRIER_ACK: {
+        readBarrierAck(poolView, body, this.#barrierAck);
+        const { barrier, setSize } = this.#barrierAck;
+        const wrong = link.transferLog.barrierAck(barrier, setSize);
+        if (wrong !== null) link.fail('ProtocolError', wrong);
+        return;
+      }
+      case COMMANDS.P_STATE_CHG_REPLY:
+      case COMMANDS.P_CONN_ST_CHG_REPLY:
+        link.resource.stateReply(link, this.#header.volume, poolView.getInt32(body), command);
+        return;
+      default:
+        readBlockAck(poolView, body, this.#ack);
+        this.#acknowledge(command);
+    }
+  }
+
+  #acknowledge(command: number): void {
+    const link = this.#link;
+    const a = this.#ack;
+    const name = commandName(command);
+    const v = link.resource.volume(this.#header.volume);
+    if (!v) {
+      link.fail('ProtocolError', `${name}: volume ${this.#header.volume} does not exist`);
+      return;
+    }
+    const end = a.sector + a.sizeBytes / 512;
+    if (end > v.sizeSectors || a.sizeBytes % 512 !== 0) {
+      link.fail('ProtocolError', `${name}: sector ${a.sector} + ${a.sizeBytes} bytes`);
+      return;
+    }
+    const resync = a.idHi === ID_SYNCER_HI && a.idLo === ID_SYNCER_LO;
+    switch (command) {
+      case COMMANDS.P_RS_WRITE_ACK:
+        if (resync) {
+          v.setInSync(a.sector, end);
+          v.resync.peerStored(a.sector, end);
+          return;
+        }
+        v.setInSync(a.sector, end);
+        this.#written(name);
+        return;
+      case COMMANDS.P_RS_IS_IN_SYNC:
+        v.setInSync(a.sector, end);
+        v.resync.replied(a.sector, a.sizeBytes);
+        v.resync.blockStored();
+        return;
+      case COMMANDS.P_WRITE_ACK:
+      case COMMANDS.P_RECV_ACK:
+        this.#written(name);
+        return;
+      case COMMANDS.P_NEG_ACK: {
+        if (resync) {
+          v.resync.peerFailed(a.sector, end);
+          return;
+        }
+        const r = this.#request();
+        if (r) r.owner.refusedByPeer(r);
+        else v.setOutOfSync(a.sector, end); // protocols A and B: it may have been answered long ago
+        return;
+      }
+      case COMMANDS.P_NEG_DREPLY: {
+        const r = a.idHi === link.idHi ? this.#core.appRequest(a.idLo) : null;
+        if (r?.owner.isRemoteRead(r) && r.sector === a.sector) r.owner.remoteReadDone(r, false);
+        else link.fail('ProtocolError', `${name}: sector ${a.sector} was not asked for`);
+        return;
+      }
+      case COMMANDS.P_NEG_RS_DREPLY:
+      case COMMANDS.P_RS_CANCEL:
+        v.resync.replied(a.sector, a.sizeBytes);
+        if (command === COMMANDS.P_NEG_RS_DREPLY) v.resync.blockFailed(a.sector, end);
+        v.resync.blockStored();
+        return;
+      default:
+        link.fail('ProtocolError', `${name} makes no sense here`);
+    }
+  }
+
+  /** The write on the transfer log that an acknowledgement names, or null. */
+  #request(): AppRequest | null {
+    const a = this.#ack;
+    if (a.idHi !== this.#link.idHi) return null;
+    const r = this.#core.appRequest(a.idLo);
+    return r?.inLog && r.sector === a.sector && r.lengthBytes === a.sizeBytes ? r : null;
+  }
+
+  #written(name: string): void {
+    const r = this.#request();
+    if (!r) {
+      this.#link.fail('ProtocolError', `${name}: no write to sector ${this.#ack.sector} is known`);
+      return;
+    }
+    if (r.net === LEG_PENDING) r.owner.acked(r);
+  }
+}
+
+/** Length of the body of each packet of the meta socket; -1: no such packet. */
+function bodyBytes(command: number): number {
+  switch (command) {
+    case COMMANDS.P_PING:
+    case COMMANDS.P_PING_ACK:
+      return 0;
+    case COMMANDS.P_RECV_ACK:
+    case COMMANDS.P_WRITE_ACK:
+    case COMMANDS.P_RS_WRITE_ACK:
+    case COMMANDS.P_SUPERSEDED:
+    case COMMANDS.P_NEG_ACK:
+    case COMMANDS.P_NEG_DREPLY:
+    case COMMANDS.P_NEG_RS_DREPLY:
+    case COMMANDS.P_OV_RESULT:
+    case COMMANDS.P_RS_IS_IN_SYNC:
+    case COMMANDS.P_RS_CANCEL:
+    case COMMANDS.P_RETRY_WRITE:
+      return BLOCK_ACK_BYTES;
+    case COMMANDS.P_BARRIER_ACK:
+      return BARRIER_ACK_BYTES;
+    case COMMANDS.P_STATE_CHG_REPLY:
+    case COMMANDS.P_CONN_ST_CHG_REPLY:
+      return 4;
+    case COMMANDS.P_DELAY_PROBE:
+      return 8;
+    default:
+      return -1;
+  }
+}

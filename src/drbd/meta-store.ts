@@ -1,0 +1,246 @@
+/**
+ * Meta-data of one attached volume on its disk: reading at attach, then superblock, bitmap pages and activity log while
+ * attached. Layout and codecs are in md/; what goes into them is decided by the volume.
+ *
+ * Buffers are taken at attach, so that meta-data can be written when no buffer is left for anything else. Writes of one
+ * kind are done one at a time; a superblock asked for while one is under way is written once more for all who asked.
+ */
+import { AL_BLOCK_BYTES } from '../md/activity-log.js';
+import { encodeRing } from '../md/apply-al.js';
+import type { Bitmap } from '../md/bitmap.js';
+import { type MetaLayout, superblockSector } from '../md/layout.js';
+import {
+  decodeSuperblock,
+  encodeSuperblock,
+  SUPERBLOCK_BYTES,
+  type Superblock,
+} from '../md/superblock.js';
+import type { Core } from './core.js';
+
+/** Bitmap is moved in runs of this many bytes. */
+const RUN_BYTES = 65536;
+const PAGE_BYTES = 4096;
+
+type Done = (result: number) => void;
+
+export class MetaStore {
+  readonly #core: Core;
+  readonly #disk: number; // handle of the meta-data device
+  readonly #make: () => Superblock; // what the superblock says now
+  readonly #block: number; // buffers, for the time of attachment
+  readonly #logBlock: number;
+  readonly #run: number;
+  #closed = false;
+  layout: MetaLayout | null = null;
+
+  #superblockWriting = false;
+  #superblockWaiters: Done[] = [];
+  #superblockWanted = false;
+
+  #bitmapWriting = false;
+  readonly #bitmapQueue: { bitmap: Bitmap; pages: number[] | null; done: Done }[] = [];
+
+  private constructor(
+    core: Core,
+    disk: number,
+    make: () => Superblock,
+    buffers: readonly number[],
+  ) {
+    this.#core = core;
+    this.#disk = disk;
+    this.#make = make;
+    [this.#block, this.#logBlock, this.#run] = buffers as [number, number, number];
+  }
+
+  /** Null when no buffers are left. */
+  static create(core: Core, disk: number, make: () => Superblock): MetaStore | null {
+    const { port } = core;
+    const buffers = [port.alloc(PAGE_BYTES), port.alloc(PAGE_BYTES), port.alloc(RUN_BYTES)];
+    if (buffers.every((at) => at >= 0)) return new MetaStore(core, disk, make, buffers);
+    for (const at of buffers) if (at >= 0) port.free(at);
+    return null;
+  }
+
+  /** Give the buffers back. Nothing may be under way. */
+  close(): void {
+    this.#closed = true;
+    for (const at of [this.#block, this.#logBlock, this.#run]) this.#core.port.free(at);
+  }
+
+  /** Nothing is being written or waiting for it. */
+  get idle(): boolean {
+    return !this.#superblockWriting && !this.#bitmapWriting && this.#bitmapQueue.length === 0;
+  }
+
+  // ---- reading, at attach
+
+  /** The superblock where a device of that kind has it; null: I/O error, or no place for one. */
+  readSuperblock(
+    index: MetaLayout['index'],
+    capacitySectors: number,
+    done: (sb: Superblock | null) => void,
+  ): void {
+    const sector = superblockSector(index, capacitySectors);
+    if (sector < 0) {
+      done(null);
+      return;
+    }
+    const { port } = this.#core;
+    const tag = this.#core.cold((result) => {
+      done(result === SUPERBLOCK_BYTES ? decodeSuperblock(port.pool, this.#block) : null);
+    });
+    port.readDisk(this.#disk, sector * 512, this.#block, SUPERBLOCK_BYTES, tag);
+  }
+
+  /** A stretch of the meta-data device, in runs, into memory. */
+  readInto(sector: number, into: Uint8Array, done: Done): void {
+    const { port } = this.#core;
+    let at = 0;
+    const next = (result: number): void => {
+      if (result < 0 || at >= into.length) {
+        done(Math.min(result, 0));
+        return;
+      }
+      const bytes = Math.min(RUN_BYTES, into.length - at);
+      const tag = this.#core.cold((n) => {
+        if (n >= 0) into.set(port.pool.subarray(this.#run, this.#run + bytes), at);
+        at += bytes;
+        next(n);
+      });
+      port.readDisk(this.#disk, sector * 512 + at, this.#run, bytes, tag);
+    };
+    next(0);
+  }
+
+  // ---- superblock
+
+  /** Write the superblock as it is now, durably. */
+  writeSuperblock(done: Done = () => {}): void {
+    this.#superblockWaiters.push(done);
+    this.#superblockWanted = true;
+    if (!this.#superblockWriting) this.#startSuperblock();
+  }
+
+  #startSuperblock(): void {
+    const { port } = this.#core;
+    const layout = this.layout as MetaLayout;
+    const waiters = this.#superblockWaiters.splice(0);
+    this.#superblockWanted = false;
+    this.#superblockWriting = true;
+    encodeSuperblock(this.#make(), port.pool, this.#block);
+    const tag = this.#core.cold((result) => {
+      this.#superblockWriting = false;
+      if (this.#superblockWanted && !this.#closed) this.#startSuperblock();
+      for (const done of waiters) done(Math.min(result, 0));
+    });
+    port.writeDisk(
+      this.#disk,
+      layout.superblockSector * 512,
+      this.#block,
+      SUPERBLOCK_BYTES,
+      true,
+      tag,
+    );
+  }
+
+  // ---- activity log
+
+  /** The transaction block's buffer, to be filled before `writeLogBlock`. */
+  get logBlockAt(): number {
+    return this.#logBlock;
+  }
+
+  /** Write the transaction at `logBlockAt` to a block of the ring, durably. */
+  writeLogBlock(ringBlock: number, done: Done): void {
+    const { port } = this.#core;
+    const offset = (this.layout as MetaLayout).alSector * 512 + ringBlock * AL_BLOCK_BYTES;
+    port.writeDisk(this.#disk, offset, this.#logBlock, AL_BLOCK_BYTES, true, this.#core.cold(done));
+  }
+
+  /** A ring without history, as apply-al leaves it. */
+  initializeRing(done: Done): void {
+    const layout = this.layout as MetaLayout;
+    this.#writeFrom(layout.alSector, encodeRing(layout.alBlocks), done);
+  }
+
+  // ---- bitmap
+
+  /** Write the pages given, or all dirty ones (null), durably. Pages changed meanwhile are dirty again. */
+  writeBitmap(bitmap: Bitmap, pages: number[] | null, done: Done = () => {}): void {
+    this.#bitmapQueue.push({ bitmap, pages, done });
+    if (!this.#bitmapWriting) this.#nextBitmapJob();
+  }
+
+  #nextBitmapJob(): void {
+    const job = this.#bitmapQueue.shift();
+    if (!job) return;
+    const { bitmap, done } = job;
+    const list: number[] = [];
+    if (job.pages === null) bitmap.takeDirtyPages(list);
+    else {
+      for (const page of job.pages) {
+        if (!bitmap.isPageDirty(page)) continue;
+        bitmap.markPageClean(page);
+        list.push(page);
+      }
+      list.sort((a, b) => a - b);
+    }
+    if (list.length === 0) {
+      done(0);
+      this.#nextBitmapJob();
+      return;
+    }
+    this.#bitmapWriting = true;
+    const finish = (result: number): void => {
+      if (result < 0) for (const page of list) bitmap.markPageDirty(page);
+      this.#bitmapWriting = false;
+      done(result);
+      if (!this.#closed) this.#nextBitmapJob();
+    };
+    const { port } = this.#core;
+    const fua = list.length <= 16; // few: each durable by itself; many: one flush at the end
+    let i = 0;
+    const next = (result: number): void => {
+      if (result < 0) {
+        finish(result);
+        return;
+      }
+      if (i >= list.length) {
+        if (fua) finish(0);
+        else
+          port.flushDisk(
+            this.#disk,
+            this.#core.cold((r) => finish(Math.min(r, 0))),
+          );
+        return;
+      }
+      const first = list[i] as number;
+      let count = 1;
+      while (list[i + count] === first + count && (count + 1) * PAGE_BYTES <= RUN_BYTES) count++;
+      i += count;
+      const start = first * PAGE_BYTES;
+      const end = Math.min(bitmap.bytes.length, start + count * PAGE_BYTES);
+      port.pool.set(bitmap.bytes.subarray(start, end), this.#run);
+      const offset = (this.layout as MetaLayout).bitmapSector * 512 + start;
+      port.writeDisk(this.#disk, offset, this.#run, end - start, fua, this.#core.cold(next));
+    };
+    next(0);
+  }
+
+  #writeFrom(sector: number, from: Uint8Array, done: Done): void {
+    const { port } = this.#core;
+    let at = 0;
+    const next = (result: number): void => {
+      if (result < 0 || at >= from.length) {
+        done(Math.min(result, 0));
+        return;
+      }
+      const bytes = Math.min(RUN_BYTES, from.length - at);
+      port.pool.set(from.subarray(at, at + bytes), this.#run);
+      const offset = sector * 512 + at;
+      at += bytes;
+      port.writeDisk(this.#disk, offset, this.#run, bytes, true, this.#core.cold(next));
+    };
+    next(0);
+  }
+}

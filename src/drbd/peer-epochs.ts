@@ -1,0 +1,130 @@
+/**
+ * The epochs of a peer's writes, on the receiving side: what a crash leaves on this disk must be a state between two
+ * barriers of the Primary.
+ *
+ *     open (writes arrive) --P_BARRIER--> closed --all written--> flushing --flushed--> P_BARRIER_ACK, gone
+ *
+ * By write ordering (disk options): `flush`: the writes of an epoch start when everything before is written and flushed;
+ * `drain`: when everything before is written; `none`: at once. Epochs are acknowledged in order in every case. When the
+ * link is gone the rest is still written in order, and nobody is told.
+ */
+import type { PeerRequest } from './peer-request.js';
+
+export type WriteOrdering = 'flush' | 'drain' | 'none';
+
+export interface PeerEpoch {
+  barrier: number; // opaque, echoed
+  closed: boolean;
+  flushing: boolean;
+  size: number; // writes received in it
+  pending: number; // of them not finished
+  readonly waiting: PeerRequest[]; // not allowed to start yet
+}
+
+export interface PeerEpochsOwner {
+  writeOrdering(): WriteOrdering;
+  /** Flush the disks of all volumes; call `done` when that is over (a failed flush has been dealt with). */
+  flushVolumes(done: () => void): void;
+  barrierAck(barrier: number, size: number): void;
+  /** A write may start now. */
+  epochOpened(request: PeerRequest): void;
+}
+
+export class PeerEpochs {
+  readonly #owner: PeerEpochsOwner;
+  readonly #epochs: PeerEpoch[] = []; // oldest first; the last one is open
+  readonly #spare: PeerEpoch[] = [];
+
+  constructor(owner: PeerEpochsOwner) {
+    this.#owner = owner;
+    this.#epochs.push(this.#fresh());
+  }
+
+  /** `ep` of /proc/drbd. */
+  get count(): number {
+    return this.#epochs.length;
+  }
+
+  /** Nothing unfinished. */
+  get idle(): boolean {
+    return this.#epochs.every((epoch) => epoch.pending === 0 && !epoch.flushing);
+  }
+
+  /** A write has been received: it belongs to the open epoch, and may start if `request.epochOpen`. */
+  add(request: PeerRequest): void {
+    const epoch = this.#epochs[this.#epochs.length - 1] as PeerEpoch;
+    epoch.size++;
+    epoch.pending++;
+    request.epoch = epoch;
+    request.epochOpen = this.#epochs.length === 1 || this.#owner.writeOrdering() === 'none';
+    if (!request.epochOpen) epoch.waiting.push(request);
+  }
+
+  /** A write that was received and not applied (no disk): it counts all the same. */
+  addDropped(): void {
+    (this.#epochs[this.#epochs.length - 1] as PeerEpoch).size++;
+  }
+
+  /** P_BARRIER: the epoch received so far ends. */
+  barrier(barrier: number): void {
+    const epoch = this.#epochs[this.#epochs.length - 1] as PeerEpoch;
+    if (epoch.size === 0) return; // an epoch without writes is not acknowledged
+    epoch.barrier = barrier;
+    epoch.closed = true;
+    this.#epochs.push(this.#fresh());
+    this.#advance();
+  }
+
+  /** A write is finished, well or not. */
+  done(request: PeerRequest): void {
+    const epoch = request.epoch as PeerEpoch;
+    request.epoch = null;
+    epoch.pending--;
+    if (epoch.pending === 0) this.#advance();
+  }
+
+  #advance(): void {
+    for (;;) {
+      const epoch = this.#epochs[0] as PeerEpoch;
+      if (!epoch.closed || epoch.pending > 0 || epoch.flushing) return;
+      if (this.#owner.writeOrdering() === 'flush') {
+        epoch.flushing = true;
+        this.#owner.flushVolumes(() => {
+          epoch.flushing = false;
+          this.#finishOldest(epoch);
+          this.#advance();
+        });
+        return;
+      }
+      this.#finishOldest(epoch);
+    }
+  }
+
+  #finishOldest(epoch: PeerEpoch): void {
+    this.#epochs.shift();
+    this.#owner.barrierAck(epoch.barrier, epoch.size);
+    if (this.#spare.length < 64) this.#spare.push(epoch);
+    const next = this.#epochs[0] as PeerEpoch;
+    for (const request of next.waiting.splice(0)) {
+      request.epochOpen = true;
+      this.#owner.epochOpened(request);
+    }
+  }
+
+  #fresh(): PeerEpoch {
+    const epoch = this.#spare.pop() ?? {
+      barrier: 0,
+      closed: false,
+      flushing: false,
+      size: 0,
+      pending: 0,
+      waiting: [],
+    };
+    epoch.barrier = 0;
+    epoch.closed = false;
+    epoch.flushing = false;
+    epoch.size = 0;
+    epoch.pending = 0;
+    return epoch;
+  }
+}

@@ -1,0 +1,255 @@
+/**
+ * The peer's requests to one volume: writes to apply in order, resync blocks to store, reads to answer.
+ *
+ *     received -> interval and epoch (order) -> disk -> acknowledged as the packet's flags ask -> bits, epoch settled
+ *
+ * A write that this disk cannot take is answered P_NEG_ACK under every protocol, so that the Primary knows that this
+ * copy differs. Facts: docs/PROTOCOL.md, receiving a write.
+ */
+import { assert } from '../base/assert.js';
+import { COMMANDS, DP, ID_SYNCER_HI, ID_SYNCER_LO } from '../wire/constants.js';
+import { type Core, KIND_PEER_DISK } from './core.js';
+import type { Link } from './link.js';
+import {
+  PEER_DISCARD,
+  PEER_READ,
+  PEER_RESYNC_READ,
+  PEER_RESYNC_WRITE,
+  PEER_WRITE,
+  PEER_ZEROES,
+  type PeerRequest,
+} from './peer-request.js';
+import { Conns, Disks } from './state.js';
+import type { Volume } from './volume.js';
+
+export class PeerIo {
+  readonly #core: Core;
+  readonly #volume: Volume;
+  /** Requests on the local disk: part of `lo`. */
+  local = 0;
+  /** Received and not yet answered: `ua`. */
+  unacked = 0;
+  /** Writes (resync included) between receipt and the end of the disk write. */
+  writesActive = 0;
+
+  constructor(core: Core, volume: Volume) {
+    this.#core = core;
+    this.#volume = volume;
+  }
+
+  /** A request from `link`; null when all slots are out (the link then stops reading). */
+  take(link: Link, kind: number, sector: number, lengthBytes: number): PeerRequest | null {
+    const p = this.#core.peer.take();
+    if (!p) return null;
+    p.begin(this, kind, sector, lengthBytes);
+    p.link = link;
+    this.unacked++;
+    return p;
+  }
+
+  /** A request that came to nothing before it was begun. */
+  drop(p: PeerRequest): void {
+    this.#release(p);
+  }
+
+  // ---- writes
+
+  /** Everything but perhaps the payload is there: take the place in the order. */
+  beginWrite(p: PeerRequest): void {
+    this.writesActive++;
+    if (p.kind !== PEER_RESYNC_WRITE) (p.link as Link).epochs.add(p);
+    if (this.#volume.intervals.enter(p)) this.tryWrite(p);
+  }
+
+  /** The payload has arrived. */
+  received(p: PeerRequest, result: number): void {
+    p.receiving = false;
+    if (result < 0) {
+      this.#writeOver(p, false); // the link broke in the middle: nothing of it is written
+      return;
+    }
+    if (!(p.link as Link).digestRight(p)) {
+      this.#writeOver(p, false);
+      return;
+    }
+    this.tryWrite(p);
+  }
+
+  intervalReady(p: PeerRequest): void {
+    if (p.kind === PEER_RESYNC_READ) this.#submitRead(p);
+    else this.tryWrite(p);
+  }
+
+  /** Start the disk write once nothing holds it back. */
+  tryWrite(p: PeerRequest): void {
+    if (p.receiving || !p.active || !p.epochOpen || p.onDisk) return;
+    p.onDisk = true;
+    const v = this.#volume;
+    // While the peer has no disk this copy is the only one: what is written here must be known after a crash.
+    if (v.state.pdsk < Disks.Inconsistent && p.kind !== PEER_RESYNC_WRITE) {
+      if (!v.log.enter(p)) return;
+    }
+    this.logReady(p);
+  }
+
+  logReady(p: PeerRequest): void {
+    const v = this.#volume;
+    if (!v.diskUsable()) {
+      this.#writeOver(p, false);
+      return;
+    }
+    this.local++;
+    v.writeSectors += p.endSector - p.sector;
+    const { port } = this.#core;
+    const tag = this.#core.tag(KIND_PEER_DISK, p.index);
+    const offset = p.sector * 512;
+    if (p.kind === PEER_DISCARD) v.eraseDisk(offset, p.lengthBytes, true, tag);
+    else if (p.kind === PEER_ZEROES) {
+      v.eraseDisk(offset, p.lengthBytes, (p.flags & DP.DISCARD) !== 0, tag);
+    } else if ((p.flags & DP.FLUSH) !== 0) {
+      const flushed = this.#core.cold(() => {
+        port.writeDisk(v.dataDisk, offset, p.at, p.lengthBytes, (p.flags & DP.FUA) !== 0, tag);
+      });
+      port.flushDisk(v.dataDisk, flushed);
+    } else {
+      port.writeDisk(v.dataDisk, offset, p.at, p.lengthBytes, (p.flags & DP.FUA) !== 0, tag);
+    }
+  }
+
+  /** The disk is done. */
+  diskDone(p: PeerRequest, result: number): void {
+    const v = this.#volume;
+    this.local--;
+    if (p.kind === PEER_READ || p.kind === PEER_RESYNC_READ) {
+      this.#readDone(p, result);
+      return;
+    }
+    if (result < 0 && v.diskUsable()) v.diskFailed('write', -result, p.sector);
+    this.#writeOver(p, result >= 0);
+  }
+
+  /** The end of a write, well or not: answer, mark, let those behind it go. */
+  #writeOver(p: PeerRequest, ok: boolean): void {
+    const v = this.#volume;
+    const link = p.link as Link;
+    if (p.kind === PEER_RESYNC_WRITE) {
+      if (ok) v.setInSync(p.sector, p.endSector);
+      else v.resync.blockFailed(p.sector, p.endSector);
+      link.ack(
+        ok ? COMMANDS.P_RS_WRITE_ACK : COMMANDS.P_NEG_ACK,
+        v,
+        p.sector,
+        ID_SYNCER_HI,
+        ID_SYNCER_LO,
+        p.lengthBytes,
+      );
+    } else {
+      this.#answerWrite(p, ok, link);
+    }
+    v.log.leave(p);
+    if (p.at >= 0) this.#core.port.free(p.at);
+    p.at = -1;
+    link.windowFreed(p.lengthBytes);
+    const epoch = p.epoch !== null;
+    v.intervals.leave(p);
+    this.writesActive--;
+    if (epoch) link.epochs.done(p);
+    const resync = p.kind === PEER_RESYNC_WRITE;
+    this.#release(p);
+    if (resync) v.resync.blockStored();
+    link.maybeDrained();
+  }
+
+  #answerWrite(p: PeerRequest, ok: boolean, link: Link): void {
+    const v = this.#volume;
+    if (!ok) {
+      v.setOutOfSync(p.sector, p.endSector);
+      link.ack(COMMANDS.P_NEG_ACK, v, p.sector, p.idHi, p.idLo, p.lengthBytes);
+      return;
+    }
+    if (v.state.pdsk < Disks.Inconsistent) v.setOutOfSync(p.sector, p.endSector);
+    const { conn } = v.state;
+    const inSync =
+      conn >= Conns.SyncSource && conn <= Conns.PausedSyncT && (p.flags & DP.MAY_SET_IN_SYNC) !== 0;
+    if (inSync) v.setInSync(p.sector, p.endSector);
+    if (link.wantsWriteAck(p.flags)) {
+      link.ack(
+        inSync ? COMMANDS.P_RS_WRITE_ACK : COMMANDS.P_WRITE_ACK,
+        v,
+        p.sector,
+        p.idHi,
+        p.idLo,
+        p.lengthBytes,
+      );
+    }
+  }
+
+  // ---- reads
+
+  /** P_DATA_REQUEST or P_RS_DATA_REQUEST, with its buffer. */
+  beginRead(p: PeerRequest): void {
+    if (p.kind === PEER_RESYNC_READ) {
+      // No write to these sectors may overtake the answer on the data socket.
+      if (this.#volume.intervals.enter(p)) this.#submitRead(p);
+    } else {
+      this.#submitRead(p);
+    }
+  }
+
+  #submitRead(p: PeerRequest): void {
+    const v = this.#volume;
+    if (v.state.disk !== Disks.UpToDate || !v.diskUsable()) {
+      this.#readOver(p, false);
+      return;
+    }
+    this.local++;
+    v.readSectors += p.endSector - p.sector;
+    const tag = this.#core.tag(KIND_PEER_DISK, p.index);
+    this.#core.port.readDisk(v.dataDisk, p.sector * 512, p.at, p.lengthBytes, tag);
+  }
+
+  #readDone(p: PeerRequest, result: number): void {
+    if (result < 0) this.#volume.diskFailed('read', -result, p.sector);
+    this.#readOver(p, result >= 0);
+  }
+
+  #readOver(p: PeerRequest, ok: boolean): void {
+    const v = this.#volume;
+    const link = p.link as Link;
+    const resync = p.kind === PEER_RESYNC_READ;
+    const sent = ok && link.sendReply(v, p);
+    if (!ok) {
+      const command = resync ? COMMANDS.P_NEG_RS_DREPLY : COMMANDS.P_NEG_DREPLY;
+      link.ack(command, v, p.sector, p.idHi, p.idLo, p.lengthBytes);
+    }
+    if (p.entered) v.intervals.leave(p);
+    if (!sent) this.replySent(p, 0);
+  }
+
+  /** The socket has taken the answer. */
+  replySent(p: PeerRequest, _result: number): void {
+    const link = p.link as Link;
+    if (p.at >= 0) this.#core.port.free(p.at);
+    p.at = -1;
+    this.#release(p);
+    link.maybeDrained();
+  }
+
+  #release(p: PeerRequest): void {
+    assert(!p.entered, 'a request leaves the order before its slot is free');
+    this.unacked--;
+    p.link = null;
+    p.epoch = null;
+    this.#core.peer.release(p.index);
+  }
+}
+
+/** Kinds that carry data to the disk. */
+export function isWrite(kind: number): boolean {
+  return (
+    kind === PEER_WRITE ||
+    kind === PEER_DISCARD ||
+    kind === PEER_ZEROES ||
+    kind === PEER_RESYNC_WRITE
+  );
+}

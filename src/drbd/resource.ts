@@ -1,0 +1,469 @@
+/**
+ * One replicated resource: its volumes and its one connection.
+ *
+ *     StandAlone --connect--> Unconnected -> WFConnection --two sockets, features, secret--> WFReportParams -> Connected ...
+ *         ^                                      ^                                                    |
+ *         |  disconnect, refused for good        \---- link lost: transfer log cleared, peer's writes drained ----/
+ *
+ * A new connection is begun only when every write of the old one is on disk (`Link.drained`).
+ */
+import {
+  DEFAULT_NET_OPTIONS,
+  DEFAULT_RESOURCE_OPTIONS,
+  type NetOptions,
+  type ResourceOptions,
+} from '../config/drbd-options.js';
+import { COMMANDS, commandName } from '../wire/constants.js';
+import { type Codec, isWireError } from '../wire/packet.js';
+import {
+  protocolCodec,
+  sizesBytes,
+  sizesCodec,
+  syncParamBytes,
+  syncParamCodec,
+  uuidsCodec,
+} from '../wire/params.js';
+import { stateChangeCodec, syncUuidCodec } from '../wire/state-packets.js';
+import { finishDetach } from './attach.js';
+import { force } from './changes.js';
+import { Connector } from './connector.js';
+import type { Core } from './core.js';
+import { fenceAfterLoss } from './fencing.js';
+import {
+  protocolMismatch,
+  receiveSizes,
+  receiveState,
+  receiveStateRequest,
+  receiveSyncParam,
+  receiveUuids,
+} from './handshake.js';
+import { type Established, Link, type LinkEnd } from './link.js';
+import { sendProtocol, sendSizes, sendState, sendSyncParam, sendUuids } from './params.js';
+import type { WriteOrdering } from './peer-epochs.js';
+import type { Endpoint, StreamOwner } from './ports.js';
+import { Conns, Disks, Roles } from './state.js';
+import { stateMask } from './state-mask.js';
+import type { Volume } from './volume.js';
+import { Waits } from './waits.js';
+
+/** A state change that the peer was asked for. */
+interface PeerRequestWaiting {
+  readonly done: (code: number) => void;
+}
+
+export class Resource {
+  readonly core: Core;
+  readonly name: string;
+  readonly volumes: Volume[] = []; // ascending volume numbers
+  resourceOptions: ResourceOptions = DEFAULT_RESOURCE_OPTIONS;
+  netOptions: NetOptions = DEFAULT_NET_OPTIONS;
+  local: Endpoint | null = null;
+  remote: Endpoint | null = null;
+  /** A network configuration exists: `connect` was called and has not been undone. */
+  configured = false;
+  discardMyData = false;
+  tentative = false;
+  /** Our first P_STATE of this connection is out, and not all volumes are through the handshake. */
+  stateSent = false;
+  link: Link | null = null;
+  readonly #connector: Connector;
+  readonly #waits: Waits;
+  #incarnation = 0;
+  #asked: PeerRequestWaiting | null = null;
+  #closeAtMs = Number.POSITIVE_INFINITY; // an agreed disconnect: the peer closes, or we do then
+  readonly #leftovers: Link[] = []; // ended, with writes of the peer's under way
+
+  constructor(core: Core, name: string) {
+    this.core = core;
+    this.name = name;
+    this.#connector = new Connector(core, this);
+    this.#waits = new Waits(core);
+  }
+
+  volume(number: number): Volume | null {
+    for (const v of this.volumes) if (v.number === number) return v;
+    return null;
+  }
+
+  get connector(): Connector {
+    return this.#connector;
+  }
+
+  /** State of the connection object: volumes beyond WFReportParams are its own business. */
+  get conn(): number {
+    let conn: number = Conns.StandAlone;
+    for (const v of this.volumes) conn = Math.max(conn, v.state.conn);
+    return Math.min(conn, Conns.WFReportParams);
+  }
+
+  /** A state change is being negotiated with the peer. */
+  get changing(): boolean {
+    return this.#asked !== null;
+  }
+
+  setConn(conn: number): void {
+    for (const v of this.volumes) force(v, { conn });
+  }
+
+  // ---- connecting
+
+  connect(
+    local: Endpoint,
+    remote: Endpoint,
+    options: NetOptions,
+    discardMyData: boolean,
+    tentative: boolean,
+  ): void {
+    this.local = local;
+    this.remote = remote;
+    this.netOptions = options;
+    this.discardMyData = discardMyData;
+    this.tentative = tentative;
+    this.configured = true;
+    for (const v of this.volumes) {
+      v.sendSectors = 0;
+      v.receiveSectors = 0;
+    }
+    this.setConn(Conns.Unconnected);
+    this.#startConnecting();
+  }
+
+  #startConnecting(): void {
+    if (!this.configured) return;
+    this.setConn(Conns.WFConnection);
+    this.#connector.start();
+  }
+
+  /** Both sockets are there and the peer has shown that it knows the secret. */
+  connected(e: Established, handOver: (data: StreamOwner, meta: StreamOwner) => void): void {
+    this.#incarnation = (this.#incarnation + 1) >>> 0;
+    const link = new Link(this.core, this, e, this.#incarnation);
+    this.link = link;
+    this.#closeAtMs = Number.POSITIVE_INFINITY;
+    sendProtocol(link, this);
+    for (const v of this.volumes) {
+      v.resetSeq();
+      v.peerUuids = null;
+      v.peerSizes = null;
+      sendSyncParam(link, v);
+      sendSizes(link, v, 0);
+      sendUuids(link, v);
+      sendState(link, v);
+    }
+    this.stateSent = true;
+    this.setConn(Conns.WFReportParams);
+    link.start(handOver);
+  }
+
+  /** A volume is through the handshake. */
+  established(v: Volume): void {
+    v.degraded = false;
+    if (this.volumes.some((o) => o.state.conn === Conns.WFReportParams)) return;
+    if (!this.stateSent) return;
+    this.stateSent = false;
+    for (const o of this.volumes) if (o.state.suspFen !== 0) force(o, { suspFen: 0 });
+  }
+
+  // ---- rare packets of the data socket
+
+  /** Null, or what is wrong with it (the connection then ends as ProtocolError). */
+  packet(link: Link, command: number, number: number, body: number, length: number): string | null {
+    const { poolView, pool } = this.core.port;
+    if (command === COMMANDS.P_PROTOCOL || command === COMMANDS.P_PROTOCOL_UPDATE) {
+      const p = decode(protocolCodec, poolView, body, length, link, 24, 24 + 64);
+      if (typeof p === 'string') return p;
+      if (command === COMMANDS.P_PROTOCOL_UPDATE) return null;
+      link.peerProtocol = p;
+      const wrong = protocolMismatch(this, link, p);
+      if (wrong !== null) this.standAlone(wrong);
+      return null;
+    }
+    if (command === COMMANDS.P_CONN_ST_CHG_REQ) {
+      const c = decode(stateChangeCodec, poolView, body, length, link, 8, 8);
+      if (typeof c === 'string') return c;
+      return receiveStateRequest(link, command, this.volumes, 0, c.mask, c.value);
+    }
+    if (command === COMMANDS.P_DELAY_PROBE) return null;
+    if (!link.peerProtocol) return 'before P_PROTOCOL';
+    const v = this.volume(number);
+    if (!v) {
+      const skipped =
+        command === COMMANDS.P_SYNC_PARAM ||
+        command === COMMANDS.P_SYNC_PARAM89 ||
+        command === COMMANDS.P_SIZES ||
+        command === COMMANDS.P_UUIDS ||
+        command === COMMANDS.P_STATE;
+      if (!skipped) return `volume ${number} does not exist`;
+      this.core.host.log(
+        'warn',
+        this.name,
+        `Volume ${number} unknown; ignoring ${commandName(command)} packet`,
+      );
+      return null;
+    }
+    switch (command) {
+      case COMMANDS.P_SYNC_PARAM:
+        return null; // protocol below 89: only a rate, which is ours to choose
+      case COMMANDS.P_SYNC_PARAM89: {
+        const size = syncParamBytes(link);
+        const p = decode(syncParamCodec, poolView, body, length, link, size, size);
+        return typeof p === 'string' ? p : receiveSyncParam(v, p);
+      }
+      case COMMANDS.P_SIZES: {
+        const size = sizesBytes(link);
+        const p = decode(sizesCodec, poolView, body, length, link, size, size);
+        return typeof p === 'string' ? p : receiveSizes(link, v, p);
+      }
+      case COMMANDS.P_UUIDS: {
+        const p = decode(uuidsCodec, poolView, body, length, link, 48, 48);
+        return typeof p === 'string' ? p : receiveUuids(v, p);
+      }
+      case COMMANDS.P_STATE:
+        if (length !== 4) return `length ${length}, expected 4`;
+        return receiveState(link, v, poolView.getUint32(body));
+      case COMMANDS.P_STATE_CHG_REQ: {
+        const c = decode(stateChangeCodec, poolView, body, length, link, 8, 8);
+        if (typeof c === 'string') return c;
+        return receiveStateRequest(link, command, [v], number, c.mask, c.value);
+      }
+      case COMMANDS.P_SYNC_UUID: {
+        const p = decode(syncUuidCodec, poolView, body, length, link, 8, 8);
+        return typeof p === 'string' ? p : v.resync.syncUuid(link, p.uuid);
+      }
+      case COMMANDS.P_BITMAP:
+      case COMMANDS.P_COMPRESSED_BITMAP:
+        return v.resync.bitmapPacket(link, command, pool.subarray(body, body + length));
+      default:
+        return 'unknown or not supported';
+    }
+  }
+
+  // ---- changes that the peer must agree to
+
+  /** Ask the peer; `done` gets its code. One at a time: the engine holds back others. */
+  askPeer(v: Volume | null, mask: number, value: number, done: (code: number) => void): boolean {
+    const { link } = this;
+    if (!link?.alive || this.#asked) return false;
+    this.#asked = { done };
+    const command = v ? COMMANDS.P_STATE_CHG_REQ : COMMANDS.P_CONN_ST_CHG_REQ;
+    link.sendData(command, v?.number ?? 0, 8, stateChangeCodec, { mask, value });
+    return true;
+  }
+
+  stateReply(_link: Link, _volume: number, code: number, _command: number): void {
+    const asked = this.#asked;
+    this.#asked = null;
+    asked?.done(code);
+  }
+
+  // ---- the end of a connection
+
+  /** The peer has asked to disconnect and been told yes: it closes first. */
+  peerDisconnects(_link: Link): void {
+    this.#closeAtMs = this.core.port.nowMs() + this.netOptions.pingTimeoutDs * 100;
+  }
+
+  /** A link has ended by itself. */
+  linkFailed(link: Link, how: LinkEnd): void {
+    for (const v of this.volumes) {
+      const { conn } = v.state;
+      if (conn < Conns.WFReportParams) continue; // TearDown, Disconnecting: the cause is known
+      force(v, { conn: Conns[how] });
+    }
+    this.#afterLink(link, () => {
+      if (!this.configured) return;
+      this.setConn(Conns.Unconnected);
+      this.#startConnecting();
+    });
+  }
+
+  /** Clear what was on its way, then go on once the peer's last writes are on disk. */
+  #afterLink(link: Link, next: () => void): void {
+    this.link = null;
+    this.stateSent = false;
+    this.#closeAtMs = Number.POSITIVE_INFINITY;
+    link.transferLog.clear(
+      (r) => r.owner.lost(r),
+      (r) => r.owner.lost(r),
+    );
+    for (const v of this.volumes) {
+      v.app.lostReads();
+      if (v.store && v.bitmap) v.store.writeBitmap(v.bitmap, null);
+    }
+    const asked = this.#asked;
+    this.#asked = null;
+    asked?.done(0);
+    for (const v of this.volumes) fenceAfterLoss(v);
+    this.core.host.log('info', this.name, 'Connection closed');
+    this.#leftovers.push(link);
+    link.drained(() => {
+      this.#leftovers.splice(this.#leftovers.indexOf(link), 1);
+      next();
+    });
+  }
+
+  /** Nothing of the peer's is under way. */
+  peerWorkPending(): boolean {
+    return this.volumes.some((v) => v.peerWork > 0);
+  }
+
+  /** Give the connection up for good, until an operator connects again. */
+  standAlone(why: string): void {
+    if (why !== '') this.core.host.log('error', this.name, why);
+    this.configured = false;
+    this.#connector.stop();
+    for (const v of this.volumes) {
+      if (v.state.conn === Conns.StandAlone) continue;
+      if (v.state.conn !== Conns.Disconnecting) force(v, { conn: Conns.Disconnecting });
+    }
+    const { link } = this;
+    const finish = (): void => {
+      if (this.configured) return;
+      for (const v of this.volumes) {
+        if (v.state.conn !== Conns.StandAlone) force(v, { conn: Conns.StandAlone });
+      }
+      this.core.host.log('info', this.name, 'Discarding network configuration.');
+    };
+    if (link) {
+      link.close();
+      this.#afterLink(link, finish);
+    } else if (this.#leftovers.length > 0) {
+      (this.#leftovers[0] as Link).drained(finish);
+    } else {
+      finish();
+    }
+  }
+
+  /** disconnect: the peer is told, so that it knows that this was wanted. `done` gets 1, or why not. */
+  disconnect(forceIt: boolean, done: (code: number) => void): void {
+    const finish = (): void => {
+      this.standAlone('');
+      this.whenStandAlone(() => done(1));
+    };
+    const connected = this.volumes.some((v) => v.state.conn >= Conns.Connected);
+    if (forceIt || !connected || !this.link) {
+      finish();
+      return;
+    }
+    const { mask, val } = stateMask({ conn: Conns.Disconnecting });
+    const asked = this.askPeer(null, mask, val, finish);
+    if (!asked) this.retryLater(() => this.disconnect(forceIt, done));
+  }
+
+  resyncFinished(): void {
+    const done = this.volumes.every(
+      (v) => v.state.disk === Disks.UpToDate && v.state.pdsk === Disks.UpToDate,
+    );
+    const fencing = this.volumes.some((v) => v.diskOptions.fencing !== 'dont-care');
+    if (done && fencing) this.core.host.handler('unfence-peer', this.name, null, () => {});
+  }
+
+  diskIsFailed(v: Volume): void {
+    finishDetach(v, () => this.core.host.stateChanged(this.name));
+  }
+
+  // ---- disks
+
+  writeOrdering(): WriteOrdering {
+    let drain = false;
+    for (const v of this.volumes) {
+      if (v.diskOptions.diskFlushes) return 'flush';
+      if (v.diskOptions.diskDrain) drain = true;
+    }
+    return drain ? 'drain' : 'none';
+  }
+
+  /** Flush the disks of all volumes; a disk that fails to is let go. */
+  flushVolumes(done: () => void): void {
+    let left = 1;
+    const one = (): void => {
+      left--;
+      if (left === 0) done();
+    };
+    for (const v of this.volumes) {
+      if (!v.diskUsable()) continue;
+      left++;
+      v.peerIo.local++;
+      const tag = this.core.cold((result) => {
+        v.peerIo.local--;
+        if (result < 0) v.diskFailed('write', -result, 0);
+        one();
+      });
+      this.core.port.flushDisk(v.dataDisk, tag);
+    }
+    one();
+  }
+
+  get isPrimary(): boolean {
+    return this.volumes.some((v) => v.state.role === Roles.Primary);
+  }
+
+  // ---- waiting (rare operations)
+
+  after(ms: number, run: () => void): void {
+    this.#waits.after(ms, run);
+  }
+
+  /** A transient state: look again a little later. */
+  retryLater(run: () => void): void {
+    this.#waits.after(100, run);
+  }
+
+  whenLinkEnds(link: Link, run: () => void): void {
+    this.#waits.until(() => !link.alive, run);
+  }
+
+  /** No application write is between being asked and being answered. */
+  whenQuiet(v: Volume, run: () => void): void {
+    this.#waits.until(() => v.app.pending === 0, run);
+  }
+
+  whenDiskless(v: Volume, run: () => void): void {
+    this.#waits.until(() => v.state.disk === Disks.Diskless && v.dataDisk < 0, run);
+  }
+
+  whenStandAlone(run: () => void): void {
+    this.#waits.until(
+      () => !this.configured && this.volumes.every((v) => v.state.conn === Conns.StandAlone),
+      run,
+    );
+  }
+
+  // ---- time
+
+  tick(nowMs: number): void {
+    this.#waits.tick(nowMs);
+    this.#connector.tick(nowMs);
+    this.link?.tick(nowMs);
+    for (const v of this.volumes) v.resync.tick(nowMs);
+    if (nowMs >= this.#closeAtMs && this.link) {
+      this.#closeAtMs = Number.POSITIVE_INFINITY;
+      this.link.fail('BrokenPipe', 'disconnect: the peer did not close in time');
+    }
+  }
+
+  get deadlineMs(): number {
+    let at = Math.min(
+      this.#closeAtMs,
+      this.#connector.deadlineMs,
+      this.#waits.deadlineMs,
+      this.link?.deadlineMs ?? Number.POSITIVE_INFINITY,
+    );
+    for (const v of this.volumes) at = Math.min(at, v.resync.deadlineMs);
+    return at;
+  }
+}
+
+function decode<B extends object>(
+  codec: Codec<B>,
+  view: DataView,
+  at: number,
+  length: number,
+  link: Link,
+  min: number,
+  max: number,
+): B | string {
+  if (length < min || length > max) return `length ${length}, expected ${min}`;
+  const body = codec.decode(view, at, length, link);
+  return isWireError(body) ? `${body.error} at byte ${body.offset - at}` : body;
+}

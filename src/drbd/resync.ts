@@ -1,0 +1,481 @@
+/**
+ * The resync of one volume: bitmap exchange, then the target fetches every block whose bit is set.
+ *
+ *     WFBitMapS: send our bitmap, merge the peer's answer ------------------> SyncSource: answer requests
+ *     WFBitMapT: merge the peer's bitmap, send the result -> WFSyncUUID -(P_SYNC_UUID)-> SyncTarget: request, store
+ *
+ * A bit is cleared only when the block is stored here (target), or the target says that it is stored there (source). The
+ * target ends the resync when no bit is left: it makes sure that the peer is alive, adopts its generation, and tells it
+ * by P_STATE; only then does the source end it too. Source: docs/STATES.md, resync sequence.
+ */
+import { RESYNC_EXTENT_BITS } from '../md/units.js';
+import { BitmapReceiver, BitmapSender } from '../wire/bitmap.js';
+import { maxDataBytes, SOCKET_BUFFER_BYTES } from '../wire/constants.js';
+import { isWireError } from '../wire/packet.js';
+import { force, setUuids } from './changes.js';
+import type { Core } from './core.js';
+import { clearBitmapUuid, finishAsTarget, startAsTarget } from './generation.js';
+import type { Link } from './link.js';
+import { SyncMeter } from './progress.js';
+import { RESYNC_TURN_MS, ResyncController, type ResyncSink, ResyncWalker } from './rate.js';
+import { Conns, Disks, Roles, type State } from './state.js';
+import type { SyncProgress } from './status.js';
+import type { Volume } from './volume.js';
+
+/** Bitmap packets are queued up to this many bytes at a time. */
+const BITMAP_BACKLOG_BYTES = 1 << 20;
+
+const isSyncing = (conn: number): boolean =>
+  conn >= Conns.SyncSource &&
+  conn <= Conns.PausedSyncT &&
+  conn !== Conns.VerifyS &&
+  conn !== Conns.VerifyT;
+const isTarget = (conn: number): boolean => conn === Conns.SyncTarget || conn === Conns.PausedSyncT;
+
+export class Resync {
+  readonly #core: Core;
+  readonly #volume: Volume;
+  /** Bits that our last P_UUIDS announced. */
+  announcedBits = 0;
+
+  // the run under way
+  #running = false;
+  readonly #meter = new SyncMeter();
+  #failedBits = 0;
+  #finishing = false;
+  #peerSaysDone = false; // source: the target's P_STATE has come
+
+  // target
+  readonly #rate = new ResyncController();
+  readonly #walker = new ResyncWalker();
+  readonly #sink: ResyncSink;
+  #atEnd = false; // every set bit has been asked for
+  readonly #requests = new Map<number, number>(); // sector -> bytes asked for
+  #nextTurnMs = Number.POSITIVE_INFINITY;
+
+  // bitmap exchange
+  #sender: BitmapSender | null = null;
+  #sent: (() => void) | null = null;
+  #receiver: BitmapReceiver | null = null;
+  readonly #packet = new Uint8Array(SOCKET_BUFFER_BYTES);
+
+  constructor(core: Core, volume: Volume) {
+    this.#core = core;
+    this.#volume = volume;
+    this.#sink = {
+      sendQueueBusy: () => (volume.link?.backlogBytes ?? 0) > BITMAP_BACKLOG_BYTES,
+      lockExtent: (bit) => this.#mayFetch(bit),
+      unlockExtent: () => {},
+      request: (sector, bytes) => {
+        const { link } = volume;
+        if (!link) return false;
+        this.#requests.set(sector, bytes);
+        link.sendResyncRequest(volume, sector, bytes);
+        return true;
+      },
+    };
+  }
+
+  // ---- bitmap exchange
+
+  /** WFBitMapS: our bitmap goes first. */
+  sendBitmap(sent: () => void = () => {}): void {
+    const v = this.#volume;
+    const { link, bitmap, store } = v;
+    if (!link || !bitmap || !store) return;
+    // What is sent must be known after a crash too: the bits are on disk before the peer counts on them.
+    store.writeBitmap(bitmap, null, (result) => {
+      if (result < 0) {
+        v.metaFailed(-result);
+        return;
+      }
+      if (v.link !== link || v.bitmap !== bitmap) return;
+      const words = bitmap.bytes.subarray(0, Math.ceil(bitmap.bits / 64) * 8);
+      this.#sender = new BitmapSender(
+        { words, bits: bitmap.bits },
+        link,
+        v.number,
+        v.resource.netOptions.useRle,
+      );
+      this.#sent = sent;
+      this.#sendMore(link);
+    });
+  }
+
+  #sendMore(link: Link): void {
+    const sender = this.#sender;
+    if (!sender) return;
+    const view = new DataView(this.#packet.buffer);
+    while (link.backlogBytes < BITMAP_BACKLOG_BYTES && link.alive) {
+      const bytes = sender.next(view, 0);
+      if (bytes > 0) link.sendRaw(this.#packet.subarray(0, bytes));
+      if (bytes === 0 || sender.done) {
+        this.#sender = null;
+        const sent = this.#sent;
+        this.#sent = null;
+        sent?.();
+        return;
+      }
+    }
+  }
+
+  /** P_BITMAP or P_COMPRESSED_BITMAP; null, or what is wrong. */
+  bitmapPacket(link: Link, command: number, body: Uint8Array): string | null {
+    const v = this.#volume;
+    const { conn } = v.state;
+    const { bitmap } = v;
+    if ((conn !== Conns.WFBitMapS && conn !== Conns.WFBitMapT) || !bitmap) {
+      return 'a bitmap packet makes no sense in this state';
+    }
+    if (!this.#receiver) {
+      const words = bitmap.bytes.subarray(0, Math.ceil(bitmap.bits / 64) * 8);
+      this.#receiver = new BitmapReceiver({ words, bits: bitmap.bits }, link);
+    }
+    const wrong = this.#receiver.receive(command, body);
+    if (wrong !== null && isWireError(wrong)) return wrong.error;
+    if (!this.#receiver.done) return null;
+    this.#receiver = null;
+    bitmap.loaded();
+    bitmap.markAllPagesDirty();
+    if (conn === Conns.WFBitMapS) this.#bothMerged(link);
+    else {
+      // Merged: on disk here, then back to the source, then its P_SYNC_UUID.
+      this.sendBitmap(() => {
+        if (v.link === link && v.state.conn === Conns.WFBitMapT) {
+          force(v, { conn: Conns.WFSyncUUID });
+        }
+      });
+    }
+    return null;
+  }
+
+  #bothMerged(link: Link): void {
+    const v = this.#volume;
+    const { bitmap, store } = v;
+    if (!bitmap || !store) return;
+    store.writeBitmap(bitmap, null, (result) => {
+      if (result < 0) v.metaFailed(-result);
+      else this.#beginSource(link);
+    });
+  }
+
+  #beginSource(link: Link): void {
+    const v = this.#volume;
+    this.#core.host.handler('before-resync-source', v.resource.name, v.minor, (exit) => {
+      if (v.link !== link) return;
+      if (exit !== 0 && exit !== 3) {
+        v.resource.standAlone(
+          `before-resync-source handler returned ${exit}, dropping connection.`,
+        );
+        return;
+      }
+      const { conn } = v.state;
+      if (conn === Conns.WFBitMapS || conn === Conns.StartingSyncS) {
+        force(v, { conn: Conns.SyncSource, pdsk: Disks.Inconsistent });
+      }
+    });
+  }
+
+  /** P_SYNC_UUID: the source has begun. Null, or what is wrong. */
+  syncUuid(link: Link, uuid: bigint): string | null {
+    const v = this.#volume;
+    const { conn } = v.state;
+    if (conn !== Conns.WFSyncUUID && conn !== Conns.Behind && conn !== Conns.WFBitMapT) {
+      // The kernel ignores it where it does not belong; so do we.
+      this.#core.host.log('warn', v.name, 'Ignoring SyncUUID packet!');
+      return null;
+    }
+    this.#core.host.handler('before-resync-target', v.resource.name, v.minor, (exit) => {
+      if (v.link !== link || v.state.conn < Conns.Connected) return;
+      if (exit !== 0) {
+        v.resource.standAlone(
+          `before-resync-target handler returned ${exit}, dropping connection.`,
+        );
+        return;
+      }
+      const primary = v.state.role === Roles.Primary;
+      setUuids(v, startAsTarget(v.uuids, uuid, primary), () => {
+        if (v.link === link && v.state.conn >= Conns.Connected) {
+          force(v, { conn: Conns.SyncTarget, disk: Disks.Inconsistent });
+        }
+      });
+    });
+    return null;
+  }
+
+  /** invalidate, invalidate-remote: everything is to be copied, without an exchange of bitmaps. */
+  startFull(conn: number): void {
+    const v = this.#volume;
+    const { bitmap, store, link } = v;
+    if (!bitmap || !store || !link) return;
+    bitmap.setAll();
+    store.writeBitmap(bitmap, null, (result) => {
+      if (result < 0) {
+        v.metaFailed(-result);
+        return;
+      }
+      if (v.link !== link) return;
+      if (conn === Conns.StartingSyncS) this.#beginSource(link);
+      else force(v, { conn: Conns.WFSyncUUID });
+    });
+  }
+
+  // ---- the run
+
+  /** A resync begins with the bits that are set now. */
+  start(): void {
+    const v = this.#volume;
+    const now = this.#core.port.nowMs();
+    const bits = v.bitmap?.count ?? 0;
+    this.#running = true;
+    this.#finishing = false;
+    this.#failedBits = 0;
+    this.#peerSaysDone = false;
+    this.#requests.clear();
+    this.#meter.start(bits, now);
+    const side = isTarget(v.state.conn) ? 'SyncTarget' : 'SyncSource';
+    this.#core.host.log(
+      'info',
+      v.name,
+      `Began resync as ${side} (will sync ${bits * 4} KB [${bits} bits set]).`,
+    );
+  }
+
+  stateChanged(old: State, next: State): void {
+    if (isTarget(next.conn) && !isTarget(old.conn)) {
+      this.start();
+      this.#rate.reset();
+      this.#walker.reset();
+      this.#atEnd = false;
+      this.#nextTurnMs = this.#core.port.nowMs();
+      if ((this.#volume.bitmap?.count ?? 0) === 0) this.#maybeFinish();
+    }
+    const paused = (conn: number): boolean =>
+      conn === Conns.PausedSyncS || conn === Conns.PausedSyncT;
+    if (this.#running && paused(old.conn) !== paused(next.conn)) {
+      if (paused(next.conn)) this.#meter.pause(this.#core.port.nowMs());
+      else this.#meter.resume(this.#core.port.nowMs());
+      if (isTarget(next.conn) && !paused(next.conn)) this.#nextTurnMs = this.#core.port.nowMs();
+    }
+    if (this.#running && !isSyncing(next.conn)) this.#stop();
+    if (next.conn !== Conns.WFBitMapS && next.conn !== Conns.WFBitMapT) {
+      this.#receiver = null;
+      this.#sender = null;
+    }
+  }
+
+  #stop(): void {
+    this.#running = false;
+    this.#requests.clear();
+    this.#nextTurnMs = Number.POSITIVE_INFINITY;
+    this.#volume.app.resyncAdvanced();
+  }
+
+  get progress(): SyncProgress | null {
+    const v = this.#volume;
+    if (!this.#running || !v.bitmap) return null;
+    return this.#meter.snapshot(
+      Math.max(0, v.bitmap.count - this.#failedBits),
+      this.#failedBits,
+      this.#rate.rateKiBps,
+    );
+  }
+
+  /** Requests of the resync that are not answered: part of `pe`. */
+  get pending(): number {
+    return this.#requests.size;
+  }
+
+  /** Bits were cleared. */
+  advanced(): void {
+    const v = this.#volume;
+    if (!this.#running || !v.bitmap) return;
+    if (v.state.conn === Conns.PausedSyncS || v.state.conn === Conns.PausedSyncT) return;
+    this.#meter.advance(v.bitmap.count - this.#failedBits, this.#core.port.nowMs());
+  }
+
+  // ---- target
+
+  get deadlineMs(): number {
+    if (this.#sender) return 0;
+    return this.#volume.state.conn === Conns.SyncTarget
+      ? this.#nextTurnMs
+      : Number.POSITIVE_INFINITY;
+  }
+
+  tick(nowMs: number): void {
+    const { link } = this.#volume;
+    if (!link) return;
+    if (this.#sender) this.#sendMore(link);
+    if (this.#volume.state.conn !== Conns.SyncTarget || nowMs < this.#nextTurnMs) return;
+    this.#turn(link);
+    this.#nextTurnMs = nowMs + RESYNC_TURN_MS;
+  }
+
+  #turn(link: Link): void {
+    const v = this.#volume;
+    const { bitmap } = v;
+    if (!bitmap || this.#finishing) return;
+    const number = this.#rate.turn(v.diskOptions, v.resource.netOptions.maxBuffers);
+    if (!this.#atEnd) {
+      const limits = {
+        bits: bitmap.bits,
+        capacitySectors: v.sizeSectors,
+        maxRequestBytes: maxDataBytes(link.apv),
+        discardGranularityBytes: 0,
+      };
+      const result = this.#walker.makeRequests(number, bitmap, limits, this.#sink);
+      this.#atEnd = result.end;
+      this.#rate.requested(result.blocks);
+    } else if (this.#requests.size === 0) {
+      // Everything was asked for and answered; bits that were set behind the walker remain.
+      if (bitmap.count > this.#failedBits) {
+        this.#walker.reset();
+        this.#atEnd = false;
+      } else {
+        this.#maybeFinish();
+      }
+    }
+  }
+
+  /** No application write is under way in the block's resync extent, and it is not being fetched. */
+  #mayFetch(bit: number): boolean {
+    const v = this.#volume;
+    if (v.state.role !== Roles.Primary) return !this.#isFetched(bit * 8, bit * 8 + 8);
+    const extent = Math.floor(bit / RESYNC_EXTENT_BITS) * RESYNC_EXTENT_BITS * 8;
+    return !v.intervals.overlaps(extent, extent + RESYNC_EXTENT_BITS * 8);
+  }
+
+  #isFetched(sector: number, endSector: number): boolean {
+    for (const [at, bytes] of this.#requests) {
+      if (at < endSector && sector < at + bytes / 512) return true;
+    }
+    return false;
+  }
+
+  /** These sectors have been asked for and are not there yet: an application write must wait. */
+  fetching(sector: number, endSector: number): boolean {
+    return this.#requests.size > 0 && this.#isFetched(sector, endSector);
+  }
+
+  /** An answer to a request arrives; false if there was none. */
+  replied(sector: number, bytes: number): boolean {
+    const known = this.#requests.get(sector) === bytes;
+    if (!known) return false;
+    this.#requests.delete(sector);
+    this.#rate.arrived(bytes / 512);
+    return true;
+  }
+
+  /** The block that arrived is on disk (or failed, see `blockFailed`). */
+  blockStored(): void {
+    this.#volume.app.resyncAdvanced();
+    this.#maybeFinish();
+  }
+
+  blockFailed(sector: number, endSector: number): void {
+    this.#failedBits += Math.ceil((endSector - sector) / 8);
+  }
+
+  #maybeFinish(): void {
+    const v = this.#volume;
+    const { link, bitmap } = v;
+    if (!link || !bitmap || !this.#running || this.#finishing) return;
+    if (v.state.conn !== Conns.SyncTarget || this.#requests.size > 0) return;
+    if (bitmap.count > this.#failedBits || v.peerIo.writesActive > 0) return;
+    this.#finishing = true;
+    // The peer must be alive at the end: its generation is taken over as the one that both have.
+    link.ping(() => {
+      if (v.link !== link || v.state.conn !== Conns.SyncTarget) return;
+      if (bitmap.count > this.#failedBits || this.#requests.size > 0) {
+        this.#finishing = false; // a write in between marked something
+        return;
+      }
+      this.#finishTarget(link);
+    });
+  }
+
+  #finishTarget(link: Link): void {
+    const v = this.#volume;
+    const peer = v.peerUuids;
+    this.#logDone();
+    if (this.#failedBits > 0 || !peer) {
+      this.#core.host.log('error', v.name, `${this.#failedBits} failed blocks`);
+      force(v, { conn: Conns.Connected });
+      return;
+    }
+    this.#flushThen(() => {
+      if (v.link !== link || v.state.conn !== Conns.SyncTarget) return;
+      const primary = v.state.role === Roles.Primary;
+      setUuids(v, finishAsTarget(v.uuids, peer, primary), () => {
+        if (v.link !== link || v.state.conn !== Conns.SyncTarget) return;
+        force(v, { conn: Conns.Connected, disk: Disks.UpToDate, pdsk: Disks.UpToDate });
+        this.#core.host.handler('after-resync-target', v.resource.name, v.minor, () => {});
+      });
+    });
+  }
+
+  /** What was stored is durable before this disk is called UpToDate; the bitmap follows. */
+  #flushThen(done: () => void): void {
+    const v = this.#volume;
+    const tag = this.#core.cold((result) => {
+      if (result < 0) {
+        v.diskFailed('write', -result, 0);
+        return;
+      }
+      if (!v.store || !v.bitmap) return;
+      v.store.writeBitmap(v.bitmap, null, (written) => {
+        if (written < 0) v.metaFailed(-written);
+        else done();
+      });
+    });
+    this.#core.port.flushDisk(v.dataDisk, tag);
+  }
+
+  #logDone(): void {
+    const { totalS, pausedS, kiBps } = this.#meter.summary(this.#core.port.nowMs());
+    const text = `Resync done (total ${totalS} sec; paused ${pausedS} sec; ${kiBps} K/sec)`;
+    this.#core.host.log('info', this.#volume.name, text);
+  }
+
+  // ---- source
+
+  /** The target has stored a block (its bits are cleared already). */
+  peerStored(_sector: number, _endSector: number): void {
+    this.#maybeFinishSource();
+  }
+
+  peerFailed(sector: number, endSector: number): void {
+    this.#failedBits += Math.ceil((endSector - sector) / 8);
+  }
+
+  /** The target has said that it is done (P_STATE: Connected, UpToDate). */
+  peerFinished(): void {
+    this.#peerSaysDone = true;
+    this.#maybeFinishSource();
+  }
+
+  #maybeFinishSource(): void {
+    const v = this.#volume;
+    const { link, bitmap } = v;
+    if (!this.#peerSaysDone || !link || !bitmap || this.#finishing) return;
+    if (bitmap.count > this.#failedBits) return;
+    this.#peerSaysDone = false;
+    this.#finishing = true;
+    link.ping(() => {
+      this.#finishing = false;
+      if (v.link !== link || !isSyncing(v.state.conn)) return;
+      this.#logDone();
+      if (this.#failedBits > 0) {
+        force(v, { conn: Conns.Connected });
+        return;
+      }
+      if (v.store && v.bitmap) v.store.writeBitmap(v.bitmap, null);
+      setUuids(v, clearBitmapUuid(v.uuids), () => {
+        if (v.link !== link || !isSyncing(v.state.conn)) return;
+        force(v, { conn: Conns.Connected, disk: Disks.UpToDate, pdsk: Disks.UpToDate });
+        v.resource.resyncFinished();
+      });
+    });
+  }
+}

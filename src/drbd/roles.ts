@@ -1,0 +1,365 @@
+/**
+ * What an operator asks of a volume: its role, its disk, its resync. Each request is judged here, negotiated with the peer
+ * where both must agree, and answered once with DRBD's code. Source: docs/STATES.md, administrative operations.
+ */
+
+import { UUID_FLAGS } from '../wire/params.js';
+import { beginGeneration, change, contextOf, force, setUuids } from './changes.js';
+import { fencePeer } from './fencing.js';
+import {
+  maskUuid,
+  newCurrentByCommand,
+  promotionBeginsGeneration,
+  randomUuid,
+  UUID_JUST_CREATED,
+  withRole,
+} from './generation.js';
+import { sendState, sendUuids } from './params.js';
+import { Err, Ss } from './return-codes.js';
+import { Conns, Disks, Roles, type State } from './state.js';
+import { type MaskField, stateMask } from './state-mask.js';
+import { precheckClusterWide, requestChange } from './transition.js';
+import type { Volume } from './volume.js';
+
+/** The outcome of a request. `state`: a code of a state change; `failure`: one of drbdsetup's other codes. */
+export interface Outcome {
+  readonly kind: 'ok' | 'state' | 'failure';
+  readonly code: number;
+  readonly info: readonly string[];
+}
+
+export const OK: Outcome = { kind: 'ok', code: Ss.SUCCESS, info: [] };
+export type Done = (outcome: Outcome) => void;
+
+const refused = (code: number, ...info: string[]): Outcome => ({ kind: 'state', code, info });
+const failed = (code: number, ...info: string[]): Outcome => ({ kind: 'failure', code, info });
+
+/** Retries while another change is under way or the peer's answer was lost. */
+const MAX_TRIES = 4;
+
+/**
+ * A change that both nodes must agree to: judged here, asked of the peer where there is one, then committed.
+ */
+export function clusterChange(
+  v: Volume,
+  fields: Readonly<Partial<Record<MaskField, number>>>,
+  done: (code: number, rule: string) => void,
+): void {
+  const wanted = (): State => ({ ...v.state, ...fields });
+  const { link } = v;
+  const connected = link !== null && v.state.conn >= Conns.Connected;
+  if (!connected) {
+    const result = change(v, wanted());
+    done(result.code, result.rule);
+    return;
+  }
+  const local = precheckClusterWide(v.state, wanted(), contextOf(v));
+  if (local.code < Ss.SUCCESS) {
+    done(local.code, local.rule);
+    return;
+  }
+  const { mask, val } = stateMask(fields);
+  const asked = v.resource.askPeer(v, mask, val, (code) => {
+    if (code < Ss.SUCCESS) {
+      // 0: the connection went away before the answer came.
+      done(
+        code === 0
+          ? Ss.IN_TRANSIENT_STATE
+          : code === Ss.TWO_PRIMARIES
+            ? code
+            : Ss.CW_FAILED_BY_PEER,
+        'peer',
+      );
+      return;
+    }
+    const result = change(v, wanted());
+    done(result.code, result.rule);
+  });
+  if (!asked) done(Ss.IN_TRANSIENT_STATE, 'another change is under way');
+}
+
+// ---- roles
+
+export function setPrimary(v: Volume, forceIt: boolean, done: Done): void {
+  new Promotion(v, forceIt, done).begin();
+}
+
+class Promotion {
+  readonly #v: Volume;
+  readonly #force: boolean;
+  readonly #done: Done;
+  #tries = 0;
+  #forced = false; // the disk had to be declared UpToDate
+  #fields: Partial<Record<MaskField, number>> = { role: Roles.Primary };
+
+  constructor(v: Volume, forceIt: boolean, done: Done) {
+    this.#v = v;
+    this.#force = forceIt;
+    this.#done = done;
+  }
+
+  begin(): void {
+    if (this.#v.state.role === Roles.Primary && !this.#force) {
+      this.#done(OK);
+      return;
+    }
+    const { link } = this.#v;
+    if (link && this.#v.state.conn >= Conns.Connected) {
+      let answered = false;
+      link.ping(() => {
+        answered = true;
+        this.#try();
+      });
+      // A peer that does not answer ends the link within ping-timeout; then this node decides alone.
+      this.#v.resource.whenLinkEnds(link, () => {
+        if (!answered) this.#try();
+      });
+    } else {
+      this.#try();
+    }
+  }
+
+  #try(): void {
+    this.#tries++;
+    clusterChange(this.#v, this.#fields, (code, rule) => {
+      if (code >= Ss.SUCCESS) this.#promoted();
+      else this.#refused(code, rule);
+    });
+  }
+
+  #refused(code: number, rule: string): void {
+    const v = this.#v;
+    const { disk } = v.state;
+    if (this.#tries < MAX_TRIES) {
+      if (code === Ss.NO_UP_TO_DATE_DISK && this.#force && this.#mayForce(disk)) {
+        v.core.host.log('warn', v.name, 'Forced to consider local data as UpToDate!');
+        this.#forced = true;
+        this.#fields = { ...this.#fields, disk: Disks.UpToDate };
+        this.#try();
+        return;
+      }
+      if (code === Ss.NO_UP_TO_DATE_DISK && disk === Disks.Consistent) {
+        fencePeer(v.resource, (fenced) => {
+          if (!fenced || v.state.pdsk > Disks.Outdated) {
+            this.#done(refused(code, 'the peer could not be fenced'));
+            return;
+          }
+          this.#fields = { ...this.#fields, disk: Disks.UpToDate };
+          this.#try();
+        });
+        return;
+      }
+      if (code === Ss.PRIMARY_NOP) {
+        fencePeer(v.resource, (fenced) => {
+          if (fenced) this.#try();
+          else if (this.#force) {
+            v.core.host.log('warn', v.name, 'Forced into split brain situation!');
+            this.#fields = { ...this.#fields, pdsk: Disks.Outdated };
+            this.#try();
+          } else this.#done(refused(code, 'fence-peer did not succeed'));
+        });
+        return;
+      }
+      if (code === Ss.IN_TRANSIENT_STATE) {
+        v.resource.retryLater(() => this.#try());
+        return;
+      }
+      if (code === Ss.TWO_PRIMARIES && this.#tries === 1) {
+        // The peer may just be on its way to Secondary.
+        const waitMs = v.resource.netOptions.pingTimeoutDs * 100 + 100;
+        v.resource.after(waitMs, () => this.#try());
+        return;
+      }
+    }
+    this.#done(refused(code, ...(rule === '' ? [] : [`rule: ${rule}`])));
+  }
+
+  #mayForce(disk: number): boolean {
+    return !this.#forced && disk >= Disks.Inconsistent && disk < Disks.UpToDate;
+  }
+
+  #promoted(): void {
+    const v = this.#v;
+    v.resource.discardMyData = false;
+    const tell = (): void => {
+      if (v.link && v.state.conn >= Conns.WFReportParams) {
+        if (this.#forced) sendUuids(v.link, v);
+        sendState(v.link, v);
+      }
+      this.#done(OK);
+    };
+    if (v.state.disk < Disks.Inconsistent) {
+      tell(); // diskless: the peer's generation is the one in use
+      return;
+    }
+    if (promotionBeginsGeneration(v.state, v.uuids, this.#forced)) {
+      beginGeneration(v, false);
+      setUuids(v, v.uuids, tell);
+    } else {
+      setUuids(v, withRole(v.uuids, true), tell);
+    }
+  }
+}
+
+export function setSecondary(v: Volume, done: Done): void {
+  if (v.state.role === Roles.Secondary) {
+    done(OK);
+    return;
+  }
+  if (v.openers > 0) {
+    done(refused(Ss.DEVICE_IN_USE));
+    return;
+  }
+  // What was asked before is finished first, so that nothing of it is left when the role is given away.
+  v.resource.whenQuiet(v, () => {
+    v.link?.transferLog.close();
+    const result = change(v, { ...v.state, role: Roles.Secondary });
+    if (result.code < Ss.SUCCESS) {
+      done(refused(result.code, `rule: ${result.rule}`));
+      return;
+    }
+    const tell = (): void => {
+      if (v.link && v.state.conn >= Conns.WFReportParams) sendState(v.link, v);
+      done(OK);
+    };
+    if (v.store && v.bitmap) v.store.writeBitmap(v.bitmap, null);
+    setUuids(v, withRole(v.uuids, false), tell);
+  });
+}
+
+// ---- disk
+
+export function detach(v: Volume, forceIt: boolean, done: Done): void {
+  if (v.state.disk === Disks.Diskless) {
+    done(OK);
+    return;
+  }
+  const finish = (): void => v.resource.whenDiskless(v, () => done(OK));
+  if (forceIt) {
+    force(v, { disk: Disks.Failed });
+    finish();
+    return;
+  }
+  // Judged as if the disk were gone already: a Primary must keep access to UpToDate data.
+  const judged = requestChange(v.state, { ...v.state, disk: Disks.Diskless }, contextOf(v));
+  if (judged.code < Ss.SUCCESS) {
+    done(refused(judged.code, `rule: ${judged.rule}`));
+    return;
+  }
+  clusterChange(v, { disk: Disks.Failed }, (code, rule) => {
+    if (code < Ss.SUCCESS) done(refused(code, `rule: ${rule}`));
+    else finish();
+  });
+}
+
+export function outdate(v: Volume, done: Done): void {
+  const result = change(v, { ...v.state, disk: Disks.Outdated });
+  done(result.code < Ss.SUCCESS ? refused(result.code, `rule: ${result.rule}`) : OK);
+}
+
+/** invalidate: this disk is thrown away and copied from the peer. */
+export function invalidate(v: Volume, done: Done): void {
+  const { bitmap, store } = v;
+  if (!bitmap || !store) {
+    done(failed(Err.NO_DISK));
+    return;
+  }
+  if (v.state.conn >= Conns.Connected) {
+    startSync(v, Conns.StartingSyncT, done);
+    return;
+  }
+  if (v.state.conn !== Conns.StandAlone || v.state.role === Roles.Primary) {
+    done(refused(v.state.role === Roles.Primary ? Ss.NO_UP_TO_DATE_DISK : Ss.NEED_CONNECTION));
+    return;
+  }
+  force(v, { disk: Disks.Inconsistent });
+  bitmap.setAll();
+  store.writeBitmap(bitmap, null, () => done(OK));
+}
+
+/** invalidate-remote: the peer's disk is thrown away and copied from here. */
+export function invalidateRemote(v: Volume, done: Done): void {
+  const { bitmap, store } = v;
+  if (!bitmap || !store) {
+    done(failed(Err.NO_DISK));
+    return;
+  }
+  if (v.state.conn >= Conns.Connected) {
+    startSync(v, Conns.StartingSyncS, done);
+    return;
+  }
+  if (v.state.conn !== Conns.StandAlone || v.state.role !== Roles.Primary) {
+    done(refused(Ss.NEED_CONNECTION));
+    return;
+  }
+  force(v, { pdsk: Disks.Inconsistent });
+  bitmap.setAll();
+  store.writeBitmap(bitmap, null, () => done(OK));
+}
+
+function startSync(v: Volume, conn: number, done: Done): void {
+  clusterChange(v, { conn }, (code, rule) => {
+    if (code < Ss.SUCCESS) {
+      done(refused(code, `rule: ${rule}`));
+      return;
+    }
+    v.resync.startFull(conn);
+    done(OK);
+  });
+}
+
+export function pauseSync(v: Volume, pause: boolean, done: Done): void {
+  if ((v.state.userIsp === 1) === pause) {
+    done(failed(pause ? Err.PAUSE_IS_SET : Err.PAUSE_IS_CLEAR));
+    return;
+  }
+  const result = change(v, { ...v.state, userIsp: pause ? 1 : 0 });
+  done(result.code < Ss.SUCCESS ? refused(result.code, `rule: ${result.rule}`) : OK);
+}
+
+export function suspendIo(v: Volume, suspend: boolean, done: Done): void {
+  if (suspend) force(v, { susp: 1 });
+  else force(v, { susp: 0, suspNod: 0, suspFen: 0 });
+  done(OK);
+}
+
+/** new-current-uuid [--clear-bitmap]: on a fresh pair, skip the initial sync. */
+export function newCurrentUuid(v: Volume, clearBitmap: boolean, done: Done): void {
+  const { bitmap, store } = v;
+  if (!bitmap || !store) {
+    done(failed(Err.NO_DISK));
+    return;
+  }
+  const fresh = (uuid: bigint): boolean => maskUuid(uuid) === UUID_JUST_CREATED;
+  const skip =
+    v.state.conn === Conns.Connected &&
+    clearBitmap &&
+    fresh(v.uuids.current) &&
+    v.peerUuids !== null &&
+    fresh(v.peerUuids.current);
+  if (!skip && v.state.conn !== Conns.StandAlone) {
+    done(failed(Err.CONNECTED));
+    return;
+  }
+  const primary = v.state.role === Roles.Primary;
+  const set = newCurrentByCommand(v.uuids, randomUuid(v.core.host.random), primary);
+  const finish = (): void =>
+    setUuids(v, set, () => {
+      if (skip && v.link) {
+        v.core.host.log('info', v.name, 'Preparing to skip initial sync');
+        sendUuids(v.link, v, UUID_FLAGS.SKIP_INITIAL_SYNC);
+        setUuids(v, { ...v.uuids, bitmap: 0n });
+        force(v, { disk: Disks.UpToDate, pdsk: Disks.UpToDate });
+      }
+      done(OK);
+    });
+  if (!clearBitmap) {
+    finish();
+    return;
+  }
+  bitmap.clearAll();
+  store.writeBitmap(bitmap, null, (result) => {
+    if (result < 0) v.metaFailed(-result);
+    else finish();
+  });
+}

@@ -1,0 +1,261 @@
+/**
+ * One replicated volume: what is known of it, and the small questions that the parts ask. Application I/O is app-io.ts,
+ * the peer's peer-io.ts, resync resync.ts; states change in changes.ts; attaching is attach.ts.
+ */
+import { DEFAULT_DISK_OPTIONS, type DiskOptions } from '../config/drbd-options.js';
+import type { Bitmap } from '../md/bitmap.js';
+import type { MetaLayout } from '../md/layout.js';
+import { MAGIC_UNCLEAN, type Superblock } from '../md/superblock.js';
+import type { Sizes, Uuids } from '../wire/params.js';
+import { AppIo, EMEDIUMTYPE, EROFS } from './app-io.js';
+import { diskFailed, metaFailed } from './changes.js';
+import type { Core, FrontEnd } from './core.js';
+import { CREATED_UUIDS, metaFlags, type UuidSet } from './generation.js';
+import { IntervalSet } from './intervals.js';
+import type { Link } from './link.js';
+import { LogGate } from './log-gate.js';
+import type { MetaStore } from './meta-store.js';
+import { PeerIo } from './peer-io.js';
+import type { DiskInfo } from './ports.js';
+import type { Resource } from './resource.js';
+import { Resync } from './resync.js';
+import { Conns, Disks, INITIAL_STATE, Roles, type State } from './state.js';
+import type { Negotiated } from './transition.js';
+
+export class Volume {
+  readonly core: Core;
+  readonly resource: Resource;
+  readonly number: number;
+  readonly minor: number;
+  readonly device: string;
+  readonly intervals = new IntervalSet();
+  readonly app: AppIo;
+  readonly peerIo: PeerIo;
+  readonly resync: Resync;
+  readonly log: LogGate;
+  state: State = INITIAL_STATE;
+  diskOptions: DiskOptions = DEFAULT_DISK_OPTIONS;
+
+  // the local disk, while attached
+  lowerDisk = '';
+  metaDisk = '';
+  metaIndex: MetaLayout['index'] = 'internal';
+  dataDisk = -1; // handles
+  metaHandle = -1;
+  diskInfo: DiskInfo | null = null;
+  store: MetaStore | null = null;
+  bitmap: Bitmap | null = null;
+  usableSectors = 0; // room for data on it
+  uuids: UuidSet = CREATED_UUIDS;
+  flags = 0; // MDF flags as last written
+  deviceUuid = 0n;
+  crashedPrimary = false;
+  degraded = false; // was a lone Primary before the attach: decides the time to wait for the peer
+  negotiated: Negotiated | null = null;
+  /** The generation last seen UpToDate: a diskless Primary accepts no other. */
+  exposedUuid = 0n;
+  alSuspended = false;
+  detaching = false;
+  /** A new generation is due once I/O is no longer suspended. */
+  generationDue = false;
+
+  // the peer, as it last said
+  peerUuids: Uuids | null = null;
+  peerSizes: Sizes | null = null;
+  considerResync = false;
+
+  sizeSectors = 0; // of the device
+  #seq = 0;
+
+  // counters of /proc/drbd, in sectors
+  sendSectors = 0;
+  receiveSectors = 0;
+  writeSectors = 0;
+  readSectors = 0;
+
+  // openers of the device
+  #readers = 0;
+  #writers = 0;
+
+  constructor(core: Core, resource: Resource, number: number, minor: number, device: string) {
+    this.core = core;
+    this.resource = resource;
+    this.number = number;
+    this.minor = minor;
+    this.device = device;
+    this.app = new AppIo(core, this);
+    this.peerIo = new PeerIo(core, this);
+    this.resync = new Resync(core, this);
+    this.log = new LogGate(core, this);
+  }
+
+  get name(): string {
+    return `drbd${this.minor}`;
+  }
+
+  // ---- for front ends (host/block.ts)
+
+  get logicalBlockBytes(): number {
+    return this.diskInfo?.logicalBlockBytes ?? 512;
+  }
+
+  read(front: FrontEnd, tag: number, sector: number, at: number, lengthBytes: number): void {
+    this.app.read(front, tag, sector, at, lengthBytes);
+  }
+  write(
+    front: FrontEnd,
+    tag: number,
+    sector: number,
+    at: number,
+    lengthBytes: number,
+    fua: boolean,
+  ): void {
+    this.app.write(front, tag, sector, at, lengthBytes, fua);
+  }
+  flush(front: FrontEnd, tag: number): void {
+    this.app.flush(front, tag);
+  }
+  discard(front: FrontEnd, tag: number, sector: number, lengthSectors: number): void {
+    this.app.discard(front, tag, sector, lengthSectors);
+  }
+  writeZeroes(
+    front: FrontEnd,
+    tag: number,
+    sector: number,
+    lengthSectors: number,
+    mayUnmap: boolean,
+  ): void {
+    this.app.writeZeroes(front, tag, sector, lengthSectors, mayUnmap);
+  }
+
+  /** 0, or the errno of an open: a Secondary is not accessible. */
+  open(write: boolean): number {
+    if (this.state.role !== Roles.Primary) return write ? EROFS : EMEDIUMTYPE;
+    if (write) this.#writers++;
+    else this.#readers++;
+    return 0;
+  }
+
+  release(write: boolean): void {
+    if (write) this.#writers = Math.max(0, this.#writers - 1);
+    else this.#readers = Math.max(0, this.#readers - 1);
+  }
+
+  get openers(): number {
+    return this.#readers + this.#writers;
+  }
+
+  // ---- small questions
+
+  /** The established connection, or null. */
+  get link(): Link | null {
+    const { link } = this.resource;
+    return link?.alive ? link : null;
+  }
+
+  /** Writes go to the peer. */
+  replicates(): boolean {
+    const { pdsk, conn } = this.state;
+    return (
+      pdsk === Disks.UpToDate ||
+      (pdsk >= Disks.Inconsistent && conn >= Conns.WFBitMapT && conn < Conns.Ahead)
+    );
+  }
+
+  /** The local disk takes reads and writes. */
+  diskUsable(): boolean {
+    return this.dataDisk >= 0 && this.state.disk >= Disks.Inconsistent && !this.detaching;
+  }
+
+  /** The local copy of these sectors is current. */
+  readableHere(sector: number, endSector: number): boolean {
+    if (!this.diskUsable()) return false;
+    if (this.state.disk === Disks.UpToDate) return true;
+    return (
+      this.state.disk === Disks.Inconsistent &&
+      this.bitmap !== null &&
+      this.state.conn >= Conns.SyncSource &&
+      !this.bitmap.anySectors(sector, endSector - sector)
+    );
+  }
+
+  nextSeq(): number {
+    this.#seq = (this.#seq + 1) >>> 0;
+    return this.#seq;
+  }
+
+  /** A new connection counts packets from the start. */
+  resetSeq(): void {
+    this.#seq = 0;
+  }
+
+  /** Whatever a write touches may differ from the peer's copy. */
+  setOutOfSync(sector: number, endSector: number): void {
+    if (!this.bitmap) return;
+    const end = Math.min(endSector, this.sizeSectors);
+    if (end > sector) this.bitmap.setSectors(sector, end - sector);
+  }
+
+  /** Both copies are known to be equal in what the range covers whole. */
+  setInSync(sector: number, endSector: number): void {
+    if (!this.bitmap) return;
+    const end = Math.min(endSector, this.sizeSectors);
+    if (end <= sector) return;
+    this.bitmap.clearSectors(sector, end - sector, this.sizeSectors);
+    this.resync.advanced();
+  }
+
+  /** Discard or write zeroes: the range reads back as zeroes, so that both copies stay equal. */
+  eraseDisk(offsetBytes: number, lengthBytes: number, mayUnmap: boolean, tag: number): void {
+    const { port } = this.core;
+    const info = this.diskInfo;
+    if (mayUnmap && info?.canDiscard && info.discardZeroes) {
+      port.discardDisk(this.dataDisk, offsetBytes, lengthBytes, tag);
+    } else {
+      port.zeroDisk(this.dataDisk, offsetBytes, lengthBytes, mayUnmap, tag);
+    }
+  }
+
+  diskFailed(what: 'read' | 'write', errno: number, sector: number): void {
+    diskFailed(this, what, errno, sector);
+  }
+
+  metaFailed(errno: number): void {
+    metaFailed(this, errno);
+  }
+
+  /** The meta-data flags of this state. A disk that is failing or not yet offered keeps what it says. */
+  currentFlags(): number {
+    if (this.state.disk < Disks.Inconsistent) return this.flags;
+    return metaFlags(this.flags, this.state, this.crashedPrimary);
+  }
+
+  /** What the superblock says now. */
+  superblock(): Superblock {
+    const layout = this.store?.layout as MetaLayout;
+    this.flags = this.currentFlags();
+    return {
+      laSizeSectors: this.sizeSectors,
+      current: this.uuids.current,
+      bitmap: this.uuids.bitmap,
+      history1: this.uuids.history1,
+      history2: this.uuids.history2,
+      deviceUuid: this.deviceUuid,
+      flags: this.flags,
+      magic: MAGIC_UNCLEAN,
+      mdSizeSectors: layout.mdSizeSectors,
+      alOffsetSectors: layout.alOffsetSectors,
+      alExtents: this.diskOptions.alExtents,
+      bmOffsetSectors: layout.bmOffsetSectors,
+      bytesPerBit: 4096,
+      laPeerMaxBioBytes: 1 << 20,
+      alStripes: layout.alStripes,
+      alStripeSize4k: layout.alStripeSize4k,
+    };
+  }
+
+  /** Work of the peer's that is not finished. */
+  get peerWork(): number {
+    return this.peerIo.unacked;
+  }
+}
