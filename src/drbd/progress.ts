@@ -128,18 +128,21 @@ function sinceMark(
 
 export interface Speed {
   readonly finishS: number; // to go, at the present speed
-  readonly nowKiBps: number;
-  readonly averageKiBps: number;
+  readonly nowKiBps: number; // over the last twenty seconds or so
+  readonly recentKiBps: number; // over the last few seconds
+  readonly averageKiBps: number; // since the start
   readonly stalled: boolean;
 }
 
-export function speed(p: SyncProgress, nowMs: number): Speed {
-  const { seconds, bits, stalled } = sinceMark(p, p.lastMark + 2, nowMs);
+/** `mark`: where "now" begins. */
+export function speed(p: SyncProgress, nowMs: number, mark = p.lastMark + 2): Speed {
+  const { seconds, bits, stalled } = sinceMark(p, mark, nowMs);
   const left = shownLeftBits(p);
   const activeS = Math.max(1, Math.floor((nowMs - p.startMs - p.pausedMs) / 1000));
   return {
     finishS: Math.floor((seconds * Math.floor(left / (Math.floor(bits / 100) + 1))) / 100),
     nowKiBps: Math.floor(bits / seconds) * BIT_KIB,
+    recentKiBps: speedSinceMark(p, p.lastMark + 7, nowMs),
     averageKiBps: Math.floor((p.totalBits - left) / activeS) * BIT_KIB,
     stalled,
   };

@@ -134,3 +134,9 @@ export function diskName(n: number): string {
 export function isSuspended(s: State): boolean {
   return (s.susp | s.suspNod | s.suspFen) !== 0;
 }
+/** Nobody is in the middle of deciding where data are read from and written to: application I/O may begin. */
+export function isStable(s: State, apv: number): boolean {
+  if (s.conn === Conns.WFBitMapT || s.conn === Conns.WFSyncUUID) return false;
+  if (s.conn === Conns.WFBitMapS && apv < 96) return false;
+  return s.disk !== Disks.Attaching && s.disk !== Disks.Negotiating && s.disk !== Disks.DUnknown;
+}

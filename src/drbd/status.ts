@@ -41,6 +41,7 @@ export interface VolumeStatus {
   readonly alSuspended: boolean;
   readonly writeOrdering: 'b' | 'f' | 'd' | 'n';
   readonly congested: boolean;
+  readonly openers?: number; // of the device; left out: not known
   readonly counters: Counters;
   readonly progress: SyncProgress | null; // in SyncSource, SyncTarget, VerifyS, VerifyT
   readonly uuids: readonly [string, string, string, string]; // 16 upper-case hex digits each
