@@ -61,13 +61,6 @@ export class Show {
   }
 }
 
-/** `[=========>..........]  50%`, in the style of /proc/drbd. */
-export function bar(part: number): string {
-  const x = Math.max(0, Math.min(20, Math.floor(part * 20)));
-  const head = x > 0 ? `${'='.repeat(x - 1)}>` : '>';
-  return `[${head.padEnd(20, '.')}] ${(part * 100).toFixed(0).padStart(3)}%`;
-}
-
 export function seconds(ms: number): string {
   return (ms / 1000).toFixed(ms < 10_000 ? 2 : 1);
 }

@@ -30,7 +30,7 @@ const CLIENT_LIMIT_MS = 120_000;
 
 export async function demoMain(options: DemoOptions, world: World): Promise<number> {
   const show = new Show(world, process.stdout.isTTY === true);
-  if (process.getuid?.() !== 0) return unprivilegedDemo(show, world);
+  if (process.getuid?.() !== 0) return unprivilegedDemo(show);
   const cluster = await Cluster.create({ diskMiB: options.diskMiB, narrator: show });
   let interrupted = false;
   const interrupt = (): void => {

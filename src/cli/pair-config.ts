@@ -31,6 +31,8 @@ resource ${RESOURCE} {
     disk      ${LOWER_DISK};
     meta-disk internal;
     net {
+        ping-int 2;    # a dead peer is noticed before deadtime is over
+        connect-int 3;
         cram-hmac-alg sha1;
         shared-secret "two hearts";
     }
