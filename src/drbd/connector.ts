@@ -61,7 +61,7 @@ export class Connector implements StreamOwner {
     if (!local || !remote) return;
     if (!this.#machine || !this.#machine.running) {
       const { random, digests } = this.#core.host;
-      const settings = connectSettings(netOptions, local, remote);
+      const settings = connectSettings(netOptions);
       this.#machine = new Connect(settings, random, digests);
     }
     this.#machine.start(this.#core.port.nowMs(), this.#effects);

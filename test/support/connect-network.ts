@@ -4,9 +4,23 @@
  * machine wants done.
  */
 import { Prng } from '../../src/base/prng.js';
-import { Connect, type ConnectEffect, type ConnectSettings } from '../../src/drbd/connect.js';
+import { DEFAULT_NET_OPTIONS } from '../../src/config/drbd-options.js';
+import {
+  Connect,
+  type ConnectEffect,
+  type ConnectSettings,
+  connectSettings,
+} from '../../src/drbd/connect.js';
 import { nodeDigests } from '../../src/real/node-ports.js';
 import { encodePacket } from '../../src/wire/packets.js';
+
+/** Settings of the two. */
+export function settings(
+  change: Partial<typeof DEFAULT_NET_OPTIONS> = {},
+): [ConnectSettings, ConnectSettings] {
+  const options = { ...DEFAULT_NET_OPTIONS, ...change };
+  return [connectSettings(options), connectSettings(options)];
+}
 
 export interface NetworkOptions {
   readonly minDelayMs: number;
