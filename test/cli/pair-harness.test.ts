@@ -1,11 +1,12 @@
 /** The harness of the demo and the soak test, with plain programs: what it promises about nodes, cables and clean-up. */
 import { spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { Pair, type PairOptions } from '../../src/cli/pair.js';
 import { nodeAddress } from '../../src/cli/pair-cable.js';
 import { loops } from '../../src/cli/pair-loops.js';
-import { waitUntil } from '../../src/cli/pair-run.js';
+import { run, waitUntil } from '../../src/cli/pair-run.js';
 import { need } from '../support/need.js';
 
 const WANTS = ['root', 'loop', 'netns', 'ip', 'nsenter', 'losetup'];
@@ -185,4 +186,30 @@ test('what a killed harness leaves is cleared away by the next', async (t) => {
   await Pair.clearLeftOvers();
   t.false(existsSync(left.dir));
   t.false((await loops()).some((l) => l.backFile.startsWith(left.dir)));
+});
+
+test('a pair that is kept outlives its harness and is removed by its directory', async (t) => {
+  if (!need(t, ...WANTS)) return;
+  const script = `
+    const { Pair } = await import(${JSON.stringify(new URL('../../src/cli/pair.js', import.meta.url).href)});
+    const pair = await Pair.create({ diskMiB: 8 });
+    pair.keep();
+    console.log(pair.dir);`;
+  const made = await run([process.execPath, '--input-type=module', '-e', script]);
+  const dir = made.stdout.trim();
+  t.is(made.status, 0, made.stderr);
+  t.teardown(() => Pair.remove(dir));
+  t.true(Pair.kept().includes(dir));
+  t.false((await Pair.clearLeftOvers()).includes(dir), 'not taken for a left-over');
+  t.is((await run([join(dir, 'alpha'), 'uname', '-n'])).stdout, 'alpha\n');
+  const ping = await run([join(dir, 'client'), 'ping', '-c1', '-W5', nodeAddress('lan', 1)]);
+  t.is(ping.status, 0, ping.stdout);
+  // Orphans are reaped by the first process in both of its lives.
+  await run([join(dir, 'beta'), 'sh', '-c', 'setsid sleep 0.01 & exit 0']);
+  const zombies = async () =>
+    (await run([join(dir, 'beta'), 'sh', '-c', 'grep -l "^State:.Z" /proc/[0-9]*/status'])).stdout;
+  t.true(await waitUntil(async () => (await zombies()) === '', 10_000));
+  await Pair.remove(dir);
+  t.false(existsSync(dir));
+  t.false((await loops()).some((l) => l.backFile.startsWith(dir)));
 });
