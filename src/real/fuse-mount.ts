@@ -7,6 +7,8 @@
  */
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { IoError } from '../host/io-error.js';
+import { loadAddon, mountFuse, unmount } from './native-addon.js';
 
 export interface FuseMounts {
   mount(descriptor: number, file: string, source: string): Promise<void>;
@@ -17,6 +19,17 @@ export interface FuseMounts {
 export class MountError extends Error {
   override name = 'MountError';
   readonly code = 'MOUNT';
+}
+
+/** By the addon: one system call, and no other process holds the descriptor meanwhile. */
+const mountByAddon: FuseMounts = {
+  mount: async (descriptor, file, source) => mountFuse(descriptor, file, source),
+  unmount: async (file) => unmount(file, { lazy: true }),
+};
+
+/** What can be had here. */
+export function fuseMounts(): FuseMounts {
+  return loadAddon() instanceof IoError ? mountByProgram : mountByAddon;
 }
 
 const OPTIONS = 'rootmode=100000,user_id=0,group_id=0,allow_other,nosuid,nodev';
