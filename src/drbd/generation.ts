@@ -155,6 +155,11 @@ export function beginsGeneration(old: State, next: State, set: UuidSet): 'now' |
   return disklessPeerPromoted ? 'now' : 'no';
 }
 
+/** Users of the device now see the data of our current UUID: it becomes the exposed data UUID. */
+export function exposesCurrent(old: State, next: State): boolean {
+  return old.disk < Disks.Consistent && next.disk >= Disks.Consistent;
+}
+
 // ---- the flags beside the UUIDs ------------------------------------------------------------------------------------
 
 /** Recomputed at every state change (AL_CLEAN: never set while attached). FULL_SYNC and AL_DISABLED stay as they are. */
