@@ -22,6 +22,13 @@ const STATE_EXITS: ReadonlyMap<number, number> = new Map([
   [-16, 5],
 ]);
 
+/** The kernel's further line below some failures. */
+const KERNEL_INFO: ReadonlyMap<number, string> = new Map([
+  [127, 'unknown minor'],
+  [158, 'unknown resource'],
+  [162, 'unknown connection'],
+]);
+
 export type Answer =
   | { readonly ok: true; readonly value: unknown }
   | { readonly ok: false; readonly status: number; readonly failure: ControlFailure | null };
@@ -68,6 +75,8 @@ export function exitOf(failure: ControlFailure): number {
 export function printFailure(world: World, failure: ControlFailure, object: string): void {
   if (failure.kind === 'failure') {
     world.err(`${object}: Failure: (${failure.code}) ${failure.text}\n`);
+    const info = KERNEL_INFO.get(failure.code);
+    if (info !== undefined) world.err(`additional info from kernel:\n${info}\n`);
   } else if (failure.kind === 'state') {
     world.err(`${object}: State change failed: (${failure.code}) ${failure.text}\n`);
   } else {

@@ -62,6 +62,13 @@ export type ControlRequest =
       readonly startSector: number | null;
       readonly stopSector: number | null;
     }
+  | {
+      readonly verb: 'resize';
+      readonly minor: number;
+      readonly sizeSectors: number; // 0: all of the smaller disk
+      readonly assumePeerHasSpace: boolean;
+      readonly assumeClean: boolean;
+    }
   | { readonly verb: 'disk-options'; readonly minor: number; readonly options: DiskOptions }
   | { readonly verb: 'net-options'; readonly resource: string; readonly options: NetOptions }
   | {
@@ -114,6 +121,12 @@ export interface RunningVolume {
     readonly metaIndex: MetaIndex;
     readonly options: DiskOptions;
   } | null; // null: diskless
+}
+
+/** The value of a `get-gi` reply. */
+export interface RunningGeneration {
+  readonly uuids: readonly [string, string, string, string]; // 16 upper-case hex digits each
+  readonly flags: number; // MDF_* of the metadata (md/superblock)
 }
 
 export type ControlReply = { readonly ok: true; readonly value: unknown } | ControlFailure;
