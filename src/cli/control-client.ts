@@ -55,21 +55,21 @@ export class ControlClient {
     const path = rooted(root, CONTROL_SOCKET);
     return new Promise((resolve) => {
       const socket = connect({ path });
-      const timer = setTimeout(() => {
+      const timer = afterMs(CONNECT_TIMEOUT_MS, () => {
         socket.destroy();
         resolve({
           client: null,
           kind: 'unreachable',
           reason: `${path}: drbdd did not answer within ${CONNECT_TIMEOUT_MS / 1000} s`,
         });
-      }, CONNECT_TIMEOUT_MS);
+      });
       const failed = (e: NodeJS.ErrnoException): void => {
-        clearTimeout(timer);
+        timer.cancel();
         resolve(noDaemon(path, e));
       };
       socket.once('error', failed);
       socket.once('connect', () => {
-        clearTimeout(timer);
+        timer.cancel();
         socket.off('error', failed);
         resolve({ client: new ControlClient(socket) });
       });
@@ -83,18 +83,18 @@ export class ControlClient {
     return new Promise((resolve, reject) => {
       const timer =
         timeoutMs > 0
-          ? setTimeout(() => {
+          ? afterMs(timeoutMs, () => {
               this.#waiters.delete(id);
               reject(new ControlLostError(`drbdd did not answer within ${timeoutMs} ms`));
-            }, timeoutMs)
+            })
           : null;
       this.#waiters.set(id, {
         resolve: (reply) => {
-          if (timer) clearTimeout(timer);
+          timer?.cancel();
           resolve(reply);
         },
         reject: (error) => {
-          if (timer) clearTimeout(timer);
+          timer?.cancel();
           reject(error);
         },
       });
@@ -138,6 +138,22 @@ export class ControlClient {
     for (const waiter of this.#waiters.values()) waiter.reject(this.#lost);
     this.#waiters.clear();
   }
+}
+
+/** A time limit that does not blame the daemon for our own slowness: what has arrived by then is looked at first. */
+function afterMs(ms: number, expired: () => void): { cancel(): void } {
+  let cancelled = false;
+  const timer = setTimeout(() => {
+    setImmediate(() => {
+      if (!cancelled) expired();
+    });
+  }, ms);
+  return {
+    cancel() {
+      cancelled = true;
+      clearTimeout(timer);
+    },
+  };
 }
 
 function noDaemon(path: string, e: NodeJS.ErrnoException): NoDaemon {

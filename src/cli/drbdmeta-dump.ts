@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { assert } from '../base/assert.js';
 import {
   BitmapDump,
   DumpError,
@@ -133,20 +134,20 @@ function dumpFile(call: Call): string {
 
 /** Its head, once all of it has been read without an error. */
 function checkedHead(call: Call, text: string): DumpHead {
-  let head: DumpHead | null = null;
+  const heads: DumpHead[] = [];
   try {
     parseDump(
       text,
-      (h) => {
-        head = h;
-      },
+      (head) => heads.push(head),
       () => undefined,
     );
   } catch (e) {
     if (!(e instanceof DumpError)) throw e;
     call.world.err(`${e.message}\n`);
+    throw new Exit(10);
   }
-  if (head === null) throw new Exit(10);
+  const [head] = heads;
+  assert(head, 'a dump without error has a head');
   return head;
 }
 
