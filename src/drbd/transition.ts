@@ -4,7 +4,7 @@
  *
  *     wanted --sanitize--> state --HARD--> --VALIDITY--> --SOFT--> code        (hard changes: only HARD is asked)
  *
- * - *sanitize* adjusts what is implied (a lost connection makes the peer's role Unknown, ...);
+ * - *sanitize* (sanitize.ts) adjusts what is implied;
  * - HARD rules hold even for facts (a broken network, a failed disk); the first matching row wins;
  * - VALIDITY judges the resulting state alone; an old state that was already invalid for the same reason may move on;
  *   the first matching row wins;
@@ -12,43 +12,19 @@
  *
  * Source: docs/STATES.md (states and codes of DRBD 8.4, observed and read there).
  */
-import type { DiskOptions, ResourceOptions } from '../config/drbd-options.js';
 import { Ss, type StateCode } from './return-codes.js';
+import { type ChangeContext, fencingOf, noData, sameState, sanitize } from './sanitize.js';
 import { Conns, Disks, Roles, type State } from './state.js';
 
-/** The disk states that the attach decided on and that wait for the handshake (disk state Negotiating). */
-export interface Negotiated {
-  readonly disk: number;
-  readonly pdsk: number;
-}
+export {
+  type ChangeContext,
+  IDLE_CONTEXT,
+  type Negotiated,
+  sameState,
+  sanitize,
+} from './sanitize.js';
 
-/** What a change depends on besides the states. Every field is something the engine holds anyway. */
-export interface ChangeContext {
-  readonly netConfigured: boolean; // a network configuration exists (connect was called)
-  readonly twoPrimaries: boolean; // allow-two-primaries
-  readonly otherPeerPrimary: boolean; // the peer is Primary on another volume of this resource
-  readonly fencing: DiskOptions['fencing']; // counts only while the old disk state is Inconsistent or better
-  readonly onNoDataAccessible: ResourceOptions['onNoDataAccessible'];
-  readonly verifyAlg: string; // '' : none
-  readonly apv: number; // agreed protocol version
-  readonly openers: number; // of the device
-  readonly stateSent: boolean; // our P_STATE of the handshake is out and the connection not yet established
-  readonly negotiated: Negotiated | null; // null: unknown, or exposed data UUID differs from our current UUID
-}
-
-/** Nothing configured, nobody looking: a base to spread over, `{ ...IDLE_CONTEXT, openers: 1 }`. */
-export const IDLE_CONTEXT: ChangeContext = {
-  netConfigured: false,
-  twoPrimaries: false,
-  otherPeerPrimary: false,
-  fencing: 'dont-care',
-  onNoDataAccessible: 'io-error',
-  verifyAlg: '',
-  apv: 101,
-  openers: 0,
-  stateSent: false,
-  negotiated: null,
-};
+const { Diskless, Inconsistent, Outdated, DUnknown, UpToDate } = Disks;
 
 export interface ChangeResult {
   readonly code: StateCode; // < Ss.SUCCESS: refused. NOTHING_TO_DO: the sanitized state is the old one
@@ -142,128 +118,6 @@ export function isClusterWide(old: State, next: State): boolean {
       (next.conn === Conns.StartingSyncT || next.conn === Conns.StartingSyncS)) ||
     (old.disk !== Disks.Failed && next.disk === Disks.Failed)
   );
-}
-
-// ---- what is implied -----------------------------------------------------------------------------------------------
-
-/** Limits of both disk states by connection state: [disk min, disk max, pdsk min, pdsk max]. */
-type Clamp = readonly [number, number, number, number];
-const { Diskless, Inconsistent, Outdated, DUnknown, Consistent, UpToDate } = Disks;
-const UNCONNECTED: Clamp = [Diskless, UpToDate, Inconsistent, DUnknown];
-const TARGET: Clamp = [Inconsistent, Outdated, UpToDate, UpToDate];
-const SOURCE: Clamp = [UpToDate, UpToDate, Inconsistent, Consistent];
-const VERIFY: Clamp = [UpToDate, UpToDate, UpToDate, UpToDate];
-const CLAMPS: ReadonlyMap<number, Clamp> = new Map<number, Clamp>([
-  [Conns.Connected, [Diskless, UpToDate, Diskless, UpToDate]],
-  [Conns.StartingSyncS, SOURCE],
-  [Conns.StartingSyncT, TARGET],
-  [Conns.WFBitMapS, SOURCE],
-  [Conns.WFBitMapT, TARGET],
-  [Conns.WFSyncUUID, TARGET],
-  [Conns.SyncSource, [UpToDate, UpToDate, Inconsistent, Inconsistent]],
-  [Conns.SyncTarget, [Inconsistent, Inconsistent, UpToDate, UpToDate]],
-  [Conns.VerifyS, VERIFY],
-  [Conns.VerifyT, VERIFY],
-  [Conns.PausedSyncS, SOURCE],
-  [Conns.PausedSyncT, TARGET],
-  [Conns.Ahead, SOURCE],
-  [Conns.Behind, TARGET],
-]);
-
-/** The state that `wanted` really means, coming from `old`. The numbered steps run in this order. */
-export function sanitize(
-  old: State,
-  wanted: State,
-  context: ChangeContext,
-): { readonly state: State; readonly warning: string | null } {
-  const s = { ...wanted };
-  let warning: string | null = null; // of several, the last is told
-
-  // 1: without a connection the peer is not known
-  if (s.conn < Conns.Connected) {
-    s.peerIsp = 0;
-    s.peer = Roles.Unknown;
-    if (s.pdsk > DUnknown || s.pdsk < Inconsistent) s.pdsk = DUnknown;
-  }
-  // 2: an unconfigured device waits for nobody
-  if (s.conn === Conns.StandAlone && s.disk === Diskless && s.role === Roles.Secondary) {
-    s.aftrIsp = 0;
-  }
-  // 3: a disk that is gone ends resync and verify
-  if (s.conn > Conns.Connected && (s.disk <= Disks.Failed || s.pdsk <= Disks.Failed)) {
-    const verify = s.conn === Conns.VerifyS || s.conn === Conns.VerifyT;
-    warning = verify ? 'Online-verify aborted.' : 'Resync aborted.';
-    s.conn = Conns.Connected;
-  }
-  // 4: the connection broke before the peer's UUIDs arrived
-  if (
-    s.conn < Conns.Connected &&
-    s.disk === Disks.Negotiating &&
-    old.disk >= Disks.Negotiating // metadata are at hand
-  ) {
-    if (context.negotiated) {
-      s.disk = context.negotiated.disk;
-      s.pdsk = context.negotiated.pdsk;
-    } else {
-      warning = 'Connection lost while negotiating, no data!';
-      s.disk = Diskless;
-      s.pdsk = DUnknown;
-    }
-  }
-  // 5: a handshake that decides "no resync" makes both current
-  if (s.conn >= Conns.Connected && s.conn < Conns.Ahead) {
-    if (s.disk === Consistent || s.disk === Outdated) s.disk = UpToDate;
-    if (s.pdsk === Consistent || s.pdsk === Outdated) s.pdsk = UpToDate;
-  }
-  // 6: what the connection state says of the disks
-  const [diskMin, diskMax, pdskMin, pdskMax] = CLAMPS.get(s.conn) ?? UNCONNECTED;
-  if (s.disk > diskMax) s.disk = diskMax;
-  if (s.disk < diskMin) {
-    warning = 'Implicitly upgraded disk';
-    s.disk = diskMin;
-  }
-  if (s.pdsk > pdskMax) s.pdsk = pdskMax;
-  if (s.pdsk < pdskMin) {
-    warning = 'Implicitly upgraded pdsk';
-    s.pdsk = pdskMin;
-  }
-  // 7: freeze until the peer is fenced
-  if (fencingOf(old, context) === 'resource-and-stonith' && peerLost(s) && !peerLost(old)) {
-    s.suspFen = 1;
-  }
-  // 8: freeze while no data can be reached
-  if (context.onNoDataAccessible === 'suspend-io' && noData(s) && !noData(old)) s.suspNod = 1;
-  // 9: pause and continue
-  if (s.aftrIsp || s.peerIsp || s.userIsp) {
-    if (s.conn === Conns.SyncSource) s.conn = Conns.PausedSyncS;
-    if (s.conn === Conns.SyncTarget) s.conn = Conns.PausedSyncT;
-  } else {
-    // a disk that the resync writes to must not look consistent (the originals see to that when a resync begins)
-    if (s.conn === Conns.PausedSyncS) {
-      s.conn = Conns.SyncSource;
-      s.pdsk = Inconsistent;
-    }
-    if (s.conn === Conns.PausedSyncT) {
-      s.conn = Conns.SyncTarget;
-      s.disk = Inconsistent;
-    }
-  }
-  return { state: s, warning };
-}
-
-/** The fencing policy lies with the disk: without one there is none. */
-function fencingOf(old: State, context: ChangeContext): ChangeContext['fencing'] {
-  return old.disk >= Inconsistent ? context.fencing : 'dont-care';
-}
-
-/** Primary, without connection, and the peer may still think that its data are current. */
-function peerLost(s: State): boolean {
-  return s.role === Roles.Primary && s.conn < Conns.Connected && s.pdsk > Outdated;
-}
-
-/** Primary without access to current data anywhere. */
-export function noData(s: State): boolean {
-  return s.role === Roles.Primary && s.disk < UpToDate && s.pdsk < UpToDate;
 }
 
 // ---- what is forbidden ---------------------------------------------------------------------------------------------
@@ -507,19 +361,3 @@ export const SOFT: readonly SoftRow[] = [
       o.pdsk > Outdated,
   },
 ];
-
-export function sameState(a: State, b: State): boolean {
-  return (
-    a.role === b.role &&
-    a.peer === b.peer &&
-    a.conn === b.conn &&
-    a.disk === b.disk &&
-    a.pdsk === b.pdsk &&
-    a.susp === b.susp &&
-    a.aftrIsp === b.aftrIsp &&
-    a.peerIsp === b.peerIsp &&
-    a.userIsp === b.userIsp &&
-    a.suspNod === b.suspNod &&
-    a.suspFen === b.suspFen
-  );
-}
