@@ -28,6 +28,18 @@ function ofLevel(table: Table, level: number): string[] {
   return [...table].filter(([, verb]) => verb.level === level).map(([name]) => name);
 }
 
+/** The original's order, with the verbs that are not in the table. */
+function inOrder(names: readonly string[]): string[] {
+  const adjust = ['adjust', 'adjust-with-progress'];
+  const after: Readonly<Record<string, readonly string[]>> = {
+    'resume-sync': adjust,
+    'wait-connect': ['wait-con-int'],
+    dstate: ['dump', 'dump-xml'],
+  };
+  const others = names.filter((name) => !adjust.includes(name));
+  return [...others.flatMap((name) => [name, ...(after[name] ?? [])]), 'hidden-commands'];
+}
+
 export function usageText(verb: string | null, table: Table, info: string | null): string {
   let text = `\nUSAGE: drbdadm ${verb ?? 'COMMAND'} [OPTION...] {all|RESOURCE...}\n\nGENERAL OPTIONS:\n`;
   for (const { name, letter } of ownOptions()) {
@@ -38,8 +50,7 @@ export function usageText(verb: string | null, table: Table, info: string | null
     text += `\nOPTIONS FOR ${verb}:\n${options.map((name) => `  --${name}=...\n`).join('')}`;
   }
   if (verb === null) {
-    const names = [...ofLevel(table, 1), 'wait-con-int', 'dump', 'dump-xml', 'hidden-commands'];
-    text += `\nCOMMANDS:\n${columns(names)}`;
+    text += `\nCOMMANDS:\n${columns(inOrder(ofLevel(table, 1)))}`;
   }
   text += '\nVersion: 9.22.0 (api:1)\ntwinbeat\n';
   return info === null ? text : `${text}\n${info}\n`;
