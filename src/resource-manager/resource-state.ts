@@ -53,6 +53,8 @@ export class ResourceState {
   #state: RscState = 'INIT';
   #hold: Hold;
   #other: Hold = 'none';
+  /** What may still run there: grows at once, shrinks only when the peer says that it is done. In the peer's terms. */
+  #otherMay: Hold = 'none';
   #otherStable = false;
   #peerDead = false;
   #peerClean = false; // at its last start nothing ran there that it did not claim
@@ -126,7 +128,7 @@ export class ResourceState {
   }
 
   /** What we claim, and what we are still stopping although we have dropped the claim. */
-  #claims(): Hold {
+  claims(): Hold {
     let claims = this.#hold;
     for (const giving of this.#jobs.values()) claims = plus(claims, giving);
     return claims;
@@ -157,6 +159,7 @@ export class ResourceState {
 
   #peerStarts(message: HaMessage, out: ResourceEffect[]): void {
     this.#peerClean = fieldOf(message, 'clean') === '1';
+    this.#otherMay = 'none';
     if (this.#state === 'INIT') {
       this.#log('ERROR', "Received 'starting' before we are active: ignored.", out);
       return;
@@ -164,7 +167,7 @@ export class ResourceState {
     if (this.#state === 'STARTING') this.#state = 'BOTHSTARTING';
     this.#peerDead = false;
     this.#otherStable = false;
-    this.#sendResource(this.#state === 'STABLE', null, out, this.#claims());
+    this.#sendResource(this.#state === 'STABLE', null, out, this.claims());
   }
 
   #receiveResource(message: HaMessage, own: boolean, nowMs: number, out: ResourceEffect[]): void {
@@ -185,8 +188,10 @@ export class ResourceState {
     this.#peerDead = false;
     const isFull = fieldOf(message, 'rtype') === 'full';
     this.#other = isFull || claimed === 'none' ? claimed : plus(this.#other, claimed);
-    if (this.#checkClaims(message, out)) return;
     const isStable = fieldOf(message, 'isstable');
+    // Without isstable=1 a smaller claim announces a stop that is yet to come (standby, shutdown).
+    this.#otherMay = isStable === '1' ? this.#other : plus(this.#otherMay, this.#other);
+    if (this.#checkClaims(message, out)) return;
     if (isStable === '0') this.#otherStable = false;
     if (isStable === '1' && !this.#otherStable) {
       this.#log('info', 'remote resource transition completed.', out);
@@ -258,7 +263,7 @@ export class ResourceState {
 
   /** `req_our_resources`, not forced. */
   #acquireLocal(reason: string, out: ResourceEffect[]): void {
-    const taken = includes(this.#other, 'foreign') || includes(this.#hold, 'local');
+    const taken = includes(this.#otherMay, 'foreign') || includes(this.#hold, 'local');
     if (taken && this.#standby === 'NOT') {
       this.#log('info', 'Local Resource acquisition completed. (none)', out);
       const resumes = this.#config.resume !== 'none' && !this.#initialLogged;
@@ -343,6 +348,7 @@ export class ResourceState {
         break;
       case 'take':
         this.#log('info', `standby: acquire [${rsc}] resources from ${from}`, out);
+        this.#otherMay = minus(this.#otherMay, rsc);
         this.#log('info', `acquire ${swapped(rsc)} HA resources (standby).`, out);
         // Claimed from here on (3.0.6: when it is done): a peer that restarts meanwhile must not start them too.
         this.#hold = plus(this.#hold, swapped(rsc));
@@ -417,7 +423,7 @@ export class ResourceState {
     this.#needsFailback = true;
     const stonith = (result: string) =>
       out.push({ type: 'send', message: haFields({ t: 'stonith', node: peer, result }) });
-    if (heard && this.#other === 'none') {
+    if (heard && this.#otherMay === 'none') {
       this.#log('info', `Dead node ${peer} gave up resources.`, out);
       stonith('unneeded');
       if (this.#hold === 'all') {
@@ -462,6 +468,7 @@ export class ResourceState {
     if (peer !== null) this.#log('info', `Resources being acquired from ${peer}.`, out);
     this.#hold = 'all';
     this.#other = 'none';
+    this.#otherMay = 'none';
     this.#otherStable = true;
     this.#job('take', 'all', out);
     this.#sendResource(true, 'req_our_resources()', out);

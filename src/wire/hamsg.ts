@@ -226,7 +226,7 @@ function decodeClassic(bytes: Uint8Array, text: string): HaDecoded {
     const end = newline < 0 ? text.length : newline;
     const line = text.slice(at, end);
     if (message.length === MAX_FIELDS) return wrong(at, 'too many fields');
-    const match = /^(?:\(([0-5])\))?([^=()]+)=([^]*)$/.exec(line);
+    const match = /^(?:\(([0-5])\))?([^=()]+)=(.*)$/s.exec(line);
     if (!match) return wrong(at, 'line without name=value');
     const name = match[2] ?? '';
     const value = match[3] ?? '';

@@ -1,0 +1,4 @@
+import { main } from '../cli/drbd-peer-outdater.js';
+import { run } from '../cli/world.js';
+
+run(main);

@@ -1,0 +1,4 @@
+import { standbyMain } from '../cli/hb-standby.js';
+import { run } from '../cli/world.js';
+
+run(standbyMain);

@@ -1,0 +1,268 @@
+/**
+ * heartbeat: starts, stops, reloads and asks for the daemon, with the original's texts and exit statuses.
+ *
+ *     heartbeat              start as a daemon; 0 when the configuration is accepted, 6 when not (4: no rights)
+ *     heartbeat -f           stay in the foreground
+ *     heartbeat -k           end the running one, wait for it            0, also when none runs
+ *     heartbeat -r           reread the configuration; starts when none runs
+ *     heartbeat -s           0 running, 1 stale pid file, 3 stopped
+ *     heartbeat --keepalive  ours: under the angel, which starts it again when it dies
+ *
+ * Source: docs/HEARTBEAT.md, command line; heartbeat 3.0.6 observed.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { dirname, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Command, CommanderError } from 'commander';
+import { type LoadedConfig, loadConfig, ownNodeName } from '../real/heartbeat-config.js';
+import { isSocketFree } from '../real/heartbeat-control-server.js';
+import { HeartbeatDaemon, VERSION } from '../real/heartbeat-daemon.js';
+import { daemonPid } from '../real/heartbeat-files.js';
+import { heartbeatReport } from './heartbeat-client.js';
+import type { World } from './world.js';
+
+const EXIT_USAGE = 2;
+const EXIT_CONFIG = 6;
+const EXIT_DENIED = 4;
+/** The angel does not start again what refuses its configuration. */
+const EXIT_ANGEL_CONFIG = 78;
+const STOP_POLL_MS = 100;
+const START_LIMIT_MS = 10_000;
+
+const DEFAULTS: readonly (readonly [string, string, string])[] = [
+  ['cluster', 'linux-ha', 'the name of cluster'],
+  ['hopfudge', '1', '# of hops above cluster size'],
+  ['keepalive', '1000ms', 'keepalive time'],
+  ['deadtime', '30000ms', 'node deadtime'],
+  ['baud', '19200', 'baud rate'],
+  ['auto_failback', 'legacy', 'auto failback'],
+  ['hbgenmethod', 'file', 'protocol generation computation method'],
+  ['realtime', 'true', 'enable realtime behavior?'],
+  ['msgfmt', 'classic', 'message format in the wire'],
+  ['conn_logd_time', '60', 'the interval to reconnect to logd'],
+  ['log_badpack', 'true', 'warn about bad packets'],
+  ['syslogmsgfmt', 'true', 'log to files in syslog format'],
+  ['coredumps', 'true', 'enable Linux-HA core dumps'],
+  ['autojoin', 'none', 'set automatic join mode/style'],
+  ['uuidfrom', 'file', 'set the source for uuid'],
+  ['compression', 'zlib', 'set compression module'],
+  ['compression_threshold', '2', 'set compression threshold'],
+  ['traditional_compression', 'no', 'set traditional_compression'],
+  ['max_rexmit_delay', '250', 'set the maximum rexmit delay time'],
+  ['memreserve', '6500', 'number of kbytes to preallocate in heartbeat'],
+];
+
+interface Options {
+  readonly f?: boolean;
+  readonly k?: boolean;
+  readonly r?: boolean;
+  readonly s?: boolean;
+  readonly v?: boolean;
+  readonly V?: boolean;
+  readonly D?: boolean;
+  readonly keepalive?: boolean;
+}
+
+function parser(world: World): Command {
+  return new Command('heartbeat')
+    .exitOverride()
+    .configureOutput({ writeOut: (text) => world.out(text), writeErr: (text) => world.err(text) })
+    .option('-f', 'stay in the foreground')
+    .option('-k', 'stop the running heartbeat')
+    .option('-r', 'reread the configuration')
+    .option('-s', 'status')
+    .option('-d', 'more debugging')
+    .option('-v', 'show the configuration in force after reading it')
+    .option('-V', 'version')
+    .option('-D', 'show default settings')
+    .option('-l', 'accepted: we never run with real-time priority')
+    .option('--keepalive', 'under the angel, which restarts it when it dies');
+}
+
+export async function main(argv: readonly string[], world: World): Promise<number> {
+  const command = parser(world);
+  try {
+    command.parse(argv, { from: 'user' });
+  } catch (e) {
+    if (!(e instanceof CommanderError)) throw e;
+    return e.exitCode === 0 ? 0 : EXIT_USAGE;
+  }
+  const options = command.opts<Options>();
+  if (command.args.length > 0) {
+    world.err(`heartbeat: no arguments expected, got '${command.args.join(' ')}'\n`);
+    return EXIT_USAGE;
+  }
+  if (options.V) {
+    world.out(`${VERSION} (twinbeat)\n`);
+    return 0;
+  }
+  if (options.D) return showDefaults(world);
+  if (options.s) return status(world);
+  if (options.k) return stop(world);
+  if (options.r) return reload(world, options);
+  return start(world, options);
+}
+
+function showDefaults(world: World): number {
+  world.out(`${'Directive'.padEnd(25)}${'Default'.padEnd(10)}Description\n${'-'.repeat(80)}\n`);
+  for (const [name, value, what] of DEFAULTS) {
+    world.out(`${name.padEnd(25)}${value.padEnd(10)}${what}\n`);
+  }
+  return 0;
+}
+
+function status(world: World): number {
+  const daemon = daemonPid(world.root);
+  if (!daemon?.running) {
+    world.out('heartbeat is stopped. No process\n');
+    return daemon ? 1 : 3;
+  }
+  const node = ownNodeName(world.root);
+  world.out(`heartbeat OK [pid ${daemon.pid} et al] is running on ${hostname()} [${node}]...\n`);
+  return 0;
+}
+
+async function stop(world: World): Promise<number> {
+  const daemon = daemonPid(world.root);
+  if (!daemon?.running) {
+    world.out('INFO: Heartbeat already stopped.\n');
+    return 0;
+  }
+  process.kill(daemon.pid, 'SIGTERM');
+  for (;;) {
+    const now = daemonPid(world.root);
+    if (!now?.running || now.pid !== daemon.pid) return 0;
+    await pause(STOP_POLL_MS);
+  }
+}
+
+async function reload(world: World, options: Options): Promise<number> {
+  const daemon = daemonPid(world.root);
+  if (!daemon?.running) return start(world, options);
+  const loaded = loadConfig(world.root);
+  if (!accept(world, loaded)) return refusal(loaded);
+  say(world, 'info', `Signalling heartbeat pid ${daemon.pid} to reread config files`);
+  process.kill(daemon.pid, 'SIGHUP');
+  return 0;
+}
+
+function say(world: World, level: string, text: string): void {
+  world.err(`heartbeat: [${process.pid}]: ${level}: ${text}\n`);
+}
+
+/** Print what there is to say of a configuration; false when it is refused. */
+function accept(world: World, loaded: LoadedConfig): boolean {
+  for (const { level, text } of loaded.messages) {
+    if (level === 'stderr') world.err(`${text}\n`);
+    else say(world, level, text);
+  }
+  return loaded.config !== null;
+}
+
+function refusal(loaded: LoadedConfig): number {
+  if (process.env['TWINBEAT_ANGEL'] !== undefined) return EXIT_ANGEL_CONFIG;
+  return loaded.denied ? EXIT_DENIED : EXIT_CONFIG;
+}
+
+async function start(world: World, options: Options): Promise<number> {
+  const daemon = daemonPid(world.root);
+  if (daemon?.running) {
+    say(world, 'info', `already running [pid ${daemon.pid}].`);
+    return 0;
+  }
+  if (!(await isSocketFree(world.root))) {
+    say(world, 'ERROR', 'another heartbeat answers on the control socket: not started');
+    return 1;
+  }
+  const loaded = loadConfig(world.root);
+  if (!accept(world, loaded) || !loaded.config) return refusal(loaded);
+  if (options.v) world.out(`${JSON.stringify(loaded.config.haCf, null, 2)}\n`);
+  const isChild = world.env['TWINBEAT_ANGEL'] !== undefined;
+  if (options.f && (!options.keepalive || isChild)) {
+    const node = new HeartbeatDaemon(world.root, loaded.config, !isDetached(world));
+    for (const { level, text } of loaded.messages) {
+      if (level !== 'stderr') node.log(level, text);
+    }
+    node.log('info', `Configuration validated. Starting heartbeat ${VERSION}`);
+    return node.run();
+  }
+  return options.f ? underAngel(world) : detach(world, options);
+}
+
+/** Started by `detach`: stderr goes nowhere. */
+function isDetached(world: World): boolean {
+  return world.env['TWINBEAT_DETACHED'] === '1';
+}
+
+function ownProgram(): readonly string[] {
+  const here = dirname(fileURLToPath(import.meta.url)); // build/src/cli
+  return [process.execPath, resolve(here, '../bin/heartbeat.js'), '-f'];
+}
+
+function angelProgram(): string {
+  return resolve(dirname(fileURLToPath(import.meta.url)), '../../native/angel');
+}
+
+function commandLine(keepalive: boolean): readonly [string, readonly string[]] {
+  const [program = '', ...args] = ownProgram();
+  if (!keepalive) return [program, args];
+  return [angelProgram(), ['--log-prefix', 'heartbeat angel', '--', program, ...args]];
+}
+
+/** In the foreground: the angel's end is ours, and what we are told it is told. */
+function underAngel(world: World): Promise<number> {
+  const [program, args] = commandLine(true);
+  if (!existsSync(program)) {
+    say(world, 'ERROR', `${program} is missing: run make native, or start without --keepalive`);
+    return Promise.resolve(1);
+  }
+  return new Promise((done) => {
+    const child = spawn(program, args, { stdio: 'inherit' });
+    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
+      process.on(signal, () => child.kill(signal));
+    }
+    child.on('error', (e) => {
+      say(world, 'ERROR', `cannot start ${program}: ${e.message}`);
+      done(1);
+    });
+    child.on('exit', (exit) => done(exit ?? 1));
+  });
+}
+
+/** As a daemon: returns when it answers on its control socket. */
+async function detach(world: World, options: Options): Promise<number> {
+  const [program, args] = commandLine(options.keepalive === true);
+  if (!existsSync(program)) {
+    say(world, 'ERROR', `${program} is missing: run make native, or start without --keepalive`);
+    return 1;
+  }
+  const child: ChildProcess = spawn(program, args, {
+    cwd: '/',
+    detached: true,
+    stdio: 'ignore',
+    env: { ...process.env, TWINBEAT_DETACHED: '1' },
+  });
+  child.unref();
+  let exit: number | null = null;
+  child.on('error', (e) => {
+    say(world, 'ERROR', `cannot start ${program}: ${e.message}`);
+    exit = 1;
+  });
+  child.on('exit', (value) => {
+    exit = value ?? 1;
+  });
+  const limitMs = performance.now() + START_LIMIT_MS;
+  while (performance.now() < limitMs) {
+    if (exit !== null) return exit;
+    if ((await heartbeatReport(world.root)).report) return 0;
+    await pause(50);
+  }
+  say(world, 'ERROR', 'heartbeat was started but does not answer on its control socket');
+  return 1;
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((done) => setTimeout(done, ms));
+}

@@ -1,0 +1,85 @@
+/**
+ * The control socket of heartbeat, /run/twinbeat/heartbeat.sock: one JSON object a line, `{"id": n, "request": ...}` and
+ * back `{"id": n, "reply": ...}`. hb_standby, hb_takeover, cl_status, drbd-peer-outdater and `twinbeat` speak it. The
+ * daemon checks every field again, since anybody with access to the socket can write to it.
+ */
+import type { Hold } from '../resource-manager/hold.js';
+
+export const HEARTBEAT_SOCKET = '/run/twinbeat/heartbeat.sock';
+
+export type HeartbeatRequest =
+  | { readonly verb: 'status' }
+  | { readonly verb: 'standby'; readonly resources: Hold }
+  | { readonly verb: 'takeover'; readonly resources: Hold | 'failback' }
+  /** dopd: outdate `resource` on `peer`; the reply's value is the exit status of drbd-peer-outdater. */
+  | {
+      readonly verb: 'outdate';
+      readonly peer: string;
+      readonly resource: string;
+      readonly timeoutMs: number;
+    };
+
+export type HeartbeatReply =
+  | { readonly ok: true; readonly value: unknown }
+  | { readonly ok: false; readonly text: string };
+
+export interface NodeReport {
+  readonly name: string;
+  readonly status: string; // init up active dead ping
+  readonly type: 'normal' | 'ping';
+  readonly links: readonly { readonly name: string; readonly status: 'up' | 'dead' }[];
+}
+
+/** The value of `status`. Nodes are in the order of ha.cf. */
+export interface HeartbeatReport {
+  readonly pid: number;
+  readonly version: string;
+  readonly node: string;
+  readonly generation: number;
+  readonly rscStatus: Hold | 'transition';
+  readonly hold: Hold;
+  readonly other: Hold; // what the other node claims, in its terms
+  readonly state: string;
+  readonly standby: string;
+  readonly leaving: boolean;
+  readonly stuck: readonly string[]; // keys of groups that could not be stopped
+  readonly nodes: readonly NodeReport[];
+  readonly groups: readonly {
+    readonly key: string;
+    readonly node: string;
+    readonly resources: readonly string[];
+  }[];
+  readonly current: { readonly key: string; readonly kind: 'take' | 'give' } | null;
+  readonly parameters: Readonly<Record<string, string>>;
+  readonly keepaliveMs: number;
+  readonly deadtimeMs: number;
+}
+
+const HOLDS = ['all', 'local', 'foreign'] as const;
+
+/** Null for anything that is no request. */
+export function parseHeartbeatRequest(value: unknown): HeartbeatRequest | null {
+  if (typeof value !== 'object' || value === null) return null;
+  const { verb, resources, peer, resource, timeoutMs } = value as Record<string, unknown>;
+  switch (verb) {
+    case 'status':
+      return { verb };
+    case 'standby': {
+      const hold = HOLDS.find((word) => word === resources);
+      return hold ? { verb, resources: hold } : null;
+    }
+    case 'takeover': {
+      const hold = [...HOLDS, 'failback' as const].find((word) => word === resources);
+      return hold ? { verb, resources: hold } : null;
+    }
+    case 'outdate':
+      return typeof peer === 'string' &&
+        typeof resource === 'string' &&
+        typeof timeoutMs === 'number' &&
+        /^[A-Za-z0-9_.+-]{1,128}$/.test(resource) // goes to a command line on the peer
+        ? { verb, peer, resource, timeoutMs: Math.min(Math.max(timeoutMs, 0), 3_600_000) }
+        : null;
+    default:
+      return null;
+  }
+}

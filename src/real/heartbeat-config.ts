@@ -1,0 +1,167 @@
+/**
+ * Reading heartbeat's configuration from /etc/ha.d (under the node's root): ha.cf, haresources, authkeys, nodeinfo and
+ * twinbeat.ini. Messages come in the original's words; any error means that nothing is started.
+ */
+import { accessSync, constants, readFileSync, statSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { type AuthKeys, parseAuthKeys } from '../config/authkeys.js';
+import { type HaCf, type HaCfMessage, parseHaCf } from '../config/ha-cf.js';
+import { type HaResourceGroup, parseHaResources } from '../config/haresources.js';
+import {
+  DEFAULT_TWINBEAT_INI,
+  parseTwinbeatIni,
+  type TwinbeatIni,
+} from '../config/twinbeat-ini.js';
+import { interfaceError } from './udp-medium.js';
+
+export interface HeartbeatConfig {
+  readonly node: string;
+  readonly haCf: HaCf;
+  readonly groups: readonly HaResourceGroup[];
+  readonly authkeys: AuthKeys;
+  readonly ini: TwinbeatIni;
+}
+
+export type ConfigMessage = Pick<HaCfMessage, 'level' | 'text'>;
+
+export interface LoadedConfig {
+  readonly node: string;
+  readonly config: HeartbeatConfig | null; // null: do not start
+  readonly messages: readonly ConfigMessage[];
+  readonly denied: boolean; // a file could not be read for lack of rights: exit 4 instead of 6
+}
+
+const DEFAULT_PORT = 694;
+
+// The original prints its directory with a slash at the end: the paths of its messages have two.
+const DIR = '/etc/ha.d/';
+const HA_CF = `${DIR}/ha.cf`;
+const HARESOURCES = `${DIR}/haresources`;
+const AUTHKEYS = `${DIR}/authkeys`;
+
+/** `uname -n`, or the first line of nodeinfo, in lower case. */
+export function ownNodeName(root: string): string {
+  try {
+    const line = readFileSync(`${root}/etc/ha.d/nodeinfo`, 'utf8').split('\n')[0]?.trim();
+    if (line) return line.toLowerCase();
+  } catch {
+    // usual
+  }
+  return hostname().toLowerCase();
+}
+
+function readLines(path: string): string[] {
+  try {
+    return readFileSync(path, 'utf8').split('\n');
+  } catch {
+    return [];
+  }
+}
+
+function udpPort(): number {
+  for (const line of readLines('/etc/services')) {
+    const match = /^ha-cluster\s+(\d+)\/udp\b/.exec(line);
+    if (match) return Number(match[1]);
+  }
+  return DEFAULT_PORT;
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return statSync(path).isFile();
+  } catch {
+    return false;
+  }
+}
+
+export function loadConfig(root: string): LoadedConfig {
+  const node = ownNodeName(root);
+  const messages: ConfigMessage[] = [];
+  let denied = false;
+  const read = (path: string): string | null => {
+    try {
+      return readFileSync(root + path, 'utf8');
+    } catch (e) {
+      const { code } = e as NodeJS.ErrnoException;
+      if (code === 'EACCES' || code === 'EPERM') denied = true;
+      const reason = code === 'ENOENT' ? 'No such file or directory' : (e as Error).message;
+      messages.push({ level: 'ERROR', text: `Cannot open [${path}]: ${reason}` });
+      return null;
+    }
+  };
+  const fail = (): LoadedConfig => {
+    const text = 'Configuration error, heartbeat not started.';
+    messages.push({ level: 'ERROR', text });
+    return { node, config: null, messages, denied };
+  };
+
+  const haCfText = read(HA_CF);
+  if (haCfText === null) return fail();
+  const users = new Set(readLines('/etc/passwd').map((line) => line.split(':')[0]));
+  const parsed = parseHaCf(haCfText, HA_CF, {
+    ownNode: node,
+    defaultUdpPort: udpPort(),
+    userExists: (user) => users.has(user),
+    isExecutable,
+    interfaceError,
+  });
+  messages.push(...parsed.messages);
+  if (!parsed.config) return fail();
+  const haCf = parsed.config;
+  if (new Set(haCf.nodes).size > 2) {
+    const text = `${new Set(haCf.nodes).size} nodes in ${HA_CF}: a cluster of two is supported`;
+    messages.push({ level: 'ERROR', text });
+    return fail();
+  }
+  if (haCf.autoFailback === 'legacy') {
+    const text =
+      'auto_failback legacy is not supported: set auto_failback on or off, the same on both nodes';
+    messages.push({ level: 'ERROR', text });
+    return fail();
+  }
+
+  const keysText = read(AUTHKEYS);
+  if (keysText === null) return fail();
+  const keys = parseAuthKeys(keysText, AUTHKEYS, statSync(root + AUTHKEYS).mode);
+  messages.push(...keys.messages);
+  if (!keys.authkeys) return fail();
+
+  const resourcesText = read(HARESOURCES);
+  if (resourcesText === null) return fail();
+  const resources = parseHaResources(resourcesText, HARESOURCES, haCf.nodes);
+  messages.push(...resources.messages);
+  if (!resources.groups) return fail();
+
+  const ini = loadIni(root, messages);
+  if (!ini) return fail();
+  const config = { node, haCf, groups: resources.groups, authkeys: keys.authkeys, ini };
+  return { node, config, messages, denied };
+}
+
+function loadIni(root: string, messages: ConfigMessage[]): TwinbeatIni | null {
+  const path = '/etc/twinbeat.ini';
+  let text: string;
+  try {
+    text = readFileSync(root + path, 'utf8');
+  } catch {
+    return DEFAULT_TWINBEAT_INI;
+  }
+  const parsed = parseTwinbeatIni(text, path);
+  for (const error of parsed.errors) messages.push({ level: 'ERROR', text: error });
+  return parsed.config;
+}
+
+/** Modification times, to see at SIGHUP what changed. */
+export function configTimes(
+  root: string,
+): Readonly<Record<'haCf' | 'haresources' | 'authkeys', number>> {
+  const time = (path: string): number => {
+    try {
+      return statSync(root + path).mtimeMs;
+    } catch {
+      return 0;
+    }
+  };
+  return { haCf: time(HA_CF), haresources: time(HARESOURCES), authkeys: time(AUTHKEYS) };
+}

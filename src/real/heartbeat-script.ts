@@ -1,0 +1,167 @@
+/**
+ * Running resource scripts: where they are found, what they get, when they are given up.
+ *
+ *     /etc/ha.d/resource.d/NAME, then the resource.d of this project, then /etc/init.d/NAME
+ *
+ * A script runs in a process group of its own with HA_* in its environment. Its output goes to a file, not to a pipe: a
+ * service that it leaves behind keeps what it inherited, and must not get SIGPIPE when heartbeat ends. `status` is
+ * judged by that output. A script that runs for a minute is reported, and from then on ever less often; one that
+ * exceeds `script-timeout` of twinbeat.ini (0, the default as in the original: never) is killed with its group.
+ */
+import { spawn } from 'node:child_process';
+import {
+  accessSync,
+  closeSync,
+  constants,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  statSync,
+  unlinkSync,
+} from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { HaResource } from '../config/haresources.js';
+import type { Action, ScriptOutcome } from '../resource-manager/group-operation.js';
+
+export interface ScriptHost {
+  readonly root: string;
+  readonly env: Readonly<Record<string, string>>; // HA_*
+  readonly timeoutMs: number; // 0: never
+  log(level: 'debug' | 'info' | 'WARN' | 'ERROR', text: string): void;
+  /** The script that runs now, for the state file: a successor of a killed daemon waits for it. */
+  running(pid: number | null): void;
+}
+
+const WARN_MS = 60_000;
+const KILL_GRACE_MS = 5000;
+const MAX_OUTPUT_BYTES = 64 << 10;
+
+/** The resource.d of this project: beside build/ or, installed, beside it in lib/twinbeat. */
+function ownResourceDir(): string {
+  const here = dirname(fileURLToPath(import.meta.url)); // build/src/real
+  return resolve(here, '../../../resource.d');
+}
+
+export function findScript(root: string, script: string): string | null {
+  if (script.includes('/')) return null;
+  const dirs = [`${root}/etc/ha.d/resource.d`, ownResourceDir(), `${root}/etc/init.d`];
+  for (const dir of dirs) {
+    const path = join(dir, script);
+    try {
+      if (!statSync(path).isFile()) continue;
+      accessSync(path, constants.X_OK);
+      return path;
+    } catch {
+      // not here
+    }
+  }
+  return null;
+}
+
+let outputs = 0;
+
+/** An unlinked file for a script's output. */
+function outputFile(root: string): number {
+  const dir = `${root}/run/twinbeat`;
+  mkdirSync(dir, { recursive: true });
+  const path = `${dir}/script-output.${process.pid}.${outputs++}`;
+  const fd = openSync(path, 'wx+', 0o600);
+  unlinkSync(path);
+  return fd;
+}
+
+function readOutput(fd: number): string {
+  const length = Math.min(fstatSync(fd).size, MAX_OUTPUT_BYTES);
+  const bytes = Buffer.alloc(length);
+  const got = length > 0 ? readSync(fd, bytes, 0, length, 0) : 0;
+  return bytes.toString('utf8', 0, got);
+}
+
+/** Runs one script; `done` is called exactly once, never inside this call. */
+export function runScript(
+  host: ScriptHost,
+  resource: HaResource,
+  action: Action,
+  done: (outcome: ScriptOutcome) => void,
+): void {
+  const { script, args } = resource;
+  const path = findScript(host.root, script);
+  const missing: ScriptOutcome = { exitStatus: null, output: '', failure: 'missing' };
+  if (!path) {
+    setImmediate(() => done(missing));
+    return;
+  }
+  const words = [path, ...args, action].join(' ');
+  host.log(action === 'status' ? 'debug' : 'info', `Running ${words}`);
+  let fd: number;
+  try {
+    fd = outputFile(host.root);
+  } catch (e) {
+    host.log('ERROR', `cannot run ${words}: ${e instanceof Error ? e.message : String(e)}`);
+    setImmediate(() => done(missing));
+    return;
+  }
+  const startMs = performance.now();
+  const child = spawn(path, [...args, action], {
+    cwd: '/',
+    env: { ...process.env, ...host.env, HA_CURHOST: host.env['HA_CURHOST'] ?? '' },
+    stdio: ['ignore', fd, fd],
+    detached: true,
+  });
+  let ended = false;
+  let killed = false;
+  let warnMs = WARN_MS;
+  const seconds = () => Math.round((performance.now() - startMs) / 1000);
+  const warn = (): void => {
+    host.log('WARN', `${words} still runs after ${seconds()} s`);
+    warnMs *= 2;
+    warnTimer = setTimeout(warn, warnMs);
+  };
+  let warnTimer = setTimeout(warn, warnMs);
+  const kill = (signal: NodeJS.Signals): void => {
+    if (ended || child.pid === undefined) return;
+    killed = true;
+    try {
+      process.kill(-child.pid, signal);
+    } catch {
+      // gone
+    }
+  };
+  const killTimers: NodeJS.Timeout[] = [];
+  if (host.timeoutMs > 0) {
+    killTimers.push(
+      setTimeout(() => {
+        host.log('ERROR', `${words} does not end: killed after ${seconds()} s`);
+        kill('SIGTERM');
+        killTimers.push(setTimeout(() => kill('SIGKILL'), KILL_GRACE_MS));
+      }, host.timeoutMs),
+    );
+  }
+  host.running(child.pid ?? null);
+  const finish = (outcome: (output: string) => ScriptOutcome): void => {
+    if (ended) return;
+    ended = true;
+    clearTimeout(warnTimer);
+    for (const timer of killTimers) clearTimeout(timer);
+    const output = readOutput(fd);
+    closeSync(fd);
+    host.running(null);
+    for (const line of output.split('\n')) {
+      if (line.trim() !== '') host.log('debug', `${script}: ${line.trimEnd()}`);
+    }
+    done(outcome(output));
+  };
+  child.on('error', (e) => {
+    host.log('ERROR', `cannot run ${words}: ${e.message}`);
+    finish(() => missing);
+  });
+  child.on('exit', (status, signal) => {
+    finish((output) =>
+      killed || status === null
+        ? { exitStatus: null, output: `${output}${signal ?? ''}`, failure: 'killed' }
+        : { exitStatus: status, output, failure: null },
+    );
+  });
+}
