@@ -8,32 +8,24 @@
  * Stricter than drbdadm: a block that the end of the file leaves open is an error (drbdadm takes such a resource as it
  * stands), and so is one disk used by two volumes. Source: drbd.conf(5), drbdadm 9.22 observed, docs/CONFIGURATION.md.
  */
+import { ConfCursor, SyntaxFailure } from './drbd-conf-cursor.js';
 import { Lexer, type Place, type Token } from './drbd-conf-lexer.js';
 import {
   type ConfFiles,
   type ConfGlobal,
   type ConfHost,
-  type ConfOption,
   type ConfResource,
   type ConfVolume,
   type DrbdConfResult,
   emptyVolume,
   placeText,
 } from './drbd-conf-model.js';
+import { pushOption, readOptions } from './drbd-conf-section.js';
 import { ConfUnique } from './drbd-conf-unique.js';
 import { parseAddress, parseVolumeStatement, readVolume } from './drbd-conf-volume.js';
-import {
-  findOption,
-  IGNORED_OPTIONS,
-  type Section,
-  scaledNumber,
-  valueError,
-} from './drbd-option-table.js';
+import { scaledNumber } from './drbd-option-table.js';
 
 const MAX_INCLUDE_DEPTH = 10;
-
-/** A token that cannot stand where it stands. */
-class SyntaxFailure extends Error {}
 
 /** `path` is absolute. */
 export function parseDrbdConf(path: string, files: ConfFiles): DrbdConfResult {
@@ -49,9 +41,7 @@ export function parseDrbdConf(path: string, files: ConfFiles): DrbdConfResult {
   return { config: { file: path, global, common, resources }, errors, warnings };
 }
 
-export class Parser {
-  readonly errors: string[] = [];
-  readonly warnings: string[] = [];
+export class Parser extends ConfCursor {
   readonly unique = new ConfUnique(this.errors);
   readonly global: ConfGlobal = {
     minorCount: null,
@@ -68,64 +58,10 @@ export class Parser {
   readonly #files: ConfFiles;
   readonly #seen = new Set<string>();
   #depth = 0;
-  #lexer = new Lexer('', '');
-  #peeked: Token | null = null;
 
   constructor(files: ConfFiles) {
+    super();
     this.#files = files;
-  }
-
-  // Tokens
-
-  next(): Token {
-    const token = this.#peeked ?? this.#lexer.next();
-    this.#peeked = null;
-    return token;
-  }
-
-  peek(): Token {
-    this.#peeked ??= this.#lexer.next();
-    return this.#peeked;
-  }
-
-  fail(token: Token, expected: string): never {
-    let got = token.kind === 'eof' ? 'the end of the file' : `'${token.text.slice(0, 20)}'`;
-    if (token.text.length > 20) got = `'${token.text.slice(0, 20)}...'`;
-    if (token.kind === 'bad') {
-      const plain = token.quoted
-        ? 'a quoted string of at most 255 characters in one line'
-        : 'at most 128 characters';
-      got += token.quoted || token.text.length > 128 ? `, which is not ${plain}` : '';
-    }
-    const isKeyword = token.kind === 'word' && expected.includes('string');
-    const hint = isKeyword ? ' (a keyword: quote it to use it as a string)' : '';
-    throw new SyntaxFailure(`${placeText(token.place)}: expected ${expected}, got ${got}${hint}`);
-  }
-
-  op(text: string): void {
-    const token = this.next();
-    if (token.kind !== 'op' || token.text !== text) this.fail(token, `'${text}'`);
-  }
-
-  isOp(token: Token, text: string): boolean {
-    return token.kind === 'op' && token.text === text;
-  }
-
-  string(what = 'a string'): Token {
-    const token = this.next();
-    if (token.kind !== 'string') this.fail(token, what);
-    return token;
-  }
-
-  /** A whole number without unit. */
-  integer(what: string): number {
-    const token = this.next();
-    if (token.kind !== 'int' || !/^\d+$/.test(token.text)) this.fail(token, what);
-    return Number(token.text);
-  }
-
-  error(place: Place, text: string): void {
-    this.errors.push(`${placeText(place)}: ${text}`);
   }
 
   // The file
@@ -140,12 +76,9 @@ export class Parser {
       else this.errors.push(`Can not open '${path}'.`);
       return;
     }
-    const outer = this.#lexer;
-    this.#lexer = new Lexer(text, path);
     this.#depth++;
-    this.#statements(path);
+    this.within(new Lexer(text, path), () => this.#statements(path));
     this.#depth--;
-    this.#lexer = outer;
   }
 
   #statements(path: string): void {
@@ -321,12 +254,12 @@ export class Parser {
       case 'protocol': {
         this.unique.addInResource('protocol statement', 'protocol', token.place);
         const value = this.string('A, B or C (a string)');
-        this.#pushOption('net', token, value, r.net);
+        pushOption(this, 'net', token, value, r.net);
         this.op(';');
         return;
       }
       case 'on':
-        this.#host(r, this.#names('{'), token.place);
+        this.#host(r, this.names('{'), token.place);
         return;
       case 'floating':
         this.#floating(r, token.place);
@@ -351,7 +284,7 @@ export class Parser {
       case 'disk':
         if (this.isOp(this.peek(), '{')) {
           once('disk');
-          this.options(r, 'disk', r.disk);
+          readOptions(this, r, 'disk', r.disk);
           return;
         }
         break;
@@ -360,15 +293,15 @@ export class Parser {
       case 'startup':
       case 'handlers':
         once(token.text);
-        this.options(r, token.text, r[token.text]);
+        readOptions(this, r, token.text, r[token.text]);
         return;
       case 'syncer':
         once('syncer');
-        this.options(r, 'syncer', []);
+        readOptions(this, r, 'syncer', []);
         return;
       case 'proxy':
         once('proxy');
-        this.options(r, 'proxy', r.proxy.options);
+        readOptions(this, r, 'proxy', r.proxy.options);
         return;
       case 'volume': {
         const volume = readVolume(this, [], token.place);
@@ -402,7 +335,7 @@ export class Parser {
     return volume;
   }
 
-  #names(end: string): string[] {
+  names(end: string): string[] {
     const names: string[] = [];
     for (;;) {
       const token = this.next();
@@ -477,7 +410,7 @@ export class Parser {
         return;
       case 'options':
         host.options = [];
-        this.options(null, 'options', host.options);
+        readOptions(this, null, 'options', host.options);
         return;
       case 'flexible-meta-disk':
         once('meta-disk');
@@ -527,102 +460,6 @@ export class Parser {
         this.error(volume.place, `${where} volume ${volume.vnr} missing (present on ${name})`);
       }
     }
-  }
-
-  // Options
-
-  /** `{ option... }`; with a resource, the special statements and the spread of `syncer` go there. */
-  options(r: ConfResource | null, section: Section | 'syncer', list: ConfOption[]): void {
-    this.op('{');
-    for (;;) {
-      const token = this.next();
-      if (this.isOp(token, '}')) return;
-      if (token.kind !== 'word') this.fail(token, `an option of the ${section} section, or '}'`);
-      if (r && this.#special(r, section, token)) continue;
-      if (IGNORED_OPTIONS.has(token.text)) {
-        this.#value(token);
-        this.op(';');
-        continue;
-      }
-      const found = findOption(section, token.text);
-      if (!found) this.fail(token, `an option of the ${section} section`);
-      const target = section === 'syncer' && r ? this.#listOf(r, found.section) : list;
-      const { name } = found.option;
-      if (found.negated) {
-        target.push({ name, value: 'no', place: token.place });
-      } else if (found.option.kind === 'flag') {
-        target.push({ name, value: this.#flagValue(), place: token.place });
-      } else {
-        this.#pushOption(found.section, token, this.#value(token), target);
-      }
-      this.op(';');
-    }
-  }
-
-  #listOf(r: ConfResource, section: Section): ConfOption[] {
-    return section === 'proxy' ? r.proxy.options : r[section];
-  }
-
-  #special(r: ConfResource, section: string, token: Token): boolean {
-    if (section === 'startup' && token.text === 'become-primary-on') {
-      r.becomePrimaryOn = this.#names(';');
-      return true;
-    }
-    if (section === 'startup' && token.text === 'stacked-timeouts') {
-      r.stackedTimeouts = true;
-      this.op(';');
-      return true;
-    }
-    if (section === 'proxy' && token.text === 'plugin') {
-      r.proxy.plugins = this.#plugins();
-      return true;
-    }
-    return false;
-  }
-
-  #plugins(): string[] {
-    const plugins: string[] = [];
-    this.op('{');
-    for (let words: string[] = []; ; ) {
-      const token = this.next();
-      if (token.kind === 'eof') this.fail(token, "';' or '}' of the plugin section");
-      if (this.isOp(token, '}') && words.length === 0) return plugins;
-      if (this.isOp(token, ';')) {
-        plugins.push(words.join(' '));
-        words = [];
-      } else {
-        words.push(token.text);
-      }
-    }
-  }
-
-  #flagValue(): string {
-    const token = this.peek();
-    if (this.isOp(token, ';')) return 'yes';
-    if (token.kind !== 'word' || (token.text !== 'yes' && token.text !== 'no')) {
-      this.fail(token, "yes, no or ';'");
-    }
-    this.next();
-    return token.text;
-  }
-
-  #value(option: Token): Token {
-    const token = this.next();
-    if (token.kind === 'string' || token.kind === 'int') return token;
-    if (token.kind === 'word' && token.text === 'on') return token;
-    this.fail(token, `a value of ${option.text} (a string or a number)`);
-  }
-
-  #pushOption(section: Section, token: Token, value: Token, list: ConfOption[]): void {
-    const found = findOption(section, token.text);
-    if (!found) this.fail(token, `an option of the ${section} section`);
-    const { option } = found;
-    const isProtocol = option.name === 'protocol';
-    const checked = isProtocol || (option.kind === 'number' && option.when === 'reading');
-    const error = checked ? valueError(option, value.text) : null;
-    if (error !== null) this.error(value.place, error);
-    const text = isProtocol ? value.text.toUpperCase() : value.text;
-    list.push({ name: option.name, value: text, place: token.place });
   }
 }
 

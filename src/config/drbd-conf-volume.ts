@@ -11,6 +11,7 @@
 import type { Place, Token } from './drbd-conf-lexer.js';
 import { type ConfAddress, type ConfVolume, emptyVolume } from './drbd-conf-model.js';
 import type { Parser } from './drbd-conf-parser.js';
+import { readOptions } from './drbd-conf-section.js';
 
 const DEVICE = '/dev/drbd';
 const IPV4_FAMILIES: ReadonlySet<string> = new Set(['sci', 'ssocks', 'sdp', 'ipv4']);
@@ -39,7 +40,7 @@ export function parseVolumeStatement(
     case 'disk':
       if (p.isOp(p.peek(), '{')) {
         volume.diskOptions = [];
-        p.options(null, 'disk', volume.diskOptions);
+        readOptions(p, null, 'disk', volume.diskOptions);
       } else {
         volume.disk = p.string("a device (a string) or '{'").text;
         p.op(';');
