@@ -263,11 +263,23 @@ test('a resource for another host, a peer that is not known, resync-after of not
 
 test("the samples are taken: etc/ and the kernel pair's old file", (t) => {
   for (const path of [
-    'etc/drbd.conf.mysql-manual',
+    'etc/drbd.d/mysql-manual.res',
     'test/golden/config/drbd.conf/old-style.conf',
   ]) {
     const { config, errors } = parse(readFileSync(path, 'utf8'));
     t.deepEqual(errors, [], path);
     t.is(config?.resources[0]?.hosts.length, 2);
   }
+});
+
+test('etc/ as a whole', (t) => {
+  const path = (file: string) => `etc${file.slice('/etc'.length)}`;
+  const { config, errors, warnings } = parseDrbdConf('/etc/drbd.conf', {
+    read: (file) => readFileSync(path(file), 'utf8'),
+    glob: (pattern) => (pattern.endsWith('*.res') ? ['/etc/drbd.d/mysql-manual.res'] : [pattern]),
+    real: (file) => file,
+  });
+  t.deepEqual([errors, warnings], [[], []]);
+  t.is(config?.common?.net[0]?.value, 'C');
+  t.is(config?.resources[0]?.name, 'drbd');
 });
