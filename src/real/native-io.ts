@@ -400,9 +400,10 @@ export class NativeIo implements Io {
     }
     this.#streams.arm();
     this.#maybeStop();
-    const commands = this.#count;
-    this.#count = 0;
-    return commands;
+    // Submitted here, not by the addon afterwards: between this return and the addon's next step promises are
+    // resolved, and what they queue would take the place of commands that have not been submitted yet.
+    if (this.#count > 0) this.#flush();
+    return 0;
   }
 
   #event(i: number): void {
