@@ -267,7 +267,10 @@ void Engine::Close(Handle* h) {
     if (h->sendBlocked) Cancel(h->sendOp);
     if (h->receiving) Cancel(h->waitOp);
   }
-  if (h->kind == HandleKind::kListener && h->inFlight > 0) Cancel(h->waitOp);
+  if (h->kind == HandleKind::kListener) {
+    shutdown(h->fd, SHUT_RDWR);  // refuses from now on, not only when the accept is cancelled
+    if (h->inFlight > 0) Cancel(h->waitOp);
+  }
   if (h->kind == HandleKind::kFuse) {
     if (h->polling) Cancel(h->waitOp);
     FuseDrain(h);

@@ -1,0 +1,81 @@
+/** The world of the conformance suite for engines on the real system: files, loopback, real time. */
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import net from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { ExecutionContext } from 'ava';
+import type { Io } from '../../src/host/io.js';
+import type { Rig } from '../host/io-conformance.js';
+
+const DEADLINE_MS = 20_000;
+
+/** Waits for `ready` without knowing what will make it so. */
+export async function until(ready: () => boolean, what: string): Promise<void> {
+  const deadline = Date.now() + DEADLINE_MS;
+  while (!ready()) {
+    if (Date.now() > deadline) throw new Error(`waited in vain for: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+}
+
+export async function freePort(): Promise<number> {
+  const server = net.createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as net.AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+/** Listens with a backlog of one in a process that never accepts. */
+const HOLE = `
+const handle = require('net')._createServerHandle('127.0.0.1', 0, 4);
+handle.listen(1);
+const out = {};
+handle.getsockname(out);
+require('fs').writeSync(1, String(out.port) + '\\n');
+Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+`;
+
+async function blackHole(t: ExecutionContext): Promise<number> {
+  const child = spawn(process.execPath, ['-e', HOLE], { stdio: ['ignore', 'pipe', 'inherit'] });
+  t.teardown(() => child.kill('SIGKILL'));
+  const port = await new Promise<number>((resolve) =>
+    child.stdout.once('data', (text) => resolve(Number(String(text).trim()))),
+  );
+  // Fill its backlog.
+  for (let i = 0; i < 3; i++) {
+    const socket = net.connect(port, '127.0.0.1');
+    socket.on('error', () => {});
+    socket.unref();
+    t.teardown(() => socket.destroy());
+  }
+  return port;
+}
+
+export async function realRig(t: ExecutionContext, io: Io): Promise<Rig> {
+  const dir = mkdtempSync(join(tmpdir(), 'twinbeat-io-'));
+  t.teardown(() => rmSync(dir, { recursive: true, force: true }));
+  let names = 0;
+  let closed: Promise<void> | null = null;
+  return {
+    io,
+    until,
+    disk: (sizeBytes) => {
+      const path = join(dir, `disk${names++}`);
+      writeFileSync(path, '');
+      truncateSync(path, sizeBytes);
+      return path;
+    },
+    growDisk: (path, sizeBytes) => truncateSync(path, sizeBytes),
+    tcp: async () => ({ family: 'ipv4', host: '127.0.0.1', port: await freePort() }),
+    blackHole: async () => ({ family: 'ipv4', host: '127.0.0.1', port: await blackHole(t) }),
+    secondHost: '127.0.0.2',
+    foreignHost: '192.0.2.1',
+    unixPath: () => join(dir, `socket${names++}`),
+    close: () => {
+      closed ??= io.destroy();
+      return closed;
+    },
+  };
+}
