@@ -185,7 +185,8 @@ export class FallbackIo implements Io {
       this.#later(() => this.#owners.done(tag, result));
     const receiver = new StreamReceiver(stream, this.pool, peek, STREAM_PEEK_BYTES, complete);
     receiver.attach(owner);
-    this.#queue.push(() => s.attach(receiver));
+    s.receiver = receiver;
+    this.#queue.push(() => s.start());
   }
 
   send(stream: number, at: number, lengthBytes: number, tag: number): void {

@@ -2,12 +2,14 @@
  * Sockets of the fallback engine: Node's `net`. Node reads before anyone asks, so what arrives waits in chunks and the
  * socket is paused while a peek region's worth of them waits. Buffer sizes of sockets cannot be set from here.
  */
+import { existsSync } from 'node:fs';
 import net from 'node:net';
 import { ERRNO, errnoOf } from '../host/errno.js';
 import type { Endpoint } from '../host/io.js';
 import type { StreamReceiver } from '../host/stream-receiver.js';
 
 const PAUSE_BYTES = 256 << 10;
+const UV_TCP_IPV6ONLY = 1;
 
 /** A stream whose engine side is `receiver`; `wake` says that there is something to deliver. */
 export class FallbackStream {
@@ -33,9 +35,9 @@ export class FallbackStream {
     socket.pause(); // 'data' made it flow
   }
 
-  attach(receiver: StreamReceiver): void {
-    this.receiver = receiver;
-    if (this.#error >= 0) receiver.end(this.#error);
+  /** Reads on, now that there is a receiver. */
+  start(): void {
+    if (this.#error >= 0) this.receiver?.end(this.#error);
     this.#socket.resume();
     this.#wake();
   }
@@ -54,7 +56,9 @@ export class FallbackStream {
     }
     this.#socket.write(bytes, (error) => {
       this.backlogBytes -= bytes.length;
-      if (!error) done(bytes.length);
+      // Node calls back without an error for what a destroyed socket had not written.
+      if (this.#socket.destroyed) done(this.#error > 0 ? -this.#error : -ERRNO.ECANCELED);
+      else if (!error) done(bytes.length);
       else done(this.#error > 0 ? -this.#error : -this.#sendErrno(error));
     });
   }
@@ -94,34 +98,37 @@ interface RawHandle {
 type CreateHandle = (
   address: string,
   port: number,
-  type: 4 | 6 | -1,
+  type: 4 | 6,
   fd?: number,
   flags?: number,
 ) => RawHandle | number;
 
 /**
- * A listening server at once, or -errno: `net.Server.listen` reports a taken address only in a later turn, so the
+ * A listening server at once, or -errno. `net.Server.listen` reports a taken address only in a later turn, so a TCP
  * socket is bound the way Node's own cluster module does it (`net._createServerHandle`).
  */
 export function listenNow(
   at: Endpoint,
   accepted: (socket: net.Socket) => void,
 ): net.Server | number {
+  const server = net.createServer({ pauseOnConnect: true, allowHalfOpen: true, noDelay: true });
+  server.on('connection', accepted);
+  server.on('error', () => {}); // a connection that was gone before it was accepted
+  if (at.family === 'unix') {
+    if (existsSync(at.path)) return -ERRNO.EADDRINUSE;
+    server.listen(at.path);
+    return server.listening ? server : -ERRNO.EACCES;
+  }
   const create = (net as unknown as { _createServerHandle?: CreateHandle })._createServerHandle;
   if (!create) return -ERRNO.EOPNOTSUPP;
-  const handle =
-    at.family === 'unix'
-      ? create(at.path, -1, -1)
-      : create(at.host, at.port, at.family === 'ipv6' ? 6 : 4);
+  const v6 = at.family === 'ipv6';
+  const handle = create(at.host, at.port, v6 ? 6 : 4, undefined, v6 ? UV_TCP_IPV6ONLY : 0);
   if (typeof handle === 'number') return handle;
   const error = handle.listen(128);
   if (error !== 0) {
     handle.close();
     return error;
   }
-  const server = net.createServer({ pauseOnConnect: true, allowHalfOpen: true, noDelay: true });
-  server.on('connection', accepted);
-  server.on('error', () => {}); // a connection that was gone before it was accepted
   server.listen(handle);
   return server;
 }

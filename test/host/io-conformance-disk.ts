@@ -14,7 +14,13 @@ async function opened(rig: Rig, probe: Probe, sizeBytes: number, write = true): 
   return disk;
 }
 
-async function isZero(rig: Rig, probe: Probe, disk: number, offsetBytes: number, lengthBytes: number) {
+async function isZero(
+  rig: Rig,
+  probe: Probe,
+  disk: number,
+  offsetBytes: number,
+  lengthBytes: number,
+) {
   const at = take(rig, MIB);
   let zero = true;
   for (let from = 0; from < lengthBytes; from += MIB) {
@@ -220,7 +226,10 @@ export function diskConformance(name: string, withRig: WithRig): void {
       rig.io.close(disk);
       const results = (await probe.all()).slice(1);
       t.is(results.length, 65);
-      t.true(results.every((r) => r === 4096 || r === 0 || r === -ERRNO.ECANCELED), `${results}`);
+      t.true(
+        results.every((r) => r === 4096 || r === 0 || r === -ERRNO.ECANCELED),
+        `${results}`,
+      );
     }),
   );
 }

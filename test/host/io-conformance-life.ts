@@ -32,7 +32,10 @@ export function lifeConformance(name: string, withRig: WithRig): void {
       for (const tag of tags) rig.io.connect(hole, null, 250, PLAIN, tag);
       const results = await Promise.all(tags.map((tag) => probe.result(tag)));
       t.true(results.includes(-ERRNO.ETIMEDOUT), `${results}`);
-      t.true(results.every((r) => r > 0 || r === -ERRNO.ETIMEDOUT), `${results}`);
+      t.true(
+        results.every((r) => r > 0 || r === -ERRNO.ETIMEDOUT),
+        `${results}`,
+      );
     }),
   );
 

@@ -7,8 +7,8 @@ import {
   connected,
   differs,
   fill,
-  pattern,
   type Probe,
+  pattern,
   Reader,
   type Rig,
   take,
@@ -18,7 +18,10 @@ import {
 const MIB = 1 << 20;
 
 /** A connection whose client side only sends. */
-async function oneWay(rig: Rig, probe: Probe): Promise<{ client: number; server: number; reader: Reader }> {
+async function oneWay(
+  rig: Rig,
+  probe: Probe,
+): Promise<{ client: number; server: number; reader: Reader }> {
   const { client, server } = await connected(rig, probe);
   const reader = new Reader();
   rig.io.attachStream(client, new Reader());
