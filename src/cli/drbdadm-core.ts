@@ -39,7 +39,6 @@ const EXIT_CONFIG = 10;
 /** Verbs of this file and its neighbours, beside the table. */
 const ADJUST: Verb = {
   level: 1,
-  needs: 'resource',
   perVolume: false,
   verifyIps: true,
   needsPeer: true,

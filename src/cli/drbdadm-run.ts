@@ -70,10 +70,8 @@ export class Runner {
       env: { ...this.#world.env, DRBD_RESOURCE: resource },
       root: this.#world.root,
     };
-    const isMeta = command[0] === DRBDMETA;
-    const main = isMeta ? this.#programs.drbdmeta : this.#programs.drbdsetup;
     const limitS = this.options.timeoutsS[patience];
-    const status = await withLimit(main(command.slice(1), world), limitS);
+    const status = await withLimit(this.#main(command)(command.slice(1), world), limitS);
     if (status === null) {
       this.#world.err(`Command '${shown.join(' ')}' did not terminate within ${limitS} seconds\n`);
       return { status: EXIT_EXEC_ERROR, stderr: kept };
@@ -82,6 +80,28 @@ export class Runner {
       this.#world.err(`Command '${shown.join(' ')}' terminated with exit code ${status}\n`);
     }
     return { status, stderr: kept };
+  }
+
+  /** What a command prints, without showing the call or what it complains about. Nothing with -d. */
+  async capture(command: Command): Promise<string> {
+    if (this.options.dryRun) return '';
+    let out = '';
+    const { stdin, env, root } = this.#world;
+    const world: World = {
+      out: (text) => {
+        out += text;
+      },
+      err: () => {},
+      stdin,
+      env,
+      root,
+    };
+    await this.#main(command)(command.slice(1), world);
+    return out;
+  }
+
+  #main(command: Command): Main {
+    return command[0] === DRBDMETA ? this.#programs.drbdmeta : this.#programs.drbdsetup;
   }
 
   /** A handler: a shell command with the handler's environment added. */

@@ -7,6 +7,7 @@
  * it connects, and when it creates the resource, drbdadm also hands drbdd the handlers: the kernel calls its helper for
  * them, drbdd calls them itself. Source: drbdadm 9.22 (user/v84) observed; docs/CONFIGURATION.md.
  */
+import { randomBytes } from 'node:crypto';
 import type { ConfVolume } from '../config/drbd-conf-model.js';
 import { hostNames } from '../config/drbd-conf-model.js';
 import type { LocalConf, LocalHost, LocalResource } from '../config/drbd-conf-resolve.js';
@@ -45,7 +46,6 @@ export interface VerbCall {
 
 export interface Verb {
   readonly level: 0 | 1 | 2 | 3 | 4; // in which list of the help it stands
-  readonly needs: 'nothing' | 'resource';
   readonly perVolume: boolean;
   readonly verifyIps: boolean;
   readonly needsPeer: boolean;
@@ -79,6 +79,19 @@ async function setupThenMeta(c: VerbCall): Promise<number> {
     return status;
   }
   return status !== 0 || c.adm.args.dryRun ? meta(c) : 0;
+}
+
+/** New metadata keep the random number that names the device, or get one. */
+async function createMd(c: VerbCall): Promise<number> {
+  const { runner, args } = c.adm;
+  const volume = volumeOf(c);
+  const old = (await runner.capture(cmd.drbdmeta(volume, 'read-dev-uuid'))).trim();
+  const status = await meta(c);
+  if (status !== 0 || args.dryRun) return status;
+  const isNew = !/^[0-9A-Fa-f]{16}$/.test(old) || /^0+$/.test(old);
+  const uuid = isNew ? randomBytes(8).toString('hex').toUpperCase() : old;
+  await runner.run(cmd.drbdmeta(volume, 'write-dev-uuid', [uuid]), c.r.conf.name, 'long');
+  return 0;
 }
 
 /** 17: up to date data would be lost. 5: inconsistent anyway, but it may be diskless. */
@@ -195,21 +208,25 @@ export function defer(
   adm.deferred.push({ phase, resource, verb, run });
 }
 
-/** Runs what was queued; 1 when a phase failed, and the later phases are left out. */
+/**
+ * Runs what was queued; 1 when a phase failed, and the later phases are left out. Where not even the first command could
+ * be executed (no drbdd), 20.
+ */
 export async function runDeferred({ deferred, world }: Adm): Promise<number> {
   const given = new Set<LocalResource>();
   for (const phase of PHASES) {
-    let failed = false;
+    let failed = 0;
     for (const { resource, verb, run } of deferred.filter((d) => d.phase === phase)) {
       if (given.has(resource)) {
         world.err(`drbdadm: ${verb} ${resource.conf.name}: skipped due to earlier error\n`);
         continue;
       }
-      if ((await run()) === 0) continue;
-      failed = true;
+      const status = await run();
+      if (status === 0) continue;
+      failed = phase === 'create' && status === EXIT_EXEC_ERROR ? status : Math.max(failed, 1);
       if (phase === 'create' || phase === 'minor') given.add(resource);
     }
-    if (failed) return 1;
+    if (failed !== 0) return failed;
   }
   return 0;
 }
@@ -251,7 +268,6 @@ function udev(c: VerbCall): string {
 type Run = Verb['run'];
 const BASE: Omit<Verb, 'run'> = {
   level: 1,
-  needs: 'resource',
   perVolume: false,
   verifyIps: false,
   needsPeer: false,
@@ -298,7 +314,7 @@ export const VERBS: Readonly<Record<string, Verb>> = {
   role: volume(generic('short')),
   cstate: volume(generic('short')),
   dstate: volume(setupThenMeta),
-  'create-md': volume(meta),
+  'create-md': volume(createMd),
   'show-gi': volume(setupThenMeta),
   'get-gi': volume(setupThenMeta),
   'dump-md': volume(meta),

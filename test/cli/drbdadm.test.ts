@@ -169,7 +169,6 @@ test('options: the verb’s own, -W, and the 8.3 way', async (t) => {
     ['primary --force r0', 'drbdsetup primary 0 --force'],
     ['-- --overwrite-data-of-peer primary r0', 'drbdsetup primary 0 --overwrite-data-of-peer'],
     ['-W--force detach r0', 'drbdsetup detach 0 --force'],
-    ['create-md --force r0', 'drbdmeta 0 v08 /dev/sdb1 internal create-md --force'],
     ['verify --start=5 r0', 'drbdsetup verify 0 --start=5'],
     [
       '--discard-my-data connect r0',
@@ -183,6 +182,23 @@ test('options: the verb’s own, -W, and the 8.3 way', async (t) => {
   }
   t.is((await run(t, 'secondary --force r0')).status, 1);
   t.is((await run(t, 'primary --frob r0')).status, 1);
+});
+
+test('create-md names the device anew, unless it had a name', async (t) => {
+  const { log } = await run(t, 'create-md --force r0');
+  t.is(log[1], 'drbdmeta 0 v08 /dev/sdb1 internal create-md --force');
+  t.regex(log[2] ?? '', /^drbdmeta 0 v08 \/dev\/sdb1 internal write-dev-uuid [0-9A-F]{16}$/);
+  t.is(log.length, 3);
+  const failed = await run(t, 'create-md r0', { fails: { 'drbdmeta 0': [20, ''] } });
+  t.is(failed.status, 20);
+  t.false(failed.log.some((line) => line.includes('write-dev-uuid')));
+});
+
+test('without a daemon: exit 20, whatever the verb', async (t) => {
+  for (const line of ['up r0', 'primary r0', 'adjust r0', 'connect r0']) {
+    const { status } = await run(t, line, { fails: { drbdsetup: [20, ''] }, running: [] });
+    t.is(status, 20, line);
+  }
 });
 
 test('handler verbs run the handler with its environment and give its status', async (t) => {
