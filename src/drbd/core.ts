@@ -35,6 +35,11 @@ export interface SendOwner {
   outboxSent(buffer: number, result: number): void;
 }
 
+/** Something that holds packets back until the end of the turn. */
+export interface Flusher {
+  flush(): void;
+}
+
 /** Something that wants a call at the end of each turn. */
 export interface TurnEnd {
   turnEnd(): void;
@@ -59,6 +64,7 @@ export class Core {
   readonly #sendOwners = new Map<number, SendOwner>();
   #nextSendOwner = 0;
   readonly #turnEnds: TurnEnd[] = [];
+  readonly #flushers: Flusher[] = [];
 
   // Answers to front ends, given at the end of the turn: never inside the call that asked.
   readonly #doneFront: (FrontEnd | null)[] = [];
@@ -168,18 +174,37 @@ export class Core {
     }
   }
 
+  /** Small packets leave last, whatever produced them. */
+  addFlusher(part: Flusher): void {
+    this.#flushers.push(part);
+  }
+
+  removeFlusher(part: Flusher): void {
+    const i = this.#flushers.indexOf(part);
+    if (i >= 0) this.#flushers.splice(i, 1);
+  }
+
   /** The loop calls this once at the end of each turn, before it submits. */
   turnEnd(): void {
-    // Answers can start new work, which can end parts anew: twice round settles all but what waits for I/O.
-    for (let i = 0; i < this.#turnEnds.length; i++) (this.#turnEnds[i] as TurnEnd).turnEnd();
-    const count = this.#doneCount;
-    if (count === 0) return;
-    for (let i = 0; i < this.#doneCount; i++) {
-      const front = this.#doneFront[i] as FrontEnd;
-      this.#doneFront[i] = null;
-      front.blockDone(this.#doneTag[i] as number, this.#doneError[i] as number);
-    }
-    this.#doneCount = 0;
-    for (let i = 0; i < this.#turnEnds.length; i++) (this.#turnEnds[i] as TurnEnd).turnEnd();
+    // Answers start new work, and that may be over at once (a refusal): go on until nobody is to be answered.
+    do {
+      for (let i = 0; i < this.#turnEnds.length; i++) (this.#turnEnds[i] as TurnEnd).turnEnd();
+      const count = this.#doneCount;
+      for (let i = 0; i < count; i++) {
+        const front = this.#doneFront[i] as FrontEnd;
+        this.#doneFront[i] = null;
+        front.blockDone(this.#doneTag[i] as number, this.#doneError[i] as number);
+      }
+      // Those that were added meanwhile move to the front.
+      const more = this.#doneCount - count;
+      for (let i = 0; i < more; i++) {
+        this.#doneFront[i] = this.#doneFront[count + i] as FrontEnd;
+        this.#doneTag[i] = this.#doneTag[count + i] as number;
+        this.#doneError[i] = this.#doneError[count + i] as number;
+        this.#doneFront[count + i] = null;
+      }
+      this.#doneCount = more;
+    } while (this.#doneCount > 0);
+    for (let i = 0; i < this.#flushers.length; i++) (this.#flushers[i] as Flusher).flush();
   }
 }

@@ -36,7 +36,7 @@ import {
 import type { Codec } from '../wire/packet.js';
 import type { ProtocolParams } from '../wire/params.js';
 import { type AppRequest, OP_DISCARD, OP_WRITE, OP_ZEROES } from './app-request.js';
-import { type Core, KIND_APP_SENT, KIND_PEER_SENT, type TurnEnd } from './core.js';
+import { type Core, type Flusher, KIND_APP_SENT, KIND_PEER_SENT, type TurnEnd } from './core.js';
 import { DataReceiver } from './data-receiver.js';
 import { MetaReceiver } from './meta-receiver.js';
 import { Outbox } from './outbox.js';
@@ -61,7 +61,7 @@ export interface Established {
   readonly resolveConflicts: boolean;
 }
 
-export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd {
+export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher {
   readonly core: Core;
   readonly resource: Resource;
   readonly apv: number;
@@ -112,6 +112,7 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd {
     this.#metaReceiver = new MetaReceiver(core, this);
     this.#pingDueMs = core.port.nowMs() + options.pingIntS * 1000;
     core.addTurnEnd(this);
+    core.addFlusher(this);
   }
 
   /** Start reading; what the handshake left unread is delivered. */
@@ -446,9 +447,12 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd {
   }
 
   turnEnd(): void {
+    this.#dataReceiver.retryIfStalled();
+  }
+
+  flush(): void {
     this.data.flush();
     this.meta.flush();
-    this.#dataReceiver.retryIfStalled();
   }
 
   // ---- the end
@@ -468,6 +472,7 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd {
     this.meta.flush();
     this.alive = false;
     this.core.removeTurnEnd(this);
+    this.core.removeFlusher(this);
     this.#dataReceiver.stop();
     this.core.port.close(this.#dataStream);
     this.core.port.close(this.#metaStream);

@@ -9,6 +9,7 @@ export class Slots<T> {
   readonly #all: T[] = [];
   readonly #free: number[] = [];
   readonly #limit: number;
+  readonly #out: boolean[] = [];
   #used = 0;
 
   /** `limit` bounds how many may be out at once; `make` is called once per index. */
@@ -26,11 +27,13 @@ export class Slots<T> {
     const index = this.#free.pop();
     if (index !== undefined) {
       this.#used++;
+      this.#out[index] = true;
       return this.#all[index] as T;
     }
     if (this.#all.length >= this.#limit) return null;
     const made = this.#make(this.#all.length);
     this.#all.push(made);
+    this.#out.push(true);
     this.#used++;
     return made;
   }
@@ -47,7 +50,8 @@ export class Slots<T> {
   }
 
   release(index: number): void {
-    assert(this.#used > 0, 'a slot is released once');
+    assert(this.#out[index] === true, 'a slot is released once');
+    this.#out[index] = false;
     this.#used--;
     this.#free.push(index);
   }

@@ -1,0 +1,4 @@
+import { main } from '../cli/drbdd.js';
+import { run } from '../cli/world.js';
+
+run(main);

@@ -1,0 +1,531 @@
+/**
+ * Carries out requests of the control socket on the replication engine. Runs on the engine thread; devices, links and files
+ * are the control thread's (real/drbdd-server.ts). Every field is checked again: whoever reaches the socket can write to it.
+ */
+import type { DiskOptions, NetOptions, ResourceOptions } from '../config/drbd-options.js';
+import { attach } from '../drbd/attach.js';
+import { waitConnect, waitTimeoutType } from '../drbd/attach-decision.js';
+import { force } from '../drbd/changes.js';
+import type { Resource } from '../drbd/resource.js';
+import { Err, failureText, Ss, stateText } from '../drbd/return-codes.js';
+import {
+  detach,
+  invalidate,
+  invalidateRemote,
+  newCurrentUuid,
+  type Outcome,
+  outdate,
+  pauseSync,
+  setPrimary,
+  setSecondary,
+  suspendIo,
+} from '../drbd/roles.js';
+import { Conns, diskName, Disks, roleName, connName, Roles } from '../drbd/state.js';
+import type { Volume } from '../drbd/volume.js';
+import type { ControlFailure, ControlReply, ControlRequest, RunningResource } from './control.js';
+import type { DrbdLoop } from './drbd-loop.js';
+
+export type Reply = (reply: ControlReply) => void;
+
+const OK: ControlReply = { ok: true, value: null };
+
+export function failure(code: number, info: readonly string[] = [], next: readonly string[] = []): ControlFailure {
+  return { ok: false, kind: 'failure', code, text: failureText(code), info, next };
+}
+
+/** Names and numbers that a request must have; the first one that is wrong. */
+function wrongField(request: ControlRequest): string | null {
+  const r = request as unknown as Readonly<Record<string, unknown>>;
+  const whole = (name: string, max: number): string | null => {
+    const value = r[name];
+    const right = typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= max;
+    return right ? null : `${name}: a whole number from 0 to ${max}`;
+  };
+  const name = (field: string): string | null =>
+    typeof r[field] === 'string' && (r[field] as string).length > 0 ? null : `${field}: a name`;
+  if (typeof r['verb'] !== 'string') return 'verb';
+  if ('minor' in r) {
+    const wrong = whole('minor', 1_048_575);
+    if (wrong) return wrong;
+  }
+  if ('volume' in r) {
+    const wrong = whole('volume', 65_535);
+    if (wrong) return wrong;
+  }
+  if ('resource' in r) {
+    const wrong = name('resource');
+    if (wrong) return wrong;
+  }
+  for (const flag of ['force', 'clearBitmap', 'discardMyData', 'tentative', 'afterSb']) {
+    if (flag in r && typeof r[flag] !== 'boolean') return `${flag}: true or false`;
+  }
+  if ('options' in r && (typeof r['options'] !== 'object' || r['options'] === null)) return 'options';
+  for (const end of ['local', 'remote']) {
+    if (!(end in r)) continue;
+    const a = r[end] as Readonly<Record<string, unknown>> | null;
+    const right =
+      a !== null &&
+      typeof a === 'object' &&
+      (a['family'] === 'ipv4' || a['family'] === 'ipv6') &&
+      typeof a['host'] === 'string' &&
+      typeof a['port'] === 'number' &&
+      a['port'] > 0 &&
+      a['port'] < 65_536;
+    if (!right) return `${end}: an address`;
+  }
+  return null;
+}
+
+export class DrbdControl {
+  readonly #loop: DrbdLoop;
+  readonly #version: string;
+  /** wait-connect requests that have not been answered. */
+  readonly #waiting = new Set<() => void>();
+
+  constructor(loop: DrbdLoop, version: string) {
+    this.#loop = loop;
+    this.#version = version;
+  }
+
+  /** A state changed: waiters look again. */
+  stateChanged(): void {
+    for (const look of [...this.#waiting]) look();
+  }
+
+  handle(request: ControlRequest, reply: Reply): void {
+    const wrong = wrongField(request);
+    if (wrong !== null) {
+      const text = `not a request that drbdd understands: ${wrong} expected`;
+      reply({ ok: false, kind: 'usage', code: 0, text, info: [], next: [] });
+      return;
+    }
+    this.#loop.enter(() => this.#verb(request, reply));
+  }
+
+  #verb(request: ControlRequest, reply: Reply): void {
+    const { engine } = this.#loop;
+    switch (request.verb) {
+      case 'status':
+        reply({ ok: true, value: engine.status(this.#version) });
+        return;
+      case 'running':
+        reply({ ok: true, value: engine.resources.map(running) });
+        return;
+      case 'new-resource':
+        if (!/^[^\s/]{1,127}$/.test(request.resource)) reply(failure(Err.INVALID_REQUEST));
+        else {
+          engine.addResource(request.resource, request.options as ResourceOptions);
+          reply(OK);
+        }
+        return;
+      case 'new-minor':
+        this.#newMinor(request, reply);
+        return;
+      case 'connect':
+      case 'disconnect':
+      case 'net-options':
+      case 'resource-options':
+      case 'del-resource':
+      case 'down': {
+        const r = engine.resource(request.resource);
+        if (!r) {
+          if (request.verb === 'down') reply(OK); // nothing is there: as wanted
+          else if (request.verb === 'disconnect') reply(failure(Err.INVALID_REQUEST, ['unknown connection']));
+          else reply(failure(Err.RES_NOT_KNOWN));
+          return;
+        }
+        this.#resourceVerb(r, request, reply);
+        return;
+      }
+      case 'set-handlers':
+      case 'restart':
+      case 'shutdown':
+        reply(OK); // the control thread's
+        return;
+      default: {
+        const v = engine.volume(request.minor);
+        if (!v) reply(failure(Err.MINOR_INVALID));
+        else this.#volumeVerb(v, request, reply);
+      }
+    }
+  }
+
+  #newMinor(request: Extract<ControlRequest, { verb: 'new-minor' }>, reply: Reply): void {
+    const { engine } = this.#loop;
+    const r = engine.resource(request.resource);
+    if (!r) {
+      reply(failure(Err.RES_NOT_KNOWN));
+      return;
+    }
+    const old = engine.volume(request.minor);
+    if (old) {
+      if (old.resource === r && old.number === request.volume) reply(OK);
+      else reply(failure(Err.MINOR_OR_VOLUME_EXISTS, [`minor ${request.minor} belongs to ${old.resource.name}/${old.number}`]));
+      return;
+    }
+    if (r.volume(request.volume)) {
+      reply(failure(Err.MINOR_OR_VOLUME_EXISTS, [`volume ${request.volume} of ${r.name} exists`]));
+      return;
+    }
+    engine.addVolume(r, request.volume, request.minor, request.device);
+    reply(OK);
+  }
+
+  #resourceVerb(
+    r: Resource,
+    request: Extract<
+      ControlRequest,
+      { verb: 'connect' | 'disconnect' | 'net-options' | 'resource-options' | 'del-resource' | 'down' }
+    >,
+    reply: Reply,
+  ): void {
+    const { engine } = this.#loop;
+    switch (request.verb) {
+      case 'connect':
+        this.#connect(r, request, reply);
+        return;
+      case 'disconnect':
+        if (!r.configured) reply(failure(Err.INVALID_REQUEST, ['unknown connection']));
+        else r.disconnect(request.force, () => reply(OK));
+        return;
+      case 'net-options':
+        if (!r.configured) reply(failure(Err.INVALID_REQUEST, ['unknown connection']));
+        else if (request.options.allowTwoPrimaries) reply(refuseTwoPrimaries());
+        else {
+          r.netOptions = request.options as NetOptions;
+          reply(OK);
+        }
+        return;
+      case 'resource-options':
+        r.resourceOptions = request.options as ResourceOptions;
+        reply(OK);
+        return;
+      case 'del-resource':
+        if (r.volumes.length > 0) reply(failure(Err.RES_IN_USE));
+        else {
+          engine.removeResource(r);
+          reply(OK);
+        }
+        return;
+      case 'down':
+        this.#down(r, reply);
+        return;
+    }
+  }
+
+  #connect(
+    r: Resource,
+    request: Extract<ControlRequest, { verb: 'connect' }>,
+    reply: Reply,
+  ): void {
+    const { engine } = this.#loop;
+    const o = request.options;
+    const same = (a: typeof request.local | null, b: typeof request.local): boolean =>
+      a !== null && a.host === b.host && a.port === b.port;
+    if (r.configured) {
+      reply(failure(Err.NET_CONFIGURED));
+      return;
+    }
+    if (r.volumes.some((v) => v.state.conn !== Conns.StandAlone)) {
+      reply(failure(Err.NET_CONFIGURED, ['the old connection is still being ended']));
+      return;
+    }
+    for (const other of engine.resources) {
+      if (other === r || !other.configured) continue;
+      if (same(other.local, request.local)) {
+        reply(failure(Err.LOCAL_ADDR, [`${request.local.host}:${request.local.port} is used by ${other.name}`]));
+        return;
+      }
+      if (same(other.remote, request.remote)) {
+        reply(failure(Err.PEER_ADDR, [`${request.remote.host}:${request.remote.port} is used by ${other.name}`]));
+        return;
+      }
+    }
+    if (o.allowTwoPrimaries) {
+      reply(refuseTwoPrimaries());
+      return;
+    }
+    if (request.discardMyData && r.isPrimary) {
+      reply(failure(Err.DISCARD_IMPOSSIBLE));
+      return;
+    }
+    const stonith = r.volumes.some((v) => v.diskOptions.fencing === 'resource-and-stonith');
+    if (o.protocol === 'A' && stonith) {
+      reply(failure(Err.STONITH_AND_PROT_A));
+      return;
+    }
+    if (o.onCongestion !== 'block') {
+      reply(failure(Err.CONG_NOT_PROTO_A, [`on-congestion ${o.onCongestion} is not supported: block is`]));
+      return;
+    }
+    const { digests } = engine.core.host;
+    if (o.cramHmacAlg !== '' && !digests.hasHmac(o.cramHmacAlg)) {
+      reply(failure(Err.AUTH_ALG, [`cram-hmac-alg "${o.cramHmacAlg}"`]));
+      return;
+    }
+    if (o.cramHmacAlg !== '' && o.sharedSecret === '') {
+      reply(failure(Err.AUTH_ALG, ['cram-hmac-alg is set, shared-secret is not']));
+      return;
+    }
+    if (o.dataIntegrityAlg !== '' && digests.digestBytes(o.dataIntegrityAlg) === 0) {
+      reply(failure(Err.INTEGRITY_ALG, [`data-integrity-alg "${o.dataIntegrityAlg}"`]));
+      return;
+    }
+    r.connect(request.local, request.remote, o, request.discardMyData, request.tentative);
+    reply(OK);
+  }
+
+  /** Demote, disconnect, detach, forget: what `drbdsetup down` does. Stops at the first refusal. */
+  #down(r: Resource, reply: Reply): void {
+    const { engine } = this.#loop;
+    const remove = (): void => {
+      for (const v of [...r.volumes]) engine.removeVolume(v);
+      engine.removeResource(r);
+      reply(OK);
+    };
+    const detachNext = (i: number): void => {
+      const v = r.volumes[i];
+      if (!v) {
+        remove();
+        return;
+      }
+      detach(v, false, (outcome) => {
+        if (outcome.kind === 'ok') detachNext(i + 1);
+        else reply(refusal(v, outcome));
+      });
+    };
+    const demoteNext = (i: number): void => {
+      const v = r.volumes[i];
+      if (v) {
+        setSecondary(v, (outcome) => {
+          if (outcome.kind === 'ok') demoteNext(i + 1);
+          else reply(refusal(v, outcome));
+        });
+      } else if (r.configured) r.disconnect(false, () => detachNext(0));
+      else detachNext(0);
+    };
+    demoteNext(0);
+  }
+
+  #volumeVerb(
+    v: Volume,
+    request: Extract<ControlRequest, { minor: number }>,
+    reply: Reply,
+  ): void {
+    const outcome = (o: Outcome): void => reply(o.kind === 'ok' ? OK : refusal(v, o));
+    switch (request.verb) {
+      case 'attach':
+        attach(v, { ...request, options: request.options as DiskOptions }, (failed) => {
+          if (failed) reply(failure(failed.code, failed.info, nextOfAttach(v, failed.code)));
+          else reply(OK);
+        });
+        return;
+      case 'detach':
+        detach(v, request.force, outcome);
+        return;
+      case 'primary':
+        setPrimary(v, request.force, outcome);
+        return;
+      case 'secondary':
+        setSecondary(v, outcome);
+        return;
+      case 'invalidate':
+        invalidate(v, outcome);
+        return;
+      case 'invalidate-remote':
+        invalidateRemote(v, outcome);
+        return;
+      case 'outdate':
+        outdate(v, outcome);
+        return;
+      case 'pause-sync':
+      case 'resume-sync':
+        pauseSync(v, request.verb === 'pause-sync', outcome);
+        return;
+      case 'suspend-io':
+      case 'resume-io':
+        suspendIo(v, request.verb === 'suspend-io', outcome);
+        return;
+      case 'new-current-uuid':
+        newCurrentUuid(v, request.clearBitmap, outcome);
+        return;
+      case 'disk-options':
+        if (v.dataDisk < 0) reply(failure(Err.NO_DISK));
+        else {
+          v.diskOptions = { ...(request.options as DiskOptions), sizeSectors: v.diskOptions.sizeSectors };
+          reply(OK);
+        }
+        return;
+      case 'verify':
+        reply({
+          ok: false,
+          kind: 'failure',
+          code: Err.PACKET_NR,
+          text: failureText(Err.PACKET_NR),
+          info: ['online verify is not part of this version'],
+          next: ['compare the disks with both nodes down, or `drbdadm invalidate` one of them'],
+        });
+        return;
+      case 'del-minor':
+        if (!this.#loop.engine.isUnconfigured(v)) reply(failure(Err.MINOR_CONFIGURED));
+        else {
+          this.#loop.engine.removeVolume(v);
+          reply(OK);
+        }
+        return;
+      case 'get-gi':
+        if (v.dataDisk < 0) reply(failure(Err.NO_DISK));
+        else {
+          const s = v.superblock();
+          const hex = (uuid: bigint): string => uuid.toString(16).toUpperCase().padStart(16, '0');
+          const uuids = [s.current, s.bitmap, s.history1, s.history2].map(hex);
+          reply({ ok: true, value: { uuids, flags: s.flags } });
+        }
+        return;
+      case 'wait-connect':
+        this.#waitConnect(v, request.timeoutS, request.afterSb, reply);
+        return;
+      case 'resize':
+        reply({
+          ok: false,
+          kind: 'failure',
+          code: Err.PACKET_NR,
+          text: failureText(Err.PACKET_NR),
+          info: ['resizing a running device is not part of this version'],
+          next: [`drbdadm down ${v.resource.name} on both nodes, then up: the size is agreed anew`],
+        });
+        return;
+      case 'new-minor':
+        return;
+    }
+  }
+
+  /** Answers once connected, or when waiting makes no sense any more, or after the time. */
+  #waitConnect(v: Volume, timeoutS: number, afterSb: boolean, reply: Reply): void {
+    let timer: ReturnType<typeof setTimeout> | null = null;
+    const done = (answer: ControlReply): void => {
+      this.#waiting.delete(look);
+      if (timer !== null) clearTimeout(timer);
+      reply(answer);
+    };
+    const look = (): void => {
+      if (waitConnect(v.state.conn, afterSb) !== 'wait') done({ ok: true, value: null });
+    };
+    this.#waiting.add(look);
+    if (timeoutS > 0) {
+      timer = setTimeout(() => {
+        done({ ok: false, kind: 'timeout', code: 0, text: 'timeout', info: [], next: [] });
+      }, timeoutS * 1000);
+    }
+    look();
+  }
+
+  /** Which of the configured times `wait-connect` should use. */
+  timeoutType(minor: number): string | null {
+    const v = this.#loop.engine.volume(minor);
+    return v ? waitTimeoutType(v.state, v.degraded) : null;
+  }
+
+  /**
+   * After a restart under a mounted file system: this node was Primary when its engine died, and still is for its
+   * users. No rule is asked; what the crash left open is in the bitmap by now.
+   */
+  resumePrimary(minor: number, reply: Reply): void {
+    this.#loop.enter(() => {
+      const v = this.#loop.engine.volume(minor);
+      if (!v) {
+        reply(failure(Err.MINOR_INVALID));
+        return;
+      }
+      if (v.state.disk === Disks.Consistent) force(v, { disk: Disks.UpToDate });
+      if (v.state.disk < Disks.UpToDate) force(v, { suspNod: 1 }); // until the peer's data are there
+      force(v, { role: Roles.Primary });
+      setPrimary(v, true, (outcome) => reply(outcome.kind === 'ok' ? OK : refusal(v, outcome)));
+    });
+  }
+}
+
+function refuseTwoPrimaries(): ControlFailure {
+  return {
+    ok: false,
+    kind: 'failure',
+    code: Err.NOT_PROTO_C,
+    text: failureText(Err.NOT_PROTO_C),
+    info: ['allow-two-primaries is not supported: one node at a time is Primary'],
+    next: ['remove allow-two-primaries from the net section'],
+  };
+}
+
+/** A refusal that explains itself: the rule, the evidence, the next command. */
+export function refusal(v: Volume, outcome: Outcome): ControlFailure {
+  if (outcome.kind === 'failure') return failure(outcome.code, outcome.info);
+  const s = v.state;
+  const evidence =
+    `${v.resource.name} is cs:${connName(s.conn)} ro:${roleName(s.role)}/${roleName(s.peer)} ` +
+    `ds:${diskName(s.disk)}/${diskName(s.pdsk)}`;
+  return {
+    ok: false,
+    kind: 'state',
+    code: outcome.code,
+    text: stateText(outcome.code),
+    info: [evidence, ...outcome.info],
+    next: nextOfState(v, outcome.code),
+  };
+}
+
+function nextOfState(v: Volume, code: number): string[] {
+  const res = v.resource.name;
+  const { disk, conn } = v.state;
+  switch (code) {
+    case Ss.TWO_PRIMARIES:
+      return [`on the peer: drbdadm secondary ${res}   (or, with heartbeat: hb_takeover here)`];
+    case Ss.NO_UP_TO_DATE_DISK:
+      if (disk === Disks.Inconsistent && conn >= Conns.Connected) {
+        return [
+          'wait for the resync to end (cat /run/twinbeat/proc/drbd)',
+          `for a first sync only, if this node's data are the right ones: drbdadm primary --force ${res}`,
+        ];
+      }
+      if (disk === Disks.Diskless) return [`drbdadm attach ${res}`];
+      return [`drbdadm connect ${res}   (the peer's data may be newer)`];
+    case Ss.DEVICE_IN_USE:
+      return ['end what uses the device (umount, stop the database), then try again'];
+    case Ss.CONNECTED_OUTDATES:
+      return [`drbdadm disconnect ${res}`];
+    default:
+      return [];
+  }
+}
+
+function nextOfAttach(v: Volume, code: number): string[] {
+  const res = v.resource.name;
+  if (code === 119) return [`drbdadm create-md ${res}   (new meta-data; the data area is kept, the peer's copy is needed)`];
+  if (code === Err.DISK_TOO_SMALL) return ['use the disk that was used before, or a larger one'];
+  if (code === Err.BDCLAIM_DISK) return ['umount it or stop what uses it'];
+  return [];
+}
+
+function running(r: Resource): RunningResource {
+  return {
+    name: r.name,
+    options: r.resourceOptions,
+    net:
+      r.configured && r.local && r.remote
+        ? { local: r.local, remote: r.remote, options: r.netOptions }
+        : null,
+    volumes: r.volumes.map((v) => ({
+      volume: v.number,
+      minor: v.minor,
+      device: v.device,
+      disk:
+        v.dataDisk >= 0
+          ? {
+              disk: v.lowerDisk,
+              metaDisk: v.metaDisk,
+              metaIndex: v.metaIndex,
+              options: v.diskOptions,
+            }
+          : null,
+    })),
+  };
+}

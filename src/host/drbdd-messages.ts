@@ -1,0 +1,52 @@
+/** What the two threads of drbdd say to each other: control (sockets, files, devices) and engine (all I/O). */
+import type { ControlReply, ControlRequest } from './control.js';
+
+export interface EngineSettings {
+  readonly version: string;
+  readonly poolMiB: number;
+  readonly engine: 'auto' | 'native' | 'fallback';
+  readonly procFormat: '8.4' | '8.0';
+  readonly buildTag: string;
+}
+
+/** A FUSE descriptor to serve. minor -1: the status file. */
+export interface ServeMessage {
+  readonly type: 'serve';
+  readonly id: number;
+  readonly minor: number;
+  readonly descriptor: number;
+  readonly successor: boolean;
+  readonly reused: boolean;
+  readonly openWriters: number;
+}
+
+export type ToEngine =
+  | { readonly type: 'request'; readonly id: number; readonly request: ControlRequest }
+  | ServeMessage
+  | { readonly type: 'export'; readonly id: number; readonly listen: string }
+  | { readonly type: 'resume-primary'; readonly id: number; readonly minor: number }
+  | { readonly type: 'proc'; readonly id: number }
+  | { readonly type: 'handler-done'; readonly id: number; readonly exit: number }
+  /** Stop serving: answer what was read, then `drained`. */
+  | { readonly type: 'drain'; readonly id: number }
+  | { readonly type: 'stop'; readonly id: number };
+
+export type FromEngine =
+  | { readonly type: 'ready'; readonly engine: string; readonly remarks: readonly string[] }
+  | { readonly type: 'reply'; readonly id: number; readonly reply: ControlReply }
+  | {
+      readonly type: 'log';
+      readonly level: 'debug' | 'info' | 'warn' | 'error';
+      readonly object: string;
+      readonly text: string;
+    }
+  | {
+      readonly type: 'handler';
+      readonly id: number;
+      readonly event: string;
+      readonly resource: string;
+      readonly minor: number | null;
+    }
+  | { readonly type: 'size-changed'; readonly minor: number; readonly sizeSectors: number }
+  | { readonly type: 'state-changed'; readonly resource: string }
+  | { readonly type: 'fuse-ended'; readonly minor: number; readonly error: number };

@@ -1,0 +1,219 @@
+/**
+ * The engine thread of drbdd: one I/O engine, the replication engine, and the front ends that serve devices. It never
+ * waits for anything but I/O completions and messages; files, sockets for operators and loop devices are the control
+ * thread's (drbdd-server.ts).
+ */
+import { setPriority } from 'node:os';
+import { parentPort, workerData } from 'node:worker_threads';
+import { procText } from '../drbd/proc-text.js';
+import type { BlockVolume } from '../host/block.js';
+import { DEFAULT_POOL, type PoolCounts } from '../host/buffer-pool.js';
+import { DrbdControl } from '../host/drbd-control.js';
+import { DrbdLoop } from '../host/drbd-loop.js';
+import type { EngineSettings, FromEngine, ServeMessage, ToEngine } from '../host/drbdd-messages.js';
+import { DEFAULT_FEED, FuseServer } from '../host/fuse-server.js';
+import type { Endpoint } from '../host/io.js';
+import { NbdServer } from '../host/nbd-server.js';
+import { StatusFile } from '../host/status-file.js';
+import { nodeDigests, nodeRandom } from './node-ports.js';
+import { openIo } from './open-io.js';
+
+const settings = workerData as EngineSettings;
+const port = parentPort;
+if (!port) throw new Error('drbdd-engine runs as a worker of drbdd');
+
+function post(message: FromEngine): void {
+  port?.postMessage(message);
+}
+
+/** Buffers for about so much memory, in the proportions of the default. */
+function poolCounts(mib: number): PoolCounts {
+  const factor = Math.max(0.25, mib / 94);
+  const scale = (n: number, least: number): number => Math.max(least, Math.round(n * factor));
+  return {
+    head: scale(DEFAULT_POOL.head, 256),
+    small: scale(DEFAULT_POOL.small, 512),
+    medium: scale(DEFAULT_POOL.medium, 64),
+    large: scale(DEFAULT_POOL.large, 16),
+  };
+}
+
+const handlers = new Map<number, (exit: number) => void>();
+let nextHandler = 1;
+
+const opened = openIo({ engine: settings.engine, pool: poolCounts(settings.poolMiB), streams: 256 });
+const { io } = opened;
+let control: DrbdControl | null = null;
+const loop = new DrbdLoop(io, {
+  random: nodeRandom,
+  digests: nodeDigests,
+  log: (level, object, text) => post({ type: 'log', level, object, text }),
+  handler: (event, resource, minor, done) => {
+    const id = nextHandler++;
+    handlers.set(id, done);
+    post({ type: 'handler', id, event, resource, minor });
+  },
+  sizeChanged: (minor) => {
+    const sizeSectors = loop.engine.volume(minor)?.sizeSectors ?? 0;
+    post({ type: 'size-changed', minor, sizeSectors });
+  },
+  stateChanged: (resource) => {
+    control?.stateChanged();
+    post({ type: 'state-changed', resource });
+  },
+});
+control = new DrbdControl(loop, settings.version);
+
+const fuse = new Map<number, FuseServer>();
+let status: StatusFile | null = null;
+let nbd: NbdServer | null = null;
+
+function render(): string {
+  return procText(loop.engine.status(settings.version), {
+    format: settings.procFormat,
+    buildTag: settings.buildTag,
+  });
+}
+
+/** Serve a descriptor; throws where there are no buffers for it. */
+function serve(m: ServeMessage): void {
+  if (m.minor < 0) {
+    status = new StatusFile({
+      io,
+      descriptor: m.descriptor,
+      successor: m.successor,
+      render,
+      ended: (error) => post({ type: 'fuse-ended', minor: -1, error }),
+    });
+    status.start();
+    loop.addFront(status);
+    return;
+  }
+  const volume: BlockVolume | null = loop.engine.volume(m.minor);
+  const old = fuse.get(m.minor);
+  if (m.reused && old) {
+    if (!old.setVolume(volume)) throw new Error(`the device of minor ${m.minor} is still in use`);
+    return;
+  }
+  const server = new FuseServer({
+    io,
+    descriptor: m.descriptor,
+    volume,
+    successor: m.successor,
+    openWriters: m.openWriters,
+    ownerUid: 0,
+    feed: DEFAULT_FEED,
+    ended: (error) => {
+      fuse.delete(m.minor);
+      loop.removeFront(server);
+      post({ type: 'fuse-ended', minor: m.minor, error });
+    },
+  });
+  if (m.openWriters > 0) loop.engine.volume(m.minor)?.open(true);
+  server.start();
+  fuse.set(m.minor, server);
+  loop.addFront(server);
+}
+
+function endpoint(text: string): Endpoint {
+  if (text.startsWith('unix:')) return { family: 'unix', path: text.slice(5) };
+  const cut = text.lastIndexOf(':');
+  const host = text.slice(0, cut).replace(/^\[|\]$/g, '');
+  return { family: host.includes(':') ? 'ipv6' : 'ipv4', host, port: Number(text.slice(cut + 1)) };
+}
+
+/** The export driver: every volume by the name of its resource, volume 0 without a number. */
+function exportVolumes(listen: string): number {
+  nbd ??= new NbdServer({
+    io,
+    exports: () => {
+      const names = new Map<string, BlockVolume>();
+      for (const r of loop.engine.resources) {
+        for (const v of r.volumes) names.set(v.number === 0 ? r.name : `${r.name}/${v.number}`, v);
+      }
+      return names;
+    },
+    log: (text) => post({ type: 'log', level: 'info', object: 'export', text }),
+  });
+  loop.addFront(nbd);
+  return nbd.listen(endpoint(listen));
+}
+
+function drain(done: () => void): void {
+  let left = fuse.size + 1;
+  const one = (): void => {
+    left--;
+    if (left === 0) done();
+  };
+  for (const server of fuse.values()) server.drain(one);
+  one();
+}
+
+function reply(id: number, value: unknown): void {
+  post({ type: 'reply', id, reply: { ok: true, value } });
+}
+
+function refuse(id: number, text: string): void {
+  post({
+    type: 'reply',
+    id,
+    reply: { ok: false, kind: 'failure', code: 0, text, info: [], next: [] },
+  });
+}
+
+function message(m: ToEngine): void {
+  switch (m.type) {
+    case 'request':
+      control?.handle(m.request, (answer) => {
+        // A minor that is gone leaves its file behind without a volume.
+        if (answer.ok && (m.request.verb === 'down' || m.request.verb === 'del-minor')) {
+          for (const [minor, server] of fuse) {
+            if (!loop.engine.volume(minor)) server.setVolume(null);
+          }
+        }
+        post({ type: 'reply', id: m.id, reply: answer });
+      });
+      return;
+    case 'serve':
+      try {
+        loop.enter(() => serve(m));
+        reply(m.id, null);
+      } catch (e) {
+        refuse(m.id, e instanceof Error ? e.message : String(e));
+      }
+      return;
+    case 'export': {
+      const result = loop.enter(() => exportVolumes(m.listen));
+      if (result < 0) refuse(m.id, `can not listen on ${m.listen} (errno ${-result})`);
+      else reply(m.id, null);
+      return;
+    }
+    case 'resume-primary':
+      control?.resumePrimary(m.minor, (answer) => post({ type: 'reply', id: m.id, reply: answer }));
+      return;
+    case 'proc':
+      reply(m.id, render());
+      return;
+    case 'handler-done': {
+      const done = handlers.get(m.id);
+      handlers.delete(m.id);
+      done?.(m.exit);
+      return;
+    }
+    case 'drain':
+      loop.enter(() => drain(() => reply(m.id, null)));
+      return;
+    case 'stop':
+      loop.stop();
+      void io.destroy().then(() => reply(m.id, null));
+      return;
+  }
+}
+
+try {
+  setPriority(0, -10); // best effort: I/O of others waits for this thread
+} catch {
+  // Without the right it runs as everybody does.
+}
+port.on('message', message);
+post({ type: 'ready', engine: opened.engine, remarks: opened.remarks });

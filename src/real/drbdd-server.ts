@@ -1,0 +1,633 @@
+/**
+ * The control thread of drbdd: the control socket, devices and links, handlers, the log, and what a successor needs. All
+ * I/O of volumes runs in the engine thread (drbdd-engine.ts); nothing here can stall it.
+ *
+ * A promotion first changes the role, then gives the users a block device; a demotion first takes the device away (refused
+ * while somebody has it open), then changes the role. One request that changes something is done at a time.
+ */
+import { spawn } from 'node:child_process';
+import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import { dirname, join } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import type { Logger } from 'pino';
+import type { TwinbeatIni } from '../config/twinbeat-ini.js';
+import { stateText } from '../drbd/return-codes.js';
+import { Roles } from '../drbd/state.js';
+import type { NodeStatus } from '../drbd/status.js';
+import type { ControlFailure, ControlReply, ControlRequest, RunningResource } from '../host/control.js';
+import type { EngineSettings, FromEngine, ToEngine } from '../host/drbdd-messages.js';
+import { angelDescriptors, type Attachment, DeviceManager } from './device-manager.js';
+import { loadState, type ResourceHandlers, type SavedState, saveState } from './drbdd-state.js';
+import { fuseMounts } from './fuse-mount.js';
+
+/** Exit status that the angel takes as "start me again at once". */
+export const RESTART_STATUS = 75;
+/** A handler that runs longer is killed and counts as broken: it must not hold up the engine for ever. */
+const HANDLER_LIMIT_MS = 300_000;
+const MAX_LINE_BYTES = 1 << 20;
+/** 512, since that is what a moved DRBD volume has. */
+const LOOP = { blockBytes: 512, discard: true };
+
+type DownRequest = { readonly verb: 'down' | 'del-resource'; readonly resource: string };
+
+export interface DrbddOptions {
+  readonly root: string; // TWINBEAT_ROOT, '' on a real node
+  readonly version: string;
+  readonly ini: TwinbeatIni['drbdd'];
+  readonly engine: 'auto' | 'native' | 'fallback';
+  readonly log: Logger;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Called once at the end with the exit status. */
+  readonly ended: (status: number) => void;
+}
+
+/** Another drbdd serves this node. */
+export class AlreadyRunningError extends Error {
+  override name = 'AlreadyRunningError';
+}
+
+/** A message to the engine without its number, which `#ask` gives. */
+type Ask = ToEngine extends infer M ? (M extends { readonly id: number } ? Omit<M, 'id'> : never) : never;
+
+export class Drbdd {
+  readonly #options: DrbddOptions;
+  readonly #log: Logger;
+  readonly #worker: Worker;
+  readonly #server: Server;
+  readonly #run: string;
+  readonly #socketPath: string;
+  readonly #statePath: string;
+  readonly #answers = new Map<number, (reply: ControlReply) => void>();
+  readonly #handlers = new Map<string, ResourceHandlers>();
+  readonly #sockets = new Set<Socket>();
+  #devices: DeviceManager | null = null;
+  #nextId = 1;
+  #busy: Promise<unknown> = Promise.resolve();
+  #ending = false;
+  #procTimer: ReturnType<typeof setInterval> | null = null;
+
+  private constructor(options: DrbddOptions, worker: Worker) {
+    this.#options = options;
+    this.#log = options.log;
+    this.#worker = worker;
+    this.#run = `${options.root}/run/twinbeat`;
+    this.#socketPath = join(this.#run, 'drbdd.sock');
+    this.#statePath = join(this.#run, 'drbdd.state');
+    this.#server = createServer((socket) => this.#client(socket));
+  }
+
+  static async start(options: DrbddOptions): Promise<Drbdd> {
+    const run = `${options.root}/run/twinbeat`;
+    mkdirSync(run, { recursive: true, mode: 0o755 });
+    await refuseSecond(join(run, 'drbdd.sock'));
+    const settings: EngineSettings = {
+      version: options.version,
+      poolMiB: options.ini.poolMiB,
+      engine: options.engine,
+      procFormat: options.ini.procFormat,
+      buildTag: `twinbeat ${options.version}`,
+    };
+    const worker = new Worker(new URL('./drbdd-engine.js', import.meta.url), {
+      workerData: settings,
+    });
+    const drbdd = new Drbdd(options, worker);
+    await drbdd.#engineReady();
+    await drbdd.#openDevices();
+    await drbdd.#resume();
+    await drbdd.#listen();
+    return drbdd;
+  }
+
+  // ---- start
+
+  #engineReady(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#worker.on('error', (e) => {
+        // A broken invariant: nothing of this process may write any more. The angel starts a successor.
+        this.#log.fatal({ object: 'engine' }, e.stack ?? e.message);
+        reject(e);
+        this.#options.ended(1);
+      });
+      this.#worker.on('exit', (code) => {
+        if (!this.#ending) {
+          this.#log.fatal({ object: 'engine' }, `the engine thread ended (${code})`);
+          this.#options.ended(1);
+        }
+      });
+      this.#worker.on('message', (m: FromEngine) => {
+        if (m.type === 'ready') {
+          this.#log.info(`twinbeat ${this.#options.version}: I/O engine ${m.engine}`);
+          for (const remark of m.remarks) this.#log.warn(remark);
+          resolve();
+        } else this.#fromEngine(m);
+      });
+    });
+  }
+
+  get #usesFuse(): boolean {
+    return this.#options.ini.deviceDriver === 'fuse';
+  }
+
+  async #openDevices(): Promise<void> {
+    const { env, root, ini } = this.#options;
+    if (this.#usesFuse) {
+      this.#devices = await DeviceManager.open({
+        root: root === '' ? '/' : root,
+        descriptors: angelDescriptors(env['TWINBEAT_FUSE_FDS']),
+        incarnation: Number(env['TWINBEAT_INCARNATION'] ?? '1'),
+        mounts: fuseMounts(),
+      });
+      return;
+    }
+    const reply = await this.#ask({ type: 'export', listen: rootedListen(root, ini.exportListen) });
+    if (!reply.ok) throw new Error(reply.text);
+    this.#log.info(`volumes are exported by NBD at ${ini.exportListen}`);
+  }
+
+  async #statusFile(): Promise<void> {
+    if (this.#devices) {
+      try {
+        const a = await this.#devices.statusFile();
+        const served = await this.#serve(a);
+        if (served.ok) return;
+        this.#log.warn(`status file: ${served.text}`);
+      } catch (e) {
+        this.#log.warn(`status file: ${text(e)}`);
+      }
+    }
+    // Without FUSE: a plain file, renewed once a second.
+    const file = join(this.#run, 'proc/drbd');
+    mkdirSync(dirname(file), { recursive: true });
+    const write = async (): Promise<void> => {
+      const reply = await this.#ask({ type: 'proc' });
+      if (reply.ok && typeof reply.value === 'string') writeFileSync(file, reply.value);
+    };
+    await write();
+    this.#procTimer = setInterval(() => void write().catch(() => {}), 1000);
+  }
+
+  /** After a restart under its angel: configure everything as it was, Primary first of all. */
+  async #resume(): Promise<void> {
+    const incarnation = Number(this.#options.env['TWINBEAT_INCARNATION'] ?? '1');
+    const saved = incarnation > 1 ? loadState(this.#statePath) : null;
+    if (saved) await this.#resumeFrom(saved);
+    else rmSync(this.#statePath, { force: true });
+    await this.#statusFile();
+  }
+
+  async #resumeFrom(saved: SavedState): Promise<void> {
+    this.#log.info('resuming what the predecessor served');
+    for (const [name, handlers] of Object.entries(saved.handlers)) this.#handlers.set(name, handlers);
+    const must = async (request: ControlRequest): Promise<void> => {
+      const reply = await this.#request(request);
+      if (!reply.ok) this.#log.error(`${request.verb}: ${reply.text} ${reply.info.join('; ')}`);
+    };
+    for (const r of saved.resources) {
+      await must({ verb: 'new-resource', resource: r.name, options: r.options });
+      for (const v of r.volumes) {
+        const { minor, volume, device } = v;
+        await must({ verb: 'new-minor', resource: r.name, minor, volume, device });
+        if (v.disk) await must({ verb: 'attach', minor, ...v.disk });
+        if (saved.primaries.includes(minor)) {
+          const reply = await this.#ask({ type: 'resume-primary', minor });
+          if (!reply.ok) this.#log.error(`minor ${minor}: Primary again: ${reply.text}`);
+        }
+        await this.#adopt({ minor, device, resource: r.name, volume });
+      }
+      if (r.net) {
+        const { local, remote, options } = r.net;
+        await must({
+          verb: 'connect',
+          resource: r.name,
+          local,
+          remote,
+          options,
+          discardMyData: false,
+          tentative: false,
+        });
+      }
+    }
+    // The loop devices are looked at last: that asks the FUSE files, which are served by now.
+    for (const minor of saved.primaries) {
+      try {
+        const loop = await this.#devices?.settle(minor);
+        if (this.#devices && loop === null) {
+          await this.#devices.activate(minor, LOOP);
+        }
+      } catch (e) {
+        this.#log.error(`minor ${minor}: device: ${text(e)}`);
+      }
+    }
+    await this.#save();
+  }
+
+  async #adopt(spec: {
+    minor: number;
+    device: string;
+    resource: string;
+    volume: number;
+  }): Promise<void> {
+    if (!this.#devices) return;
+    const attachment = (await this.#devices.adopt(spec.minor)) ?? (await this.#devices.create(spec));
+    const served = await this.#serve(attachment);
+    if (!served.ok) this.#log.error(`minor ${spec.minor}: device: ${served.text}`);
+  }
+
+  #listen(): Promise<void> {
+    rmSync(this.#socketPath, { force: true });
+    return new Promise((resolve, reject) => {
+      this.#server.once('error', reject);
+      this.#server.listen(this.#socketPath, () => {
+        chmodSync(this.#socketPath, 0o600);
+        resolve();
+      });
+    });
+  }
+
+  // ---- the engine thread
+
+  #send(message: ToEngine): void {
+    this.#worker.postMessage(message);
+  }
+
+  #ask(message: Ask): Promise<ControlReply> {
+    const id = this.#nextId++;
+    return new Promise((resolve) => {
+      this.#answers.set(id, resolve);
+      this.#send({ ...message, id } as ToEngine);
+    });
+  }
+
+  #request(request: ControlRequest): Promise<ControlReply> {
+    return this.#ask({ type: 'request', request });
+  }
+
+  #serve(a: Attachment): Promise<ControlReply> {
+    const { minor, descriptor, successor, reused, openWriters } = a;
+    return this.#ask({ type: 'serve', minor, descriptor, successor, reused, openWriters });
+  }
+
+  #fromEngine(m: FromEngine): void {
+    switch (m.type) {
+      case 'reply': {
+        const resolve = this.#answers.get(m.id);
+        this.#answers.delete(m.id);
+        resolve?.(m.reply);
+        return;
+      }
+      case 'log':
+        this.#log[m.level]({ object: m.object }, m.text);
+        return;
+      case 'handler':
+        void this.#handler(m.id, m.event, m.resource, m.minor);
+        return;
+      case 'size-changed':
+        void this.#devices?.resized(m.minor).catch((e) => {
+          this.#log.warn(`minor ${m.minor}: new size: ${text(e)}`);
+        });
+        return;
+      case 'fuse-ended':
+        if (!this.#ending) this.#log.error(`FUSE of minor ${m.minor} ended (errno ${m.error})`);
+        return;
+      case 'state-changed':
+      case 'ready':
+        return;
+    }
+  }
+
+  // ---- handlers
+
+  async #handler(id: number, event: string, resource: string, minor: number | null): Promise<void> {
+    const configured = this.#handlers.get(resource);
+    const command = configured?.handlers[event];
+    if (!command || !configured) {
+      this.#send({ type: 'handler-done', id, exit: 0 });
+      return;
+    }
+    const what = minor === null ? resource : `minor-${minor}`;
+    this.#log.info({ object: resource }, `helper command: /sbin/drbdadm ${event} ${what}`);
+    const exit = await runHandler(command, {
+      HOME: '/',
+      TERM: 'linux',
+      PATH: `${process.env['PATH'] ?? ''}:/sbin:/usr/sbin:/bin:/usr/bin`,
+      ...configured.environment,
+      ...(this.#options.root === '' ? {} : { TWINBEAT_ROOT: this.#options.root }),
+      DRBD_RESOURCE: resource,
+      ...(minor === null ? await this.#minorsOf(resource) : { DRBD_MINOR: String(minor) }),
+    });
+    const hex = (exit << 8).toString(16);
+    this.#log.info(
+      { object: resource },
+      `helper command: /sbin/drbdadm ${event} ${what} exit code ${exit} (0x${hex})`,
+    );
+    this.#send({ type: 'handler-done', id, exit });
+  }
+
+  async #minorsOf(resource: string): Promise<Record<string, string>> {
+    const list = await this.#running();
+    const found = list.find((r) => r.name === resource);
+    return { DRBD_MINOR: (found?.volumes ?? []).map((v) => v.minor).join(' ') };
+  }
+
+  async #running(): Promise<readonly RunningResource[]> {
+    const reply = await this.#request({ verb: 'running' });
+    return reply.ok ? (reply.value as readonly RunningResource[]) : [];
+  }
+
+  async #status(): Promise<NodeStatus | null> {
+    const reply = await this.#request({ verb: 'status' });
+    return reply.ok ? (reply.value as NodeStatus) : null;
+  }
+
+  // ---- requests
+
+  #client(socket: Socket): void {
+    this.#sockets.add(socket);
+    socket.setEncoding('utf8');
+    let partial = '';
+    socket.on('data', (chunk: string) => {
+      partial += chunk;
+      if (partial.length > MAX_LINE_BYTES) {
+        socket.destroy();
+        return;
+      }
+      const lines = partial.split('\n');
+      partial = lines.pop() ?? '';
+      for (const line of lines) void this.#line(socket, line);
+    });
+    socket.on('error', () => socket.destroy());
+    socket.on('close', () => this.#sockets.delete(socket));
+  }
+
+  async #line(socket: Socket, line: string): Promise<void> {
+    let id = 0;
+    let reply: ControlReply;
+    try {
+      const message = JSON.parse(line) as { readonly id: number; readonly request: ControlRequest };
+      id = message.id;
+      reply = await this.handle(message.request);
+    } catch (e) {
+      reply = usage(`not a request: ${text(e)}`);
+    }
+    if (!socket.destroyed) socket.write(`${JSON.stringify({ id, reply })}\n`);
+  }
+
+  /** One request of the control socket. */
+  async handle(request: ControlRequest): Promise<ControlReply> {
+    switch (request.verb) {
+      case 'status':
+      case 'running':
+      case 'get-gi':
+      case 'wait-connect':
+        return this.#request(request);
+      case 'restart':
+        return this.#restart();
+      case 'shutdown':
+        setImmediate(() => void this.shutdown());
+        return { ok: true, value: null };
+      default: {
+        const done = this.#busy.then(() => this.#change(request));
+        this.#busy = done.catch(() => {});
+        const reply = await done;
+        await this.#save();
+        return reply;
+      }
+    }
+  }
+
+  async #change(request: ControlRequest): Promise<ControlReply> {
+    switch (request.verb) {
+      case 'set-handlers':
+        this.#handlers.set(request.resource, {
+          handlers: request.handlers,
+          environment: request.environment,
+        });
+        return { ok: true, value: null };
+      case 'new-minor':
+        return this.#newMinor(request);
+      case 'primary':
+        return this.#primary(request);
+      case 'secondary':
+        return this.#secondary(request);
+      case 'down':
+        return this.#down(request as DownRequest);
+      case 'del-minor': {
+        const reply = await this.#request(request);
+        if (reply.ok) await this.#devices?.remove(request.minor);
+        return reply;
+      }
+      default:
+        return this.#request(request);
+    }
+  }
+
+  async #newMinor(
+    request: Extract<ControlRequest, { verb: 'new-minor' }>,
+  ): Promise<ControlReply> {
+    const { minor, device, resource, volume } = request;
+    const before = await this.#running();
+    const known = before.some((r) => r.volumes.some((v) => v.minor === minor));
+    const reply = await this.#request(request);
+    if (!reply.ok || known || !this.#devices) return reply;
+    try {
+      const attachment = await this.#devices.create({ minor, device, resource, volume });
+      const served = await this.#serve(attachment);
+      if (served.ok) {
+        if (!attachment.restartable) {
+          this.#log.warn(`minor ${minor}: without the angel (drbdd --keepalive) the device ends with this process`);
+        }
+        return reply;
+      }
+      throw new Error(served.text);
+    } catch (e) {
+      await this.#request({ verb: 'del-minor', minor });
+      return fail(`the device can not be made: ${text(e)}`);
+    }
+  }
+
+  async #primary(request: Extract<ControlRequest, { verb: 'primary' }>): Promise<ControlReply> {
+    const { minor } = request;
+    const reply = await this.#request(request);
+    if (!reply.ok || !this.#devices) return reply;
+    try {
+      await this.#devices.activate(minor, LOOP);
+      return reply;
+    } catch (e) {
+      await this.#request({ verb: 'secondary', minor });
+      return fail(`promoted, but no block device could be made: ${text(e)}; Secondary again`);
+    }
+  }
+
+  async #secondary(
+    request: Extract<ControlRequest, { verb: 'secondary' }>,
+  ): Promise<ControlReply> {
+    const { minor } = request;
+    const held = await this.#takeAway(minor);
+    if (held) return held;
+    const reply = await this.#request(request);
+    if (!reply.ok) {
+      await this.#devices?.activate(minor, LOOP).catch(() => {});
+    }
+    return reply;
+  }
+
+  /** Release the block device; a refusal when somebody has it open, or null. */
+  async #takeAway(minor: number): Promise<ControlFailure | null> {
+    if (!this.#devices) return null;
+    try {
+      const released = await this.#devices.deactivate(minor);
+      if (released.ok) return null;
+      return {
+        ok: false,
+        kind: 'state',
+        code: -12,
+        text: stateText(-12),
+        info: released.evidence,
+        next: ['end what uses the device (umount, stop the database), then try again'],
+      };
+    } catch (e) {
+      // No such device: the engine says what is wrong with the minor.
+      this.#log.debug(`minor ${minor}: ${text(e)}`);
+      return null;
+    }
+  }
+
+  async #down(request: DownRequest): Promise<ControlReply> {
+    const found = (await this.#running()).find((r) => r.name === request.resource);
+    const minors = (found?.volumes ?? []).map((v) => v.minor);
+    const taken: number[] = [];
+    const giveBack = async (): Promise<void> => {
+      const primaries = await this.#primaries();
+      for (const minor of taken) {
+        if (!primaries.includes(minor)) continue;
+        await this.#devices?.activate(minor, LOOP).catch(() => {});
+      }
+    };
+    for (const minor of minors) {
+      const held = await this.#takeAway(minor);
+      if (held) {
+        await giveBack();
+        return held;
+      }
+      taken.push(minor);
+    }
+    const reply = await this.#request(request);
+    if (!reply.ok) {
+      await giveBack();
+      return reply;
+    }
+    for (const minor of minors) await this.#devices?.remove(minor);
+    this.#handlers.delete(request.resource);
+    return reply;
+  }
+
+  async #primaries(): Promise<number[]> {
+    const status = await this.#status();
+    const volumes = (status?.resources ?? []).flatMap((r) => r.volumes);
+    return volumes.filter((v) => v.state.role === Roles.Primary).map((v) => v.minor);
+  }
+
+  /** For a successor. */
+  async #save(): Promise<void> {
+    const resources = await this.#running();
+    saveState(this.#statePath, {
+      version: 1,
+      resources,
+      primaries: await this.#primaries(),
+      handlers: Object.fromEntries(this.#handlers),
+    });
+  }
+
+  // ---- the end
+
+  /** Orderly hand-over: what was read is answered; the angel starts the successor, which gets the rest. */
+  async #restart(): Promise<ControlReply> {
+    if (angelDescriptors(this.#options.env['TWINBEAT_FUSE_FDS']).length === 0) {
+      return {
+        ok: false,
+        kind: 'failure',
+        code: 0,
+        text: 'no angel holds the devices: their users would see I/O errors',
+        info: ['drbdd was started without --keepalive'],
+        next: ['end the users, `drbdadm down all`, and start `drbdd --keepalive`'],
+      };
+    }
+    this.#ending = true;
+    await this.#busy;
+    await this.#save();
+    await this.#ask({ type: 'drain' });
+    await this.#ask({ type: 'stop' });
+    setImmediate(() => this.#options.ended(RESTART_STATUS));
+    return { ok: true, value: null };
+  }
+
+  /** SIGTERM: down everything that is not in use, then end. With devices in use it stays, and says who uses them. */
+  async shutdown(): Promise<boolean> {
+    if (this.#ending) return false;
+    for (const r of await this.#running()) {
+      const reply = await this.handle({ verb: 'down', resource: r.name });
+      if (!reply.ok) {
+        this.#log.error({ object: r.name }, `can not stop: ${reply.text} ${reply.info.join('; ')}`);
+        return false;
+      }
+    }
+    this.#ending = true;
+    if (this.#procTimer) clearInterval(this.#procTimer);
+    await this.#devices?.shutdown();
+    await this.#ask({ type: 'stop' });
+    this.#server.close();
+    for (const socket of this.#sockets) socket.destroy();
+    rmSync(this.#socketPath, { force: true });
+    rmSync(this.#statePath, { force: true });
+    this.#log.info('drbdd ends');
+    this.#options.ended(0);
+    return true;
+  }
+}
+
+/** A second daemon on the same node would write the same disks. */
+function refuseSecond(path: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ path });
+    socket.once('connect', () => {
+      socket.destroy();
+      reject(new AlreadyRunningError(`another drbdd answers at ${path}`));
+    });
+    socket.once('error', () => resolve());
+  });
+}
+
+function rootedListen(root: string, listen: string): string {
+  return listen.startsWith('unix:') ? `unix:${root}${listen.slice(5)}` : listen;
+}
+
+function text(e: unknown): string {
+  return e instanceof Error ? e.message : String(e);
+}
+
+function usage(what: string): ControlFailure {
+  return { ok: false, kind: 'usage', code: 0, text: what, info: [], next: [] };
+}
+
+function fail(what: string): ControlFailure {
+  return { ok: false, kind: 'failure', code: 0, text: what, info: [], next: [] };
+}
+
+/** Exit code of a handler; 127 when it cannot be started or takes too long. */
+function runHandler(command: string, env: Readonly<Record<string, string>>): Promise<number> {
+  return new Promise((resolve) => {
+    const child = spawn('/bin/sh', ['-c', command], { env, stdio: 'ignore', detached: true });
+    const limit = setTimeout(() => {
+      if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
+    }, HANDLER_LIMIT_MS);
+    child.on('error', () => {
+      clearTimeout(limit);
+      resolve(127);
+    });
+    child.on('exit', (code) => {
+      clearTimeout(limit);
+      resolve(code ?? 127);
+    });
+  });
+}

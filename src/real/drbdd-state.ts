@@ -1,0 +1,39 @@
+/**
+ * What a successor of drbdd must know to go on where its predecessor died: resources, minors, disks, connections, roles and
+ * handlers, in one file that is replaced as a whole after each change. It is believed only under the same angel (a later
+ * incarnation); a fresh start begins with nothing configured, as a freshly loaded kernel module does.
+ */
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import type { Handlers } from '../config/drbd-options.js';
+import type { RunningResource } from '../host/control.js';
+
+export interface ResourceHandlers {
+  readonly handlers: Handlers;
+  readonly environment: Readonly<Record<string, string>>;
+}
+
+export interface SavedState {
+  readonly version: 1;
+  readonly resources: readonly RunningResource[];
+  readonly primaries: readonly number[]; // minors
+  readonly handlers: Readonly<Record<string, ResourceHandlers>>;
+}
+
+export function saveState(path: string, state: SavedState): void {
+  writeFileSync(`${path}.new`, JSON.stringify(state), { mode: 0o600 }); // it holds the shared secret
+  renameSync(`${path}.new`, path);
+}
+
+/** Null: there is none. Throws when it cannot be read: a guess could serve the wrong disk. */
+export function loadState(path: string): SavedState | null {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (e) {
+    if ((e as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw e;
+  }
+  const state = JSON.parse(text) as SavedState;
+  if (state.version !== 1) throw new Error(`${path}: of another version (${String(state.version)})`);
+  return state;
+}
