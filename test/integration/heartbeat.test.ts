@@ -1,0 +1,136 @@
+/** The heartbeat daemon in namespaces: two of ours, and one of ours beside Debian's. */
+import test from 'ava';
+import { need } from '../support/need.js';
+import { HeartbeatLab } from './heartbeat-lab.js';
+
+const TIMING = ['keepalive 200ms', 'deadtime 2', 'warntime 1', 'initdead 4', 'auto_failback off'];
+const GROUPS = 'node-a LabRes::one LabRes::two\nnode-b LabRes::three\n';
+const ALL = 'one two three';
+
+test.serial('two of ours: takeover of a dead node, orderly hand-over, standby', async (t) => {
+  if (!need(t, 'root', 'netns', 'nsenter')) return;
+  const lab = await HeartbeatLab.up(t, [...TIMING, 'bcast eth0'], GROUPS);
+  t.is((await lab.ours('node-a', 'heartbeat', '-s')).out, 'heartbeat is stopped. No process\n');
+  t.is((await lab.ours('node-a', 'heartbeat')).status, 0);
+  await lab.untilRunning(t, ALL, ''); // alone: everything, after initdead
+  await lab.untilSays(t, 'node-a', 'ours', ['rscstatus'], 'all');
+  t.deepEqual(lab.calls('node-a'), ['one start', 'two start', 'three start']);
+
+  const second = await lab.ours('node-a', 'heartbeat');
+  t.is(second.status, 0);
+  t.regex(second.out, /already running \[pid \d+\]/);
+  t.regex(
+    (await lab.ours('node-a', 'heartbeat', '-s')).out,
+    /^heartbeat OK \[pid \d+ et al\] is running on node-a \[node-a\]\.\.\.$/m,
+  );
+
+  await lab.ours('node-b', 'heartbeat');
+  await lab.untilSays(t, 'node-b', 'ours', ['nodestatus', 'node-a'], 'active');
+  await lab.untilSays(t, 'node-b', 'ours', ['rscstatus'], 'none');
+  t.is(lab.running('node-b'), '', 'auto_failback off: nothing moves');
+
+  t.is((await lab.ours('node-a', 'hb_standby', 'foreign')).status, 0);
+  await lab.untilRunning(t, 'one two', 'three');
+  await lab.untilSays(t, 'node-b', 'ours', ['rscstatus'], 'local');
+
+  const deaths = () => lab.log('node-a').split('node node-b: is dead').length;
+  const before = deaths();
+  t.is((await lab.ours('node-b', 'heartbeat', '-k')).status, 0);
+  t.is((await lab.ours('node-b', 'heartbeat', '-s')).status, 3);
+  await lab.untilRunning(t, ALL, '');
+  t.is(deaths(), before, 'before deadtime: it said that it left');
+
+  await lab.ours('node-b', 'heartbeat');
+  await lab.untilSays(t, 'node-b', 'ours', ['rscstatus'], 'none');
+  await lab.crash('node-a');
+  await lab.untilRunning(t, '', ALL);
+  await lab.untilSays(t, 'node-b', 'ours', ['nodestatus', 'node-a'], 'dead');
+  t.is((await lab.ours('node-b', 'cl_status', 'hblinkstatus', 'node-a', 'eth0')).status, 1);
+});
+
+test.serial('a killed daemon comes back under the angel, its services untouched', async (t) => {
+  if (!need(t, 'root', 'netns', 'nsenter')) return;
+  // Longer deadtime: the successor of a killed Node process needs its start-up time on any machine.
+  const timing = TIMING.map((line) => (line.startsWith('deadtime') ? 'deadtime 4' : line));
+  const lab = await HeartbeatLab.up(
+    t,
+    [...timing, 'ucast eth0 192.168.77.1', 'ucast eth0 192.168.77.2'],
+    GROUPS,
+  );
+  await lab.ours('node-a', 'heartbeat', '--keepalive');
+  await lab.untilRunning(t, ALL, '');
+  await lab.ours('node-b', 'heartbeat');
+  await lab.untilSays(t, 'node-b', 'ours', ['rscstatus'], 'none');
+  const before = lab.calls('node-a');
+  const { out: pid } = await lab.exec('node-a', 'cat', '/run/heartbeat.pid');
+  await lab.exec('node-a', 'kill', '-KILL', pid.trim());
+  await lab.until(t, 'a new daemon', async () => {
+    const now = await lab.exec('node-a', 'cat', '/run/heartbeat.pid');
+    return now.out.trim() !== pid.trim();
+  });
+  await lab.untilSays(t, 'node-a', 'ours', ['rscstatus'], 'all');
+  t.deepEqual(lab.calls('node-a'), before, 'nothing was started or stopped');
+  t.deepEqual(lab.calls('node-b'), []);
+  t.regex(lab.log('node-b'), /Heartbeat restart on node node-a/);
+});
+
+test.serial(
+  "ours beside Debian's: standby in each direction, takeover in each direction",
+  async (t) => {
+    if (
+      !need(
+        t,
+        'root',
+        'netns',
+        'nsenter',
+        'cc',
+        '/usr/libexec/heartbeat/heartbeat',
+        '/usr/bin/cl_status',
+      )
+    )
+      return;
+    const timing = TIMING.map((line) => (line.startsWith('deadtime') ? 'deadtime 4' : line));
+    const media = ['udpport 694', 'mcast eth0 239.77.0.1 694 1 0'];
+    const lab = await HeartbeatLab.up(t, [...timing, ...media], GROUPS);
+    await Promise.all([lab.original('node-b'), lab.ours('node-a', 'heartbeat')]);
+    for (const [host, which] of [
+      ['node-a', 'ours'],
+      ['node-b', 'original'],
+    ] as const) {
+      for (const name of ['node-a', 'node-b']) {
+        await lab.untilSays(t, host, which, ['nodestatus', name], 'active');
+      }
+    }
+    // When the disk was slow one of them was alone for a while and has it all: then share.
+    await lab.until(t, 'all groups run', () => {
+      return `${lab.running('node-a')} ${lab.running('node-b')}`.trim().split(/ +/).length === 3;
+    });
+    await lab.until(t, 'the original is at rest', async () => {
+      const said = await lab.exec('node-b', '/usr/bin/cl_status', 'rscstatus');
+      return ['local', 'all', 'none'].includes(said.out.trim());
+    });
+    await lab.until(t, 'ours is at rest', async () => {
+      const said = await lab.ours('node-a', 'cl_status', 'rscstatus');
+      return ['local', 'all', 'none'].includes(said.out.trim());
+    });
+    t.is((await lab.ours('node-a', 'hb_standby', 'all')).status, 0);
+    await lab.untilRunning(t, '', ALL);
+    await lab.untilSays(t, 'node-b', 'original', ['rscstatus'], 'all');
+    await lab.untilSays(t, 'node-a', 'ours', ['rscstatus'], 'none');
+
+    await lab.exec('node-b', '/usr/share/heartbeat/hb_standby', 'all');
+    await lab.untilRunning(t, ALL, '');
+    await lab.untilSays(t, 'node-b', 'original', ['rscstatus'], 'none');
+    await lab.untilSays(t, 'node-a', 'ours', ['rscstatus'], 'all');
+
+    t.is((await lab.ours('node-a', 'heartbeat', '-k')).status, 0);
+    await lab.untilRunning(t, '', ALL);
+    await lab.ours('node-a', 'heartbeat');
+    await lab.untilSays(t, 'node-a', 'ours', ['rscstatus'], 'none');
+    await lab.untilSays(t, 'node-b', 'original', ['nodestatus', 'node-a'], 'active');
+
+    await lab.crash('node-b');
+    await lab.untilRunning(t, ALL, '');
+    await lab.untilSays(t, 'node-a', 'ours', ['nodestatus', 'node-b'], 'dead');
+  },
+);
