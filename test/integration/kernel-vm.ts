@@ -1,0 +1,165 @@
+/**
+ * A kernel's DRBD for the tests: one virtual machine of test/lab/kernel/lab, and in it one resource, r0, whose peer is a
+ * node of ours on this machine. The kernel is 'probe', we are 'host'.
+ *
+ * The machine's network goes through QEMU: the kernel dials 10.0.2.2:ourPort and gets 127.0.0.1:ourPort here, we dial
+ * 127.0.0.1:kernelPort and get its 7788. That port takes every call, also when nobody listens in the machine, and then
+ * closes it: a node that believes in a first connection will find out here.
+ */
+import { execFile, spawn } from 'node:child_process';
+import { closeSync, openSync, readSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { freePort } from '../support/engines.js';
+
+const LAB = fileURLToPath(new URL('../../../test/lab/kernel/lab', import.meta.url));
+export const KERNEL_NEEDS = [
+  'qemu-system-x86_64',
+  'socat',
+  'dbclient',
+  'dropbearkey',
+  'cpio',
+  'xz',
+  'modprobe',
+  'apt-get',
+] as const;
+
+/** Emulated, a machine with two cores to share may take this long for anything. */
+const PATIENCE_S = 60;
+const DISK_MIB = 16;
+export const DISK_BYTES = DISK_MIB << 20;
+
+async function lab(args: readonly string[], input: string | Uint8Array = ''): Promise<string> {
+  return new Promise((done, fail) => {
+    const child = execFile(LAB, args, { maxBuffer: 16 << 20 }, (error, out, err) => {
+      if (error) fail(new Error(`lab ${args.join(' ')}: ${error.message}\n${out}${err}`));
+      else done(out);
+    });
+    child.stdin?.end(input);
+  });
+}
+
+/** What r0.res says beside the addresses. */
+export interface KernelConfig {
+  readonly net?: string;
+  readonly disk?: string;
+}
+
+export class KernelVm {
+  readonly name: string;
+  readonly kernelPort: number; // here, leads to the kernel's 7788
+  readonly ourPort: number;
+  /** Path of its disk's image on this machine. */
+  image = '';
+
+  private constructor(name: string, kernelPort: number, ourPort: number) {
+    this.name = name;
+    this.kernelPort = kernelPort;
+    this.ourPort = ourPort;
+  }
+
+  static async start(): Promise<KernelVm> {
+    const vm = new KernelVm(`probe-${process.pid}`, await freePort(), await freePort());
+    await lab(['build']);
+    await vm.boot(true);
+    return vm;
+  }
+
+  /** Power on. The disk is what the last power cut left of it. */
+  async boot(fresh = false): Promise<void> {
+    const disk = ['--disk', `${DISK_MIB}M`, ...(fresh ? ['--fresh'] : [])];
+    // Its standard streams are not ours: the machine would hold them open.
+    const child = spawn(LAB, ['up', this.name, ...disk, '--fwd', `${this.kernelPort}:7788`], {
+      stdio: 'ignore',
+    });
+    const status = await new Promise((done) => child.once('exit', done));
+    if (status !== 0)
+      throw new Error(`the machine did not start: ${await lab(['log', this.name])}`);
+    this.image = (await lab(['disk', this.name])).trim();
+    await this.sh('hostname probe');
+  }
+
+  /** Power cut. */
+  async cut(): Promise<void> {
+    await lab(['kill', this.name]);
+  }
+
+  async remove(): Promise<void> {
+    await lab(['kill', this.name]).catch(() => '');
+    await lab(['down', this.name, '--wipe']);
+  }
+
+  /** A shell command in the machine; what it prints. Fails as the command does. */
+  async sh(command: string, input = ''): Promise<string> {
+    return lab(['exec', this.name, '--', 'sh', '-c', command], input);
+  }
+
+  /** Writes one request after the other, past the page cache. */
+  async write(
+    device: string,
+    offsetBytes: number,
+    requestBytes: number,
+    bytes: Uint8Array,
+  ): Promise<void> {
+    const count = bytes.length / requestBytes;
+    await lab(
+      [
+        ...['exec', this.name, '--', 'sh', '-c'],
+        `cat >/tmp/data && dd if=/tmp/data of=${device} bs=${requestBytes} count=${count} oflag=direct,seek_bytes seek=${offsetBytes} 2>&1`,
+      ],
+      bytes,
+    );
+  }
+
+  async configure(config: KernelConfig = {}): Promise<void> {
+    await this.sh(
+      'cat >/etc/drbd.d/r0.res',
+      `resource r0 {
+        device /dev/drbd0;
+        disk /dev/vda;
+        meta-disk internal;
+        disk { c-plan-ahead 0; resync-rate 1000M; ${config.disk ?? ''} }
+        net { connect-int 1; ping-timeout 100; socket-check-timeout 3; timeout 100; ping-int 11; ${config.net ?? ''} }
+        on probe { address 10.0.2.15:7788; }
+        on host { address 10.0.2.2:${this.ourPort}; }
+      }
+`,
+    );
+  }
+
+  /** As it is delivered: empty meta-data, nothing configured. */
+  async fresh(config: KernelConfig = {}): Promise<void> {
+    await this.sh('drbdsetup down r0 2>/dev/null; dmesg -c >/dev/null; true');
+    await this.configure(config);
+    await this.sh(
+      'drbdadm create-md --force r0 2>&1 && drbdsetup new-resource r0 && drbdsetup new-minor r0 0 0 && drbdadm attach r0',
+    );
+  }
+
+  async proc(): Promise<string> {
+    return this.sh('cat /proc/drbd');
+  }
+
+  /** Waits until its status line reads so. */
+  async until(pattern: string): Promise<void> {
+    const tries = PATIENCE_S * 10;
+    await this.sh(
+      `n=0; until grep -qE '${pattern}' /proc/drbd; do n=$((n+1)); [ $n -lt ${tries} ] || exit 9; sleep 0.1; done`,
+    ).catch(async (error: unknown) => {
+      throw new Error(`kernel: not ${pattern}\n${await this.report()}`, { cause: error });
+    });
+  }
+
+  /** What there is to be known about it. */
+  async report(): Promise<string> {
+    return this.sh('cat /proc/drbd; dmesg | tail -n 60');
+  }
+
+  /** Its disk as it is now. The machine writes through to the image's pages, which this reads. */
+  onDisk(sector: number, lengthBytes: number): Uint8Array {
+    const bytes = new Uint8Array(lengthBytes);
+    const fd = openSync(this.image, 'r');
+    readSync(fd, bytes, 0, lengthBytes, sector * 512);
+    closeSync(fd);
+    return bytes;
+  }
+}
