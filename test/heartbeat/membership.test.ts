@@ -1,0 +1,322 @@
+/** Membership: start-up, death, deadtime of the peer, replay, partitions (docs/HEARTBEAT.md, membership). */
+import test from 'ava';
+import {
+  Membership,
+  type MembershipConfig,
+  type MembershipEffect,
+} from '../../src/heartbeat/membership.js';
+import { fieldOf, type HaField, haFields } from '../../src/wire/hamsg.js';
+
+const UUID_B = new Uint8Array(16).fill(2);
+
+function config(changes: Partial<MembershipConfig> = {}): MembershipConfig {
+  return {
+    node: 'a',
+    nodes: ['a', 'b'],
+    pings: [],
+    links: ['eth0', 'eth1'],
+    uuid: new Uint8Array(16).fill(1),
+    generation: 100,
+    keepaliveMs: 500,
+    deadtimeMs: 4000,
+    warntimeMs: 2000,
+    initdeadMs: 10_000,
+    deadpingMs: 4000,
+    maxRexmitDelayMs: 250,
+    hopfudge: 1,
+    ...changes,
+  };
+}
+
+/** Node a, and a hand that plays node b. */
+class Pair {
+  readonly a: Membership;
+  readonly out: MembershipEffect[] = [];
+  nowMs = 0;
+  seq = 0;
+  generation = 7;
+
+  constructor(changes: Partial<MembershipConfig> = {}) {
+    this.a = new Membership(
+      config(changes),
+      {
+        wallSeconds: () => 1000,
+        loadavg: () => '0.00',
+        random: { u32: () => 0, bytes: (n) => new Uint8Array(n) },
+      },
+      0,
+    );
+    this.a.start(this.out);
+  }
+
+  /** Wakes a at its own deadlines, as the host does. */
+  until(ms: number): void {
+    while (this.a.deadlineMs <= ms) {
+      this.nowMs = Math.max(this.nowMs, this.a.deadlineMs);
+      this.a.tick(this.nowMs, this.out);
+    }
+    this.nowMs = ms;
+  }
+
+  hear(
+    fields: Readonly<Record<string, string>>,
+    options: { seq?: number; link?: string } = {},
+  ): void {
+    const isNs = fields['t']?.startsWith('NS_') ?? false;
+    const seq = options.seq ?? (isNs ? 0 : ++this.seq);
+    const message: HaField[] = [
+      ...haFields(fields),
+      { name: 'src', value: 'b' },
+      { name: 'srcuuid', kind: 1, value: UUID_B },
+      ...(isNs ? [] : haFields({ seq: seq.toString(16) })),
+      ...haFields({ hg: this.generation.toString(16), ts: '3e8' }),
+    ];
+    this.a.receive(message, options.link ?? 'eth0', this.nowMs, this.out);
+  }
+
+  status(st: string, dt = 4000): void {
+    this.hear({ t: 'status', st, dt: dt.toString(16), protocol: '1' });
+  }
+
+  /** b's keepalives until `ms`. */
+  keepHearing(ms: number, dt = 4000): void {
+    while (this.nowMs + 500 <= ms) {
+      this.until(this.nowMs + 500);
+      this.status('active', dt);
+    }
+  }
+
+  sent(type: string): Record<string, string>[] {
+    return this.out.flatMap((e) =>
+      e.type === 'transmit' && fieldOf(e.message, 't') === type
+        ? [
+            Object.fromEntries(
+              e.message.flatMap((f) => ('kind' in f ? [] : [[f.name, f.value] as const])),
+            ),
+          ]
+        : [],
+    );
+  }
+
+  has(type: MembershipEffect['type']): boolean {
+    return this.out.some((e) => e.type === type);
+  }
+
+  logs(): string[] {
+    return this.out.flatMap((e) => (e.type === 'log' ? [e.text] : []));
+  }
+
+  /** Both active: b answers reqnodes. */
+  static joined(changes: Partial<MembershipConfig> = {}): Pair {
+    const pair = new Pair(changes);
+    pair.until(100);
+    pair.status('up');
+    pair.hear({ t: 'reqnodes', dest: 'a' });
+    pair.hear({ t: 'repnodes', dest: 'a', nodelist: 'a b ', delnodelist: ' ' });
+    pair.status('active');
+    pair.keepHearing(6000);
+    return pair;
+  }
+}
+
+test('the first messages: init, up, with deadtime + 2 s, which falls back after 5 s', (t) => {
+  const pair = new Pair();
+  pair.until(4900);
+  const dts = pair.sent('status').map((m) => [m['st'], m['dt']]);
+  t.deepEqual(dts.slice(0, 3), [
+    ['init', '1770'],
+    ['up', '1770'],
+    ['up', '1770'],
+  ]);
+  pair.until(5100);
+  t.is(pair.sent('status').at(-1)?.['dt'], 'fa0');
+});
+
+test('fields of a message stand in the order of the original', (t) => {
+  const pair = new Pair();
+  const [first] = pair.sent('status');
+  t.deepEqual(Object.keys(first ?? {}), [
+    't',
+    'st',
+    'dt',
+    'protocol',
+    'src',
+    'seq',
+    'hg',
+    'ts',
+    'ld',
+    'ttl',
+  ]);
+  t.is(first?.['ttl'], '3'); // hopfudge + number of nodes
+  t.is(first?.['hg'], '64');
+});
+
+// "communication is up when every configured node has sent any packet or has been declared dead"
+test('active only after repnodes; reqnodes is repeated every second', (t) => {
+  const pair = new Pair();
+  pair.until(100);
+  pair.status('up');
+  t.is(pair.sent('reqnodes').length, 1);
+  pair.until(2200);
+  t.is(pair.sent('reqnodes').length, 3);
+  t.false(pair.a.commUp);
+  pair.hear({ t: 'repnodes', dest: 'a', nodelist: 'a b ', delnodelist: ' ' });
+  t.true(pair.a.commUp);
+  t.is(pair.a.status, 'active');
+});
+
+test('a peer without protocol is not asked', (t) => {
+  const pair = new Pair();
+  pair.hear({ t: 'status', st: 'up', dt: 'fa0' });
+  t.true(pair.a.commUp);
+  t.true(pair.logs().includes('flow control disabled due to different version heartbeat'));
+});
+
+test('reqnodes is answered with every name and a blank behind each', (t) => {
+  const pair = Pair.joined();
+  const [answer] = pair.sent('repnodes');
+  t.is(answer?.['nodelist'], 'a b ');
+  t.is(answer?.['delnodelist'], ' ');
+});
+
+test('a node never heard is dead after initdead, not after deadtime', (t) => {
+  const pair = new Pair();
+  pair.until(9900);
+  t.false(pair.has('node-dead'));
+  pair.until(10_300);
+  t.true(pair.has('node-dead'));
+  t.true(pair.a.commUp);
+});
+
+// "Afterwards: the dt value of the node's own last status message, not the local deadtime."
+test('a node is dead after what it said itself', (t) => {
+  const pair = Pair.joined();
+  pair.status('active', 9000);
+  const heardMs = pair.nowMs;
+  pair.until(heardMs + 8900);
+  t.false(pair.has('node-dead'));
+  pair.until(heardMs + 9300);
+  t.true(pair.has('node-dead'));
+  t.true(pair.logs().includes('node b: is dead'));
+});
+
+test('a late heartbeat is reported', (t) => {
+  const pair = Pair.joined();
+  const heardMs = pair.nowMs;
+  pair.until(heardMs + 2500);
+  pair.status('active');
+  t.true(pair.logs().includes('Late heartbeat: Node b: interval 2500 ms'));
+  t.false(pair.has('node-dead'));
+});
+
+test('a link that is silent is dead although the other works', (t) => {
+  const pair = Pair.joined();
+  pair.hear({ t: 'status', st: 'active', dt: 'fa0', protocol: '1' }, { link: 'eth1' });
+  pair.keepHearing(pair.nowMs + 6000);
+  const links = pair.out
+    .filter((e) => e.type === 'link-status')
+    .map((e) => `${e.link} ${e.status}`);
+  t.deepEqual(links, ['eth0 up', 'eth1 up', 'eth1 dead']);
+});
+
+// 5.3: "hg < known hg -> drop (attempted replay attack), any type"
+test('an older generation is a replay', (t) => {
+  const pair = Pair.joined();
+  pair.generation = 6;
+  pair.hear({ t: 'shutdone', st: 'dead' });
+  t.true(pair.logs().some((l) => l.includes('attempted replay attack')));
+  t.false(pair.out.some((e) => e.type === 'deliver' && fieldOf(e.message, 't') === 'shutdone'));
+});
+
+test('messages of a dead generation are not believed: no status, no effect', (t) => {
+  const pair = Pair.joined();
+  pair.until(pair.nowMs + 5000);
+  t.true(pair.has('node-dead'));
+  pair.out.length = 0;
+  pair.hear({ t: 'shutdone', st: 'dead' }, { seq: 3 });
+  pair.hear({ t: 'status', st: 'active', dt: 'fa0', protocol: '1' }, { seq: 3 });
+  t.false(pair.has('deliver'));
+  t.false(pair.has('partition-healed'));
+});
+
+test('the same generation back from the dead: a healed partition', (t) => {
+  const pair = Pair.joined();
+  pair.until(pair.nowMs + 5000);
+  pair.status('active');
+  t.true(pair.has('partition-healed'));
+  t.true(pair.logs().includes('Cluster node b returning after partition.'));
+});
+
+test('a restart is no partition: init, up, active with a higher generation', (t) => {
+  const pair = Pair.joined();
+  pair.until(pair.nowMs + 5000);
+  pair.generation = 8;
+  pair.seq = 0;
+  pair.status('init');
+  pair.status('up');
+  pair.hear({ t: 'reqnodes', dest: 'a' });
+  pair.status('active');
+  t.false(pair.has('partition-healed'));
+  t.true(pair.logs().includes('Heartbeat restart on node b'));
+});
+
+test('active with a generation that nobody let in has run alone: a partition', (t) => {
+  const pair = Pair.joined();
+  pair.until(pair.nowMs + 5000);
+  pair.generation = 8;
+  pair.seq = 40;
+  pair.status('active');
+  t.true(pair.has('partition-healed'));
+});
+
+test('NS_rexmit: numbers are decimal, the answer is the same message', (t) => {
+  const pair = Pair.joined();
+  const wanted = pair.sent('status').find((m) => m['seq'] === 'a');
+  pair.out.length = 0;
+  pair.hear({ t: 'NS_rexmit', dest: 'a', firstseq: '10', lastseq: '10' });
+  t.deepEqual(pair.sent('status'), wanted ? [wanted] : []);
+  t.truthy(wanted);
+});
+
+test('messages for others, of strangers and malformed ones have no effect', (t) => {
+  const pair = Pair.joined();
+  pair.out.length = 0;
+  pair.hear({ t: 'resource', dest: 'c', rsc_hold: 'all' });
+  pair.a.receive(
+    haFields({ t: 'shutdone', src: 'x', seq: '1', hg: '1', ts: '1' }),
+    'eth0',
+    pair.nowMs,
+    pair.out,
+  );
+  pair.a.receive(
+    haFields({ t: 'shutdone', src: 'b', seq: '1', hg: '1', ts: '0' }),
+    'eth0',
+    pair.nowMs,
+    pair.out,
+  );
+  t.false(pair.has('deliver'));
+  t.true(pair.logs().includes('process_status_message: bad node [x] in message'));
+});
+
+test('somebody with our name and another UUID is reported once', (t) => {
+  const pair = Pair.joined();
+  for (let i = 0; i < 3; i++) {
+    const message: HaField[] = [
+      ...haFields({ t: 'status', src: 'a', seq: '1', hg: '1', ts: '1' }),
+      { name: 'srcuuid', kind: 1, value: new Uint8Array(16).fill(9) },
+    ];
+    pair.a.receive(message, 'eth0', pair.nowMs, pair.out);
+  }
+  t.is(pair.logs().filter((l) => l.includes('node names must be unique')).length, 1);
+});
+
+test('a ping node is judged by deadping', (t) => {
+  const pair = new Pair({ nodes: ['a'], pings: ['gw'], deadpingMs: 3000 });
+  pair.until(100);
+  pair.a.pingAnswered('gw', 100, pair.out);
+  t.true(pair.a.commUp);
+  pair.until(3500);
+  t.is(pair.a.nodes.get('gw')?.status, 'dead');
+  pair.a.pingAnswered('gw', 3500, pair.out);
+  t.is(pair.a.nodes.get('gw')?.status, 'ping');
+});

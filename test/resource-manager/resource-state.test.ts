@@ -1,0 +1,362 @@
+/** The resource state machine message by message, against the sequences observed of 3.0.6 (docs/HEARTBEAT.md). */
+import test from 'ava';
+import { both, minus, parseHold, plus, swapped } from '../../src/resource-manager/hold.js';
+import { type ResourceEffect, ResourceState } from '../../src/resource-manager/resource-state.js';
+import { STANDBY_PHASES, STANDBY_TABLE, standbyRow } from '../../src/resource-manager/standby.js';
+import { fieldOf, type HaMessage, haFields } from '../../src/wire/hamsg.js';
+
+test('holds: union, difference, the other node’s terms', (t) => {
+  t.is(plus('local', 'foreign'), 'all');
+  t.is(minus('all', 'local'), 'foreign');
+  t.is(both('all', 'foreign'), 'foreign');
+  t.is(swapped('local'), 'foreign');
+  t.is(swapped('all'), 'all');
+  t.is(parseHold('everything'), null);
+});
+
+test('standby: every phase and message has at most one row', (t) => {
+  for (const phase of STANDBY_PHASES) {
+    for (const info of ['me', 'other', 'done']) {
+      for (const own of [true, false]) {
+        const rows = STANDBY_TABLE.filter(
+          (r) => r.phase === phase && r.info === info && r.own === own,
+        );
+        t.true(rows.length <= 1);
+        t.is(standbyRow(phase, info, own), rows[0] ?? null);
+      }
+    }
+  }
+});
+
+/** One node; own messages come back as the membership delivers them. */
+class Hand {
+  readonly state: ResourceState;
+  readonly sent: string[] = [];
+  readonly jobs: { id: number; what: string }[] = [];
+  readonly logs: string[] = [];
+  readonly others: string[] = [];
+  nowMs = 0;
+
+  constructor(autoFailback = false) {
+    this.state = new ResourceState({ node: 'a', peer: 'b', autoFailback, resume: 'none' });
+  }
+
+  apply(effects: readonly ResourceEffect[]): void {
+    for (const e of effects) {
+      if (e.type === 'send') {
+        this.sent.push(text(e.message));
+        this.say(e.message, true);
+      } else if (e.type === 'job') this.jobs.push({ id: e.id, what: `${e.kind} ${e.scope}` });
+      else if (e.type === 'log') this.logs.push(e.text);
+      else this.others.push(e.type);
+    }
+  }
+
+  say(message: HaMessage, own = false): void {
+    const out: ResourceEffect[] = [];
+    const src = { name: 'src', value: own ? 'a' : 'b' };
+    this.state.receive([...message, src], own, this.nowMs, out);
+    this.apply(out);
+  }
+
+  /** The peer says R(hold, stable) or anything else. */
+  hear(fields: Readonly<Record<string, string>>): void {
+    this.say(haFields(fields));
+  }
+
+  resource(hold: string, isstable: string, more: Readonly<Record<string, string>> = {}): void {
+    this.hear({ t: 'resource', rsc_hold: hold, rtype: 'full', isstable, ...more });
+  }
+
+  ask(rsc: string, info: string): void {
+    this.hear({ t: 'ask_resources', rsc_hold: rsc, info });
+  }
+
+  call(action: (state: ResourceState, out: ResourceEffect[]) => void): void {
+    const out: ResourceEffect[] = [];
+    action(this.state, out);
+    this.apply(out);
+  }
+
+  until(ms: number): void {
+    this.nowMs = ms;
+    this.call((s, out) => s.tick(ms, out));
+  }
+
+  finishJobs(): void {
+    for (let job = this.jobs.shift(); job; job = this.jobs.shift()) {
+      const { id } = job;
+      this.call((s, out) => s.jobDone(id, this.nowMs, out));
+    }
+  }
+
+  clear(): void {
+    this.sent.length = 0;
+    this.logs.length = 0;
+  }
+
+  /** Both started, each with its own groups. */
+  static stable(autoFailback = false): Hand {
+    const hand = new Hand(autoFailback);
+    hand.call((s, out) => s.active(0, out));
+    hand.hear({ t: 'starting' });
+    hand.resource('none', '0');
+    hand.resource('local', '1');
+    hand.finishJobs();
+    hand.clear();
+    return hand;
+  }
+}
+
+/** R(hold,stable[,info]), ASK(rsc,info), or the type. */
+function text(message: HaMessage): string {
+  const f = (name: string) => fieldOf(message, name);
+  if (f('t') === 'resource') {
+    return `R(${[f('rsc_hold'), f('isstable'), f('info')].filter((v) => v !== null).join(',')})`;
+  }
+  if (f('t') === 'ask_resources') return `ASK(${f('rsc_hold')},${f('info')})`;
+  if (f('t') === 'stonith') return `stonith(${f('node')},${f('result')})`;
+  return f('t') ?? '';
+}
+
+// 9.1, both start: "A S(active) starting; A R(none,0); sees stable: R(none,0) R(local,1) ..."
+test('both start: claims follow the peer’s stability', (t) => {
+  const hand = new Hand();
+  hand.call((s, out) => s.active(0, out));
+  hand.hear({ t: 'starting' });
+  hand.resource('none', '0');
+  t.deepEqual(hand.sent, ['starting', 'R(none,0)']);
+  t.is(hand.state.state, 'RSCRCVD');
+  hand.resource('local', '1');
+  t.deepEqual(hand.sent.slice(2), ['R(none,0)', 'R(local,1,req_our_resources())', 'R(local,1)']);
+  t.deepEqual(
+    hand.jobs.map((j) => j.what),
+    ['take local'],
+  );
+  t.is(hand.state.rscStatus, 'transition');
+  hand.finishJobs();
+  t.is(hand.state.rscStatus, 'local');
+});
+
+// 8.3: "Without any resource message from the peer the 10 s timer never starts and the node acquires nothing."
+test('without a resource message nothing is acquired; with one after 10 s', (t) => {
+  const hand = new Hand();
+  hand.call((s, out) => s.active(0, out));
+  hand.until(60_000);
+  t.deepEqual(hand.jobs, []);
+  hand.resource('none', '0');
+  hand.until(69_900);
+  t.deepEqual(hand.jobs, []);
+  hand.until(70_000);
+  t.deepEqual(
+    hand.jobs.map((j) => j.what),
+    ['take local'],
+  );
+});
+
+// 9.3: node returns, auto_failback off
+test('a peer that holds all keeps it', (t) => {
+  const hand = new Hand();
+  hand.call((s, out) => s.active(0, out));
+  hand.resource('all', '1');
+  t.true(hand.logs.includes('Local Resource acquisition completed. (none)'));
+  t.deepEqual(hand.jobs, []);
+  t.is(hand.state.hold, 'none');
+});
+
+// 9.7: hb_standby all on A
+test('giving: ASK me, other, R(none,0,standby), stop, ASK done, R(none,1)', (t) => {
+  const hand = Hand.stable();
+  hand.call((s, out) => s.requestStandby('all', out));
+  t.is(hand.state.standby, 'ME');
+  hand.ask('all', 'other');
+  t.deepEqual(hand.sent, ['ASK(all,me)', 'R(none,0,standby)']);
+  t.deepEqual(
+    hand.jobs.map((j) => j.what),
+    ['give all'],
+  );
+  hand.finishJobs();
+  t.is(hand.sent.at(-1), 'ASK(all,done)');
+  t.is(hand.state.standby, 'DONE');
+  hand.ask('all', 'done');
+  t.is(hand.sent.at(-1), 'R(none,1)');
+  t.is(hand.state.standby, 'NOT');
+});
+
+test('taking: nothing is started before the giver says done', (t) => {
+  const hand = Hand.stable();
+  hand.ask('all', 'me');
+  t.deepEqual(hand.sent, ['ASK(all,other)']);
+  hand.resource('none', '0', { info: 'standby' });
+  hand.until(hand.nowMs + 3_000_000);
+  t.deepEqual(hand.jobs, []);
+  hand.ask('all', 'done');
+  t.deepEqual(
+    hand.jobs.map((j) => j.what),
+    ['take all'],
+  );
+  hand.finishJobs();
+  t.deepEqual(hand.sent.slice(-2), ['ASK(all,done)', 'R(all,1)']);
+  t.is(hand.state.hold, 'all');
+});
+
+test('a request without an answer is cancelled after 10 s, and nothing was given', (t) => {
+  const hand = Hand.stable();
+  hand.call((s, out) => s.requestStandby('all', out));
+  hand.until(hand.nowMs + 10_000);
+  t.true(hand.logs.includes('No reply to standby request.  Standby request cancelled.'));
+  t.is(hand.state.hold, 'local');
+  t.deepEqual(hand.jobs, []);
+});
+
+test('a second request while one is under way is ignored', (t) => {
+  const hand = Hand.stable();
+  hand.ask('all', 'me');
+  hand.ask('all', 'me');
+  t.true(hand.logs.includes('Standby in progress- new request from b ignored [3600 seconds left]'));
+});
+
+test('an unexpected message of the standby is ignored by number of state', (t) => {
+  const hand = Hand.stable();
+  hand.ask('all', 'done');
+  t.true(hand.logs.includes("Ignored standby message 'done' from b in state 0"));
+  t.deepEqual(hand.jobs, []);
+});
+
+// 8.6
+test('a peer that dies with its claim is taken over; one that gave up is not fenced', (t) => {
+  const hand = Hand.stable();
+  hand.call((s, out) => s.peerDied(true, 0, out));
+  t.is(hand.sent[0], 'stonith(b,n_stnth)');
+  t.deepEqual(
+    hand.jobs.map((j) => j.what),
+    ['take all'],
+  );
+  t.is(hand.state.hold, 'all');
+  const gone = Hand.stable();
+  gone.resource('none', '0', { info: 'shutdown' });
+  gone.hear({ t: 'shutdone', st: 'dead' });
+  t.true(gone.logs.includes("Received shutdown notice from 'b'."));
+  gone.finishJobs();
+  gone.clear();
+  gone.call((s, out) => s.peerDied(true, 0, out));
+  t.deepEqual(gone.sent, ['stonith(b,unneeded)']);
+  t.deepEqual(gone.jobs, []);
+});
+
+// Section 14: "take other == none in mid-standby for `may still hold`"
+test('a peer that dies in the middle of its standby may still hold', (t) => {
+  const hand = Hand.stable();
+  hand.ask('local', 'me');
+  hand.resource('none', '0', { info: 'standby' });
+  hand.clear();
+  hand.call((s, out) => s.peerDied(true, 0, out));
+  t.is(hand.sent[0], 'stonith(b,n_stnth)');
+});
+
+// The swarm's first find: the claim drops before the scripts end.
+test('a peer that is leaving still holds: the start-up timer takes nothing', (t) => {
+  const hand = new Hand();
+  hand.call((s, out) => s.active(0, out));
+  hand.resource('all', '0');
+  hand.resource('none', '0', { info: 'shutdown' });
+  hand.until(10_000);
+  t.deepEqual(hand.jobs, []);
+  hand.hear({ t: 'shutdone', st: 'dead' });
+  t.deepEqual(
+    hand.jobs.map((j) => j.what),
+    ['take all'],
+  );
+});
+
+// 8.7
+test('shutdown: R(none,0,shutdown), stop everything, shutdone', (t) => {
+  const hand = Hand.stable();
+  hand.call((s, out) => s.shutdown(0, out));
+  t.deepEqual(hand.sent, ['R(none,0,shutdown)']);
+  t.deepEqual(
+    hand.jobs.map((j) => j.what),
+    ['give all'],
+  );
+  t.deepEqual(hand.others, []);
+  hand.finishJobs();
+  t.deepEqual(hand.sent, ['R(none,0,shutdown)', 'shutdone']);
+  t.deepEqual(hand.others, ['released']);
+});
+
+test('shutdown in the middle of a job waits', (t) => {
+  const hand = Hand.stable();
+  hand.call((s, out) => s.peerDied(true, 0, out));
+  hand.call((s, out) => s.shutdown(0, out));
+  t.true(hand.logs.includes('Shutdown delayed until current resource activity finishes.'));
+  t.deepEqual(
+    hand.jobs.map((j) => j.what),
+    ['take all'],
+  );
+  hand.finishJobs();
+  t.deepEqual(hand.others, ['released']);
+});
+
+test('no takeover while we leave', (t) => {
+  const hand = Hand.stable();
+  hand.call((s, out) => s.shutdown(0, out));
+  hand.call((s, out) => s.peerDied(true, 0, out));
+  t.true(hand.logs.includes('Resource takeover cancelled - shutdown in progress.'));
+  t.deepEqual(
+    hand.jobs.map((j) => j.what),
+    ['give all'],
+  );
+});
+
+// 8.8
+test('auto_failback on: the returned peer is offered its groups, again until it takes them', (t) => {
+  const hand = Hand.stable(true);
+  hand.call((s, out) => s.peerDied(true, 0, out));
+  hand.finishJobs();
+  hand.clear();
+  hand.hear({ t: 'starting' });
+  hand.resource('none', '1');
+  t.deepEqual(
+    hand.sent.filter((m) => m.startsWith('ASK')),
+    ['ASK(foreign,me)'],
+  );
+  hand.until(10_000); // no answer: cancelled, then asked again
+  hand.until(11_100);
+  t.deepEqual(hand.sent.filter((m) => m.startsWith('ASK')).length, 2);
+  hand.ask('foreign', 'other');
+  hand.finishJobs();
+  hand.ask('foreign', 'done');
+  hand.until(30_000);
+  t.is(hand.sent.filter((m) => m === 'ASK(foreign,me)').length, 2);
+  t.is(hand.state.hold, 'local');
+});
+
+test('a living peer that took our groups over is yielded to', (t) => {
+  const hand = Hand.stable();
+  hand.hear({ t: 'resource', rsc_hold: 'foreign', info: 'mach_down' });
+  t.deepEqual(hand.others, ['yield']);
+});
+
+test('a peer that starts while we stop is told that we still hold', (t) => {
+  const hand = Hand.stable();
+  hand.call((s, out) => s.requestStandby('local', out));
+  hand.ask('local', 'other');
+  hand.clear();
+  hand.call((s, out) => s.peerRestarted(out));
+  hand.hear({ t: 'starting', clean: '1' });
+  t.deepEqual(hand.sent, ['R(local,1)']);
+});
+
+// 9.7: "A hb_takeover(all); B runs hb_standby all", local and foreign exchanged
+test('hb_takeover of the peer is our standby with the sides exchanged', (t) => {
+  for (const [asked, ours] of [
+    ['all', 'all'],
+    ['local', 'foreign'],
+    ['foreign', 'local'],
+    ['failback', 'all'],
+  ]) {
+    const hand = Hand.stable();
+    hand.hear({ t: 'hb_takeover', rsc_hold: asked ?? '' });
+    t.is(hand.sent[0], `ASK(${ours},me)`);
+  }
+});
