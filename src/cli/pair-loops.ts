@@ -1,58 +1,62 @@
 /**
- * Loop devices, which all nodes of a machine share: /dev/loopN numbers and `losetup -a` know no namespaces. A loop is known by
- * the device and inode of its file, never by the file's name, which both nodes have in common (docs/DEMO.md).
+ * Loop devices, which all nodes of a machine share: their numbers know no namespaces.
+ *
+ * Only sysfs is asked. `losetup --list` asks each loop for the inode of its file, and a loop on a FUSE file whose daemon is
+ * being restarted answers when the daemon is back: every harness on the machine would wait for somebody else's daemon.
+ * sysfs tells the file's name without asking the file: '/' for a FUSE file whose mount is gone everywhere.
  */
-import { closeSync, constants, openSync, readdirSync, readFileSync } from 'node:fs';
-import { must, run, waitUntil } from './pair-run.js';
+import { closeSync, constants, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { childrenOf, run, waitUntil } from './pair-run.js';
+
+const LOOP_MAJOR = 7;
+/** How sysfs calls a FUSE file (a mount of its own) that is mounted nowhere any more. */
+const MOUNTED_NOWHERE = '/';
 
 export interface Loop {
   readonly device: string; // '/dev/loop3'
-  readonly minor: number;
-  readonly backDevice: string; // 'MAJOR:MINOR' of the file system of its file
-  readonly backInode: string;
-  readonly backFile: string; // as it was called when the loop was set up
+  readonly backFile: string; // as sysfs calls it
 }
 
-export async function loops(): Promise<Loop[]> {
-  const text = await must([
-    ...['losetup', '--list', '--json', '--output'],
-    'NAME,MAJ:MIN,BACK-MAJ:MIN,BACK-INO,BACK-FILE',
-  ]);
-  if (text.trim() === '') return [];
-  const parsed: unknown = JSON.parse(text);
-  const rows = (parsed as { loopdevices?: Record<string, unknown>[] }).loopdevices ?? [];
-  return rows.map((row) => ({
-    device: String(row['name']),
-    minor: Number(String(row['maj:min']).split(':')[1]),
-    backDevice: String(row['back-maj:min']).replaceAll(' ', ''),
-    backInode: String(row['back-ino']),
-    backFile: String(row['back-file']),
-  }));
+/** What sysfs says of a loop device; '' when it is not bound. */
+export function backFileOf(device: string): string {
+  try {
+    const name = device.slice('/dev/'.length);
+    return readFileSync(`/sys/block/${name}/loop/backing_file`, 'utf8').trim();
+  } catch {
+    return '';
+  }
+}
+
+export function loops(): Loop[] {
+  return readdirSync('/sys/block')
+    .filter((name) => name.startsWith('loop'))
+    .map((name) => ({ device: `/dev/${name}`, backFile: backFileOf(`/dev/${name}`) }))
+    .filter((loop) => loop.backFile !== '');
 }
 
 /** A loop device with direct I/O on a file, to be a node's lower disk. */
 export async function attachLoop(file: string): Promise<{ device: string; minor: number }> {
   // Another process may take the free number first: losetup tries again by itself, but gives up early.
-  let device = '';
-  for (let attempt = 0; device === ''; attempt++) {
+  for (let attempt = 0; ; attempt++) {
     const ran = await run(['losetup', '--find', '--show', '--direct-io=on', file]);
-    if (ran.status === 0) device = ran.stdout.trim();
-    else if (attempt === 5) throw new Error(`no loop device for ${file}: ${ran.stderr}`);
+    const device = ran.stdout.trim();
+    if (ran.status === 0) return { device, minor: Number(device.replace(/^\D+/, '')) };
+    if (attempt === 5) throw new Error(`no loop device for ${file}: ${ran.stderr}`);
   }
-  return { device, minor: Number(device.replace(/^\D+/, '')) };
 }
 
 /** Detach, and wait until it is really gone (a loop that is open goes at its last close). */
-export async function detachLoop(loop: Pick<Loop, 'device' | 'backInode'>): Promise<void> {
-  const current = async (): Promise<boolean> =>
-    (await loops()).some((l) => l.device === loop.device && l.backInode === loop.backInode);
-  let ran = { status: 0, stdout: '', stderr: '' };
+export async function detachLoop(loop: Loop): Promise<void> {
+  let said = '';
   const gone = await waitUntil(async () => {
-    if (!(await current())) return true;
-    ran = await run(['losetup', '-d', loop.device], { timeoutMs: 30_000 });
-    return !(await current());
+    // Its name changes when its mount goes; any other name is somebody else's new loop.
+    const now = backFileOf(loop.device);
+    if (now !== loop.backFile && now !== MOUNTED_NOWHERE) return true;
+    const ran = await run(['losetup', '-d', loop.device], { timeoutMs: 30_000 });
+    said = ran.stderr;
+    return backFileOf(loop.device) === '';
   }, 30_000);
-  if (!gone) throw new Error(`${loop.device} cannot be detached: ${ran.stderr}`);
+  if (!gone) throw new Error(`${loop.device} (${loop.backFile}) cannot be detached: ${said}`);
 }
 
 /** True when nobody holds the device exclusively any more (a killed daemon's ring is closed a little later). */
@@ -65,32 +69,64 @@ export function isFree(device: string): boolean {
   }
 }
 
-/** 'MAJOR:MINOR' of every FUSE mount that the process sees. */
-export function fuseMounts(pid: number | 'self'): Set<string> {
-  const found = new Set<string>();
-  let text = '';
-  try {
-    text = readFileSync(`/proc/${pid}/mountinfo`, 'utf8');
-  } catch {
-    return found; // gone
+/**
+ * The loop devices that a node uses: what its /dev/drbd* point at, what it has mounted, what its processes have open. `first` is the
+ * first process of its pid namespace.
+ */
+export function loopsOf(first: number): Loop[] {
+  const minors = new Set<number>();
+  const note = (path: string): void => {
+    const minor = /^\/dev\/loop(\d+)$/.exec(path)?.[1];
+    if (minor !== undefined) minors.add(Number(minor));
+  };
+  for (const name of list(`/proc/${first}/root/dev`)) {
+    if (name.startsWith('drbd')) note(target(`/proc/${first}/root/dev/${name}`));
   }
-  for (const line of text.split('\n')) {
-    const [before = '', after = ''] = line.split(' - ');
-    const kind = after.split(' ')[0] ?? '';
-    if (kind === 'fuse' || kind.startsWith('fuse.')) found.add(before.split(' ')[2] ?? '');
+  for (const line of text(`/proc/${first}/mountinfo`).split('\n')) {
+    const [major, minor] = (line.split(' ')[2] ?? '').split(':').map(Number);
+    if (major === LOOP_MAJOR && minor !== undefined) minors.add(minor);
   }
-  return found;
+  const pids = [first];
+  for (const pid of pids) {
+    pids.push(...childrenOf(pid));
+    for (const fd of list(`/proc/${pid}/fd`)) note(target(`/proc/${pid}/fd/${fd}`));
+  }
+  return [...minors]
+    .map((minor) => `/dev/loop${minor}`)
+    .map((device) => ({ device, backFile: backFileOf(device) }))
+    .filter((loop) => loop.backFile !== '');
 }
 
-/** Loops on FUSE files of twinbeat that no process has mounted any more: their daemon and its mounts are dead. */
+/** Loops on FUSE files that are mounted nowhere and whose daemon is dead: a read fails at once. */
 export async function orphanedLoops(): Promise<Loop[]> {
-  const candidates = (await loops()).filter(
-    (l) => l.backDevice.startsWith('0:') && l.backFile.includes('/twinbeat/'),
-  );
-  if (candidates.length === 0) return [];
-  const mounted = new Set<string>();
-  for (const pid of readdirSync('/proc')) {
-    if (/^\d+$/.test(pid)) for (const device of fuseMounts(Number(pid))) mounted.add(device);
+  const orphans: Loop[] = [];
+  for (const loop of loops()) {
+    if (loop.backFile !== MOUNTED_NOWHERE) continue;
+    const read = ['dd', `if=${loop.device}`, 'of=/dev/null', 'bs=4096', 'count=1', 'iflag=direct'];
+    const ran = await run(read, { timeoutMs: 2_000 });
+    if (ran.status === 1) orphans.push(loop); // not 137: somebody may still answer
   }
-  return candidates.filter((l) => !mounted.has(l.backDevice));
+  return orphans;
+}
+
+function list(dir: string): string[] {
+  try {
+    return readdirSync(dir);
+  } catch {
+    return []; // gone
+  }
+}
+function target(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return '';
+  }
+}
+function text(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
 }

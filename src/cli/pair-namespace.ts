@@ -20,6 +20,21 @@ import {
   statusOf,
 } from './pair-run.js';
 
+/**
+ * Other programs' file systems on FUSE and loop devices, copied into the new mount namespace, would be kept alive by it: their
+ * umount would not be the last one, and ours, at our end, could wait for a daemon that is long dead. So they are let go first.
+ * Not what our own paths lie on ($1...).
+ */
+export const LET_GO = `
+awk '{ for (i = 7; $i != "-"; i++); if ($(i + 1) ~ /^fuse/ || $(i + 2) ~ /^\\/dev\\/(loop|nbd|drbd)/) print $5 }' /proc/self/mountinfo |
+  tac | while read -r point; do
+    point=$(printf '%b' "$point")
+    keep=
+    for own in "$@"; do case $own/ in "\${point%/}"/*) keep=1 ;; esac; done
+    if [ -z "$keep" ]; then umount -l "$point" 2>/dev/null || true; fi
+  done
+`;
+
 /** Sourced after the caller's script. `read` and `wait` also reap what is orphaned in here. */
 const HOLD = `
 echo ready
@@ -28,6 +43,9 @@ while read -r word; do if [ "$word" = keep ]; then kept=1; fi; done
 trap 'exit 0' TERM
 while [ -n "$kept" ]; do sleep 3600 & wait $!; done
 `;
+
+/** A process that is killed may have to wait for a disk first. */
+const KILL_LIMIT_MS = 60_000;
 
 export type NamespaceKind = 'mount' | 'net' | 'uts' | 'ipc' | 'pid';
 
@@ -69,7 +87,15 @@ export class Namespace {
       [
         ...kinds.map((kind) => `--${kind}`),
         ...(kinds.includes('mount') ? ['--propagation', 'private'] : []),
-        ...['--fork', '--kill-child', 'bash', '-c', `set -eu\n${script}\n${HOLD}`, 'init', ...args],
+        ...[
+          '--fork',
+          '--kill-child',
+          'bash',
+          '-c',
+          `set -eu\n${kinds.includes('mount') ? LET_GO : ''}\n${script}\n${HOLD}`,
+          'init',
+          ...args,
+        ],
       ],
       { stdio: ['pipe', 'pipe', 'pipe'], env, detached: true }, // detached: Ctrl-C is for us alone
     );
@@ -149,12 +175,21 @@ export class Namespace {
 
   /** Everything in here dies at once; returns when it has. */
   async kill(): Promise<void> {
-    const gone = new Promise<void>((resolve) => {
+    const gone = new Promise<void>((resolve, reject) => {
       if (this.#outer.exitCode !== null || this.#outer.signalCode !== null) resolve();
       else this.#outer.once('exit', () => resolve());
+      this.#outer.once('error', reject);
     });
     kill(this.#first.pid);
-    await gone;
+    const late = setTimeout(() => {
+      const problem = `${KILL_LIMIT_MS / 1000} s after SIGKILL process ${this.#first.pid} is still there`;
+      this.#outer.emit('error', new Error(problem));
+    }, KILL_LIMIT_MS);
+    try {
+      await gone;
+    } finally {
+      clearTimeout(late);
+    }
   }
 
   /** Let it outlive this program. */

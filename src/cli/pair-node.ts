@@ -11,7 +11,7 @@
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Cable } from './pair-cable.js';
-import { attachLoop, detachLoop, fuseMounts, isFree, loops } from './pair-loops.js';
+import { attachLoop, backFileOf, detachLoop, isFree, loopsOf } from './pair-loops.js';
 import { Namespace, type NamespaceKind, type Spawned } from './pair-namespace.js';
 import { must, type ProcessName, type Ran, type RunOptions, waitUntil } from './pair-run.js';
 
@@ -84,13 +84,13 @@ export class PairNode {
   readonly dir: string;
   readonly #options: NodeOptions;
   readonly #cable: Cable;
-  readonly #lower: { readonly device: string; readonly minor: number; readonly inode: string };
+  readonly #lower: { readonly device: string; readonly minor: number };
   #inside: Namespace | null = null;
 
   private constructor(
     options: NodeOptions,
     cable: Cable,
-    lower: { device: string; minor: number; inode: string },
+    lower: { device: string; minor: number },
   ) {
     this.name = options.name;
     this.index = options.index;
@@ -106,8 +106,7 @@ export class PairNode {
     const file = join(options.dir, 'disk.img');
     await must(['truncate', '-s', `${options.diskMiB}M`, file]);
     const loop = await attachLoop(file);
-    const inode = (await must(['stat', '-c', '%i', file])).trim();
-    return new PairNode(options, cable, { ...loop, inode });
+    return new PairNode(options, cable, loop);
   }
 
   get isOn(): boolean {
@@ -143,12 +142,10 @@ export class PairNode {
     const inside = this.#inside;
     if (!inside) return;
     this.#inside = null;
-    const fuse = fuseMounts(inside.first.pid);
+    const bound = loopsOf(inside.first.pid).filter((l) => l.device !== this.#lower.device);
     await this.#cable.pullOut(this.index);
     await inside.kill();
-    for (const loop of await loops()) {
-      if (fuse.has(loop.backDevice)) await detachLoop(loop);
-    }
+    for (const loop of bound) await detachLoop(loop);
     const free = await waitUntil(() => isFree(this.#lower.device), 30_000);
     if (!free)
       throw new Error(`${this.#lower.device} is still held after ${this.name} was cut off`);
@@ -211,6 +208,9 @@ export class PairNode {
   /** Off for good. The disk is detached, too. */
   async destroy(): Promise<void> {
     await this.powerCut();
-    await detachLoop({ device: this.#lower.device, backInode: this.#lower.inode });
+    const { device } = this.#lower;
+    if (backFileOf(device).startsWith(this.dir)) {
+      await detachLoop({ device, backFile: backFileOf(device) });
+    }
   }
 }

@@ -22,7 +22,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Cable } from './pair-cable.js';
-import { detachLoop, fuseMounts, loops, orphanedLoops } from './pair-loops.js';
+import { detachLoop, type Loop, loops, loopsOf, orphanedLoops } from './pair-loops.js';
 import { PairNode } from './pair-node.js';
 import { isAlive, kill, type ProcessName, processName, startTicks, waitUntil } from './pair-run.js';
 
@@ -187,22 +187,20 @@ export class Pair {
   /** End a pair by its directory: one that was kept, or one whose harness died. */
   static async remove(dir: string): Promise<void> {
     const note = readNote(dir);
-    const fuse = new Set<string>();
+    const bound: Loop[] = [];
     for (const holder of note?.holders ?? []) {
       if (!isAlive(holder)) continue;
-      for (const device of fuseMounts(holder.pid)) {
-        // A FUSE mount that we see ourselves is not the pair's.
-        if (!fuseMounts('self').has(device)) fuse.add(device);
-      }
+      bound.push(...loopsOf(holder.pid));
       kill(holder.pid);
     }
     for (const holder of note?.holders ?? []) {
       const gone = await waitUntil(() => startTicks(holder.pid) !== holder.startTicks, 30_000);
       if (!gone) throw new Error(`process ${holder.pid} of ${dir} cannot be ended`);
     }
-    for (const loop of await loops()) {
+    for (const loop of bound) await detachLoop(loop);
+    for (const loop of loops()) {
       // Files under the directory are the lower disks; "(deleted)" may follow.
-      if (fuse.has(loop.backDevice) || loop.backFile.startsWith(`${dir}/`)) await detachLoop(loop);
+      if (loop.backFile.startsWith(`${dir}/`)) await detachLoop(loop);
     }
     rmSync(dir, { recursive: true, force: true });
   }

@@ -7,6 +7,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { ExecutionContext } from 'ava';
+import { LET_GO } from '../../src/cli/pair-namespace.js';
 
 export interface Ran {
   readonly status: number; // 128 + signal when killed
@@ -27,13 +28,13 @@ export class Room {
   static async open(t: ExecutionContext): Promise<Room> {
     const dir = mkdtempSync(join(tmpdir(), 'twinbeat-room-'));
     // `cat` ends with our end of the pipe: the room cannot outlive the test process.
-    const setUp =
-      'mount -t tmpfs tmpfs /run && ip link set lo up && echo up && exec 3<&0 && cat <&3 >/dev/null';
+    const setUp = `${LET_GO}
+      mount -t tmpfs tmpfs /run && ip link set lo up && echo up && exec 3<&0 && cat <&3 >/dev/null`;
     const outer = spawn(
       'unshare',
       [
         ...['--mount', '--net', '--uts', '--ipc', '--pid', '--fork', '--kill-child'],
-        ...['--mount-proc', '--propagation', 'private', 'sh', '-c', setUp],
+        ...['--mount-proc', '--propagation', 'private', 'sh', '-c', setUp, 'init', dir],
       ],
       { stdio: ['pipe', 'pipe', 'pipe'] },
     );
