@@ -1,7 +1,7 @@
 /*
  * The angel: starts a daemon, starts it again when it dies, and holds what must outlive it.
  *
- *     angel [--fuse N] [--pidfile FILE] [--log-prefix TEXT] -- program [argument ...]
+ *     angel [--fuse N] [--pidfile FILE] [--log-prefix TEXT] [--quick MS] -- program [argument ...]
  *
  * It opens N /dev/fuse descriptors once and gives them to every incarnation as 3 ... 3+N-1
  * (TWINBEAT_FUSE_FDS=3-<last>). As long as the angel holds a mounted descriptor, the users of the file system on it
@@ -12,8 +12,8 @@
  *     0                  the end, status 0
  *     75                 restart at once (wanted: an upgrade)
  *     64, 78, 127        in the first incarnation the end with that status: a wrong command line or configuration
- *     anything else      restart at once; after QUICK_DEATHS deaths within QUICK_S seconds of their start each,
- *                        after a pause that doubles from 50 ms to 10 s
+ *     anything else      restart at once; when QUICK_DEATHS incarnations in a row have lived for less than 5 s
+ *                        (--quick), after a pause that doubles from 50 ms to 10 s
  *
  * SIGTERM, SIGINT and SIGHUP are passed on. After SIGTERM or SIGINT a child that crashes instead of ending is still
  * started again, and told again to end, since only an orderly end unmounts: a file system on the device would
@@ -54,7 +54,7 @@ enum {
   EXIT_USAGE_ERROR = 64,
   EXIT_CONFIG_ERROR = 78,
   EXIT_NO_PROGRAM = 127,
-  QUICK_S = 5,
+  QUICK_MS = 5000,
   QUICK_DEATHS = 3,
   PAUSE_FIRST_MS = 50,
   PAUSE_MAX_MS = 10000,
@@ -64,6 +64,7 @@ enum {
 };
 
 static const char *log_prefix = "angel";
+static int quick_ms = QUICK_MS;
 
 static void note(const char *format, ...) {
   char text[512];
@@ -80,7 +81,7 @@ static void fatal(const char *what) {
 }
 
 static void usage(void) {
-  fprintf(stderr, "usage: angel [--fuse N] [--pidfile FILE] [--log-prefix TEXT] -- program [argument ...]\n");
+  fprintf(stderr, "usage: angel [--fuse N] [--pidfile FILE] [--log-prefix TEXT] [--quick MS] -- program [argument ...]\n");
   exit(EXIT_USAGE_ERROR);
 }
 
@@ -257,7 +258,7 @@ static void child_ended(struct angel *a, int status) {
   if (code == 0) exit(0);
   int hopeless = code == EXIT_USAGE_ERROR || code == EXIT_CONFIG_ERROR || code == EXIT_NO_PROGRAM;
   if (a->incarnation == 1 && hopeless) exit(code);
-  int quick = lived_ms < QUICK_S * 1000;
+  int quick = lived_ms < quick_ms;
   /* A wanted restart is never counted, unless it comes before anything can have been done. */
   if (code == EXIT_RESTART && lived_ms >= PAUSE_FIRST_MS) quick = 0;
   a->quick_deaths = quick ? a->quick_deaths + 1 : 0;
@@ -343,14 +344,14 @@ static void __attribute__((noreturn)) serve(struct angel *a, const sigset_t *sig
   }
 }
 
-static int parse_count(const char *text) {
+static int parse_number(const char *option, const char *text, int most) {
   char *end;
-  long count = strtol(text, &end, 10);
-  if (*text == 0 || *end != 0 || count < 0 || count > MAX_FUSE) {
-    fprintf(stderr, "angel: --fuse takes a number from 0 to %d, not '%s'\n", MAX_FUSE, text);
+  long number = strtol(text, &end, 10);
+  if (*text == 0 || *end != 0 || number < 0 || number > most) {
+    fprintf(stderr, "angel: %s takes a number from 0 to %d, not '%s'\n", option, most, text);
     exit(EXIT_USAGE_ERROR);
   }
-  return (int)count;
+  return (int)number;
 }
 
 int main(int argc, char **argv) {
@@ -359,9 +360,10 @@ int main(int argc, char **argv) {
   int i = 1;
   for (; i < argc && strcmp(argv[i], "--") != 0; i += 2) {
     if (i + 1 >= argc) usage();
-    if (strcmp(argv[i], "--fuse") == 0) a.fuse_count = parse_count(argv[i + 1]);
+    if (strcmp(argv[i], "--fuse") == 0) a.fuse_count = parse_number(argv[i], argv[i + 1], MAX_FUSE);
     else if (strcmp(argv[i], "--pidfile") == 0) pidfile = argv[i + 1];
     else if (strcmp(argv[i], "--log-prefix") == 0) log_prefix = argv[i + 1];
+    else if (strcmp(argv[i], "--quick") == 0) quick_ms = parse_number(argv[i], argv[i + 1], 3600000);
     else usage();
   }
   if (i + 1 >= argc) usage();

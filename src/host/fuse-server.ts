@@ -5,12 +5,12 @@
  *                       --READ----> [waits for a buffer] -> volume.read --blockDone--> out-header before the payload
  *                       --FSYNC, FALLOCATE-> volume.flush / writeZeroes --blockDone--> answer
  *                       --others--> answer at once
- *     answered -> retired -> (the answer is written: `Io.submit`) -> free
  *
  * Invariants
  * - fed + slots in use <= SLOTS, so a request that arrives always finds a slot.
  * - Nothing is allocated per request: slots are columns of typed arrays, buffers come from the pool.
- * - A buffer or slot whose answer is queued is not used again before a `submit` (the rule of `Io.fuseReply`).
+ * - A slot and its buffer are free as soon as they are answered (`Io.fuseReply` writes at once). Keeping them until a
+ *   later turn would stop all devices once the large buffers lie in answered slots and nothing more arrives.
  * - Back-pressure is by not feeding: without a free buffer nothing is read, the kernel keeps the requests in order.
  *   A READ that got its request but no payload buffer waits in arrival order, and nothing is fed meanwhile. One
  *   1 MiB buffer is kept back for reads, so a read always makes progress.
@@ -126,10 +126,6 @@ export class FuseServer implements FuseOwner, FrontEnd {
   readonly #waiting = new Int32Array(SLOTS);
   #waitingFirst = 0;
   #waitingCount = 0;
-  // Answered slots: [0, #retiredOld) were written by a submit, the rest since then.
-  readonly #retired = new Int32Array(SLOTS);
-  #retiredOld = 0;
-  #retiredCount = 0;
   #answers = NONE; // pool offset of SLOTS * ANSWER_BYTES
   #answersAt = NONE; // the buffer they lie in
   #reserveAt = NONE; // 1 MiB for a read that finds no other buffer; NONE while in use
@@ -167,7 +163,6 @@ export class FuseServer implements FuseOwner, FrontEnd {
       // Before the first read: a request that this process already reads would be handed out a second time.
       const length = putNotifyResend(this.#view, this.#answers);
       this.#io.fuseReply(this.#fuse, this.#answers, length);
-      this.#io.submit();
     }
     this.#feed();
   }
@@ -200,10 +195,9 @@ export class FuseServer implements FuseOwner, FrontEnd {
     return true;
   }
 
-  /** Once per turn of the loop, before `Io.submit`: takes back buffers, serves waiting reads, feeds. */
+  /** Once per turn of the loop, before `Io.submit`: serves waiting reads with what became free, feeds. */
   turn(): void {
     if (this.#phase === 'idle' || this.#phase === 'closed') return;
-    this.#takeBack();
     if (this.#phase === 'ended') {
       this.#finishEnded();
       return;
@@ -277,7 +271,7 @@ export class FuseServer implements FuseOwner, FrontEnd {
     const drained = this.#drained;
     this.#drained = null;
     this.#phase = 'ended';
-    while (this.#waitingCount > 0) this.#retire(this.#nextWaiting());
+    while (this.#waitingCount > 0) this.#freeSlot(this.#nextWaiting());
     for (; this.#readers > 0; this.#readers--) this.#volume?.release(false);
     for (; this.#writers > 0; this.#writers--) this.#volume?.release(true);
     this.#options.ended(error);
@@ -289,7 +283,7 @@ export class FuseServer implements FuseOwner, FrontEnd {
     assert(opcode !== 0, 'an answer to a request in work');
     this.#atVolume--;
     if (this.#phase === 'ended') {
-      this.#retire(slot);
+      this.#freeSlot(slot);
       return;
     }
     const view = this.#view;
@@ -306,7 +300,7 @@ export class FuseServer implements FuseOwner, FrontEnd {
     else if (opcode === Opcode.WRITE) length = putWritten(view, answerAt, bytes, lo, hi);
     else length = putStatus(view, answerAt, 0, lo, hi);
     this.#io.fuseReply(this.#fuse, answerAt, length);
-    this.#retire(slot);
+    this.#freeSlot(slot);
   }
 
   // ---- requests
@@ -511,7 +505,7 @@ export class FuseServer implements FuseOwner, FrontEnd {
   /** The answer lies where the request was, at the in-header of the slot's buffer. */
   #answer(slot: number, at: number, lengthBytes: number): void {
     this.#io.fuseReply(this.#fuse, at - WRITE_DATA_OFFSET, lengthBytes);
-    this.#retire(slot);
+    this.#freeSlot(slot);
   }
 
   /** `error` 0 for operations without a result. */
@@ -520,31 +514,9 @@ export class FuseServer implements FuseOwner, FrontEnd {
     this.#answer(slot, at, this.#putStatus(slot, at - WRITE_DATA_OFFSET, error));
   }
 
-  #retire(slot: number): void {
-    this.#opcode[slot] = 0;
-    this.#retired[this.#retiredCount] = slot;
-    this.#retiredCount++;
-  }
-
-  /**
-   * Frees what a submit has written. When requests are short of buffers the submit is made here: nothing else would
-   * wake this server again.
-   */
-  #takeBack(): void {
-    if (this.#retiredCount === 0) return;
-    const starving = this.#waitingCount > 0 || this.#fedTotal === 0 || this.#phase !== 'serving';
-    if (starving && this.#retiredOld < this.#retiredCount) {
-      this.#io.submit();
-      this.#retiredOld = this.#retiredCount;
-    }
-    for (let i = 0; i < this.#retiredOld; i++) this.#freeSlot(this.#retired[i] as number);
-    this.#retired.copyWithin(0, this.#retiredOld, this.#retiredCount);
-    this.#retiredCount -= this.#retiredOld;
-    this.#retiredOld = this.#retiredCount; // the caller submits after this turn
-  }
-
   #freeSlot(slot: number): void {
     const at = this.#at[slot] as number;
+    this.#opcode[slot] = 0;
     if (at !== NONE) this.#freeBuffer(at);
     this.#at[slot] = NONE;
     this.#free[this.#freeCount] = slot;
@@ -582,8 +554,6 @@ export class FuseServer implements FuseOwner, FrontEnd {
 
   #finishDrain(): void {
     if (this.inFlight > 0) return;
-    this.#io.submit(); // the last answers, before the descriptor is closed
-    this.#retiredOld = this.#retiredCount;
     const done = this.#drained;
     this.#drained = null;
     this.#closeAll();
@@ -598,9 +568,6 @@ export class FuseServer implements FuseOwner, FrontEnd {
   #closeAll(): void {
     this.#phase = 'closed';
     this.#io.close(this.#fuse);
-    for (let i = 0; i < this.#retiredCount; i++) this.#freeSlot(this.#retired[i] as number);
-    this.#retiredCount = 0;
-    this.#retiredOld = 0;
     this.#io.free(this.#answersAt);
     if (this.#reserveAt >= 0) this.#io.free(this.#reserveAt);
     this.#reserveAt = NONE;

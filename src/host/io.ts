@@ -160,9 +160,9 @@ export interface Io {
    */
   fuseFeed(fuse: number, at: number): void;
   /**
-   * Write one answer: pool[at, at + lengthBytes) begins with the 16-byte out-header. It has no completion: the bytes
-   * are written, in the order of the calls, before `submit` returns (a write to /dev/fuse never waits), and then
-   * the range is the caller's again.
+   * Write one answer: pool[at, at + lengthBytes) begins with the 16-byte out-header. Unlike all else it is done at once
+   * (a write to /dev/fuse never waits): the range is the caller's again when the call returns. An answer that waited
+   * for `submit` would keep buffers that another device may need to go on, and nothing would wake that device.
    */
   fuseReply(fuse: number, at: number, lengthBytes: number): void;
 

@@ -48,7 +48,6 @@ export class StatusFile implements FuseOwner {
   readonly #io: Io;
   readonly #options: StatusFileOptions;
   readonly #texts = new Map<number, Uint8Array>(); // handle -> text, oldest first
-  readonly #answered: number[] = []; // buffers whose answer is queued
   #fuse = -1;
   #nextHandle = 1;
   #phase: 'idle' | 'serving' | 'ended' = 'idle';
@@ -68,21 +67,12 @@ export class StatusFile implements FuseOwner {
     if (this.#options.successor) {
       const length = putNotifyResend(this.#io.poolView, at);
       this.#io.fuseReply(this.#fuse, at, length);
-      this.#io.submit();
     }
     this.#io.fuseFeed(this.#fuse, at);
   }
 
-  /** Once per turn of the loop, before `Io.submit`. */
-  turn(): void {
-    if (this.#answered.length === 0) return;
-    this.#io.submit(); // the answer is out, its buffer is ours again
-    for (const at of this.#answered) {
-      if (this.#phase === 'serving') this.#io.fuseFeed(this.#fuse, at);
-      else this.#io.free(at);
-    }
-    this.#answered.length = 0;
-  }
+  /** As of every front end; nothing waits here. */
+  turn(): void {}
 
   fuseEnd(_fuse: number, error: number): void {
     this.#phase = 'ended';
@@ -97,12 +87,16 @@ export class StatusFile implements FuseOwner {
     const opcode = opcodeOf(view, head);
     const lo = uniqueLow(view, head);
     const hi = uniqueHigh(view, head);
-    this.#answered.push(at);
+    if (this.#phase !== 'serving') {
+      this.#io.free(at);
+      return;
+    }
     let length = 0;
     switch (opcode) {
       case Opcode.FORGET:
       case Opcode.BATCH_FORGET:
       case Opcode.INTERRUPT:
+        this.#io.fuseFeed(this.#fuse, at);
         return;
     }
     if (lengthBytes < minimumBytes(opcode)) length = putStatus(view, head, ERRNO.EIO, lo, hi);
@@ -143,6 +137,7 @@ export class StatusFile implements FuseOwner {
       }
     }
     this.#io.fuseReply(this.#fuse, head, length);
+    this.#io.fuseFeed(this.#fuse, at); // the next request, into the same buffer
   }
 
   #open(): number {

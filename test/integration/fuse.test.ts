@@ -13,6 +13,7 @@ import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'ava';
 import { command, succeed } from '../support/command.js';
+import { mountNamespace } from '../support/mount-namespace.js';
 import { need } from '../support/need.js';
 import { PlainNode } from '../support/plain-node.js';
 
@@ -20,22 +21,24 @@ const SIZE = 96 << 20;
 
 for (const engine of ['auto', 'fallback'] as const) {
   test(`ext4 on the device, fio verifies, the checker is content (engine ${engine})`, async (t) => {
-    if (!need(t, 'root', 'fuse', 'loop', 'mkfs.ext4', 'fio')) return;
+    if (!need(t, 'root', 'fuse', 'loop', 'netns', 'mkfs.ext4', 'fio')) return;
     const node = await PlainNode.start(t, { sizeBytes: SIZE, angel: false, engine });
     const mount = join(node.dir, 'mnt');
     mkdirSync(mount);
+    const inside = await mountNamespace(t);
     await succeed('mkfs.ext4', '-q', node.device);
-    await succeed('mount', node.device, mount);
+    await succeed(...inside, 'mount', node.device, mount);
     for (const direct of ['0', '1']) {
       await succeed(
+        ...inside,
         'fio',
         ...['--name=v', `--filename=${mount}/f${direct}`, '--size=24m', '--rw=randwrite'],
         ...['--bsrange=4k-1m', '--ioengine=libaio', '--iodepth=16', `--direct=${direct}`],
         ...['--verify=crc32c', '--verify_fatal=1', '--do_verify=1', '--fsync=32'],
       );
     }
-    await succeed('fstrim', mount);
-    await succeed('umount', mount);
+    await succeed(...inside, 'fstrim', mount);
+    await succeed(...inside, 'umount', mount);
     await succeed('e2fsck', '-fn', node.device);
     t.deepEqual(await node.ask('deactivate'), { answer: 'deactivate', ok: true });
     // What the disk below holds is the file system, without the device.

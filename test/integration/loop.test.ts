@@ -4,23 +4,25 @@ import { mkdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
 import { command, succeed } from '../support/command.js';
+import { mountNamespace } from '../support/mount-namespace.js';
 import { need } from '../support/need.js';
 import { PlainNode } from '../support/plain-node.js';
 
 const PLAIN = { sizeBytes: 32 << 20, angel: false, engine: 'auto' } as const;
 
 test('a mounted device is not taken away; the refusal names the mount', async (t) => {
-  if (!need(t, 'root', 'fuse', 'loop', 'mkfs.ext4')) return;
+  if (!need(t, 'root', 'fuse', 'loop', 'netns', 'mkfs.ext4')) return;
   const node = await PlainNode.start(t, PLAIN);
   const mount = join(node.dir, 'a mount');
   mkdirSync(mount);
+  const inside = await mountNamespace(t);
   await succeed('mkfs.ext4', '-q', node.device);
-  await succeed('mount', node.device, mount);
+  await succeed(...inside, 'mount', node.device, mount);
   const refused = await node.ask('deactivate');
   t.is(refused['ok'], false);
   t.true(JSON.stringify(refused['evidence']).includes(`mounted on ${mount} `));
-  await succeed('dd', 'if=/dev/zero', `of=${mount}/f`, 'bs=1M', 'count=4', 'conv=fsync');
-  await succeed('umount', mount);
+  await succeed(...inside, 'dd', 'if=/dev/zero', `of=${mount}/f`, 'bs=1M', 'count=4', 'conv=fsync');
+  await succeed(...inside, 'umount', mount);
   t.is((await node.ask('deactivate'))['ok'], true);
   t.is(readlinkSync(node.device), node.file);
 });

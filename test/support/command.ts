@@ -1,5 +1,5 @@
 /** Programs run by tests: without blocking, since the test itself may serve what they use, and with a time limit. */
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 
 export interface CommandResult {
   readonly code: number | null;
@@ -11,8 +11,16 @@ const LIMIT_MS = 120_000;
 
 /** Runs to the end, whatever the exit status. */
 export function command(program: string, ...args: readonly string[]): Promise<CommandResult> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  return launch(program, ...args).result;
+}
+
+/** The same for a program that the test itself ends: by `child.kill`. */
+export function launch(
+  program: string,
+  ...args: readonly string[]
+): { readonly child: ChildProcess; readonly result: Promise<CommandResult> } {
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const result = new Promise<CommandResult>((resolve, reject) => {
     const limit = setTimeout(() => child.kill('SIGKILL'), LIMIT_MS);
     let stdout = '';
     let stderr = '';
@@ -28,6 +36,7 @@ export function command(program: string, ...args: readonly string[]): Promise<Co
       resolve({ code, stdout, stderr });
     });
   });
+  return { child, result };
 }
 
 /** Runs to success; anything else throws with what the program said. Returns its standard output. */

@@ -5,9 +5,10 @@
  *
  * Prints one JSON object a line: {"event":"ready","incarnation":n,"loop":...} and the answer to each command line
  * that it reads from stdin: activate, deactivate, secondary, primary, remove, create, holders, resize BYTES, stats, drain,
- * shutdown, exit N.
+ * stick FILE, shutdown, exit N.
  */
 import { createInterface } from 'node:readline';
+import { Worker } from 'node:worker_threads';
 import { SMALL_POOL } from '../../src/host/buffer-pool.js';
 import { DEFAULT_FEED, FuseServer } from '../../src/host/fuse-server.js';
 import type { Io, IoOwner } from '../../src/host/io.js';
@@ -136,6 +137,15 @@ async function command(line: string): Promise<object> {
         server?.turn();
         io.submit();
       });
+    case 'stick': {
+      // A thread of this very process waits for an answer that this process will never give.
+      volume.stuck = true;
+      const code = `const fs = require('node:fs');
+        fs.readSync(fs.openSync(${JSON.stringify(argument)}), Buffer.alloc(4096));`;
+      new Worker(code, { eval: true });
+      while (volume.asked.read === 0) await new Promise((resolve) => setImmediate(resolve));
+      return {};
+    }
     case 'shutdown':
       await devices.shutdown();
       return {};

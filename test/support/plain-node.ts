@@ -85,7 +85,9 @@ export class PlainNode {
 
   async run(): Promise<void> {
     const daemon = [process.execPath, DAEMON, this.root, this.disk];
-    const argv = this.#options.angel ? [ANGEL, '--fuse', '4', '--', ...daemon] : daemon;
+    const argv = this.#options.angel
+      ? [ANGEL, '--fuse', '4', '--quick', '10', '--', ...daemon]
+      : daemon;
     const child = spawn(argv[0] ?? '', argv.slice(1), {
       stdio: ['pipe', 'pipe', 'pipe'],
       env: { ...process.env, TWINBEAT_ENGINE: this.#options.engine },

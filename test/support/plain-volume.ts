@@ -11,6 +11,8 @@ export class PlainVolume implements BlockVolume, IoOwner {
   readonly logicalBlockBytes = 512;
   sizeSectors: number;
   role: 'Primary' | 'Secondary' = 'Primary';
+  /** Requests are taken and never answered: as if the disk below hung. */
+  stuck = false;
   readers = 0;
   writers = 0;
   /** What the front ends asked for, by kind. */
@@ -33,6 +35,7 @@ export class PlainVolume implements BlockVolume, IoOwner {
 
   read(front: FrontEnd, tag: number, sector: number, at: number, lengthBytes: number): void {
     this.asked.read++;
+    if (this.stuck) return;
     this.#io.readDisk(this.#disk, sector * 512, at, lengthBytes, this.#take(front, tag, -1));
   }
 
