@@ -45,6 +45,7 @@ std::unique_ptr<Engine> Engine::Create(std::shared_ptr<Region> region, int32_t* 
   size_t slots = engine->region_->slotBytes();
   engine->fixed_ = slots > 0 && slots < (1u << 30) &&
                    engine->ring_.RegisterBuffer(engine->region_->base(), slots) == 0;
+  engine->stopped_ = false;
   return engine;
 }
 

@@ -219,7 +219,7 @@ class Engine {
   Ring ring_;
   int wakeFd_ = -1;
   bool fixed_ = false;
-  bool stopped_ = false;
+  bool stopped_ = true;  // until Create has succeeded
   std::deque<Op> ops_;  // addresses are stable: the kernel reads message headers at submission
   std::vector<uint32_t> freeOps_;
   size_t opsInFlight_ = 0;
