@@ -1,6 +1,6 @@
 /**
  * A FUSE descriptor served with `fs`: one read at a time, which occupies a thread of Node's pool while it waits, or
- * asks again every few milliseconds when the descriptor is non-blocking. Rules: docs/FUSE.md (spec of the device).
+ * asks again every few milliseconds when the descriptor is non-blocking. Rules: fuse(4), and docs/ on the device.
  */
 import { close, read, writeSync } from 'node:fs';
 import { MAX_PAYLOAD_BYTES } from '../host/buffer-pool.js';

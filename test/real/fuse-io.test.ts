@@ -139,11 +139,7 @@ async function serve(t: ExecutionContext, io: Io): Promise<void> {
   // The client's buffer is not page aligned, so the kernel cuts 1 MiB in two.
   const writes = [...file.capacities].map((c) => c.split(':').map(Number) as [number, number]);
   for (const [size, capacity] of writes) {
-    t.is(
-      capacity,
-      [0, 4096, 65536].find((bytes) => bytes >= size) ?? 1 << 20,
-      `${size}`,
-    );
+    t.is(capacity, [0, 4096, 65536].find((bytes) => bytes >= size) ?? 1 << 20, `${size}`);
   }
   t.true(writes.some(([size]) => size > 1_000_000));
   unmount(path, { lazy: false });
