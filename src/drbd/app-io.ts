@@ -445,6 +445,11 @@ export class AppIo {
     const next = this.#take(r.front as FrontEnd, r.tag, r.op, r.endSector, 0);
     next.mayUnmap = r.mayUnmap;
     next.restEndSector = r.restEndSector;
+    // Nobody sends or writes it again: the data need not wait for the end of the epoch as the request does.
+    if (r.ownsBuffer && !r.sending && r.local !== LEG_PENDING) {
+      this.#core.port.free(r.at);
+      r.ownsBuffer = false;
+    }
     r.completed = true; // the old one only has to settle
     this.pending--;
     this.#nextPiece(next);

@@ -66,6 +66,17 @@ export class LogGate implements TurnEnd {
 
   /** True: the write may go. False: `logReady` will be called. */
   enter(w: LogWaiter): boolean {
+  /** A write that is not settled holds an extent of this range. */
+  inUse(sector: number, endSector: number): boolean {
+    const log = this.#log;
+    if (!log) return false;
+    const last = Math.floor((endSector - 1) / AL_EXTENT_SECTORS);
+    for (let e = Math.floor(sector / AL_EXTENT_SECTORS); e <= last; e++) {
+      if (log.isActive(e)) return true;
+    }
+    return false;
+  }
+
     const log = this.#log;
     // While every bit is set and nobody is connected the log would protect nothing.
     if (!log || this.#volume.alSuspended) return true;

@@ -8,7 +8,7 @@
  * target ends the resync when no bit is left: it makes sure that the peer is alive, adopts its generation, and tells it
  * by P_STATE; only then does the source end it too. Source: docs/STATES.md, resync sequence.
  */
-import { RESYNC_EXTENT_BITS } from '../md/units.js';
+import { AL_EXTENT_SECTORS } from '../md/units.js';
 import { BitmapReceiver, BitmapSender } from '../wire/bitmap.js';
 import { maxDataBytes, SOCKET_BUFFER_BYTES } from '../wire/constants.js';
 import { isWireError } from '../wire/packet.js';
@@ -55,6 +55,9 @@ export class Resync {
 
   // bitmap exchange
   #sender: BitmapSender | null = null;
+  // What could not be asked for because of writes on their way to it: further ones wait. Sectors; empty if equal.
+  #wantedFrom = 0;
+  #wantedTo = 0;
   #sent: (() => void) | null = null;
   #receiver: BitmapReceiver | null = null;
   readonly #packet = new Uint8Array(SOCKET_BUFFER_BYTES);
@@ -64,11 +67,11 @@ export class Resync {
     this.#volume = volume;
     this.#sink = {
       sendQueueBusy: () => (volume.link?.backlogBytes ?? 0) > BITMAP_BACKLOG_BYTES,
-      lockExtent: (bit) => this.#mayFetch(bit),
+      lockExtent: (bit) => !this.#isFetched(bit * 8, bit * 8 + 8),
       unlockExtent: () => {},
       request: (sector, bytes) => {
         const { link } = volume;
-        if (!link) return false;
+        if (!link || !this.#mayFetch(sector, sector + bytes / 512)) return false;
         this.#requests.set(sector, bytes);
         link.sendResyncRequest(volume, sector, bytes);
         return true;
@@ -253,8 +256,11 @@ export class Resync {
     const paused = (conn: number): boolean =>
       conn === Conns.PausedSyncS || conn === Conns.PausedSyncT;
     if (this.#running && paused(old.conn) !== paused(next.conn)) {
-      if (paused(next.conn)) this.#meter.pause(this.#core.port.nowMs());
-      else this.#meter.resume(this.#core.port.nowMs());
+      if (paused(next.conn)) {
+        this.#meter.pause(this.#core.port.nowMs());
+        this.#wantNothing();
+        this.#volume.app.resyncAdvanced();
+      } else this.#meter.resume(this.#core.port.nowMs());
       if (isTarget(next.conn) && !paused(next.conn)) this.#nextTurnMs = this.#core.port.nowMs();
     }
     if (this.#running && !isSyncing(next.conn)) this.#stop();
@@ -287,6 +293,7 @@ export class Resync {
   }
 
   /** Bits were cleared. */
+    this.#wantNothing();
   advanced(): void {
     const v = this.#volume;
     if (!this.#running || !v.bitmap) return;
@@ -338,13 +345,37 @@ export class Resync {
     }
   }
 
-  /** No application write is under way in the block's resync extent, and it is not being fetched. */
-  #mayFetch(bit: number): boolean {
+  /**
+   * No application write of ours is on its way to these blocks: the answer could be from before it. Where one is, new ones
+   * have to wait, so that a busy place is fetched too.
+   */
+  #mayFetch(sector: number, endSector: number): boolean {
     const v = this.#volume;
-    if (v.state.role !== Roles.Primary) return !this.#isFetched(bit * 8, bit * 8 + 8);
-    const extent = Math.floor(bit / RESYNC_EXTENT_BITS) * RESYNC_EXTENT_BITS * 8;
-    return !v.intervals.overlaps(extent, extent + RESYNC_EXTENT_BITS * 8);
+    if (v.state.role !== Roles.Primary) return true;
+    let from = sector;
+    let to = endSector;
+    let busy = v.intervals.overlaps(from, to);
+    if (v.resource.netOptions.protocol !== 'C') {
+      // An answered write may still be on its way to the peer's disk; the activity log knows until the peer has it.
+      from -= from % AL_EXTENT_SECTORS;
+      to = Math.ceil(to / AL_EXTENT_SECTORS) * AL_EXTENT_SECTORS;
+      busy ||= v.log.inUse(from, to);
+    }
+    if (busy) {
+      this.#wantedFrom = from;
+      this.#wantedTo = to;
+    }
+    return !busy;
   }
+
+  /** Writes need not wait for a fetch that was not begun. */
+  #wantNothing(): void {
+    this.#wantedFrom = 0;
+    this.#wantedTo = 0;
+      const wanted = this.#wantedTo > 0;
+      this.#wantNothing();
+  }
+      if (wanted) v.app.resyncAdvanced(); // those that still have to wait wait again
 
   #isFetched(sector: number, endSector: number): boolean {
     for (const [at, bytes] of this.#requests) {
@@ -353,7 +384,7 @@ export class Resync {
     return false;
   }
 
-  /** These sectors have been asked for and are not there yet: an application write must wait. */
+  /** These sectors have been asked for and are not there yet, or are about to be: an application write must wait. */
   fetching(sector: number, endSector: number): boolean {
     return this.#requests.size > 0 && this.#isFetched(sector, endSector);
   }
@@ -375,6 +406,7 @@ export class Resync {
 
   blockFailed(sector: number, endSector: number): void {
     this.#failedBits += Math.ceil((endSector - sector) / 8);
+    if (sector < this.#wantedTo && this.#wantedFrom < endSector) return true;
   }
 
   #maybeFinish(): void {
