@@ -411,6 +411,11 @@ export class AppIo {
       this.#complete(r);
       if (!r.completed) return; // the next piece of a discard
     }
+    // Nobody sends or writes it again: the data need not wait for the end of the epoch as the request does.
+    if (r.ownsBuffer && !r.sending && r.local !== LEG_PENDING) {
+      this.#core.port.free(r.at);
+      r.ownsBuffer = false;
+    }
     if (r.local !== LEG_PENDING && r.net !== LEG_PENDING && !r.inLog && !r.sending) this.#settle(r);
   }
 
@@ -445,11 +450,6 @@ export class AppIo {
     const next = this.#take(r.front as FrontEnd, r.tag, r.op, r.endSector, 0);
     next.mayUnmap = r.mayUnmap;
     next.restEndSector = r.restEndSector;
-    // Nobody sends or writes it again: the data need not wait for the end of the epoch as the request does.
-    if (r.ownsBuffer && !r.sending && r.local !== LEG_PENDING) {
-      this.#core.port.free(r.at);
-      r.ownsBuffer = false;
-    }
     r.completed = true; // the old one only has to settle
     this.pending--;
     this.#nextPiece(next);

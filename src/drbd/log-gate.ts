@@ -64,8 +64,6 @@ export class LogGate implements TurnEnd {
     return this.#log?.transactions ?? 0;
   }
 
-  /** True: the write may go. False: `logReady` will be called. */
-  enter(w: LogWaiter): boolean {
   /** A write that is not settled holds an extent of this range. */
   inUse(sector: number, endSector: number): boolean {
     const log = this.#log;
@@ -77,6 +75,8 @@ export class LogGate implements TurnEnd {
     return false;
   }
 
+  /** True: the write may go. False: `logReady` will be called. */
+  enter(w: LogWaiter): boolean {
     const log = this.#log;
     // While every bit is set and nobody is connected the log would protect nothing.
     if (!log || this.#volume.alSuspended) return true;

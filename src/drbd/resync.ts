@@ -51,13 +51,13 @@ export class Resync {
   readonly #sink: ResyncSink;
   #atEnd = false; // every set bit has been asked for
   readonly #requests = new Map<number, number>(); // sector -> bytes asked for
+  // What could not be asked for because of writes on their way to it: further ones wait. Sectors; empty if equal.
+  #wantedFrom = 0;
+  #wantedTo = 0;
   #nextTurnMs = Number.POSITIVE_INFINITY;
 
   // bitmap exchange
   #sender: BitmapSender | null = null;
-  // What could not be asked for because of writes on their way to it: further ones wait. Sectors; empty if equal.
-  #wantedFrom = 0;
-  #wantedTo = 0;
   #sent: (() => void) | null = null;
   #receiver: BitmapReceiver | null = null;
   readonly #packet = new Uint8Array(SOCKET_BUFFER_BYTES);
@@ -273,6 +273,7 @@ export class Resync {
   #stop(): void {
     this.#running = false;
     this.#requests.clear();
+    this.#wantNothing();
     this.#nextTurnMs = Number.POSITIVE_INFINITY;
     this.#volume.app.resyncAdvanced();
   }
@@ -293,7 +294,6 @@ export class Resync {
   }
 
   /** Bits were cleared. */
-    this.#wantNothing();
   advanced(): void {
     const v = this.#volume;
     if (!this.#running || !v.bitmap) return;
@@ -331,7 +331,10 @@ export class Resync {
         maxRequestBytes: maxDataBytes(link.apv),
         discardGranularityBytes: 0,
       };
+      const wanted = this.#wantedTo > 0;
+      this.#wantNothing();
       const result = this.#walker.makeRequests(number, bitmap, limits, this.#sink);
+      if (wanted) v.app.resyncAdvanced(); // those that still have to wait wait again
       this.#atEnd = result.end;
       this.#rate.requested(result.blocks);
     } else if (this.#requests.size === 0) {
@@ -372,10 +375,7 @@ export class Resync {
   #wantNothing(): void {
     this.#wantedFrom = 0;
     this.#wantedTo = 0;
-      const wanted = this.#wantedTo > 0;
-      this.#wantNothing();
   }
-      if (wanted) v.app.resyncAdvanced(); // those that still have to wait wait again
 
   #isFetched(sector: number, endSector: number): boolean {
     for (const [at, bytes] of this.#requests) {
@@ -386,6 +386,7 @@ export class Resync {
 
   /** These sectors have been asked for and are not there yet, or are about to be: an application write must wait. */
   fetching(sector: number, endSector: number): boolean {
+    if (sector < this.#wantedTo && this.#wantedFrom < endSector) return true;
     return this.#requests.size > 0 && this.#isFetched(sector, endSector);
   }
 
@@ -406,7 +407,6 @@ export class Resync {
 
   blockFailed(sector: number, endSector: number): void {
     this.#failedBits += Math.ceil((endSector - sector) / 8);
-    if (sector < this.#wantedTo && this.#wantedFrom < endSector) return true;
   }
 
   #maybeFinish(): void {
