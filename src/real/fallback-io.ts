@@ -312,6 +312,7 @@ export class FallbackIo implements Io {
         s.resume();
       }
       for (const handler of this.#batchEnd) handler();
+      this.submit(); // what the batch led to, as the native engine does
       if (this.#ready.length === 0 && !more) break;
       if (round === MAX_ROUNDS - 1) this.#schedule();
     }

@@ -460,6 +460,7 @@ export class SimIo implements Io {
       this.#report(s);
     }
     for (const handler of this.#batchEnd) handler();
+    this.submit(); // what the batch led to, as the native engine does
     if (!this.#destroyed || this.#inFlight > 0 || this.#ready.length > 0) return;
     const resolve = this.#destroyed;
     this.#destroyed = null;
