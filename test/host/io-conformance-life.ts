@@ -197,6 +197,39 @@ export function lifeConformance(name: string, withRig: WithRig): void {
     }),
   );
 
+  // Found: what a resolved promise queued took the place of commands that the batch had queued and not yet submitted.
+  test(
+    `${name}: what the batch queues and what a promise queues right after it are both done, once`,
+    withRig(async (t, rig, probe) => {
+      const opening = probe.op();
+      rig.io.openDisk(rig.disk(1 << 20), { write: true, exclusive: false }, opening);
+      const disk = await probe.result(opening);
+      let wake: () => void = () => {};
+      const woken = new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+      const first = rig.io.register({
+        ioDone: () => {
+          wake();
+          for (let i = 0; i < 8; i++) rig.io.readDisk(disk, 0, take(rig, 4096), 4096, probe.op());
+        },
+      });
+      rig.io.flushDisk(disk, first);
+      rig.io.submit();
+      const late = woken.then(() => {
+        for (let i = 0; i < 8; i++) rig.io.readDisk(disk, 0, take(rig, 4096), 512, probe.op());
+        rig.io.submit();
+      });
+      await rig.until(() => probe.results.size >= 9, 'the reads of the batch');
+      await late;
+      const results = (await probe.all()).slice(1);
+      t.deepEqual(
+        results.sort((a, b) => a - b),
+        [...Array<number>(8).fill(512), ...Array<number>(8).fill(4096)],
+      );
+    }),
+  );
+
   test(
     `${name}: destroy with everything in flight completes it all`,
     withRig(async (t, rig, probe) => {
