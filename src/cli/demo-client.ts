@@ -6,13 +6,15 @@
  *     N MILLISECONDS        acknowledged (wall clock of the machine, milliseconds since 1970, fractional)
  */
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
-import type { Store } from './demo-store.js';
+import { CLIENT_LIMITS, type Limits, type Store } from './demo-store.js';
 
 /** Between two tries while there is no connection. */
 const RETRY_MS = 20;
+/** The answer to a commit is waited for twice as long after each one that did not come, up to this. */
+const MOST_PATIENT_MS = 8_000;
 
 export interface ClientOptions {
-  readonly open: () => Promise<Store>;
+  readonly open: (limits: Limits) => Promise<Store>;
   readonly journal: string;
   readonly stopped: () => boolean;
   /** Every failed try, in words. */
@@ -26,16 +28,20 @@ export function wallMs(): number {
 export async function runClient(options: ClientOptions): Promise<void> {
   const journal = openSync(options.journal, 'a');
   let store: Store | null = null;
+  let answerMs = CLIENT_LIMITS.answerMs;
   let row = (readJournal(options.journal).at(-1)?.row ?? 0) + 1;
   try {
     while (!options.stopped()) {
       try {
-        store ??= await options.open();
+        store ??= await options.open({ ...CLIENT_LIMITS, answerMs });
         await store.commit(row);
+        answerMs = CLIENT_LIMITS.answerMs;
         writeSync(journal, `${row} ${wallMs().toFixed(3)}\n`);
         row++;
       } catch (e) {
         options.complain(row, e instanceof Error ? e.message : String(e));
+        // Only an answer that is late calls for patience, not a server that is not there.
+        if (store) answerMs = Math.min(answerMs * 2, MOST_PATIENT_MS);
         store?.close();
         store = null;
         await new Promise((done) => setTimeout(done, RETRY_MS));

@@ -3,7 +3,7 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { runClient } from './demo-client.js';
 import { Ledger, serveLedger } from './demo-ledger.js';
 import { openBlocks } from './demo-nbd.js';
-import { CLIENT_LIMITS, type Limits, openStore, PATIENT_LIMITS, type Store } from './demo-store.js';
+import { type Limits, openStore, PATIENT_LIMITS, type Store } from './demo-store.js';
 import { UsageError, type World } from './world.js';
 
 type Options = Readonly<Record<string, string>>;
@@ -15,13 +15,13 @@ function wanted(options: Options, name: string): string {
 }
 
 /** `--kind mysql|ledger --host --port`, or `--kind blocks --host PATH,PATH` (sockets of exports) `--port EXPORT`. */
-function opener(options: Options, limits: Limits): () => Promise<Store> {
+function opener(options: Options): (limits: Limits) => Promise<Store> {
   const kind = wanted(options, 'kind');
   const host = wanted(options, 'host');
   const port = wanted(options, 'port');
-  if (kind === 'blocks') return () => openBlocks(host.split(','), port, limits);
+  if (kind === 'blocks') return (limits) => openBlocks(host.split(','), port, limits);
   if (kind !== 'mysql' && kind !== 'ledger') throw new UsageError(`unknown kind ${kind}`, 2);
-  return () => openStore(kind, host, Number(port), limits);
+  return (limits) => openStore(kind, host, Number(port), limits);
 }
 
 /** Until TERM or INT: a row that is under way is finished first. */
@@ -36,7 +36,7 @@ export async function clientMain(options: Options, world: World): Promise<number
     stopped = true;
   });
   await runClient({
-    open: opener(options, CLIENT_LIMITS),
+    open: opener(options),
     journal: wanted(options, 'journal'),
     stopped: () => stopped,
     complain: (row, why) => world.err(`${new Date().toISOString()} row ${row}: ${why}\n`),
@@ -46,7 +46,7 @@ export async function clientMain(options: Options, world: World): Promise<number
 
 /** Every row that is there, one a line. */
 export async function rowsMain(options: Options, world: World): Promise<number> {
-  const store = await opener(options, PATIENT_LIMITS)();
+  const store = await opener(options)(PATIENT_LIMITS);
   try {
     world.out((await store.rows()).map((row) => `${row}\n`).join(''));
   } finally {

@@ -12,6 +12,7 @@ export class Show {
   #step = 0;
   #drawn = 0; // columns of the line that is being redrawn
   #lastMs = 0;
+  #lastText = '';
 
   constructor(world: World, redraw: boolean) {
     this.#world = world;
@@ -43,8 +44,9 @@ export class Show {
       return;
     }
     const nowMs = performance.now();
-    if (nowMs - this.#lastMs < PIPE_EVERY_MS) return;
+    if (text === this.#lastText || nowMs - this.#lastMs < PIPE_EVERY_MS) return;
     this.#lastMs = nowMs;
+    this.#lastText = text;
     this.#world.out(`   ${text}\n`);
   }
 
@@ -58,6 +60,7 @@ export class Show {
     if (this.#drawn > 0) this.#world.out('\n');
     this.#drawn = 0;
     this.#lastMs = 0;
+    this.#lastText = '';
   }
 }
 

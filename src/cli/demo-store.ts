@@ -21,10 +21,10 @@ export interface Limits {
   readonly answerMs: number;
 }
 /**
- * The committing client's: a packet to an address that nobody has gets no answer, so a connection is tried briefly and often; a
- * commit without an answer is given up later, since a resync may slow it. Sending it again is harmless.
+ * The committing client's: a packet to an address that nobody has gets no answer, so connections and commits are given up soon and
+ * tried again. Sending a row again is harmless. A server that is only slow gets more time at each failure (demo-client.ts).
  */
-export const CLIENT_LIMITS: Limits = { connectMs: 250, answerMs: 2_000 };
+export const CLIENT_LIMITS: Limits = { connectMs: 250, answerMs: 500 };
 /** For everything that is asked once. */
 export const PATIENT_LIMITS: Limits = { connectMs: 10_000, answerMs: 60_000 };
 

@@ -42,6 +42,8 @@ export interface ClusterOptions {
   readonly narrator: Narrator;
 }
 
+/** For what only looks: a status file whose daemon is gone answers when the next one is there. */
+const QUICK = { timeoutMs: 5_000 };
 const STEP_LIMIT_MS = 120_000; // nothing here takes that long on a sound machine
 export const PROC_DRBD = '/run/twinbeat/proc/drbd';
 
@@ -114,7 +116,7 @@ export class Cluster {
   }
 
   async ask(index: 0 | 1, ...argv: readonly string[]): Promise<Ran> {
-    return this.pair.node(index).exec(argv, { timeoutMs: STEP_LIMIT_MS });
+    return this.pair.node(index).exec(argv, QUICK);
   }
 
   /** drbdd with its angel, and the resource up. */
@@ -157,7 +159,7 @@ export class Cluster {
   }
 
   async procDrbd(index: 0 | 1): Promise<string> {
-    return this.pair.node(index).must(['cat', PROC_DRBD]);
+    return this.pair.node(index).must(['cat', PROC_DRBD], QUICK);
   }
 
   /** `cs`, `ro`, `ds` and counters of minor 0 in /proc/drbd, and the line with the progress bar when there is one. */
@@ -280,9 +282,10 @@ export class Cluster {
     const states: string[] = [];
     for (const node of this.pair.nodes) {
       if (!node.isOn) continue;
-      const proc = (await node.exec(['cat', PROC_DRBD])).stdout;
-      const log = (await node.exec(['tail', '-n', '15', '/var/log/ha-log'])).stdout;
-      states.push(`--- ${node.name}\n${proc}${log}`);
+      const proc = (await node.exec(['cat', PROC_DRBD], QUICK)).stdout;
+      const log = (await node.exec(['tail', '-n', '15', '/var/log/ha-log'], QUICK)).stdout;
+      const drbdd = (await node.exec(['tail', '-n', '25', '/var/log/drbdd.out'], QUICK)).stdout;
+      states.push(`--- ${node.name}\n${proc}${drbdd}${log}`);
     }
     throw new Error(`after ${STEP_LIMIT_MS / 1000} s still not: ${what}\n${states.join('')}`);
   }

@@ -6,7 +6,7 @@
  * sysfs tells the file's name without asking the file: '/' for a FUSE file whose mount is gone everywhere.
  */
 import { closeSync, constants, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { childrenOf, run, waitUntil } from './pair-run.js';
+import { run, waitUntil } from './pair-run.js';
 
 const LOOP_MAJOR = 7;
 /** How sysfs calls a FUSE file (a mount of its own) that is mounted nowhere any more. */
@@ -86,9 +86,10 @@ export function loopsOf(first: number): Loop[] {
     const [major, minor] = (line.split(' ')[2] ?? '').split(':').map(Number);
     if (major === LOOP_MAJOR && minor !== undefined) minors.add(minor);
   }
-  const pids = [first];
-  for (const pid of pids) {
-    pids.push(...childrenOf(pid));
+  // By namespace, not by descent: what nsenter started is nsenter's child.
+  const home = target(`/proc/${first}/ns/pid`);
+  for (const pid of list('/proc')) {
+    if (!/^\d+$/.test(pid) || target(`/proc/${pid}/ns/pid`) !== home) continue;
     for (const fd of list(`/proc/${pid}/fd`)) note(target(`/proc/${pid}/fd/${fd}`));
   }
   return [...minors]

@@ -1,5 +1,5 @@
 /** What the soak tests share: arguments, the client's journal, and the comparison of both lower disks. */
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Acknowledged, lostRows, readJournal } from '../../src/cli/demo-client.js';
 import type { Cluster } from '../../src/cli/pair-cluster.js';
@@ -100,16 +100,19 @@ export function spread(values: readonly number[]): string {
 export function engineOf(node: PairNode): number {
   const first = node.first;
   if (!first) throw new Error(`${node.name} is switched off`);
-  const all = [first.pid];
-  for (const pid of all) {
-    const children = childrenOf(pid);
-    const comm = readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
-    const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-    if (comm === 'angel' && words.some((word) => word.includes('drbdd'))) {
-      const [engine] = children;
+  // Daemons that were started by nsenter are no children of the node's first process, but share its namespaces.
+  const home = readlinkSync(`/proc/${first.pid}/ns/mnt`);
+  for (const name of readdirSync('/proc')) {
+    if (!/^[0-9]+$/.test(name)) continue;
+    try {
+      if (readlinkSync(`/proc/${name}/ns/mnt`) !== home) continue;
+      if (readFileSync(`/proc/${name}/comm`, 'utf8').trim() !== 'angel') continue;
+      if (!readFileSync(`/proc/${name}/cmdline`, 'utf8').includes('drbdd')) continue;
+      const [engine] = childrenOf(Number(name));
       if (engine !== undefined) return engine;
+    } catch {
+      // The process ended while it was looked at.
     }
-    all.push(...children);
   }
   throw new Error(`there is no drbdd with an angel on ${node.name}`);
 }
