@@ -18,8 +18,10 @@ import {
 import type { NodeStatus } from '../heartbeat/node-record.js';
 import type { Action, ScriptOutcome } from '../resource-manager/group-operation.js';
 import { type Hold, includes } from '../resource-manager/hold.js';
+import { LegacyState } from '../resource-manager/legacy-state.js';
 import { Operations, type QueueEffect } from '../resource-manager/operations.js';
-import { type ResourceEffect, ResourceState } from '../resource-manager/resource-state.js';
+import type { ResourceEffect, ResourceMachine } from '../resource-manager/resource-machine.js';
+import { ResourceState } from '../resource-manager/resource-state.js';
 import { decodeHaMessage, fieldOf, type HaMessage } from '../wire/hamsg.js';
 import { isAuthentic, type SigningKeys, signNetstring } from '../wire/hamsg-auth.js';
 
@@ -44,7 +46,7 @@ export interface HeartbeatPorts {
 export interface HeartbeatNodeConfig {
   readonly membership: MembershipConfig;
   readonly groups: readonly HaResourceGroup[];
-  readonly autoFailback: boolean;
+  readonly autoFailback: 'on' | 'off' | 'legacy';
   readonly resume: Hold;
   readonly stopRetryMax: number;
   readonly innerSignature: boolean; // msgfmt classic
@@ -57,7 +59,7 @@ const RESTART_DEADTIME_EXTRA_MS = 30_000;
 
 export class HeartbeatNode {
   readonly membership: Membership;
-  readonly resources: ResourceState;
+  readonly resources: ResourceMachine;
   readonly operations: Operations;
   readonly #config: HeartbeatNodeConfig;
   readonly #ports: HeartbeatPorts;
@@ -85,12 +87,20 @@ export class HeartbeatNode {
     this.#peer = nodes.find((name) => name !== node) ?? null;
     this.membership = new Membership(config.membership, around, nowMs);
     this.operations = new Operations({ stopRetryMax: config.stopRetryMax });
-    this.resources = new ResourceState({
-      node,
-      peer: this.#peer,
-      autoFailback: config.autoFailback,
-      resume: config.resume,
-    });
+    const { groups, resume } = config;
+    this.resources =
+      config.autoFailback === 'legacy'
+        ? new LegacyState({
+            peer: this.#peer,
+            groups: groups.map((group) => ({ key: group.key, scope: this.#scopeOf(group) })),
+            resume,
+          })
+        : new ResourceState({
+            node,
+            peer: this.#peer,
+            autoFailback: config.autoFailback === 'on',
+            resume,
+          });
   }
 
   get peer(): string | null {
@@ -188,6 +198,7 @@ export class HeartbeatNode {
   }
 
   #refusal(): string | null {
+    if (this.resources.standbyRefusal !== null) return this.resources.standbyRefusal;
     if (this.leaving) return 'heartbeat is shutting down';
     if (!this.membership.commUp) return 'communication is not up yet';
     if (this.#peer === null) return 'there is no other node';
@@ -319,7 +330,9 @@ export class HeartbeatNode {
         }
         case 'job': {
           const groups = this.#config.groups.filter((group) =>
-            includes(effect.scope, this.#scopeOf(group)),
+            effect.key === null
+              ? includes(effect.scope, this.#scopeOf(group))
+              : group.key === effect.key,
           );
           const out: QueueEffect[] = [];
           this.operations.add({ id: effect.id, kind: effect.kind, groups }, nowMs, out);

@@ -114,13 +114,6 @@ export function loadConfig(root: string): LoadedConfig {
     messages.push({ level: 'ERROR', text });
     return fail();
   }
-  if (haCf.autoFailback === 'legacy') {
-    const text =
-      'auto_failback legacy is not supported: set auto_failback on or off, the same on both nodes';
-    messages.push({ level: 'ERROR', text });
-    return fail();
-  }
-
   const keysText = read(AUTHKEYS);
   if (keysText === null) return fail();
   const keys = parseAuthKeys(keysText, AUTHKEYS, statSync(root + AUTHKEYS).mode);

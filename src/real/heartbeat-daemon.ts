@@ -26,6 +26,7 @@ import { Operations, type QueueEffect } from '../resource-manager/operations.js'
 import { configTimes, type HeartbeatConfig, loadConfig } from './heartbeat-config.js';
 import { HeartbeatControlServer } from './heartbeat-control-server.js';
 import { Dopd } from './heartbeat-dopd.js';
+import { HeartbeatFifo } from './heartbeat-fifo.js';
 import {
   loadState,
   monotonicMs,
@@ -52,12 +53,13 @@ const RESUME_MARGIN_MS = 1000;
 const LINGER_MS = 1000;
 const RESTART_EXTRA_MS = 1000;
 const SCRIPT_POLL_MS = 100;
-/** Datagrams that wait while a predecessor's groups are stopped: none; the media are opened after that. */
+const REBOOT_LIMIT_MS = 30_000;
 
 export class HeartbeatDaemon {
   readonly #root: string;
   readonly #foreground: boolean;
   readonly #control: HeartbeatControlServer;
+  readonly #fifo: HeartbeatFifo;
   #config: HeartbeatConfig;
   #times: ReturnType<typeof configTimes>;
   #log: HeartbeatLog;
@@ -72,6 +74,7 @@ export class HeartbeatDaemon {
   #savedHold: Hold = 'none';
   #stuck: string[] = [];
   #stopAsked = false;
+  #wake: (() => void) | null = null; // ends the pause between two lives
   #reloadAsked = false;
   #ended: ((status: number) => void) | null = null;
 
@@ -82,6 +85,13 @@ export class HeartbeatDaemon {
     this.#times = configTimes(root);
     this.#log = this.#openLog();
     this.#control = new HeartbeatControlServer(root, (request) => this.#answer(request));
+    this.#fifo = new HeartbeatFifo(root, {
+      received: (message) => {
+        this.#node?.send(message, performance.now());
+        this.#arm();
+      },
+      log: (level, text) => this.log(level, text),
+    });
   }
 
   #openLog(): HeartbeatLog {
@@ -106,10 +116,15 @@ export class HeartbeatDaemon {
     process.on('SIGHUP', () => this.#reload());
     this.log('info', `heartbeat: version ${VERSION} (twinbeat)`);
     await this.#control.listen();
+    this.#fifo.open();
     const taken = takeUuid(this.#root);
     this.#uuid = new Uint8Array(taken.uuid);
     if (taken.isFirst) {
       this.log('info', 'No uuid found for current node - generating a new uuid.');
+    }
+    for (const { path } of this.#config.haCf.respawns) {
+      if (path.endsWith('/dopd')) continue; // built in
+      this.log('WARN', `respawn ${path}: not run, there is no client API for it`);
     }
     const resume = await this.#inherit();
     if (this.#stopAsked) this.#end(0);
@@ -121,6 +136,7 @@ export class HeartbeatDaemon {
   stop(): void {
     if (this.#stopAsked) return;
     this.#stopAsked = true;
+    this.#wake?.();
     const node = this.#node;
     if (node) {
       node.shutdown(performance.now());
@@ -131,6 +147,7 @@ export class HeartbeatDaemon {
   #end(status: number): void {
     this.log('info', `${this.#config.node} Heartbeat shutdown complete.`);
     this.#control.close();
+    this.#fifo.close();
     removeState(this.#root);
     removePidFile(this.#root);
     this.#ended?.(status);
@@ -220,7 +237,7 @@ export class HeartbeatDaemon {
           hopfudge: haCf.hopfudge,
         },
         groups,
-        autoFailback: haCf.autoFailback === 'on',
+        autoFailback: haCf.autoFailback,
         resume,
         stopRetryMax: this.#stopRetryMax(),
         innerSignature: haCf.msgfmt === 'classic',
@@ -382,7 +399,11 @@ export class HeartbeatDaemon {
     }
     this.log('info', 'Heartbeat restart triggered.');
     this.log('info', 'Restarting heartbeat.');
-    await pause(this.#config.haCf.deadtimeMs + RESTART_EXTRA_MS);
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve;
+      setTimeout(resolve, this.#config.haCf.deadtimeMs + RESTART_EXTRA_MS);
+    });
+    this.#wake = null;
     if (this.#stopAsked) this.#end(0);
     else await this.#begin('none');
   }
@@ -397,7 +418,6 @@ export class HeartbeatDaemon {
       hold();
       return;
     }
-    this.log('CRIT', 'Killing heartbeat ungracefully!');
     const attempts: readonly (readonly [string, readonly string[]])[] = [
       ['/sbin/reboot', ['-nf']],
       ['/sbin/init', ['6']],
@@ -408,6 +428,7 @@ export class HeartbeatDaemon {
         hold();
         return;
       }
+      this.log('CRIT', `Rebooting: ${program} ${args.join(' ')}`);
       const child = spawn(program, args, { stdio: 'ignore' });
       let isOver = false;
       const next = () => {
@@ -415,11 +436,9 @@ export class HeartbeatDaemon {
         isOver = true;
       };
       child.on('error', next);
-      child.on('exit', (status) => {
-        // The machine goes down: from now on silence, so that the other node counts its deadtime.
-        if (status === 0) process.kill(process.pid, 'SIGKILL');
-        else next();
-      });
+      // Said to have worked: then we end with the machine. Until then we go on claiming: the original kills itself
+      // here, and a reboot that does not come would leave the group running on two nodes.
+      child.on('exit', (status) => (status === 0 ? setTimeout(hold, REBOOT_LIMIT_MS) : next()));
     };
     attempt(0);
   }

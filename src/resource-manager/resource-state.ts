@@ -16,25 +16,13 @@
  */
 import { fieldOf, type HaMessage, haFields } from '../wire/hamsg.js';
 import { both, type Hold, includes, minus, parseHold, plus, swapped } from './hold.js';
+import type {
+  ResourceEffect,
+  ResourceLevel,
+  ResourceMachine,
+  RscState,
+} from './resource-machine.js';
 import { STANDBY_PHASES, type StandbyPhase, type StandbyRow, standbyRow } from './standby.js';
-
-export type RscState = 'INIT' | 'STARTING' | 'BOTHSTARTING' | 'RSCRCVD' | 'STABLE' | 'SHUTDOWN';
-
-export type ResourceLevel = 'info' | 'WARN' | 'ERROR' | 'CRIT';
-
-export type ResourceEffect =
-  | { readonly type: 'send'; readonly message: HaMessage }
-  | {
-      readonly type: 'job';
-      readonly id: number;
-      readonly kind: 'take' | 'give';
-      readonly scope: Hold; // in our terms; 'all' for every group of the file
-    }
-  /** Nothing is held any more and the peer has been told. */
-  | { readonly type: 'released' }
-  /** The peer runs what we run: give everything up and start again. */
-  | { readonly type: 'yield' }
-  | { readonly type: 'log'; readonly level: ResourceLevel; readonly text: string };
 
 export interface ResourceConfig {
   readonly node: string;
@@ -48,7 +36,7 @@ const RSC_TIMER_MS = 10_000;
 const FAILBACK_RETRY_MS = 1000;
 const START_FAILED_STANDBY_MS = 30_000;
 
-export class ResourceState {
+export class ResourceState implements ResourceMachine {
   readonly #config: ResourceConfig;
   #state: RscState = 'INIT';
   #hold: Hold;
@@ -94,6 +82,10 @@ export class ResourceState {
     return this.#standby;
   }
 
+  get standbyRefusal(): null {
+    return null;
+  }
+
   get inTransition(): boolean {
     return this.#jobs.size > 0 || this.#standby !== 'NOT' || this.#state !== 'STABLE';
   }
@@ -106,7 +98,7 @@ export class ResourceState {
   /** Communication is up. */
   active(nowMs: number, out: ResourceEffect[]): void {
     this.#state = 'STARTING';
-    // `clean` is ours: nothing runs here that we do not claim. The original ignores it.
+    // `clean` is ours, also in `resource`: nothing runs here that we do not claim. The original ignores it.
     out.push({ type: 'send', message: haFields({ t: 'starting', clean: '1' }) });
     if (this.#config.peer === null) this.#takeOver(null, out);
     if (this.#deadBeforeActive !== null) this.peerDied(this.#deadBeforeActive, nowMs, out);
@@ -146,6 +138,7 @@ export class ResourceState {
       rtype: 'full',
       isstable: isStable ? '1' : '0',
       ...(info === null ? {} : { info }),
+      clean: '1',
     });
     out.push({ type: 'send', message });
   }
@@ -153,7 +146,7 @@ export class ResourceState {
   #job(kind: 'take' | 'give', scope: Hold, out: ResourceEffect[]): number {
     const id = ++this.#lastJob;
     this.#jobs.set(id, kind === 'give' ? scope : 'none');
-    out.push({ type: 'job', id, kind, scope });
+    out.push({ type: 'job', id, kind, scope, key: null });
     return id;
   }
 
@@ -186,6 +179,7 @@ export class ResourceState {
     }
     if (own) return;
     this.#peerDead = false;
+    if (fieldOf(message, 'clean') === '1') this.#peerClean = true; // it may have started before we did
     const isFull = fieldOf(message, 'rtype') === 'full';
     this.#other = isFull || claimed === 'none' ? claimed : plus(this.#other, claimed);
     const isStable = fieldOf(message, 'isstable');

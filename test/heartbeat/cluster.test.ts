@@ -12,7 +12,7 @@ function cluster(options: Partial<SimOptions> = {}): SimCluster {
   return new SimCluster({
     seed: 1,
     haresources: HARESOURCES,
-    autoFailback: false,
+    autoFailback: 'off',
     loss: 0,
     maxDelayMs: 5,
     maxScriptMs: 50,
@@ -84,13 +84,29 @@ test('auto_failback off: a node that returns gets nothing back', (t) => {
 
 // ha.cf(5), auto_failback on: the resource group fails back to its primary node.
 test('auto_failback on: the returned node gets its own groups back', (t) => {
-  const c = started({ autoFailback: true });
+  const c = started({ autoFailback: 'on' });
   c.crash('node-a');
   c.runFor(DEADTIME_MS + 2000);
   expectRunning(t, c, [], ALL);
   c.boot('node-a');
   c.runFor(30_000);
   expectRunning(t, c, ['one', 'two'], ['three']);
+});
+
+// auto_failback legacy: the home node asks for its groups when it returns, and a leaving node is replaced at once.
+test('auto_failback legacy: a group runs at home whenever its home lives', (t) => {
+  const c = started({ autoFailback: 'legacy' });
+  expectRunning(t, c, ['one', 'two'], ['three']);
+  c.crash('node-a');
+  c.runFor(DEADTIME_MS + 2000);
+  expectRunning(t, c, [], ALL);
+  c.boot('node-a');
+  c.runFor(5000);
+  expectRunning(t, c, ['one', 'two'], ['three']);
+  c.machines['node-b'].node?.shutdown(c.nowMs);
+  c.runFor(1500);
+  expectRunning(t, c, ALL, []);
+  t.regex(c.machines['node-a'].node?.standby('all', c.nowMs) ?? '', /nice_failback/);
 });
 
 // hb_standby: give all, local or foreign groups to the other node; stopped right to left.
@@ -295,7 +311,7 @@ function swarm(seed: number): SimCluster {
   const withCuts = prng.chance(0.5);
   const c = cluster({
     seed,
-    autoFailback: prng.chance(0.5),
+    autoFailback: prng.pick(['off', 'on', 'legacy']),
     loss: prng.pick([0, 0.05, 0.2]),
     maxDelayMs: prng.pick([1, 20, 150]),
     maxScriptMs: prng.pick([5, 300, 3000]),

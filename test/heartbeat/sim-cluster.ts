@@ -12,7 +12,7 @@ import type { Hold } from '../../src/resource-manager/hold.js';
 export interface SimOptions {
   readonly seed: number;
   readonly haresources: string;
-  readonly autoFailback: boolean;
+  readonly autoFailback: 'on' | 'off' | 'legacy';
   readonly loss: number; // probability for each datagram and receiver
   readonly maxDelayMs: number; // of a datagram: also reorders
   readonly maxScriptMs: number;

@@ -1,4 +1,5 @@
 /** The heartbeat daemon in namespaces: two of ours, and one of ours beside Debian's. */
+import { resolve } from 'node:path';
 import test from 'ava';
 import { need } from '../support/need.js';
 import { HeartbeatLab } from './heartbeat-lab.js';
@@ -6,6 +7,7 @@ import { HeartbeatLab } from './heartbeat-lab.js';
 const TIMING = ['keepalive 200ms', 'deadtime 2', 'warntime 1', 'initdead 4', 'auto_failback off'];
 const GROUPS = 'node-a LabRes::one LabRes::two\nnode-b LabRes::three\n';
 const ALL = 'one two three';
+const HEARTBEAT = resolve('build/src/bin/heartbeat.js');
 
 test.serial('two of ours: takeover of a dead node, orderly hand-over, standby', async (t) => {
   if (!need(t, 'root', 'netns', 'nsenter')) return;
@@ -134,3 +136,105 @@ test.serial(
     await lab.untilSays(t, 'node-a', 'ours', ['nodestatus', 'node-b'], 'dead');
   },
 );
+
+// 9.6: ip-request, ip-request-resp, shutdone; no claims.
+test.serial(
+  "auto_failback legacy beside Debian's: each group runs at home while its home lives",
+  async (t) => {
+    if (!need(t, 'root', 'netns', 'nsenter', 'cc', '/usr/libexec/heartbeat/heartbeat')) return;
+    const timing = TIMING.filter((line) => !/deadtime|auto_failback/.test(line));
+    const lab = await HeartbeatLab.up(
+      t,
+      [...timing, 'deadtime 4', 'auto_failback legacy', 'udpport 694', 'bcast eth0'],
+      GROUPS,
+    );
+    await Promise.all([lab.original('node-b'), lab.ours('node-a', 'heartbeat')]);
+    await lab.untilRunning(t, 'one two', 'three');
+    await lab.ours('node-a', 'heartbeat', '-k');
+    await lab.untilRunning(t, '', ALL);
+    await lab.ours('node-a', 'heartbeat');
+    await lab.untilRunning(t, 'one two', 'three');
+    await lab.original('node-b', '-k');
+    await lab.untilRunning(t, ALL, '');
+    await lab.original('node-b');
+    await lab.untilRunning(t, 'one two', 'three');
+    t.is((await lab.ours('node-a', 'hb_standby')).status, 1, 'no standby in legacy');
+  },
+);
+
+// 7.3: a node must never pretend that it has stopped a resource.
+test.serial(
+  'a group that cannot be stopped: the reboot is asked for, nothing is handed over',
+  async (t) => {
+    if (!need(t, 'root', 'netns', 'nsenter')) return;
+    const lab = await HeartbeatLab.up(
+      t,
+      [...TIMING, 'env STOPRETRYMAX=2', 'bcast eth0'],
+      'node-a LabRes::one\n',
+    );
+    await lab.ours('node-a', 'heartbeat');
+    await lab.untilRunning(t, 'one', '');
+    await lab.ours('node-b', 'heartbeat');
+    await lab.untilSays(t, 'node-b', 'ours', ['nodestatus', 'node-a'], 'active');
+    await lab.untilSays(t, 'node-a', 'ours', ['rscstatus'], 'all');
+    await lab.exec('node-a', 'touch', '/var/lib/heartbeat/labres/fail-stop-one');
+    await lab.ours('node-a', 'hb_standby', 'all');
+    await lab.until(t, 'the reboot', async () => {
+      return (await lab.exec('node-a', 'cat', '/var/log/reboot-asked')).out.includes('reboot -nf');
+    });
+    t.is(lab.calls('node-a').filter((call) => call === 'one stop').length, 3, 'and two retries');
+    await lab.ours('node-b', 'hb_takeover', 'all');
+    await lab.untilSays(t, 'node-b', 'ours', ['nodestatus', 'node-a'], 'active');
+    t.is(lab.running('node-a'), 'one');
+    t.deepEqual(lab.calls('node-b'), []);
+  },
+);
+
+// 10.2: drbd-peer-outdater -> dopd -> drbdadm outdate, exit statuses 4 3 6 20 5.
+test.serial('dopd: drbd-peer-outdater ends with what the other node could do', async (t) => {
+  if (!need(t, 'root', 'netns', 'nsenter')) return;
+  const lab = await HeartbeatLab.up(t, [...TIMING, 'bcast eth0'], 'node-a LabRes::one\n');
+  for (const host of ['node-a', 'node-b'] as const) {
+    // A stand-in that ends with the status in a file. /run is each host's own.
+    const script = '#!/bin/sh\necho "$*" >>/run/outdated; exit $(cat /run/outdate-status)\n';
+    await lab.exec(
+      host,
+      'sh',
+      '-c',
+      `printf '%s' "$0" >/run/drbdadm; chmod 755 /run/drbdadm`,
+      script,
+    );
+    await lab.exec(
+      host,
+      'env',
+      'PATH=/run:/usr/sbin:/usr/bin:/sbin:/bin',
+      process.execPath,
+      HEARTBEAT,
+    );
+  }
+  await lab.untilSays(t, 'node-a', 'ours', ['nodestatus', 'node-b'], 'active');
+  for (const [drbdadm, exit] of [
+    [0, 4],
+    [5, 3],
+    [17, 6],
+    [1, 20],
+  ] as const) {
+    await lab.exec('node-b', 'sh', '-c', `echo ${drbdadm} >/run/outdate-status`);
+    const ran = await lab.ours(
+      'node-a',
+      'drbd-peer-outdater',
+      '-p',
+      'NODE-B',
+      '-r',
+      'r0',
+      '-t',
+      '10',
+    );
+    t.is(ran.status, exit, ran.out);
+  }
+  t.is((await lab.exec('node-b', 'cat', '/run/outdated')).out, 'outdate r0\n'.repeat(4));
+  t.is((await lab.ours('node-a', 'drbd-peer-outdater', '-p', 'nosuch', '-r', 'r0')).status, 5);
+  await lab.crash('node-b');
+  await lab.untilSays(t, 'node-a', 'ours', ['nodestatus', 'node-b'], 'dead');
+  t.is((await lab.ours('node-a', 'drbd-peer-outdater', '-p', 'node-b', '-r', 'r0')).status, 5);
+});

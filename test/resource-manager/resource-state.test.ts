@@ -1,7 +1,8 @@
 /** The resource state machine message by message, against the sequences observed of 3.0.6 (docs/HEARTBEAT.md). */
 import test from 'ava';
 import { both, minus, parseHold, plus, swapped } from '../../src/resource-manager/hold.js';
-import { type ResourceEffect, ResourceState } from '../../src/resource-manager/resource-state.js';
+import type { ResourceEffect } from '../../src/resource-manager/resource-machine.js';
+import { ResourceState } from '../../src/resource-manager/resource-state.js';
 import { STANDBY_PHASES, STANDBY_TABLE, standbyRow } from '../../src/resource-manager/standby.js';
 import { fieldOf, type HaMessage, haFields } from '../../src/wire/hamsg.js';
 

@@ -1,0 +1,239 @@
+/**
+ * auto_failback legacy: a group always runs on its home node when that lives. No claims, no standby.
+ *
+ *     home node becomes active -> ip-request K -> the other stops K -> ip-request-resp K ok=OK -> home starts K
+ *     leave: everything stops, shutdone -> the other takes everything; death: the same after deadtime
+ *
+ * A request without an answer is repeated while the other lives: it may have restarted before it answered. The give
+ * that answers it stops the group whether it was held or not. Source: docs/HEARTBEAT.md; heartbeat 3.0.6 observed.
+ */
+import { fieldOf, type HaMessage, haFields } from '../wire/hamsg.js';
+import { type Hold, plus } from './hold.js';
+import type {
+  ResourceEffect,
+  ResourceLevel,
+  ResourceMachine,
+  RscState,
+} from './resource-machine.js';
+
+export interface LegacyGroup {
+  readonly key: string;
+  readonly scope: 'local' | 'foreign';
+}
+
+export interface LegacyConfig {
+  readonly peer: string | null;
+  readonly groups: readonly LegacyGroup[];
+  readonly resume: Hold;
+}
+
+const REQUEST_RETRY_MS = 10_000;
+const NO_STANDBY = 'Standby mode only implemented when nice_failback on';
+
+export class LegacyState implements ResourceMachine {
+  readonly #config: LegacyConfig;
+  readonly #held = new Set<string>(); // keys of groups that may run here
+  readonly #requested = new Set<string>(); // own keys, asked of the peer
+  readonly #answers = new Map<number, { readonly key: string; readonly held: boolean }>(); // by job
+  readonly #jobs = new Map<number, readonly string[]>(); // open jobs -> keys being given up
+  #state: RscState = 'INIT';
+  #deadBeforeActive = false;
+  #requestMs = Number.POSITIVE_INFINITY;
+  #lastJob = 0;
+  #releaseJob = 0;
+  #shutdownWaits = false;
+
+  constructor(config: LegacyConfig) {
+    this.#config = config;
+    for (const { key, scope } of config.groups) {
+      if (config.resume === 'all' || config.resume === scope) this.#held.add(key);
+    }
+  }
+
+  get state(): RscState {
+    return this.#state;
+  }
+  get other(): Hold {
+    return 'none';
+  }
+  get standby(): 'NOT' {
+    return 'NOT';
+  }
+  get hold(): Hold {
+    return this.#scopes(this.#held);
+  }
+  get inTransition(): boolean {
+    return this.#jobs.size > 0 || this.#requested.size > 0 || this.#state !== 'STABLE';
+  }
+  get rscStatus(): Hold | 'transition' {
+    return this.inTransition ? 'transition' : this.hold;
+  }
+  get standbyRefusal(): string | null {
+    return NO_STANDBY;
+  }
+
+  claims(): Hold {
+    return this.#scopes(new Set([...this.#held, ...[...this.#jobs.values()].flat()]));
+  }
+
+  #scopes(keys: ReadonlySet<string>): Hold {
+    let hold: Hold = 'none';
+    for (const { key, scope } of this.#config.groups) if (keys.has(key)) hold = plus(hold, scope);
+    return hold;
+  }
+
+  active(nowMs: number, out: ResourceEffect[]): void {
+    this.#state = 'STABLE';
+    if (this.#config.peer === null || this.#deadBeforeActive) {
+      this.#takeOver(out);
+      return;
+    }
+    if (this.#config.resume !== 'none') this.#job('take', this.#config.resume, null, out);
+    for (const { key, scope } of this.#config.groups) {
+      if (scope === 'local' && !this.#held.has(key)) this.#requested.add(key);
+    }
+    this.#request(nowMs, out);
+  }
+
+  #request(nowMs: number, out: ResourceEffect[]): void {
+    this.#requestMs =
+      this.#requested.size > 0 ? nowMs + REQUEST_RETRY_MS : Number.POSITIVE_INFINITY;
+    for (const key of this.#requested) {
+      out.push({ type: 'send', message: haFields({ t: 'ip-request', ipaddr: key }) });
+    }
+  }
+
+  receive(message: HaMessage, own: boolean, _nowMs: number, out: ResourceEffect[]): void {
+    if (own || this.#state === 'INIT') return;
+    const key = fieldOf(message, 'ipaddr') ?? '';
+    const group = this.#config.groups.find((each) => each.key === key);
+    switch (fieldOf(message, 't')) {
+      case 'ip-request':
+        if (!group || this.#state === 'SHUTDOWN') break; // `shutdone` will say more
+        {
+          const held = this.#held.delete(key);
+          const id = this.#job('give', group.scope, key, out);
+          this.#answers.set(id, { key, held });
+        }
+        break;
+      case 'ip-request-resp':
+        if (!group || fieldOf(message, 'ok') !== 'OK' || !this.#requested.delete(key)) break;
+        this.#log(
+          'info',
+          `received ip-request-resp ${key} OK ${fieldOf(message, 'weown') ?? ''}`,
+          out,
+        );
+        this.#held.add(key);
+        this.#job('take', group.scope, key, out);
+        break;
+      case 'shutdone':
+        this.#log('info', `Received shutdown notice from '${this.#config.peer ?? ''}'.`, out);
+        this.#takeOver(out);
+        break;
+      case 'ask_resources':
+      case 'hb_takeover':
+        this.#log('WARN', NO_STANDBY, out);
+        break;
+    }
+  }
+
+  #log(level: ResourceLevel, text: string, out: ResourceEffect[]): void {
+    out.push({ type: 'log', level, text });
+  }
+
+  #job(kind: 'take' | 'give', scope: Hold, key: string | null, out: ResourceEffect[]): number {
+    const id = ++this.#lastJob;
+    const keys = key === null ? this.#config.groups.map((group) => group.key) : [key];
+    this.#jobs.set(id, kind === 'give' ? keys : []);
+    out.push({ type: 'job', id, kind, scope, key });
+    return id;
+  }
+
+  #takeOver(out: ResourceEffect[]): void {
+    if (this.#state === 'SHUTDOWN') {
+      this.#log('info', 'Resource takeover cancelled - shutdown in progress.', out);
+      return;
+    }
+    const { peer } = this.#config;
+    if (peer !== null) this.#log('info', `Resources being acquired from ${peer}.`, out);
+    this.#requested.clear();
+    this.#answers.clear(); // whoever asked is gone
+    for (const { key } of this.#config.groups) this.#held.add(key);
+    this.#job('take', 'all', null, out);
+  }
+
+  peerRestarted(_out: ResourceEffect[]): void {
+    this.#answers.clear();
+  }
+
+  peerDied(_heard: boolean, _nowMs: number, out: ResourceEffect[]): void {
+    const { peer } = this.#config;
+    if (peer === null) return;
+    if (this.#state === 'INIT') {
+      this.#deadBeforeActive = true;
+      return;
+    }
+    const message = haFields({ t: 'stonith', node: peer, result: 'n_stnth' });
+    out.push({ type: 'send', message });
+    this.#takeOver(out);
+  }
+
+  requestStandby(_rsc: Hold, out: ResourceEffect[]): void {
+    this.#log('WARN', NO_STANDBY, out);
+  }
+
+  started(_key: string): void {}
+
+  startFailed(key: string, _scope: Hold, _nowMs: number, out: ResourceEffect[]): void {
+    this.#log(
+      'CRIT',
+      `Resource group ${key} does not start: it stays stopped until an operator acts.`,
+      out,
+    );
+  }
+
+  jobDone(id: number, nowMs: number, out: ResourceEffect[]): void {
+    this.#jobs.delete(id);
+    const answer = this.#answers.get(id);
+    this.#answers.delete(id);
+    const { peer } = this.#config;
+    if (answer && peer !== null) {
+      const { key: ipaddr, held } = answer;
+      const weown = held ? 'yes' : 'no';
+      const message = haFields({ t: 'ip-request-resp', dest: peer, ipaddr, weown, ok: 'OK' });
+      out.push({ type: 'send', message });
+    }
+    if (id === this.#releaseJob) {
+      this.#releaseJob = 0;
+      this.#log('info', 'All HA resources relinquished.', out);
+      out.push({ type: 'send', message: haFields({ t: 'shutdone', st: 'dead' }) });
+      out.push({ type: 'released' });
+    } else if (this.#shutdownWaits) this.shutdown(nowMs, out);
+  }
+
+  shutdown(_nowMs: number, out: ResourceEffect[]): void {
+    if (this.#state === 'SHUTDOWN') return;
+    this.#shutdownWaits = this.#jobs.size > 0;
+    if (!this.#shutdownWaits) this.release(out);
+  }
+
+  release(out: ResourceEffect[]): void {
+    if (this.#state === 'SHUTDOWN') return;
+    this.#state = 'SHUTDOWN';
+    this.#shutdownWaits = false;
+    this.#requested.clear();
+    this.#held.clear();
+    this.#log('info', 'Giving up all HA resources.', out);
+    this.#releaseJob = this.#job('give', 'all', null, out);
+  }
+
+  tick(nowMs: number, out: ResourceEffect[]): void {
+    if (this.#state === 'STABLE' && nowMs >= this.#requestMs) this.#request(nowMs, out);
+  }
+
+  get deadlineMs(): number {
+    return this.#state === 'STABLE' && this.#requested.size > 0
+      ? this.#requestMs
+      : Number.POSITIVE_INFINITY;
+  }
+}

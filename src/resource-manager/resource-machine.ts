@@ -1,0 +1,56 @@
+/**
+ * What a resource state machine is to the host: ResourceState (auto_failback on and off) or LegacyState (legacy).
+ * Inputs are calls with the time given in, effects go into the caller's array.
+ */
+import type { HaMessage } from '../wire/hamsg.js';
+import type { Hold } from './hold.js';
+import type { StandbyPhase } from './standby.js';
+
+export type RscState = 'INIT' | 'STARTING' | 'BOTHSTARTING' | 'RSCRCVD' | 'STABLE' | 'SHUTDOWN';
+
+export type ResourceLevel = 'info' | 'WARN' | 'ERROR' | 'CRIT';
+
+export type ResourceEffect =
+  | { readonly type: 'send'; readonly message: HaMessage }
+  | {
+      readonly type: 'job';
+      readonly id: number; // comes back by jobDone
+      readonly kind: 'take' | 'give';
+      readonly scope: Hold; // in our terms; 'all' for every group of the file
+      readonly key: string | null; // only this group
+    }
+  /** Nothing is held any more and the peer has been told. */
+  | { readonly type: 'released' }
+  /** The peer runs what we run: give everything up and start again. */
+  | { readonly type: 'yield' }
+  | { readonly type: 'log'; readonly level: ResourceLevel; readonly text: string };
+
+export interface ResourceMachine {
+  readonly state: RscState;
+  readonly hold: Hold;
+  readonly other: Hold;
+  readonly standby: StandbyPhase;
+  readonly inTransition: boolean;
+  /** `cl_status rscstatus` */
+  readonly rscStatus: Hold | 'transition';
+  /** Why hb_standby and hb_takeover cannot be, null when they can. */
+  readonly standbyRefusal: string | null;
+  readonly deadlineMs: number;
+  /** What we claim, and what we are still stopping although we have dropped the claim. */
+  claims(): Hold;
+  /** Communication is up. */
+  active(nowMs: number, out: ResourceEffect[]): void;
+  /** A message for us, from the peer or (own) our own, in the order it was sent. */
+  receive(message: HaMessage, own: boolean, nowMs: number, out: ResourceEffect[]): void;
+  peerRestarted(out: ResourceEffect[]): void;
+  peerDied(heard: boolean, nowMs: number, out: ResourceEffect[]): void;
+  requestStandby(rsc: Hold, out: ResourceEffect[]): void;
+  /** A group runs; a group did not start and has been stopped again. */
+  started(key: string): void;
+  startFailed(key: string, scope: 'local' | 'foreign', nowMs: number, out: ResourceEffect[]): void;
+  /** All groups of a job are done with. Not called for a group that is stuck. */
+  jobDone(id: number, nowMs: number, out: ResourceEffect[]): void;
+  shutdown(nowMs: number, out: ResourceEffect[]): void;
+  release(out: ResourceEffect[]): void;
+  tick(nowMs: number, out: ResourceEffect[]): void;
+}
