@@ -16,7 +16,6 @@
  *   healed partition also when its generation is new to us.
  */
 import { assert } from '../base/assert.js';
-import type { RandomSource } from '../base/ports.js';
 import {
   bytesOf,
   decimalOf,
@@ -27,58 +26,14 @@ import {
   hexOf,
 } from '../wire/hamsg.js';
 import { Incoming, type IncomingEffect } from './incoming.js';
+import type {
+  LogLevel,
+  MembershipConfig,
+  MembershipEffect,
+  Surroundings,
+} from './membership-types.js';
 import { linkUp, NODE_STATUSES, type NodeRecord, type NodeStatus } from './node-record.js';
 import { Outgoing, type OutgoingEffect } from './outgoing.js';
-
-export interface MembershipConfig {
-  readonly node: string; // our own name, lower case
-  readonly nodes: readonly string[]; // members, ourselves among them, in the order of ha.cf
-  readonly pings: readonly string[];
-  readonly links: readonly string[]; // names of the media that are not ping
-  readonly uuid: Uint8Array;
-  readonly generation: number;
-  readonly keepaliveMs: number;
-  readonly deadtimeMs: number;
-  readonly warntimeMs: number;
-  readonly initdeadMs: number;
-  readonly deadpingMs: number;
-  readonly maxRexmitDelayMs: number;
-  readonly hopfudge: number;
-}
-
-/** What messages tell of this machine, and chance. */
-export interface Surroundings {
-  wallSeconds(): number; // since 1970
-  loadavg(): string; // the line of /proc/loadavg
-  readonly random: RandomSource;
-}
-
-export type LogLevel = 'debug' | 'info' | 'WARN' | 'ERROR' | 'CRIT';
-
-export type MembershipEffect =
-  /** To every medium. Without signature. */
-  | { readonly type: 'transmit'; readonly message: HaMessage }
-  /** For us, ours included; not status, not NS_*. */
-  | {
-      readonly type: 'deliver';
-      readonly from: string;
-      readonly own: boolean;
-      readonly message: HaMessage;
-    }
-  | { readonly type: 'node-status'; readonly node: string; readonly status: NodeStatus }
-  /** `heard`: it had sent something since it was last dead. */
-  | { readonly type: 'node-dead'; readonly node: string; readonly heard: boolean }
-  | { readonly type: 'node-restarted'; readonly node: string }
-  | {
-      readonly type: 'link-status';
-      readonly node: string;
-      readonly link: string;
-      readonly status: 'up' | 'dead';
-    }
-  | { readonly type: 'comm-up' }
-  | { readonly type: 'partition-healed'; readonly node: string }
-  | { readonly type: 'stalled'; readonly stallMs: number }
-  | { readonly type: 'log'; readonly level: LogLevel; readonly text: string };
 
 /** Timeouts are looked at this often at least. */
 const CHECK_MS = 250;

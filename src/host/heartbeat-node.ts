@@ -9,12 +9,12 @@
  */
 import type { DigestSource } from '../base/ports.js';
 import type { HaResource, HaResourceGroup } from '../config/haresources.js';
-import {
-  Membership,
-  type MembershipConfig,
-  type MembershipEffect,
-  type Surroundings,
-} from '../heartbeat/membership.js';
+import { Membership } from '../heartbeat/membership.js';
+import type {
+  MembershipConfig,
+  MembershipEffect,
+  Surroundings,
+} from '../heartbeat/membership-types.js';
 import type { NodeStatus } from '../heartbeat/node-record.js';
 import type { Action, ScriptOutcome } from '../resource-manager/group-operation.js';
 import { type Hold, includes } from '../resource-manager/hold.js';

@@ -1,10 +1,7 @@
 /** Membership: start-up, death, deadtime of the peer, replay, partitions (docs/HEARTBEAT.md, membership). */
 import test from 'ava';
-import {
-  Membership,
-  type MembershipConfig,
-  type MembershipEffect,
-} from '../../src/heartbeat/membership.js';
+import { Membership } from '../../src/heartbeat/membership.js';
+import type { MembershipConfig, MembershipEffect } from '../../src/heartbeat/membership-types.js';
 import { fieldOf, type HaField, haFields } from '../../src/wire/hamsg.js';
 
 const UUID_B = new Uint8Array(16).fill(2);
