@@ -6,8 +6,9 @@ import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
+import { Prng } from '../../src/base/prng.js';
 import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
-import { createMeta, type NodeOptions, TestNode } from '../support/engines.js';
+import { createMeta, GONE, NO_BUFFER, type NodeOptions, TestNode } from '../support/engines.js';
 import { DISK_BYTES, type KernelConfig, KernelVm } from './kernel-vm.js';
 
 let machine: Promise<KernelVm> | null = null;
@@ -149,5 +150,88 @@ export class KernelPair {
     if (sector % 8 !== 0) throw new Error('whole blocks of 4 KiB');
     const size = Math.min(bytes.length, 1 << 20);
     await this.vm.write('/dev/drbd0', sector * 512, size, bytes);
+  }
+
+  /** Waits until that much more has come from the kernel. */
+  async received(sectors: number): Promise<void> {
+    const goal = this.us.volume.receiveSectors + sectors;
+    const lastMs = Date.now() + 60_000;
+    while (this.us.volume.receiveSectors < goal) {
+      if (Date.now() > lastMs) throw new Error(`${goal} sectors did not come`);
+      await new Promise((done) => setTimeout(done, 20));
+    }
+  }
+
+  /** Random writes of ours, never two on one block. */
+  load(seed: number, depth = 8): Load {
+    return new Load(this.us, seed, depth);
+  }
+
+  /** Every write that was answered well, and not written over since, is on both disks. */
+  holds(t: ExecutionContext, load: Load): void {
+    for (const [sector, bytes] of load.answered) {
+      const where = `sector ${sector}, ${bytes.length} bytes`;
+      t.true(Buffer.compare(this.us.onDisk(sector, bytes.length), bytes) === 0, `ours, ${where}`);
+      t.true(
+        Buffer.compare(this.vm.onDisk(sector, bytes.length), bytes) === 0,
+        `kernel's, ${where}`,
+      );
+    }
+  }
+}
+
+const CHUNK_SECTORS = 64;
+
+export class Load {
+  readonly #node: TestNode;
+  readonly #random: Prng;
+  readonly #busy = new Set<number>();
+  readonly #writers: Promise<void>[];
+  readonly #waiting: { count: number; done: () => void }[] = [];
+  #running = true;
+  /** Sector -> what it holds: the last write there was answered, and none is under way. */
+  readonly answered = new Map<number, Uint8Array>();
+  written = 0;
+  failed = 0;
+
+  constructor(node: TestNode, seed: number, depth: number) {
+    this.#node = node;
+    this.#random = new Prng(seed);
+    this.#writers = Array.from({ length: depth }, () => this.#write());
+  }
+
+  async #write(): Promise<void> {
+    const chunks = Math.floor(this.#node.volume.sizeSectors / CHUNK_SECTORS);
+    while (this.#running && !this.#node.dead) {
+      const sector = this.#random.below(chunks) * CHUNK_SECTORS;
+      if (this.#busy.has(sector)) continue;
+      this.#busy.add(sector);
+      this.answered.delete(sector);
+      const bytes = pattern(
+        this.#random.below(1 << 20),
+        512 * (1 + this.#random.below(CHUNK_SECTORS)),
+      );
+      const result = await this.#node.write(sector, bytes, this.#random.below(8) === 0);
+      this.#busy.delete(sector);
+      if (result === 0) {
+        this.answered.set(sector, bytes);
+        this.#count();
+      } else if (result !== GONE && result !== NO_BUFFER) this.failed++;
+    }
+  }
+
+  #count(): void {
+    this.written++;
+    for (const w of this.#waiting) if (this.written >= w.count) w.done();
+  }
+
+  /** So many more have been answered. */
+  async more(count: number): Promise<void> {
+    await new Promise<void>((done) => this.#waiting.push({ count: this.written + count, done }));
+  }
+
+  async stop(): Promise<void> {
+    this.#running = false;
+    await Promise.all(this.#writers);
   }
 }

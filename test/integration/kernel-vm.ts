@@ -66,7 +66,7 @@ export class KernelVm {
 
   /** Power on. The disk is what the last power cut left of it. */
   async boot(fresh = false): Promise<void> {
-    const disk = ['--disk', `${DISK_MIB}M`, ...(fresh ? ['--fresh'] : [])];
+    const disk = ['--fio', '--disk', `${DISK_MIB}M`, ...(fresh ? ['--fresh'] : [])];
     // Its standard streams are not ours: the machine would hold them open.
     const child = spawn(LAB, ['up', this.name, ...disk, '--fwd', `${this.kernelPort}:7788`], {
       stdio: 'ignore',
@@ -81,6 +81,10 @@ export class KernelVm {
   /** Power cut. */
   async cut(): Promise<void> {
     await lab(['kill', this.name]);
+  }
+
+  async cable(to: 'up' | 'down'): Promise<void> {
+    await lab(['cable', this.name, to]);
   }
 
   async remove(): Promise<void> {
@@ -117,7 +121,7 @@ export class KernelVm {
         device /dev/drbd0;
         disk /dev/vda;
         meta-disk internal;
-        disk { c-plan-ahead 0; resync-rate 1000M; ${config.disk ?? ''} }
+        disk { c-plan-ahead 0; c-min-rate 0; resync-rate 1000M; ${config.disk ?? ''} }
         net { connect-int 1; ping-timeout 100; socket-check-timeout 3; timeout 100; ping-int 11; ${config.net ?? ''} }
         on probe { address 10.0.2.15:7788; }
         on host { address 10.0.2.2:${this.ourPort}; }
