@@ -35,6 +35,8 @@ export const EMEDIUMTYPE = 124;
 const DISCARD_PIECE_SECTORS = 65536; // 32 MiB, 8 extents
 const DISCARD_PIECE_OLD_SECTORS = 8192; // 4 MiB: peers without large discards
 const MAX_REQUEST_BYTES = 1 << 20;
+/** Requests of all volumes above which writes wait: half of the slots, so that what was accepted has room. */
+const MANY_REQUESTS = 32768;
 
 export class AppIo {
   readonly #core: Core;
@@ -43,6 +45,7 @@ export class AppIo {
   readonly #afterResync: AppRequest[] = []; // writes into blocks that are being fetched from the peer
   readonly #remoteReads = new Set<AppRequest>();
   readonly #unanswered: AppRequest[] = []; // over, but must not be answered while I/O is frozen
+  readonly #gated: AppRequest[] = []; // may go, once the generation they belong to is on disk
   #writesHeld = 0; // > 0: a new generation is being written to disk
   /** Requests not answered: `ap` of /proc/drbd. */
   pending = 0;
@@ -153,7 +156,7 @@ export class AppIo {
   #mustHold(r: AppRequest): boolean {
     if (this.blocked() !== null) return true;
     if (r.op === OP_READ) return false;
-    if (this.#writesHeld > 0) return true;
+    if (this.#writesHeld > 0 || this.#core.app.used >= MANY_REQUESTS) return true;
     // Under protocol A what was sent is answered; the socket's own buffer is the bound there.
     if (this.#volume.link?.answersWhenSent) return false;
     return this.remote >= this.#volume.resource.netOptions.maxBuffers;
@@ -161,15 +164,26 @@ export class AppIo {
 
   /** The state or a counter changed: let those in that may. */
   resume(): void {
-    let i = 0;
-    while (i < this.#held.length && !this.#mustHold(this.#held[i] as AppRequest)) {
-      this.#start(this.#held[i] as AppRequest);
-      i++;
-    }
-    if (i > 0) this.#held.splice(0, i);
     if (this.#unanswered.length > 0 && !this.#mustNotAnswer()) {
-      for (const r of this.#unanswered.splice(0)) this.#advance(r);
+      for (const r of this.#unanswered.splice(0)) this.#thaw(r);
     }
+    // Out of the list before it is started: what is over at once resumes again from within.
+    for (let r = this.#held[0]; r && !this.#mustHold(r); r = this.#held[0]) {
+      this.#held.shift();
+      this.#start(r);
+    }
+  }
+
+  /** I/O was frozen while a write or flush was under way: what reached nothing is done again. */
+  #thaw(r: AppRequest): void {
+    if (r.op === OP_FLUSH || r.local === LEG_OK || r.net === LEG_OK || r.net === LEG_DONE) {
+      this.#advance(r);
+      return;
+    }
+    r.local = LEG_NONE;
+    r.net = LEG_NONE;
+    this.#volume.log.leave(r);
+    this.intervalReady(r);
   }
 
   /** A new generation is being written: writes wait, and those that only this node has are not answered. */
@@ -180,7 +194,9 @@ export class AppIo {
   releaseWrites(): void {
     assert(this.#writesHeld > 0, 'held writes are released once');
     this.#writesHeld--;
-    if (this.#writesHeld === 0) this.resume();
+    if (this.#writesHeld > 0) return;
+    for (const r of this.#gated.splice(0)) this.logReady(r);
+    this.resume();
   }
 
   // ---- started
@@ -228,7 +244,7 @@ export class AppIo {
   /** Blocks that were being fetched have arrived. */
   resyncAdvanced(): void {
     if (this.#afterResync.length === 0) return;
-    for (const r of this.#afterResync.splice(0)) this.#start(r);
+    for (const r of this.#afterResync.splice(0)) this.#admit(r);
   }
 
   /** Nothing earlier touches its sectors any more. */
@@ -238,10 +254,20 @@ export class AppIo {
 
   /** Its extents are in the activity log on disk: both legs may start. */
   logReady(r: AppRequest): void {
+    if (this.#writesHeld > 0) {
+      this.#gated.push(r);
+      return;
+    }
     const v = this.#volume;
     const s = v.state;
     r.startMs = this.#core.port.nowMs();
     const link = v.link;
+    const here = v.diskUsable();
+    if (here) {
+      r.local = LEG_PENDING;
+      this.local++;
+      this.#submitLocal(r);
+    }
     if (link && v.replicates()) {
       r.net = LEG_PENDING;
       this.remote++;
@@ -252,11 +278,6 @@ export class AppIo {
       if (link && (s.conn === Conns.WFBitMapS || s.conn === Conns.Ahead)) {
         link.sendOutOfSync(v, r.sector, r.lengthBytes);
       }
-    }
-    if (v.diskUsable()) {
-      r.local = LEG_PENDING;
-      this.local++;
-      this.#submitLocal(r);
     }
     if (r.local === LEG_NONE && r.net === LEG_NONE) r.local = LEG_FAILED;
     if (r.local !== LEG_PENDING && r.net !== LEG_PENDING) this.#advance(r);
@@ -288,7 +309,8 @@ export class AppIo {
   #readFromPeer(r: AppRequest): void {
     const v = this.#volume;
     if (!v.link || v.state.pdsk !== Disks.UpToDate || v.state.conn < Conns.Connected) {
-      this.#fail(r, EIO);
+      if (this.blocked() === null) this.#fail(r, EIO);
+      else this.#held.push(r);
       return;
     }
     r.net = LEG_PENDING;
@@ -300,8 +322,11 @@ export class AppIo {
   #submitFlush(r: AppRequest): void {
     const v = this.#volume;
     const link = v.link;
-    if (link?.flushesPeer && v.replicates() && link.transferLog.flush(r)) r.net = LEG_PENDING;
-    if (v.diskUsable()) {
+    const here = v.diskUsable();
+    // Without a disk here the peer's is the only one that can make it durable.
+    const there = link !== null && (link.flushesPeer || !here) && v.replicates();
+    if (there && link.transferLog.flush(r)) r.net = LEG_PENDING;
+    if (here) {
       r.local = LEG_PENDING;
       this.local++;
       this.#core.port.flushDisk(v.dataDisk, this.#core.tag(KIND_APP_LOCAL, r.index));
@@ -368,6 +393,11 @@ export class AppIo {
   remoteReadDone(r: AppRequest, ok: boolean): void {
     if (!this.#remoteReads.delete(r)) return;
     this.remote--;
+    if (!ok && isSuspended(this.#volume.state)) {
+      r.net = LEG_NONE; // frozen, not failed: it is read when data can be reached again
+      this.#held.push(r);
+      return;
+    }
     r.net = ok ? LEG_OK : LEG_FAILED;
     this.#advance(r);
   }
@@ -390,9 +420,12 @@ export class AppIo {
     this.#advance(r);
   }
 
-  /** The connection is gone: reads that the peer was to serve. */
+  /**
+   * The connection is gone: reads that the peer was to serve. One whose data are arriving ends with its `receive`: until
+   * then its buffer is the port's.
+   */
   lostReads(): void {
-    for (const r of [...this.#remoteReads]) this.remoteReadDone(r, false);
+    for (const r of [...this.#remoteReads]) if (!r.receiving) this.remoteReadDone(r, false);
   }
 
   // ---- answered
@@ -404,7 +437,8 @@ export class AppIo {
   #advance(r: AppRequest): void {
     if (!r.completed) {
       if (r.local === LEG_PENDING || !this.#netAllowsAnswer(r)) return;
-      if (r.net === LEG_FAILED && r.op !== OP_READ && this.#mustNotAnswer()) {
+      const lost = r.net === LEG_FAILED || (r.net === LEG_NONE && r.local === LEG_FAILED);
+      if (lost && r.op !== OP_READ && this.#mustNotAnswer()) {
         if (!this.#unanswered.includes(r)) this.#unanswered.push(r);
         return;
       }
@@ -466,6 +500,7 @@ export class AppIo {
   /** Both legs are over and the answer is given. */
   #settle(r: AppRequest): void {
     const v = this.#volume;
+    assert(r.front !== null, 'a request settles once');
     if (r.op !== OP_READ && r.op !== OP_FLUSH) {
       if (r.local === LEG_FAILED || r.net === LEG_FAILED) v.setOutOfSync(r.sector, r.endSector);
       v.log.leave(r);
@@ -473,5 +508,6 @@ export class AppIo {
     if (r.ownsBuffer) this.#core.port.free(r.at);
     r.front = null;
     this.#core.app.release(r.index);
+    if (this.#held.length > 0) this.resume();
   }
 }

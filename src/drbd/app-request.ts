@@ -8,6 +8,7 @@
  *     net:    none | pending -> acked (P_WRITE_ACK; P_RECV_ACK) -> done (P_BARRIER_ACK)
  *                            \-> failed (P_NEG_ACK, connection lost)
  */
+import type { ActivityLog } from './activity-log.js';
 import type { AppIo } from './app-io.js';
 import type { FrontEnd } from './core.js';
 import type { Interval } from './intervals.js';
@@ -46,11 +47,13 @@ export class AppRequest implements Interval {
   sending = false; // the socket still reads the buffer
   completed = false; // the front end has been told
   inLog = false; // on the transfer log
+  receiving = false; // a read from the peer whose data are on their way into the buffer
   ownsBuffer = false; // writes: free `at` at the end
   epoch = 0;
   startMs = 0;
   logFirst = 0; // activity-log extents held: [logFirst, logNext)
   logNext = 0;
+  logOf: ActivityLog | null = null;
   restEndSector = 0; // of a discard done in pieces: where the whole ends
   previous: AppRequest | null = null; // on the transfer log
   next: AppRequest | null = null;
@@ -78,6 +81,8 @@ export class AppRequest implements Interval {
     this.sending = false;
     this.completed = false;
     this.inLog = false;
+    this.receiving = false;
+    this.logOf = null;
     this.ownsBuffer = false;
     this.epoch = 0;
     this.logFirst = 0;

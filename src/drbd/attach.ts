@@ -29,12 +29,12 @@ import {
 } from '../md/superblock.js';
 import { bitsOfSectors } from '../md/units.js';
 import { ActivityLog } from './activity-log.js';
+import { type AttachDecision, attachDecision, suspendsAlUpdates } from './attach-decision.js';
 import { force } from './changes.js';
 import type { Core } from './core.js';
-import { withRole } from './generation.js';
 import { MetaStore } from './meta-store.js';
 import { Err } from './return-codes.js';
-import { Conns, Disks, Roles, type State } from './state.js';
+import { Conns, Disks } from './state.js';
 import type { Volume } from './volume.js';
 
 export interface AttachRequest {
@@ -178,19 +178,25 @@ class Attach {
       ]);
       return;
     }
-    if (!this.#dataAreOurs(sb)) return;
+    if (!this.#decide(sb)) return;
     this.#readLog(sb, usable);
   }
 
-  /** A Primary that has lost its disk takes back only the data that it went on with. */
-  #dataAreOurs(sb: Superblock): boolean {
+  /** What these data are worth in the state of now; null: refused, and told. */
+  #decide(sb: Superblock): AttachDecision | null {
     const v = this.#v;
-    const { role, peer, pdsk } = v.state;
-    const bound = role === Roles.Primary || peer === Roles.Primary;
-    if (!bound || v.exposedUuid === 0n || pdsk === Disks.UpToDate) return true;
-    if ((v.exposedUuid | 1n) === (sb.current | 1n)) return true;
-    this.#fail(Err.DATA_NOT_CURRENT, ['the disk holds another generation than the one in use']);
-    return false;
+    const { current, bitmap, history1, history2 } = sb;
+    const decided = attachDecision({
+      state: v.state,
+      flags: sb.flags,
+      uuids: { current, bitmap, history1, history2 },
+      exposedUuid: v.exposedUuid,
+      fencing: this.#request.options.fencing,
+      alUpdates: this.#request.options.alUpdates,
+    });
+    if (typeof decided !== 'number') return decided;
+    this.#fail(decided, ['the disk holds another generation than the one in use']);
+    return null;
   }
 
   #readLog(sb: Superblock, usable: number): void {
@@ -222,11 +228,9 @@ class Attach {
     const layout = store.layout as NonNullable<MetaStore['layout']>;
     const size = this.#deviceSize(sb.laSizeSectors, usable);
     const bitmap = new Bitmap(bitsOfSectors(size));
-    const crashed = (sb.flags & (MDF.PRIMARY_IND | MDF.CRASHED_PRIMARY)) !== 0;
-    const full =
-      sb.laSizeSectors === 0 ||
-      (sb.flags & MDF.FULL_SYNC) !== 0 ||
-      (crashed && (sb.flags & MDF.AL_DISABLED) !== 0);
+    const decided = this.#decide(sb);
+    if (!decided) return;
+    const full = sb.laSizeSectors === 0 || decided.fullSync;
     const finish = (): void => {
       let marked = 0;
       if (full) bitmap.setAll();
@@ -288,7 +292,8 @@ class Attach {
     const store = this.#store as MetaStore;
     const layout = store.layout as NonNullable<MetaStore['layout']>;
     const { options } = this.#request;
-    const decided = decideAttach(sb.flags, v.state, options.fencing);
+    const decided = this.#decide(sb);
+    if (!decided) return;
     v.lowerDisk = this.#request.disk;
     v.metaDisk = this.#request.metaDisk;
     v.metaIndex = this.#request.metaIndex;
@@ -300,14 +305,11 @@ class Attach {
     v.bitmap = bitmap;
     v.usableSectors = usable;
     v.deviceUuid = sb.deviceUuid;
-    v.flags = sb.flags & ~(MDF.AL_CLEAN | MDF.FULL_SYNC | MDF.AL_DISABLED);
+    v.flags = decided.flags & ~(MDF.AL_CLEAN | MDF.FULL_SYNC);
     v.crashedPrimary = decided.crashedPrimary;
     v.degraded = decided.degraded;
-    v.uuids = withRole(
-      { current: sb.current, bitmap: sb.bitmap, history1: sb.history1, history2: sb.history2 },
-      v.state.role === Roles.Primary,
-    );
-    v.negotiated = { disk: decided.disk, pdsk: decided.pdsk };
+    v.uuids = decided.uuids;
+    v.negotiated = decided.negotiated;
     v.detaching = false;
     const sizeChanged = v.sizeSectors !== size;
     v.sizeSectors = size;
@@ -324,20 +326,51 @@ class Attach {
     this.#writeStart(store, bitmap, log, initializeRing, first, (result) => {
       if (result < 0) {
         v.dataDisk = -1;
+        v.metaHandle = -1;
         v.store = null;
         v.bitmap = null;
         this.#failMeta(metaFailure(118, `meta-data can not be written (errno ${-result})`));
         return;
       }
       v.log.attach(log, store);
-      v.alSuspended =
-        v.state.conn < Conns.Connected && bitmap.count === bitmap.bits && bitmap.bits > 0;
+      v.alSuspended = suspendsAlUpdates(v.state, bitmap.count, bitmap.bits);
       if (v.alSuspended) this.#core.host.log('info', v.name, 'Suspended AL updates');
-      if (v.state.conn === Conns.Connected) force(v, { disk: Disks.Negotiating });
-      else force(v, { disk: decided.disk, pdsk: decided.pdsk });
+      this.#become(sb);
       if (sizeChanged) this.#core.host.sizeChanged(v.minor);
-      this.#done(null);
     });
+  }
+
+  /** The disk state that the data are worth: now, or after the handshake with a peer that is there. */
+  #become(sb: Superblock): void {
+    const v = this.#v;
+    const { conn } = v.state;
+    if (conn === Conns.WFReportParams) {
+      // The peer has been told that there is no disk: its answer to that comes first.
+      v.resource.retryLater(() => this.#become(sb));
+      return;
+    }
+    const { flags, uuids } = v;
+    const { current, bitmap, history1, history2 } = uuids;
+    const decided = attachDecision({
+      state: v.state,
+      flags: sb.flags,
+      uuids: { current, bitmap, history1, history2 },
+      exposedUuid: v.exposedUuid,
+      fencing: v.diskOptions.fencing,
+      alUpdates: (flags & MDF.AL_DISABLED) === 0,
+    });
+    if (typeof decided === 'number') {
+      force(v, { disk: Disks.Failed });
+      this.#done({
+        code: decided,
+        info: ['the disk holds another generation than the one in use'],
+      });
+      return;
+    }
+    v.negotiated = decided.negotiated;
+    const { disk, pdsk } = decided.wanted;
+    force(v, { disk, pdsk });
+    this.#done(null);
   }
 
   /**
@@ -416,31 +449,18 @@ export function finishDetach(v: Volume, done: () => void): void {
         force(v, { disk: Disks.Diskless });
         done();
       };
-      if (!v.store || !v.bitmap) close();
-      else v.store.writeBitmap(v.bitmap, null, () => v.store?.writeSuperblock(close));
+      const { store } = v;
+      if (!store) {
+        close();
+        return;
+      }
+      // Others may have asked for writes meanwhile: nothing may be under way when its buffers are given back.
+      const closeWhenIdle = (): void => {
+        if (store.idle) close();
+        else store.writeSuperblock(closeWhenIdle);
+      };
+      v.writeBitmap(() => store.writeSuperblock(closeWhenIdle));
     },
   };
   core.addTurnEnd(quiet);
-}
-
-/** What the stored flags say of data and history (docs/STATES.md, attach). */
-export function decideAttach(
-  flags: number,
-  state: State,
-  fencing: DiskOptions['fencing'],
-): { disk: number; pdsk: number; crashedPrimary: boolean; degraded: boolean } {
-  const has = (bit: number): boolean => (flags & bit) !== 0;
-  const frozen = state.role === Roles.Primary && state.suspNod !== 0;
-  const pdsk = has(MDF.PEER_OUT_DATED) ? Disks.Outdated : Disks.DUnknown;
-  let disk: number = Disks.Inconsistent;
-  if (has(MDF.CONSISTENT)) disk = has(MDF.WAS_UP_TO_DATE) ? Disks.Consistent : Disks.Outdated;
-  // Nobody can have gone on with other data, or nobody would have been asked.
-  const current = pdsk === Disks.Outdated || fencing === 'dont-care';
-  if (disk === Disks.Consistent && current) disk = Disks.UpToDate;
-  return {
-    disk,
-    pdsk,
-    crashedPrimary: has(MDF.CRASHED_PRIMARY) || (has(MDF.PRIMARY_IND) && !frozen),
-    degraded: state.role !== Roles.Primary && has(MDF.PRIMARY_IND) && !has(MDF.CONNECTED_IND),
-  };
 }

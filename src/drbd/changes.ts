@@ -4,6 +4,7 @@
  */
 import { COMMANDS } from '../wire/constants.js';
 import { syncUuidCodec } from '../wire/state-packets.js';
+import { negotiatedStates } from './attach-decision.js';
 import {
   beginsGeneration,
   clearsCrashedPrimary,
@@ -33,7 +34,7 @@ export function contextOf(v: Volume): ChangeContext {
     apv: r.link?.apv ?? 101,
     openers: v.openers,
     stateSent: r.stateSent,
-    negotiated: v.negotiated,
+    negotiated: v.negotiated && negotiatedStates(v.negotiated, v.exposedUuid, v.uuids),
   };
 }
 
@@ -100,8 +101,6 @@ function follow(v: Volume, old: State, next: State): void {
       sendUuids(link, v);
       sendState(link, v);
     }
-    // 3. Bitmap exchange, our turn first.
-    if (connBecame(Conns.WFBitMapS)) v.resync.sendBitmap();
   }
 
   // 4. A generation ends when the copies part.
@@ -143,15 +142,22 @@ function follow(v: Volume, old: State, next: State): void {
     }
   }
 
+  // 3. Bitmap exchange, our turn first; behind the P_STATE that tells of it.
+  if (link && connBecame(Conns.WFBitMapS)) v.resync.sendBitmap();
+
   v.resync.stateChanged(old, next);
-  if (next.disk === Disks.Failed && old.disk !== Disks.Failed) v.resource.diskIsFailed(v);
+  const failed = next.disk === Disks.Failed && old.disk !== Disks.Failed;
+  // A connection lost while Negotiating lets the disk go without failing it first.
+  const letGo = next.disk === Disks.Diskless && old.disk > Disks.Attaching && v.dataDisk >= 0;
+  if ((failed || letGo) && !v.detaching) v.resource.diskIsFailed(v);
 }
 
 /** A new current UUID: durable before anything that only this node has is answered. */
-export function beginGeneration(v: Volume, tell: boolean): void {
+export function beginGeneration(v: Volume, tell: boolean, done: () => void = () => {}): void {
   const primary = v.state.role === Roles.Primary;
   setUuids(v, newCurrent(v.uuids, randomUuid(v.core.host.random), primary), () => {
     if (tell && v.link && v.state.conn >= Conns.Connected) sendUuids(v.link, v);
+    done();
   });
 }
 
@@ -171,14 +177,25 @@ export function setUuids(v: Volume, set: UuidSet, done: () => void = () => {}): 
   });
 }
 
+/**
+ * P_SYNC_UUID goes out before any P_STATE and any data of this volume (apv 96), and not before it is on our disk: a target
+ * whose current UUID this source does not know after a crash would be "unrelated data". So writes wait (setUuids), and a
+ * P_STATE that falls due meanwhile is sent behind it.
+ */
 function beginAsSource(v: Volume): void {
   const { set, syncUuid } = startAsSource(v.uuids, v.core.host.random);
   const link = v.link;
   v.resync.start();
+  v.syncUuidDue = true;
+  v.stateDue = false;
+  v.app.holdWrites(); // until the packet is out, a moment longer than setUuids does
   setUuids(v, set, () => {
+    v.syncUuidDue = false;
     if (link && link === v.link) {
       link.sendData(COMMANDS.P_SYNC_UUID, v.number, 8, syncUuidCodec, { uuid: syncUuid });
+      if (v.stateDue) sendState(link, v);
     }
+    v.app.releaseWrites();
   });
 }
 

@@ -59,7 +59,7 @@ export class Connector implements StreamOwner {
   start(): void {
     const { local, remote, netOptions } = this.#resource;
     if (!local || !remote) return;
-    if (!this.#machine || !this.#machine.running) {
+    if (!this.#machine?.running) {
       const { random, digests } = this.#core.host;
       const settings = connectSettings(netOptions);
       this.#machine = new Connect(settings, random, digests);

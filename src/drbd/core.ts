@@ -64,6 +64,7 @@ export class Core {
   readonly #sendOwners = new Map<number, SendOwner>();
   #nextSendOwner = 0;
   readonly #turnEnds: TurnEnd[] = [];
+  #turnEndAt = -1; // the one that is being called
   readonly #flushers: Flusher[] = [];
 
   // Answers to front ends, given at the end of the turn: never inside the call that asked.
@@ -95,9 +96,11 @@ export class Core {
 
   /** A tag prefix for small packets: tag(KIND_OUTBOX, id * 16 + buffer). */
   registerSender(owner: SendOwner): number {
+    assert(this.#sendOwners.size < 65536, 'fewer than 65536 streams at once');
+    while (this.#sendOwners.has(this.#nextSendOwner))
+      this.#nextSendOwner = (this.#nextSendOwner + 1) % 65536;
     const id = this.#nextSendOwner;
-    this.#nextSendOwner = (this.#nextSendOwner + 1) % 65536;
-    assert(!this.#sendOwners.has(id), 'fewer than 65536 links at once');
+    this.#nextSendOwner = (id + 1) % 65536;
     this.#sendOwners.set(id, owner);
     return id;
   }
@@ -112,7 +115,9 @@ export class Core {
 
   removeTurnEnd(part: TurnEnd): void {
     const i = this.#turnEnds.indexOf(part);
-    if (i >= 0) this.#turnEnds.splice(i, 1);
+    if (i < 0) return;
+    this.#turnEnds.splice(i, 1);
+    if (i <= this.#turnEndAt) this.#turnEndAt--; // nobody behind it is passed over in this round
   }
 
   /** Tell a front end at the end of this turn. */
@@ -187,9 +192,14 @@ export class Core {
   /** The loop calls this once at the end of each turn, before it submits. */
   turnEnd(): void {
     // Answers start new work, and that may be over at once (a refusal): go on until nobody is to be answered.
+    let count: number;
     do {
-      for (let i = 0; i < this.#turnEnds.length; i++) (this.#turnEnds[i] as TurnEnd).turnEnd();
-      const count = this.#doneCount;
+      const parts = this.#turnEnds;
+      for (this.#turnEndAt = 0; this.#turnEndAt < parts.length; this.#turnEndAt++) {
+        (parts[this.#turnEndAt] as TurnEnd).turnEnd();
+      }
+      this.#turnEndAt = -1;
+      count = this.#doneCount;
       for (let i = 0; i < count; i++) {
         const front = this.#doneFront[i] as FrontEnd;
         this.#doneFront[i] = null;
@@ -204,7 +214,7 @@ export class Core {
         this.#doneFront[count + i] = null;
       }
       this.#doneCount = more;
-    } while (this.#doneCount > 0);
+    } while (count > 0);
     for (let i = 0; i < this.#flushers.length; i++) (this.#flushers[i] as Flusher).flush();
   }
 }

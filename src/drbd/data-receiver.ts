@@ -302,7 +302,9 @@ export class DataReceiver implements StreamOwner {
       port.pool.copyWithin(r.at + DIGEST_AT, from, from + digest);
     }
     const sector = d.sector;
+    r.receiving = true;
     const tag = this.#core.cold((result) => {
+      r.receiving = false;
       const right = result >= 0 && (digest === 0 || this.digestRight(r.at, bytes, sector));
       r.owner.remoteReadDone(r, right);
     });

@@ -66,6 +66,8 @@ export function fenceAfterLoss(v: Volume): void {
   if (fencing === 'dont-care' || role !== Roles.Primary) return;
   if (conn >= Conns.Connected || pdsk < Disks.DUnknown || v.resource.volumes[0] !== v) return;
   fencePeer(v.resource, (fenced) => {
+    // The connection is being made again: its handshake decides, and thaws (Resource.established).
+    if (v.resource.volumes.some((o) => o.state.conn >= Conns.WFReportParams)) return;
     if (!fenced) return; // with stonith, I/O stays frozen until the peer returns or resume-io
     for (const o of v.resource.volumes) if (o.state.suspFen !== 0) force(o, { suspFen: 0 });
   });

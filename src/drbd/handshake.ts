@@ -6,7 +6,7 @@
  */
 import { MDF } from '../md/superblock.js';
 import { bitsOfSectors } from '../md/units.js';
-import { COMMANDS } from '../wire/constants.js';
+import { COMMANDS, FF } from '../wire/constants.js';
 import {
   AFTER_SB,
   CONN_FLAGS,
@@ -19,7 +19,7 @@ import {
 } from '../wire/params.js';
 import { stateReplyCodec } from '../wire/state-packets.js';
 import { change, contextOf, force, setUuids } from './changes.js';
-import { maskUuid, skipInitialSync, UUID_JUST_CREATED } from './generation.js';
+import { maskUuid, skipInitialSync, UUID_JUST_CREATED, withRole } from './generation.js';
 import type { Link } from './link.js';
 import { sendSizes, sendState, sendUuids } from './params.js';
 import type { Resource } from './resource.js';
@@ -145,9 +145,10 @@ function resizeTo(v: Volume, size: number, setNew: boolean): void {
 export function receiveUuids(v: Volume, u: Uuids): string | null {
   v.peerUuids = u;
   const { state } = v;
+  const diskless = state.disk < Disks.Inconsistent;
   if (
-    state.conn < Conns.Connected &&
-    state.disk < Disks.Inconsistent &&
+    (state.conn < Conns.Connected || state.pdsk === Disks.Diskless) &&
+    diskless &&
     state.role === Roles.Primary &&
     v.exposedUuid !== 0n &&
     maskUuid(v.exposedUuid) !== maskUuid(u.current)
@@ -156,6 +157,10 @@ export function receiveUuids(v: Volume, u: Uuids): string | null {
       `Can only connect to data with current UUID=${v.exposedUuid.toString(16).toUpperCase()}`,
     );
     return null;
+  }
+  // Without a disk here the data in use are the peer's: an older disk of ours must not pass for them (attach).
+  if (diskless && (state.role === Roles.Primary || state.conn >= Conns.Connected)) {
+    v.exposedUuid = u.current;
   }
   const skip =
     (u.flags & UUID_FLAGS.SKIP_INITIAL_SYNC) !== 0 &&
@@ -240,7 +245,7 @@ function decide(link: Link, v: Volume, peerRole: number, pdsk: number): number |
     crashedPrimary: v.crashedPrimary,
     peerCrashedPrimary: (u.flags & UUID_FLAGS.CRASHED_PRIMARY) !== 0,
     resolveConflicts: link.resolveConflicts,
-    featureWsame: link.largeDiscards,
+    featureWsame: (link.features & FF.WSAME) !== 0,
     selfBits: v.resync.announcedBits,
     peerBits: u.setBits,
     openers: v.openers,
@@ -259,6 +264,10 @@ function decide(link: Link, v: Volume, peerRole: number, pdsk: number): number |
   }
   if (decision.refused !== null) return null;
   if (decision.repairedSelf) setUuids(v, decision.self);
+  if (decision.giveUpPrimary && v.state.role === Roles.Primary) {
+    force(v, { role: Roles.Secondary });
+    setUuids(v, withRole(v.uuids, false));
+  }
   v.peerUuids = { ...u, ...decision.peer };
   if (decision.fullSync && v.bitmap && v.store) {
     // All bits, on disk before anybody relies on them; FULL_SYNC covers a crash in between.

@@ -80,7 +80,8 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
   /** Distinguishes our block ids from those of an earlier link. */
   readonly idHi: number;
   alive = true;
-  #drainedDone: (() => void) | null = null;
+  #full = false; // no room for small packets: fails when the turn ends
+  readonly #drainedDone: (() => void)[] = [];
   /** Bytes of the peer's requests that hold buffers. */
   window = 0;
   /** What the peer said in P_PROTOCOL; null before. */
@@ -326,7 +327,7 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
   sendRaw(packet: Uint8Array): void {
     if (!this.alive) return;
     const at = this.data.reserve(packet.length);
-    if (at < 0) this.fail('Timeout', 'the peer does not read: no room for small packets');
+    if (at < 0) this.#full = true;
     else this.core.port.pool.set(packet, at);
   }
 
@@ -335,13 +336,13 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
     return this.core.port.sendBacklogBytes(this.#dataStream);
   }
 
-  /** Header of a small packet; where its body goes, or -1 (the link has then failed or is gone). */
+  /** Header of a small packet; where its body goes, or -1: the link is gone, or fails at the end of this turn. */
   #packet(box: Outbox, command: number, volume: number, bytes: number): number {
-    if (!this.alive) return -1;
+    if (!this.alive || this.#full) return -1;
     const header = headerBytes(this.apv, bytes);
     const at = box.reserve(header + bytes);
     if (at < 0) {
-      this.fail('Timeout', 'the peer does not read: no room for small packets');
+      this.#full = true;
       return -1;
     }
     putHeader(this.core.port.poolView, at, this.apv, command, volume, bytes);
@@ -447,7 +448,9 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
   }
 
   turnEnd(): void {
-    this.#dataReceiver.retryIfStalled();
+    // Not where it was noticed: whoever sends is in the middle of something that the end of a link changes.
+    if (this.#full) this.fail('Timeout', 'the peer does not read: no room for small packets');
+    else this.#dataReceiver.retryIfStalled();
   }
 
   flush(): void {
@@ -483,14 +486,12 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
 
   /** `done` once nothing of the peer's is under way any more. */
   drained(done: () => void): void {
-    this.#drainedDone = done;
+    this.#drainedDone.push(done);
     this.maybeDrained();
   }
 
   maybeDrained(): void {
-    if (!this.#drainedDone || this.alive || this.resource.peerWorkPending()) return;
-    const done = this.#drainedDone;
-    this.#drainedDone = null;
-    done();
+    if (this.alive || this.#drainedDone.length === 0 || this.resource.peerWorkPending()) return;
+    for (const done of this.#drainedDone.splice(0)) done();
   }
 }

@@ -18,6 +18,7 @@ export interface LogWaiter {
   readonly endSector: number;
   logFirst: number;
   logNext: number; // extents held: [logFirst, logNext)
+  logOf: ActivityLog | null; // in this log: that of a disk that was detached meanwhile is gone with it
   logReady(): void;
 }
 
@@ -51,6 +52,7 @@ export class LogGate implements TurnEnd {
     for (const w of all) {
       w.logFirst = 0;
       w.logNext = 0;
+      w.logOf = null;
       w.logReady();
     }
   }
@@ -97,6 +99,7 @@ export class LogGate implements TurnEnd {
     }
     w.logFirst = first;
     w.logNext = last + 1;
+    w.logOf = log;
     if (entry === 'hot') return true;
     this.#waiting.push(w);
     return false;
@@ -104,10 +107,12 @@ export class LogGate implements TurnEnd {
 
   /** The write can no longer make a difference that the bitmap does not know. */
   leave(w: LogWaiter): void {
-    if (w.logNext === w.logFirst || !this.#log) return;
-    const freed = this.#log.leaveRange(w.logFirst, w.logNext - 1);
+    const log = w.logOf;
+    if (!log || w.logNext === w.logFirst) return;
+    const freed = log.leaveRange(w.logFirst, w.logNext - 1);
     w.logFirst = 0;
     w.logNext = 0;
+    w.logOf = null;
     if (freed && this.#full.length > 0) this.#retryFull();
   }
 
@@ -121,7 +126,9 @@ export class LogGate implements TurnEnd {
   }
 
   turnEnd(): void {
-    if (!this.#busy && this.#log && this.#log.pending > 0) this.#transact(this.#log);
+    // A failed disk gets no more transactions: who waits for one is let go when it is detached.
+    if (this.#busy || !this.#log || !this.#volume.diskUsable()) return;
+    if (this.#log.pending > 0) this.#transact(this.#log);
   }
 
   #transact(log: ActivityLog): void {
@@ -143,10 +150,20 @@ export class LogGate implements TurnEnd {
       log.commit();
       this.#committed(log);
     };
-    store.writeBitmap(bitmap, [...transaction.pages], (result) => {
-      if (result < 0 || !this.#volume.diskOptions.alUpdates) finish(result);
-      else store.writeLogBlock(ringBlock, finish);
-    });
+    const pages = [...transaction.pages];
+    const write = (flushed: number): void => {
+      if (flushed < 0) {
+        finish(flushed);
+        return;
+      }
+      store.writeBitmap(bitmap, pages, (result) => {
+        if (result < 0 || !this.#volume.diskOptions.alUpdates) finish(result);
+        else store.writeLogBlock(ringBlock, finish);
+      });
+    };
+    // What was written to the extents that are forgotten here must be durable first: the log no longer covers it.
+    if (pages.length === 0) write(0);
+    else this.#core.port.flushDisk(this.#volume.dataDisk, this.#core.cold(write));
   }
 
   #committed(log: ActivityLog): void {

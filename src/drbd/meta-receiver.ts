@@ -121,6 +121,7 @@ export class MetaReceiver implements StreamOwner {
         }
         v.setInSync(a.sector, end);
         this.#written(name);
+        v.resync.peerStored(a.sector, end); // it may have been the last bit
         return;
       case COMMANDS.P_RS_IS_IN_SYNC:
         v.setInSync(a.sector, end);

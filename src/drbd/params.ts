@@ -118,5 +118,9 @@ export function sendUuids(link: Link, v: Volume, extraFlags = 0): void {
 }
 
 export function sendState(link: Link, v: Volume): void {
+  if (v.syncUuidDue) {
+    v.stateDue = true;
+    return;
+  }
   link.sendData(COMMANDS.P_STATE, v.number, 4, stateCodec, { state: encodeState(v.state) });
 }

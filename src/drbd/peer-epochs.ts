@@ -79,6 +79,7 @@ export class PeerEpochs {
   done(request: PeerRequest): void {
     const epoch = request.epoch as PeerEpoch;
     request.epoch = null;
+    if (!request.epochOpen) epoch.waiting.splice(epoch.waiting.indexOf(request), 1); // failed before its turn
     epoch.pending--;
     if (epoch.pending === 0) this.#advance();
   }

@@ -19,12 +19,15 @@ import {
   PEER_ZEROES,
   type PeerRequest,
 } from './peer-request.js';
-import { Conns, Disks } from './state.js';
+import { Conns, Disks, Roles } from './state.js';
 import type { Volume } from './volume.js';
 
 export class PeerIo {
   readonly #core: Core;
   readonly #volume: Volume;
+  #holds = 0;
+  #refuse = false;
+  readonly #held: PeerRequest[] = [];
   /** Requests on the local disk: part of `lo`. */
   local = 0;
   /** Received and not yet answered: `ua`. */
@@ -80,9 +83,32 @@ export class PeerIo {
     else this.tryWrite(p);
   }
 
+  /** Writes wait: this disk is about to become a resync target, and says so on disk before anything is written. */
+  hold(): void {
+    this.#holds++;
+  }
+
+  /** `go`: on with them; else none of them is written, and the peer counts them as lost. */
+  release(go: boolean): void {
+    assert(this.#holds > 0, 'held writes are released once');
+    this.#holds--;
+    if (!go) this.#refuse = true;
+    if (this.#holds > 0) return;
+    const refuse = this.#refuse;
+    this.#refuse = false;
+    for (const p of this.#held.splice(0)) {
+      if (refuse) this.#writeOver(p, false);
+      else this.tryWrite(p);
+    }
+  }
+
   /** Start the disk write once nothing holds it back. */
   tryWrite(p: PeerRequest): void {
     if (p.receiving || !p.active || !p.epochOpen || p.onDisk) return;
+    if (this.#holds > 0) {
+      if (!this.#held.includes(p)) this.#held.push(p);
+      return;
+    }
     p.onDisk = true;
     const v = this.#volume;
     // While the peer has no disk this copy is the only one: what is written here must be known after a crash.
@@ -112,7 +138,11 @@ export class PeerIo {
       });
       port.flushDisk(v.dataDisk, flushed);
     } else {
-      port.writeDisk(v.dataDisk, offset, p.at, p.lengthBytes, (p.flags & DP.FUA) !== 0, tag);
+      // The bitmap of a Primary is written at any time, by its activity log: what a bit stands for is durable at once.
+      const fua =
+        (p.flags & DP.FUA) !== 0 ||
+        (p.kind === PEER_RESYNC_WRITE && v.state.role === Roles.Primary);
+      port.writeDisk(v.dataDisk, offset, p.at, p.lengthBytes, fua, tag);
     }
   }
 
@@ -133,8 +163,10 @@ export class PeerIo {
     const v = this.#volume;
     const link = p.link as Link;
     if (p.kind === PEER_RESYNC_WRITE) {
-      if (ok) v.setInSync(p.sector, p.endSector);
-      else v.resync.blockFailed(p.sector, p.endSector);
+      if (ok) {
+        v.resyncUnflushed = true;
+        v.setInSync(p.sector, p.endSector);
+      } else v.resync.blockFailed(p.sector, p.endSector);
       link.ack(
         ok ? COMMANDS.P_RS_WRITE_ACK : COMMANDS.P_NEG_ACK,
         v,
@@ -171,7 +203,10 @@ export class PeerIo {
     const { conn } = v.state;
     const inSync =
       conn >= Conns.SyncSource && conn <= Conns.PausedSyncT && (p.flags & DP.MAY_SET_IN_SYNC) !== 0;
-    if (inSync) v.setInSync(p.sector, p.endSector);
+    if (inSync) {
+      v.resyncUnflushed = true;
+      v.setInSync(p.sector, p.endSector);
+    }
     if (link.wantsWriteAck(p.flags)) {
       link.ack(
         inSync ? COMMANDS.P_RS_WRITE_ACK : COMMANDS.P_WRITE_ACK,

@@ -2,6 +2,7 @@
  * One request of the peer: a write to apply, a resync block to store, or a read to answer. A reusable record of
  * numbers; what happens to it is decided in peer-io.ts.
  */
+import type { ActivityLog } from './activity-log.js';
 import type { Interval } from './intervals.js';
 import type { Link } from './link.js';
 import type { PeerEpoch } from './peer-epochs.js';
@@ -35,6 +36,7 @@ export class PeerRequest implements Interval {
   onDisk = false; // handed to the disk
   logFirst = 0; // activity-log extents held (only while the peer has no disk)
   logNext = 0;
+  logOf: ActivityLog | null = null;
   link: Link | null = null; // where it came from, and where the answer goes while that is up
 
   constructor(index: number) {
@@ -61,6 +63,7 @@ export class PeerRequest implements Interval {
     this.onDisk = false;
     this.logFirst = 0;
     this.logNext = 0;
+    this.logOf = null;
     this.link = null;
   }
 

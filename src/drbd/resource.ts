@@ -25,7 +25,7 @@ import {
 } from '../wire/params.js';
 import { stateChangeCodec, syncUuidCodec } from '../wire/state-packets.js';
 import { finishDetach } from './attach.js';
-import { force } from './changes.js';
+import { beginGeneration, force } from './changes.js';
 import { Connector } from './connector.js';
 import type { Core } from './core.js';
 import { fenceAfterLoss } from './fencing.js';
@@ -146,6 +146,12 @@ export class Resource {
       v.peerUuids = null;
       v.peerSizes = null;
       sendSyncParam(link, v);
+      v.syncUuidDue = false;
+      // Frozen I/O that only this node has: a peer that comes back must see that the copies have parted.
+      if (v.generationDue && (v.bitmap?.count ?? 0) > 0) {
+        v.generationDue = false;
+        beginGeneration(v, false);
+      }
       sendSizes(link, v, 0);
       sendUuids(link, v);
       sendState(link, v);
@@ -286,10 +292,7 @@ export class Resource {
       (r) => r.owner.lost(r),
       (r) => r.owner.lost(r),
     );
-    for (const v of this.volumes) {
-      v.app.lostReads();
-      if (v.store && v.bitmap) v.store.writeBitmap(v.bitmap, null);
-    }
+    for (const v of this.volumes) v.app.lostReads();
     const asked = this.#asked;
     this.#asked = null;
     asked?.done(0);
@@ -298,6 +301,7 @@ export class Resource {
     this.#leftovers.push(link);
     link.drained(() => {
       this.#leftovers.splice(this.#leftovers.indexOf(link), 1);
+      for (const v of this.volumes) v.writeBitmap();
       next();
     });
   }
@@ -415,7 +419,13 @@ export class Resource {
 
   /** No application write is between being asked and being answered. */
   whenQuiet(v: Volume, run: () => void): void {
-    this.#waits.until(() => v.app.pending === 0, run);
+    // Writes that are answered and not known to be on the peer's disk (protocols A and B) are not quiet: without the
+    // mark of a Primary in the meta-data nobody would look for them after a crash.
+    this.#waits.until(
+      () =>
+        v.app.pending === 0 && v.app.writesActive === 0 && (v.link?.transferLog.count ?? 0) === 0,
+      run,
+    );
   }
 
   whenDiskless(v: Volume, run: () => void): void {

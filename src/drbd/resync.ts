@@ -23,7 +23,10 @@ import type { SyncProgress } from './status.js';
 import type { Volume } from './volume.js';
 
 /** Bitmap packets are queued up to this many bytes at a time. */
-const BITMAP_BACKLOG_BYTES = 1 << 20;
+const BITMAP_BACKLOG_BYTES = 192 << 10;
+/** And requests of a resync: both stay well below the 512 KiB that an outbox can hold. */
+const REQUEST_BACKLOG_BYTES = 320 << 10;
+const SEND_AGAIN_MS = 2;
 
 const isSyncing = (conn: number): boolean =>
   conn >= Conns.SyncSource &&
@@ -50,6 +53,7 @@ export class Resync {
   readonly #walker = new ResyncWalker();
   readonly #sink: ResyncSink;
   #atEnd = false; // every set bit has been asked for
+  #mayAsk = false; // the superblock says Inconsistent
   readonly #requests = new Map<number, number>(); // sector -> bytes asked for
   // What could not be asked for because of writes on their way to it: further ones wait. Sectors; empty if equal.
   #wantedFrom = 0;
@@ -59,6 +63,7 @@ export class Resync {
   // bitmap exchange
   #sender: BitmapSender | null = null;
   #sent: (() => void) | null = null;
+  #sendAgainMs = Number.POSITIVE_INFINITY;
   #receiver: BitmapReceiver | null = null;
   readonly #packet = new Uint8Array(SOCKET_BUFFER_BYTES);
 
@@ -66,7 +71,7 @@ export class Resync {
     this.#core = core;
     this.#volume = volume;
     this.#sink = {
-      sendQueueBusy: () => (volume.link?.backlogBytes ?? 0) > BITMAP_BACKLOG_BYTES,
+      sendQueueBusy: () => (volume.link?.backlogBytes ?? 0) > REQUEST_BACKLOG_BYTES,
       lockExtent: (bit) => !this.#isFetched(bit * 8, bit * 8 + 8),
       unlockExtent: () => {},
       request: (sector, bytes) => {
@@ -87,7 +92,7 @@ export class Resync {
     const { link, bitmap, store } = v;
     if (!link || !bitmap || !store) return;
     // What is sent must be known after a crash too: the bits are on disk before the peer counts on them.
-    store.writeBitmap(bitmap, null, (result) => {
+    v.writeBitmap((result) => {
       if (result < 0) {
         v.metaFailed(-result);
         return;
@@ -120,6 +125,7 @@ export class Resync {
         return;
       }
     }
+    this.#sendAgainMs = this.#core.port.nowMs() + SEND_AGAIN_MS;
   }
 
   /** P_BITMAP or P_COMPRESSED_BITMAP; null, or what is wrong. */
@@ -188,22 +194,36 @@ export class Resync {
       this.#core.host.log('warn', v.name, 'Ignoring SyncUUID packet!');
       return null;
     }
+    // The peer's writes may follow at once: none touches the disk before it says that it is Inconsistent.
+    v.peerIo.hold();
     this.#core.host.handler('before-resync-target', v.resource.name, v.minor, (exit) => {
-      if (v.link !== link || v.state.conn < Conns.Connected) return;
-      if (exit !== 0) {
-        v.resource.standAlone(
-          `before-resync-target handler returned ${exit}, dropping connection.`,
-        );
+      const wanted = (): boolean => v.link === link && v.state.conn >= Conns.Connected;
+      if (!wanted() || exit !== 0 || !v.store) {
+        if (wanted() && exit !== 0) {
+          v.resource.standAlone(
+            `before-resync-target handler returned ${exit}, dropping connection.`,
+          );
+        }
+        v.peerIo.release(false);
         return;
       }
       const primary = v.state.role === Roles.Primary;
-      setUuids(v, startAsTarget(v.uuids, uuid, primary), () => {
-        if (v.link === link && v.state.conn >= Conns.Connected) {
-          force(v, { conn: Conns.SyncTarget, disk: Disks.Inconsistent });
-        }
+      v.uuids = startAsTarget(v.uuids, uuid, primary);
+      force(v, { conn: Conns.SyncTarget, disk: Disks.Inconsistent });
+      setUuids(v, v.uuids, () => {
+        const begun = v.link === link && isTarget(v.state.conn);
+        v.peerIo.release(begun);
+        if (begun && v.state.conn === Conns.SyncTarget) this.#begin();
       });
     });
     return null;
+  }
+
+  /** The disk is Inconsistent and says so: ask for the first blocks. */
+  #begin(): void {
+    this.#mayAsk = true;
+    this.#nextTurnMs = this.#core.port.nowMs();
+    if ((this.#volume.bitmap?.count ?? 0) === 0) this.#maybeFinish();
   }
 
   /** invalidate, invalidate-remote: everything is to be copied, without an exchange of bitmaps. */
@@ -250,8 +270,8 @@ export class Resync {
       this.#rate.reset();
       this.#walker.reset();
       this.#atEnd = false;
-      this.#nextTurnMs = this.#core.port.nowMs();
-      if ((this.#volume.bitmap?.count ?? 0) === 0) this.#maybeFinish();
+      this.#mayAsk = false;
+      this.#nextTurnMs = Number.POSITIVE_INFINITY;
     }
     const paused = (conn: number): boolean =>
       conn === Conns.PausedSyncS || conn === Conns.PausedSyncT;
@@ -261,7 +281,7 @@ export class Resync {
         this.#wantNothing();
         this.#volume.app.resyncAdvanced();
       } else this.#meter.resume(this.#core.port.nowMs());
-      if (isTarget(next.conn) && !paused(next.conn)) this.#nextTurnMs = this.#core.port.nowMs();
+      if (isTarget(next.conn) && !paused(next.conn) && isTarget(old.conn)) this.#begin();
     }
     if (this.#running && !isSyncing(next.conn)) this.#stop();
     if (next.conn !== Conns.WFBitMapS && next.conn !== Conns.WFBitMapT) {
@@ -304,7 +324,7 @@ export class Resync {
   // ---- target
 
   get deadlineMs(): number {
-    if (this.#sender) return 0;
+    if (this.#sender) return this.#sendAgainMs;
     return this.#volume.state.conn === Conns.SyncTarget
       ? this.#nextTurnMs
       : Number.POSITIVE_INFINITY;
@@ -313,7 +333,7 @@ export class Resync {
   tick(nowMs: number): void {
     const { link } = this.#volume;
     if (!link) return;
-    if (this.#sender) this.#sendMore(link);
+    if (this.#sender && nowMs >= this.#sendAgainMs) this.#sendMore(link);
     if (this.#volume.state.conn !== Conns.SyncTarget || nowMs < this.#nextTurnMs) return;
     this.#turn(link);
     this.#nextTurnMs = nowMs + RESYNC_TURN_MS;
@@ -413,7 +433,7 @@ export class Resync {
     const v = this.#volume;
     const { link, bitmap } = v;
     if (!link || !bitmap || !this.#running || this.#finishing) return;
-    if (v.state.conn !== Conns.SyncTarget || this.#requests.size > 0) return;
+    if (v.state.conn !== Conns.SyncTarget || this.#requests.size > 0 || !this.#mayAsk) return;
     if (bitmap.count > this.#failedBits || v.peerIo.writesActive > 0) return;
     this.#finishing = true;
     // The peer must be alive at the end: its generation is taken over as the one that both have.
@@ -438,6 +458,10 @@ export class Resync {
     }
     this.#flushThen(() => {
       if (v.link !== link || v.state.conn !== Conns.SyncTarget) return;
+      if (v.bitmap && v.bitmap.count > 0) {
+        this.#finishing = false; // a write that failed marked something
+        return;
+      }
       const primary = v.state.role === Roles.Primary;
       setUuids(v, finishAsTarget(v.uuids, peer, primary), () => {
         if (v.link !== link || v.state.conn !== Conns.SyncTarget) return;
@@ -450,18 +474,11 @@ export class Resync {
   /** What was stored is durable before this disk is called UpToDate; the bitmap follows. */
   #flushThen(done: () => void): void {
     const v = this.#volume;
-    const tag = this.#core.cold((result) => {
-      if (result < 0) {
-        v.diskFailed('write', -result, 0);
-        return;
-      }
-      if (!v.store || !v.bitmap) return;
-      v.store.writeBitmap(v.bitmap, null, (written) => {
-        if (written < 0) v.metaFailed(-written);
-        else done();
-      });
+    v.resyncUnflushed = true;
+    v.writeBitmap((result) => {
+      if (result < 0) v.metaFailed(-result);
+      else done();
     });
-    this.#core.port.flushDisk(v.dataDisk, tag);
   }
 
   #logDone(): void {

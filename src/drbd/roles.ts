@@ -193,8 +193,8 @@ class Promotion {
       return;
     }
     if (promotionBeginsGeneration(v.state, v.uuids, this.#forced)) {
-      beginGeneration(v, false);
-      setUuids(v, v.uuids, tell);
+      // The old generation becomes the bitmap's as it stood, bit 0 included; the new one carries our role.
+      beginGeneration(v, false, tell);
     } else {
       setUuids(v, withRole(v.uuids, true), tell);
     }
@@ -211,8 +211,8 @@ export function setSecondary(v: Volume, done: Done): void {
     return;
   }
   // What was asked before is finished first, so that nothing of it is left when the role is given away.
+  v.link?.transferLog.close();
   v.resource.whenQuiet(v, () => {
-    v.link?.transferLog.close();
     const result = change(v, { ...v.state, role: Roles.Secondary });
     if (result.code < Ss.SUCCESS) {
       done(refused(result.code, `rule: ${result.rule}`));
@@ -222,7 +222,7 @@ export function setSecondary(v: Volume, done: Done): void {
       if (v.link && v.state.conn >= Conns.WFReportParams) sendState(v.link, v);
       done(OK);
     };
-    if (v.store && v.bitmap) v.store.writeBitmap(v.bitmap, null);
+    v.writeBitmap();
     setUuids(v, withRole(v.uuids, false), tell);
   });
 }
@@ -357,6 +357,7 @@ export function newCurrentUuid(v: Volume, clearBitmap: boolean, done: Done): voi
     finish();
     return;
   }
+  v.alSuspended = false; // from now on the log says something that the bitmap does not
   bitmap.clearAll();
   store.writeBitmap(bitmap, null, (result) => {
     if (result < 0) v.metaFailed(-result);

@@ -56,6 +56,11 @@ export class Volume {
   exposedUuid = 0n;
   alSuspended = false;
   detaching = false;
+  /** A resync has stored blocks since the disk was last flushed. */
+  resyncUnflushed = false;
+  /** P_SYNC_UUID is to be sent as soon as it is on disk: until then no P_STATE (apv >= 96). */
+  syncUuidDue = false;
+  stateDue = false;
   /** A new generation is due once I/O is no longer suspended. */
   generationDue = false;
 
@@ -203,6 +208,34 @@ export class Volume {
     if (end <= sector) return;
     this.bitmap.clearSectors(sector, end - sector, this.sizeSectors);
     this.resync.advanced();
+  }
+
+  /**
+   * All changed pages of the bitmap to disk, durably. What a resync has stored here is made durable first: a bit that
+   * is clear on disk says that the block is there after a power cut too.
+   */
+  writeBitmap(done: (result: number) => void = () => {}): void {
+    const { store, bitmap, core } = this;
+    if (!store || !bitmap) {
+      done(0);
+      return;
+    }
+    if (!this.resyncUnflushed || this.dataDisk < 0) {
+      store.writeBitmap(bitmap, null, done);
+      return;
+    }
+    this.resyncUnflushed = false;
+    const tag = core.cold((result) => {
+      if (result < 0) {
+        this.resyncUnflushed = true;
+        done(result);
+      } else if (this.store !== store) {
+        done(0);
+      } else {
+        store.writeBitmap(bitmap, null, done);
+      }
+    });
+    core.port.flushDisk(this.dataDisk, tag);
   }
 
   /** Discard or write zeroes: the range reads back as zeroes, so that both copies stay equal. */

@@ -13,7 +13,12 @@ export interface DrbdHooks {
   readonly digests: DigestSource;
   log(level: LogLevel, object: string, text: string): void;
   /** Run a configured handler; `done` gets its exit code, 0 when none is configured. */
-  handler(event: string, resource: string, minor: number | null, done: (exit: number) => void): void;
+  handler(
+    event: string,
+    resource: string,
+    minor: number | null,
+    done: (exit: number) => void,
+  ): void;
   sizeChanged(minor: number): void;
   stateChanged(resource: string): void;
 }
@@ -39,7 +44,12 @@ export class DrbdLoop {
   constructor(io: Io, hooks: DrbdHooks) {
     this.io = io;
     const engineOf = (): Engine => this.engine;
-    const tagBase = io.register({ ioDone: (index, result) => engineOf().ioDone(index, result) });
+    const tagBase = io.register({
+      ioDone: (index, result) => {
+        // The port is being destroyed: what it still completes must not begin anything.
+        if (!this.#stopped) engineOf().ioDone(index, result);
+      },
+    });
     this.engine = new Engine(io, this.#host(hooks), tagBase);
     io.onBatchEnd(() => this.#endOfTurn());
   }

@@ -1,0 +1,84 @@
+/**
+ * A cable in front of a listening port: passes bytes on until it is cut, and can be set to break in the middle of a packet, after
+ * so many bytes. A cut is seen by both ends at once, as a reset or an orderly end.
+ */
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+
+export class TcpCable {
+  readonly #server: Server;
+  readonly #sockets = new Set<Socket>();
+  #up = true;
+  #breakAfter = Number.POSITIVE_INFINITY;
+
+  private constructor(server: Server) {
+    this.#server = server;
+  }
+
+  static async before(port: number): Promise<TcpCable> {
+    const server = createServer();
+    const cable = new TcpCable(server);
+    server.on('connection', (socket) => cable.#join(socket, port));
+    await new Promise<void>((done) => server.listen(0, '127.0.0.1', () => done()));
+    return cable;
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  #join(inner: Socket, port: number): void {
+    if (!this.#up) {
+      inner.destroy();
+      return;
+    }
+    const outer = connect({ host: '127.0.0.1', port });
+    for (const [from, to] of [
+      [inner, outer],
+      [outer, inner],
+    ] as const) {
+      from.setNoDelay(true);
+      this.#sockets.add(from);
+      from.on('data', (bytes) => this.#pass(bytes, from, to));
+      from.on('end', () => to.end());
+      from.on('error', () => to.destroy());
+      from.on('close', () => {
+        this.#sockets.delete(from);
+        to.destroy();
+      });
+      to.on('drain', () => from.resume());
+    }
+  }
+
+  #pass(bytes: Buffer, from: Socket, to: Socket): void {
+    if (bytes.length >= this.#breakAfter) {
+      to.end(bytes.subarray(0, this.#breakAfter));
+      this.#breakAfter = Number.POSITIVE_INFINITY;
+      setImmediate(() => this.cut());
+      return;
+    }
+    this.#breakAfter -= bytes.length;
+    if (!to.write(bytes)) from.pause();
+  }
+
+  /** Break when so many more bytes have passed. */
+  breakAfter(bytes: number): void {
+    this.#breakAfter = bytes;
+  }
+
+  /** Every connection through it ends now; with `keepUp` false no new ones are let through. */
+  cut(keepUp = true): void {
+    this.#up = keepUp;
+    this.#breakAfter = Number.POSITIVE_INFINITY;
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  mend(): void {
+    this.#up = true;
+    this.#breakAfter = Number.POSITIVE_INFINITY;
+  }
+
+  close(): void {
+    this.cut(false);
+    this.#server.close();
+  }
+}
