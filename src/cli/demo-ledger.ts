@@ -1,13 +1,19 @@
 /**
- * The ledger: a service that only writes numbers down, for machines without a database. It answers `ok N` when N is on the disk
- * (fdatasync), and never before.
+ * The ledger: a service that only writes numbers down, for machines without a database. It answers `ok N` when N is on the disk, and
+ * never before: in a file (fdatasync), or on bare blocks through an NBD export (demo-nbd.ts) where nothing can be mounted.
  *
  * The file holds one number a line. A torn last line, of a write that was never answered, is cut off at the start.
  */
 import { fdatasyncSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
-import { createServer, type Server } from 'node:net';
+import { createServer, type Server, type Socket } from 'node:net';
 
-export class Ledger {
+export interface LedgerBook {
+  /** The row is durable when this returns; an error of the disk is thrown. */
+  commit(row: number): Promise<void>;
+  rows(): Promise<number[]>;
+}
+
+export class FileBook implements LedgerBook {
   readonly #fd: number;
   readonly #rows: Set<number>;
 
@@ -20,35 +26,57 @@ export class Ledger {
     this.#rows = new Set(whole.split('\n').filter(Boolean).map(Number));
   }
 
-  /** The answer to one line. An error of the disk is thrown: a ledger that cannot write has to end. */
-  answer(line: string): string {
-    if (line === 'list')
-      return `${[...this.#rows].join('\n')}${this.#rows.size > 0 ? '\n' : ''}end\n`;
-    const row = Number(line);
-    if (!/^\d+$/.test(line) || !Number.isSafeInteger(row)) return 'not a number\n';
-    if (!this.#rows.has(row)) {
-      writeSync(this.#fd, `${row}\n`);
-      fdatasyncSync(this.#fd);
-      this.#rows.add(row);
-    }
-    return `ok ${row}\n`;
+  async commit(row: number): Promise<void> {
+    if (this.#rows.has(row)) return;
+    writeSync(this.#fd, `${row}\n`);
+    fdatasyncSync(this.#fd);
+    this.#rows.add(row);
   }
+
+  async rows(): Promise<number[]> {
+    return [...this.#rows];
+  }
+}
+
+/** The answer to one line. A ledger that cannot write has to end, so errors of the book are thrown. */
+export async function ledgerAnswer(book: LedgerBook, line: string): Promise<string> {
+  if (line === 'list') {
+    return [...(await book.rows()).map(String), 'end', ''].join('\n');
+  }
+  const row = Number(line);
+  if (!/^\d+$/.test(line) || !Number.isSafeInteger(row)) return 'not a number\n';
+  await book.commit(row);
+  return `ok ${row}\n`;
 }
 
 const MAX_LINE_BYTES = 4096;
 
-export function serveLedger(ledger: Ledger, port: number): Server {
+/** `failed` is told of an error of the book, once. */
+export function serveLedger(
+  book: LedgerBook,
+  host: string,
+  port: number,
+  failed: (error: unknown) => void,
+): Server {
   const server = createServer((socket) => {
     let partial = '';
+    let turn: Promise<void> = Promise.resolve();
     socket.setNoDelay(true);
     socket.setEncoding('utf8').on('data', (text: string) => {
       const lines = (partial + text).split('\n');
       partial = lines.pop() ?? '';
       if (partial.length > MAX_LINE_BYTES) socket.destroy();
-      for (const line of lines) socket.write(ledger.answer(line.trim()));
+      for (const line of lines) {
+        turn = turn.then(() => reply(book, socket, line.trim())).catch(failed);
+      }
     });
     socket.on('error', () => undefined);
   });
-  server.listen(port, '0.0.0.0');
+  server.listen(port, host);
   return server;
+}
+
+async function reply(book: LedgerBook, socket: Socket, line: string): Promise<void> {
+  const answer = await ledgerAnswer(book, line);
+  if (!socket.destroyed) socket.write(answer);
 }

@@ -1,7 +1,7 @@
 /** The processes of the demo beside the nodes' daemons: the committing client, the count, and the ledger. */
 import { rmSync, writeFileSync } from 'node:fs';
 import { runClient } from './demo-client.js';
-import { Ledger, serveLedger } from './demo-ledger.js';
+import { FileBook, serveLedger } from './demo-ledger.js';
 import { openBlocks } from './demo-nbd.js';
 import { type Limits, openStore, PATIENT_LIMITS, type Store } from './demo-store.js';
 import { UsageError, type World } from './world.js';
@@ -14,14 +14,23 @@ function wanted(options: Options, name: string): string {
   return value;
 }
 
-/** `--kind mysql|ledger --host --port`, or `--kind blocks --host PATH,PATH` (sockets of exports) `--port EXPORT`. */
+/** `--host` and `--port` may be lists of the same length: the first that can be reached is taken. */
 function opener(options: Options): (limits: Limits) => Promise<Store> {
   const kind = wanted(options, 'kind');
-  const host = wanted(options, 'host');
-  const port = wanted(options, 'port');
-  if (kind === 'blocks') return (limits) => openBlocks(host.split(','), port, limits);
   if (kind !== 'mysql' && kind !== 'ledger') throw new UsageError(`unknown kind ${kind}`, 2);
-  return (limits) => openStore(kind, host, Number(port), limits);
+  const hosts = wanted(options, 'host').split(',');
+  const ports = wanted(options, 'port').split(',').map(Number);
+  return async (limits) => {
+    let why: unknown = null;
+    for (const [i, host] of hosts.entries()) {
+      try {
+        return await openStore(kind, host, ports[i] ?? 0, limits);
+      } catch (e) {
+        why = e;
+      }
+    }
+    throw why;
+  };
 }
 
 /** Until TERM or INT: a row that is under way is finished first. */
@@ -55,16 +64,28 @@ export async function rowsMain(options: Options, world: World): Promise<number> 
   return 0;
 }
 
-export async function ledgerMain(options: Options, _world: World): Promise<number> {
-  const server = serveLedger(new Ledger(wanted(options, 'file')), Number(wanted(options, 'port')));
+/** `--file FILE`, or `--export SOCKET` with the resource in `--name`. */
+export async function ledgerMain(options: Options, world: World): Promise<number> {
+  const host = options['host'] ?? '0.0.0.0';
+  const socket = options['export'];
+  const book = socket
+    ? await openBlocks([socket], wanted(options, 'name'), PATIENT_LIMITS)
+    : new FileBook(wanted(options, 'file'));
   const pidFile = options['pidFile'];
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
+  let status = 0;
+  await new Promise<void>((resolve) => {
+    const fail = (e: unknown): void => {
+      world.err(`ledger: ${e instanceof Error ? e.message : String(e)}\n`);
+      status = 1;
+      resolve();
+    };
+    const server = serveLedger(book, host, Number(wanted(options, 'port')), fail);
+    server.once('error', fail);
     server.once('listening', () => {
       if (pidFile) writeFileSync(pidFile, `${process.pid}\n`);
     });
     onStop(resolve);
   });
   if (pidFile) rmSync(pidFile, { force: true });
-  return 0;
+  return status;
 }

@@ -25,9 +25,9 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { longestGap, lostRows, readJournal, wallMs } from './demo-client.js';
-import { openBlocks } from './demo-nbd.js';
+import { ledgerScript } from './demo-ledger-script.js';
 import { type Show, seconds } from './demo-show.js';
-import { PATIENT_LIMITS } from './demo-store.js';
+import { openStore, PATIENT_LIMITS } from './demo-store.js';
 import { PROJECT } from './pair.js';
 import { type DrbdStatus, parseProcDrbd } from './pair-cluster.js';
 import { kill, must, type Ran, run, waitUntil } from './pair-run.js';
@@ -43,6 +43,7 @@ const BIN = join(PROJECT, 'build', 'bin');
 
 interface Ports {
   readonly drbd: readonly [number, number];
+  readonly ledger: readonly [number, number];
   readonly heartbeat: number;
 }
 
@@ -142,7 +143,7 @@ function configure(nodes: readonly SmallNode[], ports: Ports): void {
         `        address 127.0.0.1:${ports.drbd[i]};\n    }\n`,
     )
     .join('');
-  for (const node of nodes) {
+  for (const [i, node] of nodes.entries()) {
     mkdirSync(node.path('/run/twinbeat'), { recursive: true });
     mkdirSync(node.path('/var/log'), { recursive: true });
     mkdirSync(node.path('/var/lib/heartbeat'), { recursive: true });
@@ -164,8 +165,10 @@ function configure(nodes: readonly SmallNode[], ports: Ports): void {
         `mcast lo 239.77.0.1 ${ports.heartbeat} 0 1\nauto_failback off\nnode ${NAMES.join(' ')}\n`,
     );
     write(node, '/etc/ha.d/nodeinfo', `${node.name}\n`);
-    write(node, '/etc/ha.d/haresources', `${NAMES[0]} drbddisk::${RESOURCE}\n`);
+    write(node, '/etc/ha.d/haresources', `${NAMES[0]} drbddisk::${RESOURCE} ledger\n`);
     write(node, '/etc/ha.d/authkeys', 'auth 1\n1 sha1 twoHeartsOneBeat\n', 0o600);
+    const service = `--export ${node.path(EXPORT_SOCKET)} --name ${RESOURCE} --host 127.0.0.1 --port ${ports.ledger[i]}`;
+    write(node, '/etc/ha.d/resource.d/ledger', ledgerScript(node.root, service), 0o755);
     symlinkSync(
       join(PROJECT, 'resource.d', 'drbddisk'),
       node.path('/etc/ha.d/resource.d/drbddisk'),
@@ -196,7 +199,7 @@ export async function unprivilegedDemo(show: Show): Promise<number> {
   } catch (e) {
     show.end(`demo: failed: ${e instanceof Error ? e.message : String(e)}`);
     for (const node of nodes) {
-      for (const log of ['drbdd.out', 'heartbeat.out', 'ha-log']) {
+      for (const log of ['drbdd.out', 'heartbeat.out', 'ledger.out', 'ha-log']) {
         const file = node.path(`/var/log/${log}`);
         if (existsSync(file))
           show.line(`${node.name} ${log}: ${readFileSync(file, 'utf8').slice(-1_500)}`);
@@ -221,9 +224,12 @@ async function play(
   show.line(
     'Left out: block device and mount (an NBD export and a ledger on bare blocks instead),',
   );
-  show.line('MariaDB, the service address, cables. As root the demo has them all.');
+  show.line(
+    'MariaDB, the service address (the client tries both nodes), cables. As root the demo has them all.',
+  );
   const ports = {
     drbd: [await freePort(), await freePort()],
+    ledger: [await freePort(), await freePort()],
     heartbeat: await freePort(),
   } as const;
   configure(nodes, ports);
@@ -267,12 +273,19 @@ async function play(
 
   show.step('A client commits one block after the other');
   const journal = join(dir, 'journal');
-  const sockets = nodes.map((node) => node.path(EXPORT_SOCKET));
+  const service = [
+    '--kind',
+    'ledger',
+    '--host',
+    '127.0.0.1,127.0.0.1',
+    '--port',
+    ports.ledger.join(','),
+  ];
   const client = spawn(
     process.execPath,
     [
-      ...[join(PROJECT, 'build', 'src', 'bin', 'twinbeat.js'), 'demo-client', '--kind', 'blocks'],
-      ...['--host', sockets.join(','), '--port', RESOURCE, '--journal', journal],
+      ...[join(PROJECT, 'build', 'src', 'bin', 'twinbeat.js'), 'demo-client', ...service],
+      ...['--journal', journal],
     ],
     { stdio: 'ignore', env: clientEnvironment() },
   );
@@ -319,7 +332,7 @@ async function play(
     client.kill('SIGTERM');
     await ended;
     const acknowledged = readJournal(journal);
-    const store = await openBlocks(sockets, RESOURCE, PATIENT_LIMITS);
+    const store = await openStore('ledger', '127.0.0.1', ports.ledger[0], PATIENT_LIMITS);
     const lost = lostRows(acknowledged, await store.rows());
     store.close();
     show.end('');

@@ -4,6 +4,7 @@
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { ledgerScript } from './demo-ledger-script.js';
 import { CREATE_TABLE, type StoreKind } from './demo-store.js';
 import { Pair, PROJECT } from './pair.js';
 import { SERVICE_ADDRESS } from './pair-cable.js';
@@ -100,7 +101,7 @@ export class Cluster {
     );
     await node.must(['sh', '-c', ['mkdir -p /etc/ha.d/resource.d', ...links].join(' && ')]);
     if (this.kind !== 'ledger') return;
-    const text = ledgerScript(join(PROJECT, 'build', 'bin', 'twinbeat'));
+    const text = ledgerScript('', `--file ${LEDGER_FILE} --port ${SERVICE_PORT}`);
     await node.writeFile('/etc/ha.d/resource.d/ledger', text, 0o755);
   }
 
@@ -318,28 +319,4 @@ export function parseProcDrbd(text: string): DrbdStatus {
     sentKiB: counter('ns'),
     progress: /^\s*(\[[=>.]+\].*)$/m.exec(text)?.[1] ?? '',
   };
-}
-
-/** A resource script for the ledger, as small as one can be. */
-function ledgerScript(program: string): string {
-  return `#!/bin/sh
-pidfile=/run/ledger.pid
-alive() { [ -s "$pidfile" ] && [ -d "/proc/$(cat "$pidfile")" ]; }
-case $1 in
-start)
-  if ! alive; then
-    setsid ${program} demo-ledger --file ${LEDGER_FILE} --port ${SERVICE_PORT} --pid-file $pidfile </dev/null >>/var/log/ledger.out 2>&1 &
-    n=0
-    until alive; do n=$((n + 1)); [ $n -lt 100 ] || exit 1; sleep 0.1; done
-  fi ;;
-stop)
-  if alive; then
-    kill "$(cat "$pidfile")"
-    n=0
-    while alive; do n=$((n + 1)); [ $n -lt 100 ] || exit 1; sleep 0.1; done
-  fi ;;
-status) if alive; then echo running; else echo stopped; exit 3; fi ;;
-esac
-exit 0
-`;
 }

@@ -78,6 +78,8 @@ function build(world: World, done: (status: number) => void): Command {
       .option('--port <port>')
       .option('--journal <file>')
       .option('--file <file>')
+      .option('--export <socket>')
+      .option('--name <resource>')
       .option('--pid-file <file>');
   part('demo-client').action(async (o: Record<string, string>) => done(await clientMain(o, world)));
   part('demo-rows').action(async (o: Record<string, string>) => done(await rowsMain(o, world)));

@@ -15,7 +15,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { longestGap, lostRows, readJournal, runClient } from '../../src/cli/demo-client.js';
-import { Ledger, serveLedger } from '../../src/cli/demo-ledger.js';
+import { FileBook, ledgerAnswer, serveLedger } from '../../src/cli/demo-ledger.js';
 import { MysqlClient, SqlError } from '../../src/cli/demo-mysql.js';
 import { openBlocks } from '../../src/cli/demo-nbd.js';
 import { CREATE_TABLE, DEMO_LOGIN, openStore, PATIENT_LIMITS } from '../../src/cli/demo-store.js';
@@ -94,18 +94,18 @@ test.serial('rows are committed to a real MariaDB, and known again', async (t) =
 
 test.serial('the ledger keeps what it answered, and cuts off a torn line', async (t) => {
   const file = join(directory(t), 'ledger');
-  const first = new Ledger(file);
-  t.is(first.answer('5'), 'ok 5\n');
-  t.is(first.answer('7'), 'ok 7\n');
-  t.is(first.answer('5'), 'ok 5\n');
-  t.is(first.answer('x'), 'not a number\n');
+  const first = new FileBook(file);
+  t.is(await ledgerAnswer(first, '5'), 'ok 5\n');
+  t.is(await ledgerAnswer(first, '7'), 'ok 7\n');
+  t.is(await ledgerAnswer(first, '5'), 'ok 5\n');
+  t.is(await ledgerAnswer(first, 'x'), 'not a number\n');
   appendFileSync(file, '12'); // the number 123 was being written when the power failed
-  const second = new Ledger(file);
-  t.is(second.answer('list'), '5\n7\nend\n');
-  t.is(second.answer('8'), 'ok 8\n');
+  const second = new FileBook(file);
+  t.is(await ledgerAnswer(second, 'list'), '5\n7\nend\n');
+  t.is(await ledgerAnswer(second, '8'), 'ok 8\n');
   t.is(readFileSync(file, 'utf8'), '5\n7\n8\n');
 
-  const server = serveLedger(second, 0);
+  const server = serveLedger(second, '127.0.0.1', 0, (e) => t.fail(String(e)));
   t.teardown(() => server.close());
   await new Promise((done) => server.once('listening', done));
   const address = server.address();
@@ -121,7 +121,7 @@ test.serial(
   async (t) => {
     const dir = directory(t);
     const journal = join(dir, 'journal');
-    const ledger = new Ledger(join(dir, 'ledger'));
+    const ledger = new FileBook(join(dir, 'ledger'));
     const port = await freePort();
     // A service that dies every few rows: after it stored the row, before it answers.
     let calls = 0;
@@ -129,9 +129,10 @@ test.serial(
       socket.on('error', () => undefined);
       socket.setEncoding('utf8').on('data', (text: string) => {
         for (const line of text.split('\n').filter(Boolean)) {
-          const answer = ledger.answer(line);
-          if (++calls % 5 === 0) socket.destroy();
-          else socket.write(answer);
+          void ledgerAnswer(ledger, line).then((answer) => {
+            if (++calls % 5 === 0) socket.destroy();
+            else socket.write(answer);
+          });
         }
       });
     });
@@ -154,7 +155,7 @@ test.serial(
       'no gap, none twice',
     );
     t.is(acknowledged.length, 16, 'every fifth of twenty answers did not come');
-    const there = ledger.answer('list').split('\n').slice(0, -2).map(Number);
+    const there = await ledger.rows();
     t.deepEqual(lostRows(readJournal(journal), there), []);
   },
 );
