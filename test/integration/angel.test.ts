@@ -123,7 +123,7 @@ function startWriter(
 
 test(`${KILLS} kills of the daemon under a syncing writer and fio: no error, nothing lost`, async (t) => {
   if (!need(t, ANGEL, 'root', 'fuse', 'loop', 'netns', 'mkfs.ext4', 'fio')) return;
-  const node = await PlainNode.start(t, { sizeBytes: 192 << 20, angel: true, engine: 'auto' });
+  const node = await PlainNode.start(t, { sizeBytes: 128 << 20, angel: true, engine: 'auto' });
   const mount = join(node.dir, 'mnt');
   mkdirSync(mount);
   const inside = await mountNamespace(t);
@@ -133,9 +133,9 @@ test(`${KILLS} kills of the daemon under a syncing writer and fio: no error, not
   const fio = launch(
     ...inside,
     'fio',
-    ...['--name=v', `--filename=${mount}/fio`, '--size=48m', '--rw=randwrite', '--bsrange=4k-256k'],
-    ...['--ioengine=libaio', '--iodepth=16', '--direct=1', '--loops=1000', '--runtime=1000'],
-    ...['--verify=crc32c', '--verify_fatal=1', '--verify_backlog=64', '--rate=60m'],
+    ...['--name=v', '--verify_state_save=0', `--filename=${mount}/fio`, '--size=16m', '--rw=randwrite', '--bsrange=4k-256k'],
+    ...['--ioengine=libaio', '--iodepth=8', '--direct=1', '--loops=1000', '--runtime=1000'],
+    ...['--verify=crc32c', '--verify_fatal=1', '--verify_backlog=64', '--rate=10m'],
   );
   const fioDead = fio.result.then(() => true);
   for (let kill = 1; kill <= KILLS; kill++) {

@@ -126,8 +126,13 @@ export class PlainNode {
     }
   }
 
-  incarnation(number: number): Promise<Line> {
-    return this.line((line) => line['event'] === 'ready' && line['incarnation'] === number);
+  /** The incarnation of that number serves. Fails when it died by itself before. */
+  async incarnation(number: number): Promise<Line> {
+    const line = await this.line(
+      (l) => l['event'] === 'ready' && Number(l['incarnation']) >= number,
+    );
+    if (line['incarnation'] === number) return line;
+    throw new Error(`incarnation ${number} died before it served:\n${this.errors}`);
   }
 
   /** One command of plain-daemon and its answer. */
