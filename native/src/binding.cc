@@ -475,6 +475,32 @@ napi_value SetCloseOnExec(napi_env env, napi_callback_info info) {
   return args.good ? Number(env, twinbeat::SetCloseOnExec(fd)) : nullptr;
 }
 
+// (path, [argument ...]) => -errno; does not return when it works
+napi_value Exec(napi_env env, napi_callback_info info) {
+  napi_value list;
+  size_t count = 1;
+  uint32_t length = 0;
+  napi_get_cb_info(env, info, &count, &list, nullptr, nullptr);
+  if (count != 1 || napi_get_array_length(env, list, &length) != napi_ok || length == 0) {
+    napi_throw_type_error(env, nullptr, "exec: an array of strings");
+    return nullptr;
+  }
+  std::vector<std::string> argv;
+  for (uint32_t i = 0; i < length; i++) {
+    napi_value word;
+    size_t bytes = 0;
+    napi_get_element(env, list, i, &word);
+    if (napi_get_value_string_utf8(env, word, nullptr, 0, &bytes) != napi_ok) {
+      napi_throw_type_error(env, nullptr, "exec: an array of strings");
+      return nullptr;
+    }
+    std::string text(bytes, '\0');
+    napi_get_value_string_utf8(env, word, text.data(), bytes + 1, &bytes);
+    argv.push_back(text);
+  }
+  return Number(env, twinbeat::Exec(argv));
+}
+
 napi_value LockMemory(napi_env env, napi_callback_info) {
   return Number(env, twinbeat::LockMemory());
 }
@@ -520,6 +546,7 @@ NAPI_MODULE_INIT() {
       {"openDescriptor", OpenDescriptor},
       {"closeDescriptor", CloseDescriptor},
       {"setCloseOnExec", SetCloseOnExec},
+      {"exec", Exec},
       {"lockMemory", LockMemory},
       {"setIoFlusher", SetIoFlusher},
       {"haveIoUring", HaveIoUring},

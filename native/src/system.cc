@@ -46,6 +46,14 @@ int SetCloseOnExec(int descriptor) {
   return fcntl(descriptor, F_SETFD, flags | FD_CLOEXEC) < 0 ? -errno : 0;
 }
 
+int Exec(const std::vector<std::string>& argv) {
+  std::vector<char*> words;
+  for (const std::string& word : argv) words.push_back(const_cast<char*>(word.c_str()));
+  words.push_back(nullptr);
+  execv(words[0], words.data());
+  return -errno;
+}
+
 int HaveIoUring(const char** why) {
   Ring ring;
   int error = ring.Setup(4, why);

@@ -2,14 +2,14 @@
  * drbdd: the daemon of all replicated devices of a node. In the foreground; `--keepalive` puts the angel above it, which
  * restarts it when it dies and keeps its devices alive meanwhile.
  */
-import { spawn } from 'node:child_process';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command, CommanderError, Option } from 'commander';
 import { DEFAULT_TWINBEAT_INI, parseTwinbeatIni } from '../config/twinbeat-ini.js';
-import { AlreadyRunningError, Drbdd } from '../real/drbdd-server.js';
 import { openLog } from '../real/drbdd-log.js';
+import { AlreadyRunningError, Drbdd } from '../real/drbdd-server.js';
+import { replaceProcess } from '../real/native-addon.js';
 import { rooted, UsageError, type World } from './world.js';
 
 const HERE = dirname(fileURLToPath(import.meta.url));
@@ -52,27 +52,24 @@ export async function main(argv: readonly string[], world: World): Promise<numbe
     throw e;
   }
   const options = command.opts<Options>();
-  if (options.keepalive) return underAngel(argv.filter((a) => a !== '--keepalive'));
+  if (options.keepalive)
+    return underAngel(
+      argv.filter((a) => a !== '--keepalive'),
+      world,
+    );
   return serve(options, world);
 }
 
-/** The angel's end is ours, and what we are told it is told. */
-function underAngel(args: readonly string[]): Promise<number> {
+/** Become the angel: it is small, and its process number is the one that was started. */
+function underAngel(args: readonly string[], world: World): number {
   const program = join(HERE, '../bin/drbdd.js');
   const angelArgs = ['--fuse', String(FUSE_DESCRIPTORS), '--log-prefix', 'drbdd angel', '--'];
-  return new Promise((done) => {
-    const angel = spawn(ANGEL, [...angelArgs, process.execPath, program, ...args], {
-      stdio: 'inherit',
-    });
-    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
-      process.on(signal, () => angel.kill(signal));
-    }
-    angel.on('error', (e) => {
-      process.stderr.write(`drbdd: ${ANGEL}: ${e.message} (make native builds it)\n`);
-      done(1);
-    });
-    angel.on('exit', (code, signal) => done(code ?? (signal ? 1 : 0)));
-  });
+  try {
+    return replaceProcess([ANGEL, ...angelArgs, process.execPath, program, ...args]);
+  } catch (e) {
+    world.err(`drbdd: ${e instanceof Error ? e.message : String(e)} (\`make native\` builds it)\n`);
+    return 1;
+  }
 }
 
 function settings(world: World) {

@@ -20,6 +20,7 @@ import { type LoadedConfig, loadConfig, ownNodeName } from '../real/heartbeat-co
 import { isSocketFree } from '../real/heartbeat-control-server.js';
 import { HeartbeatDaemon, VERSION } from '../real/heartbeat-daemon.js';
 import { daemonPid } from '../real/heartbeat-files.js';
+import { replaceProcess } from '../real/native-addon.js';
 import { heartbeatReport } from './heartbeat-client.js';
 import type { World } from './world.js';
 
@@ -211,24 +212,19 @@ function commandLine(keepalive: boolean): readonly [string, readonly string[]] {
   return [angelProgram(), ['--log-prefix', 'heartbeat angel', '--', program, ...args]];
 }
 
-/** In the foreground: the angel's end is ours, and what we are told it is told. */
+/** In the foreground: become the angel. */
 function underAngel(world: World): Promise<number> {
   const [program, args] = commandLine(true);
   if (!existsSync(program)) {
     say(world, 'ERROR', `${program} is missing: run make native, or start without --keepalive`);
     return Promise.resolve(1);
   }
-  return new Promise((done) => {
-    const child = spawn(program, args, { stdio: 'inherit' });
-    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
-      process.on(signal, () => child.kill(signal));
-    }
-    child.on('error', (e) => {
-      say(world, 'ERROR', `cannot start ${program}: ${e.message}`);
-      done(1);
-    });
-    child.on('exit', (exit) => done(exit ?? 1));
-  });
+  try {
+    return Promise.resolve(replaceProcess([program, ...args]));
+  } catch (e) {
+    say(world, 'ERROR', `cannot start ${program}: ${e instanceof Error ? e.message : String(e)}`);
+    return Promise.resolve(1);
+  }
 }
 
 /** As a daemon: returns when it answers on its control socket. */

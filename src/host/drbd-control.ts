@@ -20,7 +20,7 @@ import {
   setSecondary,
   suspendIo,
 } from '../drbd/roles.js';
-import { Conns, diskName, Disks, roleName, connName, Roles } from '../drbd/state.js';
+import { Conns, connName, Disks, diskName, Roles, roleName } from '../drbd/state.js';
 import type { Volume } from '../drbd/volume.js';
 import type { ControlFailure, ControlReply, ControlRequest, RunningResource } from './control.js';
 import type { DrbdLoop } from './drbd-loop.js';
@@ -29,7 +29,11 @@ export type Reply = (reply: ControlReply) => void;
 
 const OK: ControlReply = { ok: true, value: null };
 
-export function failure(code: number, info: readonly string[] = [], next: readonly string[] = []): ControlFailure {
+export function failure(
+  code: number,
+  info: readonly string[] = [],
+  next: readonly string[] = [],
+): ControlFailure {
   return { ok: false, kind: 'failure', code, text: failureText(code), info, next };
 }
 
@@ -38,7 +42,8 @@ function wrongField(request: ControlRequest): string | null {
   const r = request as unknown as Readonly<Record<string, unknown>>;
   const whole = (name: string, max: number): string | null => {
     const value = r[name];
-    const right = typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= max;
+    const right =
+      typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= max;
     return right ? null : `${name}: a whole number from 0 to ${max}`;
   };
   const name = (field: string): string | null =>
@@ -59,7 +64,8 @@ function wrongField(request: ControlRequest): string | null {
   for (const flag of ['force', 'clearBitmap', 'discardMyData', 'tentative', 'afterSb']) {
     if (flag in r && typeof r[flag] !== 'boolean') return `${flag}: true or false`;
   }
-  if ('options' in r && (typeof r['options'] !== 'object' || r['options'] === null)) return 'options';
+  if ('options' in r && (typeof r['options'] !== 'object' || r['options'] === null))
+    return 'options';
   for (const end of ['local', 'remote']) {
     if (!(end in r)) continue;
     const a = r[end] as Readonly<Record<string, unknown>> | null;
@@ -129,8 +135,10 @@ export class DrbdControl {
       case 'down': {
         const r = engine.resource(request.resource);
         if (!r) {
-          if (request.verb === 'down') reply(OK); // nothing is there: as wanted
-          else if (request.verb === 'disconnect') reply(failure(Err.INVALID_REQUEST, ['unknown connection']));
+          if (request.verb === 'down')
+            reply(OK); // nothing is there: as wanted
+          else if (request.verb === 'disconnect')
+            reply(failure(Err.INVALID_REQUEST, ['unknown connection']));
           else reply(failure(Err.RES_NOT_KNOWN));
           return;
         }
@@ -160,7 +168,12 @@ export class DrbdControl {
     const old = engine.volume(request.minor);
     if (old) {
       if (old.resource === r && old.number === request.volume) reply(OK);
-      else reply(failure(Err.MINOR_OR_VOLUME_EXISTS, [`minor ${request.minor} belongs to ${old.resource.name}/${old.number}`]));
+      else
+        reply(
+          failure(Err.MINOR_OR_VOLUME_EXISTS, [
+            `minor ${request.minor} belongs to ${old.resource.name}/${old.number}`,
+          ]),
+        );
       return;
     }
     if (r.volume(request.volume)) {
@@ -175,7 +188,15 @@ export class DrbdControl {
     r: Resource,
     request: Extract<
       ControlRequest,
-      { verb: 'connect' | 'disconnect' | 'net-options' | 'resource-options' | 'del-resource' | 'down' }
+      {
+        verb:
+          | 'connect'
+          | 'disconnect'
+          | 'net-options'
+          | 'resource-options'
+          | 'del-resource'
+          | 'down';
+      }
     >,
     reply: Reply,
   ): void {
@@ -213,11 +234,7 @@ export class DrbdControl {
     }
   }
 
-  #connect(
-    r: Resource,
-    request: Extract<ControlRequest, { verb: 'connect' }>,
-    reply: Reply,
-  ): void {
+  #connect(r: Resource, request: Extract<ControlRequest, { verb: 'connect' }>, reply: Reply): void {
     const { engine } = this.#loop;
     const o = request.options;
     const same = (a: typeof request.local | null, b: typeof request.local): boolean =>
@@ -233,11 +250,19 @@ export class DrbdControl {
     for (const other of engine.resources) {
       if (other === r || !other.configured) continue;
       if (same(other.local, request.local)) {
-        reply(failure(Err.LOCAL_ADDR, [`${request.local.host}:${request.local.port} is used by ${other.name}`]));
+        reply(
+          failure(Err.LOCAL_ADDR, [
+            `${request.local.host}:${request.local.port} is used by ${other.name}`,
+          ]),
+        );
         return;
       }
       if (same(other.remote, request.remote)) {
-        reply(failure(Err.PEER_ADDR, [`${request.remote.host}:${request.remote.port} is used by ${other.name}`]));
+        reply(
+          failure(Err.PEER_ADDR, [
+            `${request.remote.host}:${request.remote.port} is used by ${other.name}`,
+          ]),
+        );
         return;
       }
     }
@@ -255,7 +280,11 @@ export class DrbdControl {
       return;
     }
     if (o.onCongestion !== 'block') {
-      reply(failure(Err.CONG_NOT_PROTO_A, [`on-congestion ${o.onCongestion} is not supported: block is`]));
+      reply(
+        failure(Err.CONG_NOT_PROTO_A, [
+          `on-congestion ${o.onCongestion} is not supported: block is`,
+        ]),
+      );
       return;
     }
     const { digests } = engine.core.host;
@@ -307,11 +336,7 @@ export class DrbdControl {
     demoteNext(0);
   }
 
-  #volumeVerb(
-    v: Volume,
-    request: Extract<ControlRequest, { minor: number }>,
-    reply: Reply,
-  ): void {
+  #volumeVerb(v: Volume, request: Extract<ControlRequest, { minor: number }>, reply: Reply): void {
     const outcome = (o: Outcome): void => reply(o.kind === 'ok' ? OK : refusal(v, o));
     switch (request.verb) {
       case 'attach':
@@ -352,7 +377,10 @@ export class DrbdControl {
       case 'disk-options':
         if (v.dataDisk < 0) reply(failure(Err.NO_DISK));
         else {
-          v.diskOptions = { ...(request.options as DiskOptions), sizeSectors: v.diskOptions.sizeSectors };
+          v.diskOptions = {
+            ...(request.options as DiskOptions),
+            sizeSectors: v.diskOptions.sizeSectors,
+          };
           reply(OK);
         }
         return;
@@ -499,7 +527,10 @@ function nextOfState(v: Volume, code: number): string[] {
 
 function nextOfAttach(v: Volume, code: number): string[] {
   const res = v.resource.name;
-  if (code === 119) return [`drbdadm create-md ${res}   (new meta-data; the data area is kept, the peer's copy is needed)`];
+  if (code === 119)
+    return [
+      `drbdadm create-md ${res}   (new meta-data; the data area is kept, the peer's copy is needed)`,
+    ];
   if (code === Err.DISK_TOO_SMALL) return ['use the disk that was used before, or a larger one'];
   if (code === Err.BDCLAIM_DISK) return ['umount it or stop what uses it'];
   return [];

@@ -41,7 +41,11 @@ function poolCounts(mib: number): PoolCounts {
 const handlers = new Map<number, (exit: number) => void>();
 let nextHandler = 1;
 
-const opened = openIo({ engine: settings.engine, pool: poolCounts(settings.poolMiB), streams: 256 });
+const opened = openIo({
+  engine: settings.engine,
+  pool: poolCounts(settings.poolMiB),
+  streams: 256,
+});
 const { io } = opened;
 let control: DrbdControl | null = null;
 const loop = new DrbdLoop(io, {

@@ -7,7 +7,13 @@ import { hostname } from 'node:os';
 import { type Logger, pino } from 'pino';
 
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
-const LEVELS: Readonly<Record<number, string>> = { 20: 'debug', 30: 'info', 40: 'WARN', 50: 'ERROR', 60: 'CRIT' };
+const LEVELS: Readonly<Record<number, string>> = {
+  20: 'debug',
+  30: 'info',
+  40: 'WARN',
+  50: 'ERROR',
+  60: 'CRIT',
+};
 
 /** `Nov 21 03:00:00 alpha drbdd[12]: drbd0: text`, as syslog would have it. */
 function line(program: string, json: string): string {

@@ -15,11 +15,17 @@ import type { TwinbeatIni } from '../config/twinbeat-ini.js';
 import { stateText } from '../drbd/return-codes.js';
 import { Roles } from '../drbd/state.js';
 import type { NodeStatus } from '../drbd/status.js';
-import type { ControlFailure, ControlReply, ControlRequest, RunningResource } from '../host/control.js';
+import type {
+  ControlFailure,
+  ControlReply,
+  ControlRequest,
+  RunningResource,
+} from '../host/control.js';
 import type { EngineSettings, FromEngine, ToEngine } from '../host/drbdd-messages.js';
-import { angelDescriptors, type Attachment, DeviceManager } from './device-manager.js';
+import { type Attachment, angelDescriptors, DeviceManager } from './device-manager.js';
 import { loadState, type ResourceHandlers, type SavedState, saveState } from './drbdd-state.js';
 import { fuseMounts } from './fuse-mount.js';
+import { setIoFlusher } from './native-addon.js';
 
 /** Exit status that the angel takes as "start me again at once". */
 export const RESTART_STATUS = 75;
@@ -48,7 +54,11 @@ export class AlreadyRunningError extends Error {
 }
 
 /** A message to the engine without its number, which `#ask` gives. */
-type Ask = ToEngine extends infer M ? (M extends { readonly id: number } ? Omit<M, 'id'> : never) : never;
+type Ask = ToEngine extends infer M
+  ? M extends { readonly id: number }
+    ? Omit<M, 'id'>
+    : never
+  : never;
 
 export class Drbdd {
   readonly #options: DrbddOptions;
@@ -88,6 +98,7 @@ export class Drbdd {
       procFormat: options.ini.procFormat,
       buildTag: `twinbeat ${options.version}`,
     };
+    markIoFlusher(options.log); // before the thread is made: it inherits the mark
     const worker = new Worker(new URL('./drbdd-engine.js', import.meta.url), {
       workerData: settings,
     });
@@ -178,7 +189,8 @@ export class Drbdd {
 
   async #resumeFrom(saved: SavedState): Promise<void> {
     this.#log.info('resuming what the predecessor served');
-    for (const [name, handlers] of Object.entries(saved.handlers)) this.#handlers.set(name, handlers);
+    for (const [name, handlers] of Object.entries(saved.handlers))
+      this.#handlers.set(name, handlers);
     const must = async (request: ControlRequest): Promise<void> => {
       const reply = await this.#request(request);
       if (!reply.ok) this.#log.error(`${request.verb}: ${reply.text} ${reply.info.join('; ')}`);
@@ -229,7 +241,8 @@ export class Drbdd {
     volume: number;
   }): Promise<void> {
     if (!this.#devices) return;
-    const attachment = (await this.#devices.adopt(spec.minor)) ?? (await this.#devices.create(spec));
+    const attachment =
+      (await this.#devices.adopt(spec.minor)) ?? (await this.#devices.create(spec));
     const served = await this.#serve(attachment);
     if (!served.ok) this.#log.error(`minor ${spec.minor}: device: ${served.text}`);
   }
@@ -283,8 +296,9 @@ export class Drbdd {
         void this.#handler(m.id, m.event, m.resource, m.minor);
         return;
       case 'size-changed':
+        // Before its device is made (at a restart) there is nothing to tell.
         void this.#devices?.resized(m.minor).catch((e) => {
-          this.#log.warn(`minor ${m.minor}: new size: ${text(e)}`);
+          this.#log.debug(`minor ${m.minor}: new size: ${text(e)}`);
         });
         return;
       case 'fuse-ended':
@@ -422,9 +436,7 @@ export class Drbdd {
     }
   }
 
-  async #newMinor(
-    request: Extract<ControlRequest, { verb: 'new-minor' }>,
-  ): Promise<ControlReply> {
+  async #newMinor(request: Extract<ControlRequest, { verb: 'new-minor' }>): Promise<ControlReply> {
     const { minor, device, resource, volume } = request;
     const before = await this.#running();
     const known = before.some((r) => r.volumes.some((v) => v.minor === minor));
@@ -435,7 +447,9 @@ export class Drbdd {
       const served = await this.#serve(attachment);
       if (served.ok) {
         if (!attachment.restartable) {
-          this.#log.warn(`minor ${minor}: without the angel (drbdd --keepalive) the device ends with this process`);
+          this.#log.warn(
+            `minor ${minor}: without the angel (drbdd --keepalive) the device ends with this process`,
+          );
         }
         return reply;
       }
@@ -459,9 +473,7 @@ export class Drbdd {
     }
   }
 
-  async #secondary(
-    request: Extract<ControlRequest, { verb: 'secondary' }>,
-  ): Promise<ControlReply> {
+  async #secondary(request: Extract<ControlRequest, { verb: 'secondary' }>): Promise<ControlReply> {
     const { minor } = request;
     const held = await this.#takeAway(minor);
     if (held) return held;
@@ -583,6 +595,15 @@ export class Drbdd {
     this.#log.info('drbdd ends');
     this.#options.ended(0);
     return true;
+  }
+}
+
+/** Writeback must not wait for the device that this process serves (needs CAP_SYS_RESOURCE). */
+function markIoFlusher(log: Logger): void {
+  try {
+    setIoFlusher();
+  } catch (e) {
+    log.info(`not marked as I/O flusher: ${text(e)}`);
   }
 }
 

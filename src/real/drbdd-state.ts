@@ -34,6 +34,7 @@ export function loadState(path: string): SavedState | null {
     throw e;
   }
   const state = JSON.parse(text) as SavedState;
-  if (state.version !== 1) throw new Error(`${path}: of another version (${String(state.version)})`);
+  if (state.version !== 1)
+    throw new Error(`${path}: of another version (${String(state.version)})`);
   return state;
 }

@@ -100,6 +100,7 @@ export interface NativeAddon {
   openDescriptor(path: string, flags: number): number;
   closeDescriptor(descriptor: number): number;
   setCloseOnExec(descriptor: number): number;
+  exec(argv: readonly string[]): number;
   lockMemory(): number;
   setIoFlusher(): number;
   haveIoUring(): readonly [number, string];
@@ -161,6 +162,12 @@ export function closeDescriptor(descriptor: number): void {
 
 export function setCloseOnExec(descriptor: number): void {
   checked(addon().setCloseOnExec(descriptor), `close-on-exec of ${descriptor}`);
+}
+
+/** execv(2): this process becomes `argv[0]`; returns only to throw. Descriptors but 0, 1, 2 are closed (Node's are). */
+export function replaceProcess(argv: readonly string[]): never {
+  const result = addon().exec(argv);
+  throw new IoError('SYSTEM', `exec ${argv[0]}: ${errnoName(result)}`, -result);
 }
 
 /** mlockall(2): now and in future. */
