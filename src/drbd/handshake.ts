@@ -322,7 +322,8 @@ export function receiveStateRequest(
     link.sendMeta(reply, number, 4, stateReplyCodec, { code });
   };
   const mine = translateMask({ mask, val: value });
-  if (!mine) {
+  // Online verify is not there yet: accepted, its first packet would end the connection.
+  if (!mine || decodeState(mine.val & mine.mask).conn === Conns.VerifyT) {
     answer(Ss.NOT_SUPPORTED);
     return null;
   }

@@ -34,6 +34,7 @@ async function lab(args: readonly string[], input: string | Uint8Array = ''): Pr
       if (error) fail(new Error(`lab ${args.join(' ')}: ${error.message}\n${out}${err}`));
       else done(out);
     });
+    child.stdin?.on('error', () => {}); // it ended without reading: its status says why
     child.stdin?.end(input);
   });
 }

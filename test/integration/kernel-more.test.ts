@@ -1,0 +1,91 @@
+/**
+ * What operators ask for on either side of a pair of ours and a kernel's DRBD 8.4: verify, checksums, pauses, invalidate-remote, roles
+ * refused, split brain found and settled.
+ */
+import test from 'ava';
+import { invalidateRemote, pauseSync, setPrimary } from '../../src/drbd/roles.js';
+import { need } from '../support/need.js';
+import { KernelPair, pattern, removeMachine } from './kernel-pair.js';
+import { KERNEL_NEEDS } from './kernel-vm.js';
+
+test.after.always('the machine goes', removeMachine);
+
+test.serial('a second Primary is refused, by either', async (t) => {
+  if (!need(t, ...KERNEL_NEEDS)) return;
+  const p = await KernelPair.create(t);
+  await p.synced('host');
+  await t.throwsAsync(p.promoteKernel(), { message: /Multiple primaries|State change failed/ });
+  await p.demoteUs();
+  await p.promoteKernel();
+  const refused = await p.us.ask((v, done) => setPrimary(v, false, done));
+  t.is(refused.kind, 'state');
+  t.is(p.us.ro, 'Secondary/Primary');
+  await p.demoteKernel();
+  await p.promoteUs();
+});
+
+test.serial('split brain is found by both, and settled by discard-my-data', async (t) => {
+  if (!need(t, ...KERNEL_NEEDS)) return;
+  const p = await KernelPair.create(t);
+  await p.synced('host');
+  await p.us.disconnect();
+  t.is(await p.us.write(800, pattern(60, 4096)), 0);
+  await p.demoteUs();
+  await p.vm.sh('drbdadm disconnect r0');
+  await p.promoteKernel();
+  await p.kernelWrites(1600, pattern(61, 4096));
+  p.dial();
+  await p.kernelDials();
+  await p.us.until(/cs:StandAlone/);
+  await p.vm.until('cs:(StandAlone|WFConnection)');
+  await p.vm.sh('drbdadm disconnect r0; drbdadm connect r0');
+  p.us.connect(p.vm.ourPort, p.vm.kernelPort, true);
+  await p.settled();
+  await p.same(t);
+  t.deepEqual(p.us.onDisk(1600, 4096), pattern(61, 4096));
+});
+
+test.serial('checksums: equal blocks are not copied', async (t) => {
+  if (!need(t, ...KERNEL_NEEDS)) return;
+  const p = await KernelPair.create(t, { net: { csumsAlg: 'sha1' } }, { net: 'csums-alg sha1;' });
+  await p.synced('host');
+  t.is(await p.us.write(8000, pattern(70, 65536)), 0);
+  await p.vm.sh('drbdadm invalidate r0');
+  await p.settled();
+  await p.same(t);
+  await p.demoteUs();
+  await p.promoteKernel();
+  await p.vm.sh('drbdadm invalidate-remote r0');
+  await p.us.until(/SyncTarget|Connected .*UpToDate\/UpToDate/);
+  await p.settled();
+  await p.same(t);
+});
+
+test.serial('invalidate-remote and pauses', async (t) => {
+  if (!need(t, ...KERNEL_NEEDS)) return;
+  const p = await KernelPair.create(t, { disk: { resyncRateKiBps: 2048 } });
+  await p.synced('host');
+  t.is((await p.us.ask((v, done) => invalidateRemote(v, done))).kind, 'ok');
+  await p.both(/cs:SyncSource/, 'cs:SyncTarget');
+  await p.us.ask((v, done) => pauseSync(v, true, done));
+  await p.both(/cs:PausedSyncS/, 'cs:PausedSyncT');
+  await p.us.ask((v, done) => pauseSync(v, false, done));
+  await p.both(/cs:(SyncSource|Connected)/, 'cs:(SyncTarget|Connected)');
+  await p.vm.sh('drbdadm pause-sync r0');
+  await p.both(/cs:PausedSyncS/, 'cs:PausedSyncT');
+  await p.vm.sh('drbdadm resume-sync r0');
+  await p.settled();
+  await p.same(t);
+});
+
+test.serial('online verify is refused, and nothing else happens', async (t) => {
+  if (!need(t, ...KERNEL_NEEDS)) return;
+  const algorithm = { net: { verifyAlg: 'crc32c' } };
+  const p = await KernelPair.create(t, algorithm, { net: 'verify-alg crc32c;' });
+  await p.synced('host');
+  const lines = p.us.log.length;
+  await t.throwsAsync(p.vm.sh('drbdadm verify r0'), { message: /State change failed/ });
+  t.is(await p.us.write(0, pattern(80, 4096)), 0);
+  await p.same(t);
+  t.deepEqual(p.us.log.slice(lines), [], 'the connection has not changed');
+});
