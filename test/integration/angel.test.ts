@@ -133,7 +133,14 @@ test(`${KILLS} kills of the daemon under a syncing writer and fio: no error, not
   const fio = launch(
     ...inside,
     'fio',
-    ...['--name=v', '--verify_state_save=0', `--filename=${mount}/fio`, '--size=16m', '--rw=randwrite', '--bsrange=4k-256k'],
+    ...[
+      '--name=v',
+      '--verify_state_save=0',
+      `--filename=${mount}/fio`,
+      '--size=16m',
+      '--rw=randwrite',
+      '--bsrange=4k-256k',
+    ],
     ...['--ioengine=libaio', '--iodepth=8', '--direct=1', '--loops=1000', '--runtime=1000'],
     ...['--verify=crc32c', '--verify_fatal=1', '--verify_backlog=64', '--rate=10m'],
   );

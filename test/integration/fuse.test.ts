@@ -32,7 +32,13 @@ for (const engine of ['auto', 'fallback'] as const) {
       await succeed(
         ...inside,
         'fio',
-        ...['--name=v', '--verify_state_save=0', `--filename=${mount}/f${direct}`, '--size=24m', '--rw=randwrite'],
+        ...[
+          '--name=v',
+          '--verify_state_save=0',
+          `--filename=${mount}/f${direct}`,
+          '--size=24m',
+          '--rw=randwrite',
+        ],
         ...['--bsrange=4k-1m', '--ioengine=libaio', '--iodepth=16', `--direct=${direct}`],
         ...['--verify=crc32c', '--verify_fatal=1', '--do_verify=1', '--fsync=32'],
       );
