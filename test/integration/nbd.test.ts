@@ -125,7 +125,14 @@ test('fio verifies random writes at queue depth 32', async (t) => {
   const { uri, volume } = await serve(t, 16 << 20);
   await succeed(
     'fio',
-    ...['--name=v', '--verify_state_save=0', '--ioengine=nbd', `--uri=${uri}`, '--rw=randwrite', '--bsrange=4k-128k'],
+    ...[
+      '--name=v',
+      '--verify_state_save=0',
+      '--ioengine=nbd',
+      `--uri=${uri}`,
+      '--rw=randwrite',
+      '--bsrange=4k-128k',
+    ],
     ...['--iodepth=32', '--size=16m', '--verify=crc32c', '--verify_fatal=1', '--do_verify=1'],
   );
   t.true(volume.asked.write > 100);
