@@ -3,7 +3,7 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { runClient } from './demo-client.js';
 import { FileBook, serveLedger } from './demo-ledger.js';
 import { openBlocks } from './demo-nbd.js';
-import { type Limits, openStore, PATIENT_LIMITS, type Store } from './demo-store.js';
+import { CLIENT_LIMITS, type Limits, openStore, PATIENT_LIMITS, type Store } from './demo-store.js';
 import { UsageError, type World } from './world.js';
 
 type Options = Readonly<Record<string, string>>;
@@ -47,6 +47,10 @@ export async function clientMain(options: Options, world: World): Promise<number
   await runClient({
     open: opener(options),
     journal: wanted(options, 'journal'),
+    limits: {
+      ...CLIENT_LIMITS,
+      answerMs: Number(options['patience'] ?? CLIENT_LIMITS.answerMs),
+    },
     stopped: () => stopped,
     complain: (row, why) => world.err(`${new Date().toISOString()} row ${row}: ${why}\n`),
   });

@@ -5,7 +5,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { ledgerScript } from './demo-ledger-script.js';
-import { CREATE_TABLE, type StoreKind } from './demo-store.js';
+import { CLIENT_LIMITS, CREATE_TABLE, type StoreKind } from './demo-store.js';
 import { Pair, PROJECT } from './pair.js';
 import { SERVICE_ADDRESS } from './pair-cable.js';
 import {
@@ -267,12 +267,12 @@ export class Cluster {
   }
 
   /** The client, committing through the service address from beside the nodes. */
-  startClient(journal: string): Promise<Spawned> {
+  startClient(journal: string, answerMs = CLIENT_LIMITS.answerMs): Promise<Spawned> {
     const argv = [process.execPath, join(PROJECT, 'build', 'src', 'bin', 'twinbeat.js')];
     return this.pair.cable.spawn(
       [
         ...[...argv, 'demo-client', '--kind', this.kind, '--host', SERVICE_ADDRESS],
-        ...['--port', `${SERVICE_PORT}`, '--journal', journal],
+        ...['--port', `${SERVICE_PORT}`, '--journal', journal, '--patience', `${answerMs}`],
       ],
       join(this.pair.dir, 'client.out'),
     );

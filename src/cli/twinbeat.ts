@@ -77,6 +77,7 @@ function build(world: World, done: (status: number) => void): Command {
       .option('--host <address>')
       .option('--port <port>')
       .option('--journal <file>')
+      .option('--patience <ms>')
       .option('--file <file>')
       .option('--export <socket>')
       .option('--name <resource>')

@@ -18,7 +18,13 @@ import { longestGap, lostRows, readJournal, runClient } from '../../src/cli/demo
 import { FileBook, ledgerAnswer, serveLedger } from '../../src/cli/demo-ledger.js';
 import { MysqlClient, SqlError } from '../../src/cli/demo-mysql.js';
 import { openBlocks } from '../../src/cli/demo-nbd.js';
-import { CREATE_TABLE, DEMO_LOGIN, openStore, PATIENT_LIMITS } from '../../src/cli/demo-store.js';
+import {
+  CLIENT_LIMITS,
+  CREATE_TABLE,
+  DEMO_LOGIN,
+  openStore,
+  PATIENT_LIMITS,
+} from '../../src/cli/demo-store.js';
 import { Stream } from '../../src/cli/demo-stream.js';
 import { parseProcDrbd } from '../../src/cli/pair-cluster.js';
 import { waitUntil } from '../../src/cli/pair-run.js';
@@ -142,6 +148,7 @@ test.serial(
     let complaints = 0;
     await runClient({
       journal,
+      limits: CLIENT_LIMITS,
       open: (limits) => openStore('ledger', '127.0.0.1', port, limits),
       stopped: () => stopped,
       complain: () => {

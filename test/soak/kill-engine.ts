@@ -8,13 +8,14 @@
 import { longestGap, wallMs } from '../../src/cli/demo-client.js';
 import { Cluster } from '../../src/cli/pair-cluster.js';
 import { MOUNT_POINT } from '../../src/cli/pair-config.js';
-import { kill } from '../../src/cli/pair-run.js';
+import { kill, processName, waitUntil } from '../../src/cli/pair-run.js';
 import {
   argument,
   Committer,
   engineOf,
   identicalDisks,
   innodbComplaints,
+  LIMIT_MS,
   say,
   spread,
 } from './soak-support.js';
@@ -26,11 +27,29 @@ const SECONDARY = 1;
 const kills = argument('kills', 30);
 const restarts = argument('restarts', 10);
 const cluster = await Cluster.create({ diskMiB: argument('size', 256) });
-process.once('SIGINT', () => void cluster.destroy().finally(() => process.exit(130)));
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => void cluster.destroy().finally(() => process.exit(130)));
+}
+
+/**
+ * The angel takes a death within 5 s of the start for a sign of trouble and makes pauses that grow to 10 s; what is measured here
+ * is the restart of an engine that was well.
+ */
+const SETTLED_MS = 6_000;
+
+async function settled(index: 0 | 1): Promise<void> {
+  const name = processName(engineOf(cluster.node(index)));
+  const age = async (): Promise<boolean> => {
+    const uptime = await cluster.node(index).must(['cut', '-d ', '-f1', '/proc/uptime']);
+    return Number(uptime) * 1000 - name.startTicks * 10 > SETTLED_MS; // 100 ticks a second
+  };
+  if (!(await waitUntil(age, LIMIT_MS, 200))) throw new Error('the engine does not get old');
+}
 
 /** Interrupt the engine on a node `times` times; the client's pauses. Each time after the pair is in sync again. */
 async function round(
   what: string,
+  index: 0 | 1,
   times: number,
   client: Committer,
   interrupt: () => Promise<void>,
@@ -39,6 +58,7 @@ async function round(
   for (let n = 0; n < times; n++) {
     await client.more(ROWS_BETWEEN);
     await cluster.waitInSync(PRIMARY);
+    await settled(index);
     // At a moment of its own each time: somewhere within a row.
     await new Promise((next) => setTimeout(next, Math.random() * 20));
     const startMs = wallMs();
@@ -57,13 +77,15 @@ async function killEngine(index: 0 | 1): Promise<void> {
 try {
   await cluster.setUp();
   const client = new Committer(cluster);
-  await client.start();
+  await client.start(60_000); // a commit that waits for the engine is not given up
   const server = await cluster.node(PRIMARY).exec(['pidof', 'mariadbd']);
-  await round('kill -9 of drbdd on the Primary', kills, client, () => killEngine(PRIMARY));
-  await round('kill -9 of drbdd on the Secondary', kills, client, () => killEngine(SECONDARY));
+  await round('kill -9 of drbdd on the Primary', PRIMARY, kills, client, () => killEngine(PRIMARY));
+  await round('kill -9 of drbdd on the Secondary', SECONDARY, kills, client, () =>
+    killEngine(SECONDARY),
+  );
   for (const index of [PRIMARY, SECONDARY] as const) {
     const role = index === PRIMARY ? 'Primary' : 'Secondary';
-    await round(`twinbeat restart drbdd on the ${role}`, restarts, client, async () => {
+    await round(`twinbeat restart drbdd on the ${role}`, index, restarts, client, async () => {
       await cluster.node(index).must(['twinbeat', 'restart', 'drbdd']);
     });
   }

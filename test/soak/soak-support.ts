@@ -32,8 +32,8 @@ export class Committer {
     this.#journal = join(cluster.pair.dir, 'journal');
   }
 
-  async start(): Promise<void> {
-    this.#client = await this.#cluster.startClient(this.#journal);
+  async start(answerMs?: number): Promise<void> {
+    this.#client = await this.#cluster.startClient(this.#journal, answerMs);
     await this.more(1);
   }
 

@@ -55,7 +55,9 @@ async function cycle(
 
 const cycles = argument('cycles', 20);
 const cluster = await Cluster.create({ diskMiB: argument('size', 256) });
-process.once('SIGINT', () => void cluster.destroy().finally(() => process.exit(130)));
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => void cluster.destroy().finally(() => process.exit(130)));
+}
 try {
   await cluster.setUp();
   const client = new Committer(cluster);
