@@ -8,6 +8,7 @@
 import { spawn } from 'node:child_process';
 import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { release } from 'node:os';
 import { dirname, join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import type { Logger } from 'pino';
@@ -140,13 +141,29 @@ export class Drbdd {
     return this.#options.ini.deviceDriver === 'fuse';
   }
 
+  /** The angel's descriptors, where the kernel can hand requests to a successor (Linux 6.9). */
+  get #kept(): number[] {
+    const descriptors = angelDescriptors(this.#options.env['TWINBEAT_FUSE_FDS']);
+    const [major = 0, minor = 0] = release().split('.').map(Number);
+    return major > 6 || (major === 6 && minor >= 9) ? descriptors : [];
+  }
+
+  get #incarnation(): number {
+    return Number(this.#options.env['TWINBEAT_INCARNATION'] ?? '1');
+  }
+
   async #openDevices(): Promise<void> {
     const { env, root, ini } = this.#options;
     if (this.#usesFuse) {
+      if (this.#kept.length === 0 && env['TWINBEAT_FUSE_FDS'] !== undefined) {
+        this.#log.warn(
+          `Linux ${release()} can not hand a device to a restarted engine (6.9 can): its users would see I/O errors`,
+        );
+      }
       this.#devices = await DeviceManager.open({
         root: root === '' ? '/' : root,
-        descriptors: angelDescriptors(env['TWINBEAT_FUSE_FDS']),
-        incarnation: Number(env['TWINBEAT_INCARNATION'] ?? '1'),
+        descriptors: this.#kept,
+        incarnation: this.#incarnation,
         mounts: fuseMounts(),
       });
       return;
@@ -180,8 +197,9 @@ export class Drbdd {
 
   /** After a restart under its angel: configure everything as it was, Primary first of all. */
   async #resume(): Promise<void> {
-    const incarnation = Number(this.#options.env['TWINBEAT_INCARNATION'] ?? '1');
-    const saved = incarnation > 1 ? loadState(this.#statePath) : null;
+    // The export driver has no device that a file system could hang on, but its clients reconnect.
+    const mayResume = this.#incarnation > 1 && (this.#kept.length > 0 || !this.#usesFuse);
+    const saved = mayResume ? loadState(this.#statePath) : null;
     if (saved) await this.#resumeFrom(saved);
     else rmSync(this.#statePath, { force: true });
     await this.#statusFile();
@@ -555,7 +573,7 @@ export class Drbdd {
 
   /** Orderly hand-over: what was read is answered; the angel starts the successor, which gets the rest. */
   async #restart(): Promise<ControlReply> {
-    if (angelDescriptors(this.#options.env['TWINBEAT_FUSE_FDS']).length === 0) {
+    if (this.#kept.length === 0) {
       return {
         ok: false,
         kind: 'failure',
