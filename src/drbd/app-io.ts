@@ -263,6 +263,7 @@ export class AppIo {
     r.startMs = this.#core.port.nowMs();
     const link = v.link;
     const here = v.diskUsable();
+    r.solid = here && s.disk === Disks.UpToDate;
     if (here) {
       r.local = LEG_PENDING;
       this.local++;
@@ -326,6 +327,7 @@ export class AppIo {
     // Without a disk here the peer's is the only one that can make it durable.
     const there = link !== null && (link.flushesPeer || !here) && v.replicates();
     if (there && link.transferLog.flush(r)) r.net = LEG_PENDING;
+    r.solid = here && v.state.disk === Disks.UpToDate;
     if (here) {
       r.local = LEG_PENDING;
       this.local++;
@@ -344,10 +346,10 @@ export class AppIo {
       r.local = LEG_OK;
     } else {
       r.local = LEG_FAILED;
+      if (r.op !== OP_FLUSH) v.setOutOfSync(r.sector, r.endSector);
       v.diskFailed(r.op === OP_READ ? 'read' : 'write', -result, r.sector);
       if (r.op === OP_READ) {
         r.local = LEG_NONE;
-        v.setOutOfSync(r.sector, r.endSector);
         this.#readFromPeer(r); // transparently, where the peer has it
         return;
       }
@@ -456,12 +458,22 @@ export class AppIo {
   #netAllowsAnswer(r: AppRequest): boolean {
     if (r.net !== LEG_PENDING) return true;
     const link = this.#volume.link;
-    return r.op !== OP_READ && r.op !== OP_FLUSH && link?.answersWhenSent === true && !r.sending;
+    if (r.op === OP_READ || r.op === OP_FLUSH || r.sending) return false;
+    return link?.answersWhenSent === true && this.#countsHere(r);
+  }
+
+  /**
+   * The local copy alone is enough for an answer. That of a resync target is not: when the source is lost before it has
+   * the write, the next resync overwrites it. (The originals answer all the same.)
+   */
+  #countsHere(r: AppRequest): boolean {
+    return r.op === OP_READ || r.solid || this.#volume.state.disk === Disks.UpToDate;
   }
 
   #complete(r: AppRequest): void {
     const v = this.#volume;
-    const reached = r.local === LEG_OK || r.net === LEG_OK || r.net === LEG_DONE;
+    const here = r.local === LEG_OK && this.#countsHere(r);
+    const reached = here || r.net === LEG_OK || r.net === LEG_DONE;
     const nothingToFlush = r.op === OP_FLUSH && r.local === LEG_NONE && r.net !== LEG_FAILED;
     const error = reached || nothingToFlush ? 0 : EIO;
     if (r.entered) {
@@ -501,10 +513,8 @@ export class AppIo {
   #settle(r: AppRequest): void {
     const v = this.#volume;
     assert(r.front !== null, 'a request settles once');
-    if (r.op !== OP_READ && r.op !== OP_FLUSH) {
-      if (r.local === LEG_FAILED || r.net === LEG_FAILED) v.setOutOfSync(r.sector, r.endSector);
-      v.log.leave(r);
-    }
+    // Bits were set where a leg failed, when it failed: now the block may have been resynchronised already.
+    if (r.op !== OP_READ && r.op !== OP_FLUSH) v.log.leave(r);
     if (r.ownsBuffer) this.#core.port.free(r.at);
     r.front = null;
     this.#core.app.release(r.index);

@@ -44,6 +44,7 @@ export class AppRequest implements Interval {
   mayUnmap = false;
   local = LEG_NONE;
   net = LEG_NONE;
+  solid = false; // the local disk was UpToDate when it was begun
   sending = false; // the socket still reads the buffer
   completed = false; // the front end has been told
   inLog = false; // on the transfer log
@@ -78,6 +79,7 @@ export class AppRequest implements Interval {
     this.mayUnmap = false;
     this.local = LEG_NONE;
     this.net = LEG_NONE;
+    this.solid = false;
     this.sending = false;
     this.completed = false;
     this.inLog = false;

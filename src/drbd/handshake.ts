@@ -172,6 +172,8 @@ export function receiveUuids(v: Volume, u: Uuids): string | null {
     v.store.writeBitmap(v.bitmap, null);
     setUuids(v, skipInitialSync(v.uuids, u.current, state.role === Roles.Primary));
     force(v, { disk: Disks.UpToDate, pdsk: Disks.UpToDate });
+    // A P_STATE of the handshake, still Inconsistent, may have crossed the peer's packet: this one is the last word.
+    if (v.link) sendState(v.link, v);
   }
   return null;
 }
@@ -207,11 +209,14 @@ export function receiveState(link: Link, v: Volume, word: number): string | null
     pdsk = Disks.UpToDate; // the peer has not noticed yet that the resync is over
   }
 
+  let repaired = false;
   let conn = mine.conn === Conns.WFReportParams ? Conns.Connected : mine.conn;
   if (theirs.conn === Conns.Ahead) conn = Conns.Behind;
 
   if (startsHandshake(mine, theirs, v.peerUuids !== null, v.considerResync)) {
+    const before = v.uuids;
     const decided = decide(link, v, theirs.role, pdsk);
+    repaired = v.uuids !== before;
     v.considerResync = false;
     if (decided === null) {
       const what = refusal(mine.disk, theirs.disk);
@@ -228,7 +233,7 @@ export function receiveState(link: Link, v: Volume, word: number): string | null
       conn = decided;
     }
   }
-  settle(link, v, theirs.conn, word, conn, pdsk);
+  settle(link, v, theirs.conn, word, conn, pdsk, repaired);
   return null;
 }
 
@@ -263,7 +268,22 @@ function decide(link: Link, v: Volume, peerRole: number, pdsk: number): number |
     else v.core.host.handler(step.name, r.name, v.minor, () => {});
   }
   if (decision.refused !== null) return null;
-  if (decision.repairedSelf) setUuids(v, decision.self);
+  // A Primary that had no disk has worked with the peer's data: they never get overwritten from an older disk.
+  const { state } = v;
+  const returns = state.role === Roles.Primary && state.disk === Disks.Negotiating;
+  if (returns && state.pdsk === Disks.UpToDate && decision.conn === Conns.WFBitMapS) {
+    v.core.host.log(
+      'error',
+      v.name,
+      "I shall become SyncSource, but the data in use are the peer's!",
+    );
+    return null;
+  }
+  if (decision.repairedSelf) {
+    // A peer that attaches compares after us: with what was there before the repair, or it would decide otherwise.
+    if (state.conn >= Conns.Connected) sendUuids(link, v);
+    setUuids(v, decision.self);
+  }
   if (decision.giveUpPrimary && v.state.role === Roles.Primary) {
     force(v, { role: Roles.Secondary });
     setUuids(v, withRole(v.uuids, false));
@@ -291,6 +311,7 @@ function settle(
   word: number,
   conn: number,
   pdsk: number,
+  repaired: boolean,
 ): void {
   const theirs = decodeState(word);
   const next = handshakeState(v.state, theirs, conn, pdsk, v.negotiated?.disk ?? Disks.Diskless);
@@ -300,7 +321,7 @@ function settle(
     return;
   }
   if (next.thenSendUuidsAndState) {
-    sendUuids(link, v);
+    if (!repaired) sendUuids(link, v);
     sendState(link, v);
   }
   v.resource.discardMyData = false;

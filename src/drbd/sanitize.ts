@@ -87,6 +87,10 @@ export function sanitize(
   if (s.conn > Conns.Connected && (s.disk <= Disks.Failed || s.pdsk <= Disks.Failed)) {
     const verify = s.conn === Conns.VerifyS || s.conn === Conns.VerifyT;
     warning = verify ? 'Online-verify aborted.' : 'Resync aborted.';
+    // The originals go on to step 5, which calls the old copy UpToDate when the new one is lost during the exchange of
+    // bitmaps. It is not: the resync that would have made it so did not happen.
+    if (isTarget(s.conn) && s.disk > Inconsistent) s.disk = Inconsistent;
+    if (isSource(s.conn) && s.pdsk > Inconsistent) s.pdsk = Inconsistent;
     s.conn = Conns.Connected;
   }
   // 4: the connection broke before the peer's UUIDs arrived
@@ -143,6 +147,14 @@ export function sanitize(
     }
   }
   return { state: s, warning };
+}
+
+function isTarget(conn: number): boolean {
+  return CLAMPS.get(conn) === TARGET || conn === Conns.SyncTarget;
+}
+
+function isSource(conn: number): boolean {
+  return CLAMPS.get(conn) === SOURCE || conn === Conns.SyncSource;
 }
 
 /** The fencing policy lies with the disk: without one there is none. */

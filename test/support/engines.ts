@@ -201,7 +201,7 @@ export class TestNode {
   connect(myPort: number, peerPort: number, discardMyData = false): void {
     const net: NetOptions = {
       ...DEFAULT_NET_OPTIONS,
-      pingTimeoutDs: 10,
+      pingTimeoutDs: 50,
       connectIntS: 1,
       maxBuffers: 16384,
       socketCheckTimeoutDs: 1,

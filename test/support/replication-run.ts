@@ -80,7 +80,14 @@ export class ReplicationRun {
   }
 
   get report(): string {
-    return this.#trace.slice(-60).join('\n');
+    const { a, b } = this.#e;
+    const logs = [a, b].map((n) =>
+      n.log
+        .slice(-45)
+        .map((line) => `${n.name}: ${line}`)
+        .join('\n'),
+    );
+    return [...logs, ...this.#trace.slice(-60)].join('\n');
   }
 
   #node(n: Name): TestNode {
@@ -354,6 +361,10 @@ export class ReplicationRun {
     this.#say(`demote ${p}: ${JSON.stringify(outcome)}`);
     if (outcome.kind !== 'ok') throw new Error(`demote ${p}: ${JSON.stringify(outcome)}`);
     this.#primary = null;
+    if (!/cs:Connected .*UpToDate\/UpToDate/.test(this.#node(p).shown)) {
+      await this.#promote(p); // the link broke meanwhile: nobody knows that the other has everything
+      return;
+    }
     await this.#promote(other(p));
     if (this.#primary === null) throw new Error(`${other(p)} can not be promoted`);
   }
