@@ -10,6 +10,8 @@ import { Cluster } from '../../src/cli/pair-cluster.js';
 import { argument, Committer, identicalDisks, innodbComplaints, say } from './soak-support.js';
 
 const ROWS_BETWEEN = 100;
+/** Longer than any take-over on a machine that is not overloaded: the logs are shown. */
+const LONG_PAUSE_MS = 12_000;
 
 /** One switch-over (odd) or power cut (even) away from `from`; true when nothing was wrong. */
 async function cycle(
@@ -48,6 +50,12 @@ async function cycle(
       same ? 'identical' : 'DIFFERENT',
     ].join('  '),
   );
+  if (pauseMs > LONG_PAUSE_MS) {
+    for (const node of cluster.pair.nodes) {
+      const log = await node.exec(['tail', '-n', '40', '/var/log/ha-debug', '/var/log/drbdd.out']);
+      say(`      what ${node.name} did meanwhile:\n${log.stdout.replace(/^/gm, '      ')}`);
+    }
+  }
   for (const line of complaints) say(`      ${line}`);
   if (lost.length > 0) say(`      lost: ${lost.slice(0, 20).join(' ')}`);
   return lost.length === 0 && complaints.length === 0 && same;
