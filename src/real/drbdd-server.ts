@@ -168,7 +168,10 @@ export class Drbdd {
       });
       return;
     }
-    const reply = await this.#ask({ type: 'export', listen: rootedListen(root, ini.exportListen) });
+    const listen = rootedListen(root, ini.exportListen);
+    // Left by a predecessor that was killed: nobody else serves this node (refuseSecond).
+    if (listen.startsWith('unix:')) rmSync(listen.slice(5), { force: true });
+    const reply = await this.#ask({ type: 'export', listen });
     if (!reply.ok) throw new Error(reply.text);
     this.#log.info(`volumes are exported by NBD at ${ini.exportListen}`);
   }
