@@ -17,7 +17,7 @@ async function oneSeed(
   try {
     for (let i = 0; i < 6; i++) await run.step();
     await run.heal();
-    run.check();
+    await run.check();
     await run.quiet();
     const left = run.leftovers();
     if (left.length > 0) throw new Error(`left over: ${left.join(', ')}`);

@@ -22,7 +22,7 @@ async function upToDate(e: Engines): Promise<void> {
 }
 
 test('first sync, then writes under protocol C reach both disks', async (t) => {
-  const e = await Engines.create(t);
+  const e = Engines.create(t);
   await upToDate(e);
   t.is(e.firstDifference(), null);
   const data = pattern(1, 8192);

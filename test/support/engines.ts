@@ -62,22 +62,26 @@ export function createMeta(path: string, sizeBytes: number): void {
   closeSync(fd);
 }
 
-let nextPort = 20_000 + (process.pid % 120) * 100;
-
-/** Below the ports that the system hands out by itself, so that no outgoing connection takes it meanwhile. */
+/** A port that is free now. */
 export async function freePort(): Promise<number> {
-  for (;;) {
-    const port = nextPort++;
-    if (nextPort >= 32_000) nextPort = 20_000;
-    const server = createServer();
-    const free = await new Promise<boolean>((done) => {
-      server.once('error', () => done(false));
-      server.listen(port, '127.0.0.1', () => done(true));
-    });
-    if (!free) continue;
-    await new Promise<void>((done) => server.close(() => done()));
-    return port;
-  }
+  const server = createServer();
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', () => done()));
+  const address = server.address();
+  await new Promise<void>((done) => server.close(() => done()));
+  if (address === null || typeof address === 'string') throw new Error('no port');
+  return address.port;
+}
+
+let pairs = 0;
+
+/**
+ * An address on loopback for one pair alone: a node listens only until it is connected, so a port that looks free may be
+ * somebody's, and the wrong nodes would meet.
+ */
+function ownAddress(): string {
+  pairs++;
+  const id = process.pid % 16_000;
+  return `127.${1 + Math.floor(id / 250) + 64 * (Math.floor(pairs / 250) % 2)}.${1 + (id % 250)}.${1 + (pairs % 250)}`;
 }
 
 /** One node: an I/O port, an engine, one resource with one volume. */
@@ -198,7 +202,7 @@ export class TestNode {
     });
   }
 
-  connect(myPort: number, peerPort: number, discardMyData = false): void {
+  connect(host: string, myPort: number, peerPort: number, discardMyData = false): void {
     const net: NetOptions = {
       ...DEFAULT_NET_OPTIONS,
       pingTimeoutDs: 50,
@@ -209,12 +213,22 @@ export class TestNode {
     };
     this.loop.enter(() =>
       this.resource.connect(
-        { family: 'ipv4', host: '127.0.0.1', port: myPort },
-        { family: 'ipv4', host: '127.0.0.1', port: peerPort },
+        { family: 'ipv4', host, port: myPort },
+        { family: 'ipv4', host, port: peerPort },
         net,
         discardMyData,
         false,
       ),
+    );
+  }
+
+  /** Nothing is on its way to the peer any more. */
+  async untilQuiet(): Promise<void> {
+    await new Promise<void>((done) =>
+      this.loop.enter(() => {
+        this.volume.link?.transferLog.close();
+        this.resource.whenQuiet(this.volume, done);
+      }),
     );
   }
 
@@ -307,6 +321,7 @@ export class Engines {
   a: TestNode;
   b: TestNode;
   readonly dir: string;
+  readonly host = ownAddress();
   readonly ports: readonly [number, number];
   /** Where each node is dialed: its own port, or that of a cable in front of it. */
   dialed: readonly [number, number];
@@ -319,13 +334,13 @@ export class Engines {
     this.dialed = ports;
   }
 
-  static async create(t: Teardown, a: NodeOptions = {}, b: NodeOptions = a): Promise<Engines> {
+  static create(t: Teardown, a: NodeOptions = {}, b: NodeOptions = a): Engines {
     const dir = mkdtempSync(join(tmpdir(), 'twinbeat-engines-'));
     const size = 8 << 20;
     const disks = [join(dir, 'a.img'), join(dir, 'b.img')] as const;
     createMeta(disks[0], a.sizeBytes ?? size);
     createMeta(disks[1], b.sizeBytes ?? size);
-    const ports = [await freePort(), await freePort()] as const;
+    const ports = [7788, 7789] as const;
     const engines = new Engines(
       dir,
       new TestNode('a', disks[0], a),
@@ -355,7 +370,7 @@ export class Engines {
 
   connectNode(which: 'a' | 'b'): void {
     const mine = which === 'a' ? 0 : 1;
-    this[which].connect(this.ports[mine] as number, this.dialed[1 - mine] as number);
+    this[which].connect(this.host, this.ports[mine] as number, this.dialed[1 - mine] as number);
   }
 
   /** The data of both disks, where they differ: the first sector, or null. */

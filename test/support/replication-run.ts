@@ -24,6 +24,7 @@ interface Burst {
 }
 
 export class ReplicationRun {
+  readonly #everywhere: boolean; // protocol C: an answered write is on both nodes
   readonly #random: Prng;
   readonly #e: Engines;
   readonly #cables: readonly [TcpCable, TcpCable];
@@ -41,7 +42,13 @@ export class ReplicationRun {
   writes = 0;
   crashes = 0;
 
-  private constructor(seed: number, e: Engines, cables: readonly [TcpCable, TcpCable]) {
+  private constructor(
+    seed: number,
+    e: Engines,
+    cables: readonly [TcpCable, TcpCable],
+    protocol: string,
+  ) {
+    this.#everywhere = protocol === 'C';
     this.#random = new Prng(seed);
     this.#e = e;
     this.#cables = cables;
@@ -60,8 +67,11 @@ export class ReplicationRun {
     seed: number,
     options: NodeOptions,
   ): Promise<ReplicationRun> {
-    const e = await Engines.create(t, options);
-    const cables = [await TcpCable.before(e.ports[0]), await TcpCable.before(e.ports[1])] as const;
+    const e = Engines.create(t, options);
+    const cables = [
+      await TcpCable.before(e.host, e.ports[0]),
+      await TcpCable.before(e.host, e.ports[1]),
+    ] as const;
     t.teardown(() => {
       for (const c of cables) c.close();
     });
@@ -74,7 +84,7 @@ export class ReplicationRun {
     await e.a.ask((v, done) => newCurrentUuid(v, true, done));
     await e.a.until(/UpToDate\/UpToDate/);
     await e.b.until(/UpToDate\/UpToDate/);
-    const run = new ReplicationRun(seed, e, cables);
+    const run = new ReplicationRun(seed, e, cables, options.net?.protocol ?? 'C');
     await run.#promote('a');
     return run;
   }
@@ -263,7 +273,7 @@ export class ReplicationRun {
         return;
       case 6: {
         const n = r.pick(['a', 'b'] as const);
-        if (this.#node(n).dead) return;
+        if (this.#node(n).dead || !this.#everywhere) return;
         this.#say(`detach ${n}`);
         const gone = this.#node(n).ask((v, done) => detach(v, false, done));
         const outcome = await Promise.race([gone, this.#deadline(10_000, `detach ${n}`)]);
@@ -285,9 +295,11 @@ export class ReplicationRun {
     const node = this.#node(n);
     if (node.dead) return;
     this.#look();
-    if (n === this.#primary) this.#primary = null;
+    const was = n === this.#primary;
+    if (was) this.#primary = null;
     else this.#current.delete(n);
-    if (this.#current.size === 0) this.#current.add(n);
+    // Under protocols A and B what was answered may be on the Primary's disk alone.
+    if (this.#current.size === 0 || (was && !this.#everywhere)) this.#current = new Set([n]);
     this.crashes++;
     this.#say(`kill ${n}, current ${[...this.#current].join('')}`);
     await node.kill();
@@ -379,13 +391,15 @@ export class ReplicationRun {
     if (this.#random.chance(0.3)) {
       await this.heal();
       if (this.#random.chance(0.5)) await this.#switchRoles();
-      if (this.#random.chance(0.3)) this.check();
+      if (this.#random.chance(0.3)) await this.check();
     }
   }
 
   /** Both disks are equal, and are what the model says. Nothing may be under way. */
-  check(): void {
+  async check(): Promise<void> {
     const { a, b } = this.#e;
+    const p = this.#primary;
+    if (p !== null) await this.#node(p).untilQuiet(); // under protocol A what was answered may be on its way
     const difference = this.#e.firstDifference();
     if (difference !== null) {
       const view = (n: TestNode) => new DataView(n.onDisk(difference, 512).buffer).getUint32(0);

@@ -8,7 +8,7 @@ export function options(seed: number): NodeOptions {
   return {
     sizeBytes,
     net: {
-      protocol: 'C',
+      protocol: r.pick(['C', 'C', 'C', 'C', 'A', 'B']),
       dataIntegrityAlg: r.pick(['', '', 'crc32c', 'sha1']),
       maxEpochSize: r.pick([1, 20, 2048]),
       // A resync asks for half of it per 100 ms: the whole disk in half a second, at least.

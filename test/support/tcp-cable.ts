@@ -14,11 +14,11 @@ export class TcpCable {
     this.#server = server;
   }
 
-  static async before(port: number): Promise<TcpCable> {
+  static async before(host: string, port: number): Promise<TcpCable> {
     const server = createServer();
     const cable = new TcpCable(server);
-    server.on('connection', (socket) => cable.#join(socket, port));
-    await new Promise<void>((done) => server.listen(0, '127.0.0.1', () => done()));
+    server.on('connection', (socket) => cable.#join(socket, host, port));
+    await new Promise<void>((done) => server.listen(0, host, () => done()));
     return cable;
   }
 
@@ -26,12 +26,12 @@ export class TcpCable {
     return (this.#server.address() as AddressInfo).port;
   }
 
-  #join(inner: Socket, port: number): void {
+  #join(inner: Socket, host: string, port: number): void {
     if (!this.#up) {
       inner.destroy();
       return;
     }
-    const outer = connect({ host: '127.0.0.1', port });
+    const outer = connect({ host, port });
     for (const [from, to] of [
       [inner, outer],
       [outer, inner],
