@@ -39,7 +39,7 @@ test.serial('split brain is found by both, and settled by discard-my-data', asyn
   await p.us.until(/cs:StandAlone/);
   await p.vm.until('cs:(StandAlone|WFConnection)');
   await p.vm.sh('drbdadm disconnect r0; drbdadm connect r0');
-  p.us.connect(p.vm.ourPort, p.vm.kernelPort, true);
+  p.dial(true);
   await p.settled();
   await p.same(t);
   t.deepEqual(p.us.onDisk(1600, 4096), pattern(61, 4096));

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
 import { Prng } from '../../src/base/prng.js';
+import { DEFAULT_NET_OPTIONS } from '../../src/config/drbd-options.js';
 import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
 import { createMeta, GONE, NO_BUFFER, type NodeOptions, TestNode } from '../support/engines.js';
 import { DISK_BYTES, type KernelConfig, KernelVm } from './kernel-vm.js';
@@ -58,8 +59,19 @@ export class KernelPair {
     return pair;
   }
 
-  dial(): void {
-    this.us.connect(this.vm.ourPort, this.vm.kernelPort);
+  dial(discardMyData = false): void {
+    const { us, vm } = this;
+    const net = {
+      ...DEFAULT_NET_OPTIONS,
+      pingTimeoutDs: 50, // emulated, the kernel may be slow to answer
+      connectIntS: 1,
+      socketCheckTimeoutDs: 1,
+      ...this.#options.net,
+    };
+    const at = (port: number) => ({ family: 'ipv4', host: '127.0.0.1', port }) as const;
+    us.loop.enter(() =>
+      us.resource.connect(at(vm.ourPort), at(vm.kernelPort), net, discardMyData, false),
+    );
   }
   async kernelDials(): Promise<void> {
     await this.vm.sh('drbdadm connect r0');

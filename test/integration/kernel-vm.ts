@@ -6,7 +6,7 @@
  * 127.0.0.1:kernelPort and get its 7788. That port takes every call, also when nobody listens in the machine, and then
  * closes it: a node that believes in a first connection will find out here.
  */
-import { execFile, spawn } from 'node:child_process';
+import { execFile, spawn, spawnSync } from 'node:child_process';
 import { closeSync, openSync, readSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { freePort } from '../support/engines.js';
@@ -60,6 +60,8 @@ export class KernelVm {
 
   static async start(): Promise<KernelVm> {
     const vm = new KernelVm(`probe-${process.pid}`, await freePort(), await freePort());
+    // A test process that breaks down leaves no machine behind.
+    process.once('exit', () => spawnSync(LAB, ['kill', vm.name], { stdio: 'ignore' }));
     await lab(['build']);
     await vm.boot(true);
     return vm;
