@@ -8,7 +8,8 @@ import { fileURLToPath } from 'node:url';
 import { Command, CommanderError, Option } from 'commander';
 import { DEFAULT_TWINBEAT_INI, parseTwinbeatIni } from '../config/twinbeat-ini.js';
 import { openLog } from '../real/drbdd-log.js';
-import { AlreadyRunningError, Drbdd } from '../real/drbdd-server.js';
+import { Drbdd } from '../real/drbdd-server.js';
+import { AlreadyRunningError } from '../real/drbdd-socket.js';
 import { replaceProcess } from '../real/native-addon.js';
 import { rooted, UsageError, type World } from './world.js';
 

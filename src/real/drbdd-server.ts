@@ -5,9 +5,7 @@
  * A promotion first changes the role, then gives the users a block device; a demotion first takes the device away (refused
  * while somebody has it open), then changes the role. One request that changes something is done at a time.
  */
-import { spawn } from 'node:child_process';
-import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
-import { connect, createServer, type Server, type Socket } from 'node:net';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { dirname, join } from 'node:path';
 import { Worker } from 'node:worker_threads';
@@ -24,15 +22,14 @@ import type {
 } from '../host/control.js';
 import type { EngineSettings, FromEngine, ToEngine } from '../host/drbdd-messages.js';
 import { type Attachment, angelDescriptors, DeviceManager } from './device-manager.js';
+import { runHandler } from './drbdd-handler.js';
+import { ControlSocket, refuseSecond } from './drbdd-socket.js';
 import { loadState, type ResourceHandlers, type SavedState, saveState } from './drbdd-state.js';
 import { fuseMounts } from './fuse-mount.js';
 import { setIoFlusher } from './native-addon.js';
 
 /** Exit status that the angel takes as "start me again at once". */
 export const RESTART_STATUS = 75;
-/** A handler that runs longer is killed and counts as broken: it must not hold up the engine for ever. */
-const HANDLER_LIMIT_MS = 300_000;
-const MAX_LINE_BYTES = 1 << 20;
 /** 512, since that is what a moved DRBD volume has. */
 const LOOP = { blockBytes: 512, discard: true };
 
@@ -49,11 +46,6 @@ export interface DrbddOptions {
   readonly ended: (status: number) => void;
 }
 
-/** Another drbdd serves this node. */
-export class AlreadyRunningError extends Error {
-  override name = 'AlreadyRunningError';
-}
-
 /** A message to the engine without its number, which `#ask` gives. */
 type Ask = ToEngine extends infer M
   ? M extends { readonly id: number }
@@ -65,13 +57,11 @@ export class Drbdd {
   readonly #options: DrbddOptions;
   readonly #log: Logger;
   readonly #worker: Worker;
-  readonly #server: Server;
+  readonly #socket: ControlSocket;
   readonly #run: string;
-  readonly #socketPath: string;
   readonly #statePath: string;
   readonly #answers = new Map<number, (reply: ControlReply) => void>();
   readonly #handlers = new Map<string, ResourceHandlers>();
-  readonly #sockets = new Set<Socket>();
   #devices: DeviceManager | null = null;
   #nextId = 1;
   #busy: Promise<unknown> = Promise.resolve();
@@ -83,9 +73,10 @@ export class Drbdd {
     this.#log = options.log;
     this.#worker = worker;
     this.#run = `${options.root}/run/twinbeat`;
-    this.#socketPath = join(this.#run, 'drbdd.sock');
     this.#statePath = join(this.#run, 'drbdd.state');
-    this.#server = createServer((socket) => this.#client(socket));
+    this.#socket = new ControlSocket(join(this.#run, 'drbdd.sock'), (request) =>
+      this.handle(request),
+    );
   }
 
   static async start(options: DrbddOptions): Promise<Drbdd> {
@@ -107,7 +98,7 @@ export class Drbdd {
     await drbdd.#engineReady();
     await drbdd.#openDevices();
     await drbdd.#resume();
-    await drbdd.#listen();
+    await drbdd.#socket.listen();
     return drbdd;
   }
 
@@ -268,17 +259,6 @@ export class Drbdd {
     if (!served.ok) this.#log.error(`minor ${spec.minor}: device: ${served.text}`);
   }
 
-  #listen(): Promise<void> {
-    rmSync(this.#socketPath, { force: true });
-    return new Promise((resolve, reject) => {
-      this.#server.once('error', reject);
-      this.#server.listen(this.#socketPath, () => {
-        chmodSync(this.#socketPath, 0o600);
-        resolve();
-      });
-    });
-  }
-
   // ---- the engine thread
 
   #send(message: ToEngine): void {
@@ -376,37 +356,6 @@ export class Drbdd {
   }
 
   // ---- requests
-
-  #client(socket: Socket): void {
-    this.#sockets.add(socket);
-    socket.setEncoding('utf8');
-    let partial = '';
-    socket.on('data', (chunk: string) => {
-      partial += chunk;
-      if (partial.length > MAX_LINE_BYTES) {
-        socket.destroy();
-        return;
-      }
-      const lines = partial.split('\n');
-      partial = lines.pop() ?? '';
-      for (const line of lines) void this.#line(socket, line);
-    });
-    socket.on('error', () => socket.destroy());
-    socket.on('close', () => this.#sockets.delete(socket));
-  }
-
-  async #line(socket: Socket, line: string): Promise<void> {
-    let id = 0;
-    let reply: ControlReply;
-    try {
-      const message = JSON.parse(line) as { readonly id: number; readonly request: ControlRequest };
-      id = message.id;
-      reply = await this.handle(message.request);
-    } catch (e) {
-      reply = usage(`not a request: ${text(e)}`);
-    }
-    if (!socket.destroyed) socket.write(`${JSON.stringify({ id, reply })}\n`);
-  }
 
   /** One request of the control socket. */
   async handle(request: ControlRequest): Promise<ControlReply> {
@@ -609,9 +558,7 @@ export class Drbdd {
     if (this.#procTimer) clearInterval(this.#procTimer);
     await this.#devices?.shutdown();
     await this.#ask({ type: 'stop' });
-    this.#server.close();
-    for (const socket of this.#sockets) socket.destroy();
-    rmSync(this.#socketPath, { force: true });
+    this.#socket.close();
     rmSync(this.#statePath, { force: true });
     this.#log.info('drbdd ends');
     this.#options.ended(0);
@@ -628,18 +575,6 @@ function markIoFlusher(log: Logger): void {
   }
 }
 
-/** A second daemon on the same node would write the same disks. */
-function refuseSecond(path: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const socket = connect({ path });
-    socket.once('connect', () => {
-      socket.destroy();
-      reject(new AlreadyRunningError(`another drbdd answers at ${path}`));
-    });
-    socket.once('error', () => resolve());
-  });
-}
-
 function rootedListen(root: string, listen: string): string {
   return listen.startsWith('unix:') ? `unix:${root}${listen.slice(5)}` : listen;
 }
@@ -648,28 +583,6 @@ function text(e: unknown): string {
   return e instanceof Error ? e.message : String(e);
 }
 
-function usage(what: string): ControlFailure {
-  return { ok: false, kind: 'usage', code: 0, text: what, info: [], next: [] };
-}
-
 function fail(what: string): ControlFailure {
   return { ok: false, kind: 'failure', code: 0, text: what, info: [], next: [] };
-}
-
-/** Exit code of a handler; 127 when it cannot be started or takes too long. */
-function runHandler(command: string, env: Readonly<Record<string, string>>): Promise<number> {
-  return new Promise((resolve) => {
-    const child = spawn('/bin/sh', ['-c', command], { env, stdio: 'ignore', detached: true });
-    const limit = setTimeout(() => {
-      if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
-    }, HANDLER_LIMIT_MS);
-    child.on('error', () => {
-      clearTimeout(limit);
-      resolve(127);
-    });
-    child.on('exit', (code) => {
-      clearTimeout(limit);
-      resolve(code ?? 127);
-    });
-  });
 }

@@ -1,0 +1,91 @@
+/**
+ * drbdd's end of the control socket: one JSON object a line (host/control.ts), any number of clients, answers in any order.
+ */
+import { chmodSync, rmSync } from 'node:fs';
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import type { ControlFailure, ControlReply, ControlRequest } from '../host/control.js';
+
+const MAX_LINE_BYTES = 1 << 20;
+
+/** Another drbdd serves this node. */
+export class AlreadyRunningError extends Error {
+  override name = 'AlreadyRunningError';
+}
+
+/** A second daemon on the same node would write the same disks. */
+export function refuseSecond(path: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ path });
+    socket.once('connect', () => {
+      socket.destroy();
+      reject(new AlreadyRunningError(`another drbdd answers at ${path}`));
+    });
+    socket.once('error', () => resolve());
+  });
+}
+
+export class ControlSocket {
+  readonly #path: string;
+  readonly #handle: (request: ControlRequest) => Promise<ControlReply>;
+  readonly #server: Server;
+  readonly #clients = new Set<Socket>();
+
+  constructor(path: string, handle: (request: ControlRequest) => Promise<ControlReply>) {
+    this.#path = path;
+    this.#handle = handle;
+    this.#server = createServer((socket) => this.#client(socket));
+  }
+
+  /** Only root may speak to it. A socket that a dead daemon left is replaced. */
+  listen(): Promise<void> {
+    rmSync(this.#path, { force: true });
+    return new Promise((resolve, reject) => {
+      this.#server.once('error', reject);
+      this.#server.listen(this.#path, () => {
+        chmodSync(this.#path, 0o600);
+        resolve();
+      });
+    });
+  }
+
+  close(): void {
+    this.#server.close();
+    for (const socket of this.#clients) socket.destroy();
+    rmSync(this.#path, { force: true });
+  }
+
+  #client(socket: Socket): void {
+    this.#clients.add(socket);
+    socket.setEncoding('utf8');
+    let partial = '';
+    socket.on('data', (chunk: string) => {
+      partial += chunk;
+      if (partial.length > MAX_LINE_BYTES) {
+        socket.destroy();
+        return;
+      }
+      const lines = partial.split('\n');
+      partial = lines.pop() ?? '';
+      for (const line of lines) void this.#line(socket, line);
+    });
+    socket.on('error', () => socket.destroy());
+    socket.on('close', () => this.#clients.delete(socket));
+  }
+
+  async #line(socket: Socket, line: string): Promise<void> {
+    let id = 0;
+    let reply: ControlReply;
+    try {
+      const message = JSON.parse(line) as { readonly id: number; readonly request: ControlRequest };
+      id = message.id;
+      reply = await this.#handle(message.request);
+    } catch (e) {
+      reply = usage(`not a request: ${e instanceof Error ? e.message : String(e)}`);
+    }
+    if (!socket.destroyed) socket.write(`${JSON.stringify({ id, reply })}\n`);
+  }
+}
+
+function usage(what: string): ControlFailure {
+  return { ok: false, kind: 'usage', code: 0, text: what, info: [], next: [] };
+}
