@@ -104,7 +104,12 @@ function follow(v: Volume, old: State, next: State): void {
   }
 
   // 4. A generation ends when the copies part.
-  const generation = beginsGeneration(old, next, v.uuids);
+  let generation = beginsGeneration(old, next, v.uuids);
+  // Whatever the peer's disk was: a Primary that goes on alone needs a base for its bitmap, or nobody looks at it later.
+  const alone = old.conn >= Conns.Connected && next.conn < Conns.Connected;
+  if (generation === 'no' && alone && next.role === Roles.Primary && v.uuids.bitmap === 0n) {
+    if (next.disk === Disks.UpToDate) generation = isSuspended(next) ? 'later' : 'now';
+  }
   if (generation === 'now') beginGeneration(v, true);
   else if (generation === 'later') v.generationDue = true;
   if (v.generationDue && isSuspended(old) && !isSuspended(next)) {

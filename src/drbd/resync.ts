@@ -519,12 +519,13 @@ export class Resync {
         force(v, { conn: Conns.Connected });
         return;
       }
-      if (v.store && v.bitmap) v.store.writeBitmap(v.bitmap, null);
-      setUuids(v, clearBitmapUuid(v.uuids), () => {
-        if (v.link !== link || !isSyncing(v.state.conn)) return;
-        force(v, { conn: Conns.Connected, disk: Disks.UpToDate, pdsk: Disks.UpToDate });
-        v.resource.resyncFinished();
-      });
+      // UUIDs and state change together: a link that is lost with the bitmap UUID cleared and the peer still Inconsistent
+      // would begin no generation, and what is written alone from then on would never be copied. A crash before the
+      // UUIDs are on disk is what uuid_compare rule 34 is for.
+      v.writeBitmap();
+      setUuids(v, clearBitmapUuid(v.uuids));
+      force(v, { conn: Conns.Connected, disk: Disks.UpToDate, pdsk: Disks.UpToDate });
+      v.resource.resyncFinished();
     });
   }
 }

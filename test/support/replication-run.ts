@@ -81,7 +81,11 @@ export class ReplicationRun {
     e.connect();
     await e.a.until(/cs:Connected/);
     await e.b.until(/cs:Connected/);
-    await e.a.ask((v, done) => newCurrentUuid(v, true, done));
+    for (;;) {
+      const outcome = await e.a.ask((v, done) => newCurrentUuid(v, true, done));
+      if (outcome.kind === 'ok') break;
+      await new Promise<void>((done) => setTimeout(done, 20)); // a busy machine: connected once more
+    }
     await e.a.until(/UpToDate\/UpToDate/);
     await e.b.until(/UpToDate\/UpToDate/);
     const run = new ReplicationRun(seed, e, cables, options.net?.protocol ?? 'C');
@@ -398,8 +402,12 @@ export class ReplicationRun {
   /** Both disks are equal, and are what the model says. Nothing may be under way. */
   async check(): Promise<void> {
     const { a, b } = this.#e;
-    const p = this.#primary;
-    if (p !== null) await this.#node(p).untilQuiet(); // under protocol A what was answered may be on its way
+    do {
+      await this.heal();
+      const p = this.#primary;
+      // Under protocols A and B what was answered may be on its way; a link that was cut before may be noticed only now.
+      if (p !== null) await this.#node(p).untilQuiet();
+    } while (!isGood(a) || !isGood(b));
     const difference = this.#e.firstDifference();
     if (difference !== null) {
       const view = (n: TestNode) => new DataView(n.onDisk(difference, 512).buffer).getUint32(0);
@@ -463,6 +471,8 @@ export class ReplicationRun {
     return n;
   }
 }
+
+const isGood = (n: TestNode): boolean => /cs:Connected .*UpToDate\/UpToDate/.test(n.shown);
 
 function stamp(id: number, sectors: number): Uint8Array {
   const bytes = new Uint8Array(sectors * 512);
