@@ -24,7 +24,7 @@ import type { Link } from './link.js';
 import { sendSizes, sendState, sendUuids } from './params.js';
 import type { Resource } from './resource.js';
 import { Ss } from './return-codes.js';
-import { Conns, Disks, decodeState, Roles } from './state.js';
+import { Conns, Disks, decodeState, Roles, type State } from './state.js';
 import { applyMask, translateMask } from './state-mask.js';
 import {
   handshakeState,
@@ -353,11 +353,16 @@ export function receiveStateRequest(
     answer(Ss.CONCURRENT_ST_CHG);
     return null;
   }
+  // Asked to count as old, a disk that is less than that already stays as it is (CS_IGN_OUTD_FAIL).
+  const wanted = (v: Volume): State => {
+    const next = applyMask(v.state, mine);
+    const less = next.disk === Disks.Outdated && v.state.disk < Disks.Outdated;
+    return connection && less ? { ...next, disk: v.state.disk } : next;
+  };
   // All or nothing: judge every volume before the first is changed.
   for (const v of volumes) {
-    const judged = requestChange(v.state, applyMask(v.state, mine), contextOf(v));
-    const outdatesDiskless = connection && v.state.disk === Disks.Diskless;
-    if (judged.code < Ss.SUCCESS && !outdatesDiskless) {
+    const judged = requestChange(v.state, wanted(v), contextOf(v));
+    if (judged.code < Ss.SUCCESS) {
       v.core.host.log('info', v.name, `refused the peer's state change: ${judged.rule}`);
       answer(judged.code);
       return null;
@@ -365,7 +370,7 @@ export function receiveStateRequest(
   }
   answer(Ss.SUCCESS);
   for (const v of volumes) {
-    const result = change(v, applyMask(v.state, mine));
+    const result = change(v, wanted(v));
     if (result.code < Ss.SUCCESS) continue;
     if (v.state.conn === Conns.StartingSyncS || v.state.conn === Conns.StartingSyncT) {
       v.resync.startFull(v.state.conn);

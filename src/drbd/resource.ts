@@ -28,6 +28,7 @@ import { finishDetach } from './attach.js';
 import { beginGeneration, force } from './changes.js';
 import { Connector } from './connector.js';
 import type { Core } from './core.js';
+import { disconnect } from './disconnect.js';
 import { fenceAfterLoss } from './fencing.js';
 import {
   protocolMismatch,
@@ -42,7 +43,6 @@ import { sendProtocol, sendSizes, sendState, sendSyncParam, sendUuids } from './
 import type { WriteOrdering } from './peer-epochs.js';
 import type { Endpoint, StreamOwner } from './ports.js';
 import { Conns, Disks, Roles } from './state.js';
-import { stateMask } from './state-mask.js';
 import type { Volume } from './volume.js';
 import { Waits } from './waits.js';
 
@@ -339,19 +339,8 @@ export class Resource {
   }
 
   /** disconnect: the peer is told, so that it knows that this was wanted. `done` gets 1, or why not. */
-  disconnect(forceIt: boolean, done: (code: number) => void): void {
-    const finish = (): void => {
-      this.standAlone('');
-      this.whenStandAlone(() => done(1));
-    };
-    const connected = this.volumes.some((v) => v.state.conn >= Conns.Connected);
-    if (forceIt || !connected || !this.link) {
-      finish();
-      return;
-    }
-    const { mask, val } = stateMask({ conn: Conns.Disconnecting });
-    const asked = this.askPeer(null, mask, val, finish);
-    if (!asked) this.retryLater(() => this.disconnect(forceIt, done));
+  disconnect(forceIt: boolean, done: (code: number, rule: string) => void): void {
+    disconnect(this, forceIt, done);
   }
 
   resyncFinished(): void {

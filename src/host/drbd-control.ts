@@ -207,7 +207,7 @@ export class DrbdControl {
         return;
       case 'disconnect':
         if (!r.configured) reply(failure(Err.INVALID_REQUEST, ['unknown connection']));
-        else r.disconnect(request.force, () => reply(OK));
+        else this.#disconnect(r, request.force, reply, () => reply(OK));
         return;
       case 'net-options':
         if (!r.configured) reply(failure(Err.INVALID_REQUEST, ['unknown connection']));
@@ -304,6 +304,14 @@ export class DrbdControl {
     reply(OK);
   }
 
+  #disconnect(r: Resource, forceIt: boolean, reply: Reply, then: () => void): void {
+    r.disconnect(forceIt, (code, rule) => {
+      const [v] = r.volumes;
+      if (code >= Ss.SUCCESS || !v) then();
+      else reply(refusal(v, { kind: 'state', code, info: [`rule: ${rule}`] }));
+    });
+  }
+
   /** Demote, disconnect, detach, forget: what `drbdsetup down` does. Stops at the first refusal. */
   #down(r: Resource, reply: Reply): void {
     const { engine } = this.#loop;
@@ -330,7 +338,7 @@ export class DrbdControl {
           if (outcome.kind === 'ok') demoteNext(i + 1);
           else reply(refusal(v, outcome));
         });
-      } else if (r.configured) r.disconnect(false, () => detachNext(0));
+      } else if (r.configured) this.#disconnect(r, false, reply, () => detachNext(0));
       else detachNext(0);
     };
     demoteNext(0);

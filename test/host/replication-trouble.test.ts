@@ -95,7 +95,7 @@ test('a Primary without its disk works on with the peer; its old disk alone is r
   t.is(await e.a.write(0, pattern(2, 4096)), 0);
   t.is(await e.a.flush(), 0);
   t.deepEqual(await e.a.read(0, 4096), pattern(2, 4096));
-  await e.b.disconnect();
+  await e.b.disconnect(true); // politely it is refused
   await e.a.until(/cs:WFConnection/);
   t.is(await e.a.write(0, pattern(3, 4096)), 5);
   const refused = await t.throwsAsync(e.a.attach());

@@ -236,9 +236,9 @@ export class TestNode {
     return new Promise((done) => this.loop.enter(() => request(this.volume, done)));
   }
 
-  async disconnect(): Promise<void> {
+  async disconnect(forceIt = false): Promise<void> {
     await new Promise<void>((done) =>
-      this.loop.enter(() => this.resource.disconnect(false, () => done())),
+      this.loop.enter(() => this.resource.disconnect(forceIt, () => done())),
     );
   }
 
