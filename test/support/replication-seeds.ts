@@ -6,6 +6,7 @@ export function options(seed: number): NodeOptions {
   const r = new Prng(seed + 1_000_000);
   const sizeBytes = r.pick([4 << 20, 8 << 20, 40 << 20]);
   return {
+    engine: seed % 8 === 0 ? 'fallback' : 'auto',
     sizeBytes,
     net: {
       protocol: r.pick(['C', 'C', 'C', 'C', 'A', 'B']),
