@@ -68,7 +68,9 @@ export class DrbdLoop {
       digests: hooks.digests,
       log: (level, object, text) => hooks.log(level, object, text),
       handler: (event, resource, minor, done) => {
-        hooks.handler(event, resource, minor, (exit) => this.enter(() => done(exit)));
+        hooks.handler(event, resource, minor, (exit) => {
+          if (!this.#stopped) this.enter(() => done(exit));
+        });
       },
       sizeChanged: (minor) => hooks.sizeChanged(minor),
       stateChanged: (resource) => hooks.stateChanged(resource),
@@ -98,7 +100,8 @@ export class DrbdLoop {
       return work();
     } finally {
       this.#depth--;
-      if (this.#depth === 0) {
+      // A destroyed port's descriptor may be somebody else's by now.
+      if (this.#depth === 0 && !this.#stopped) {
         this.#endOfTurn();
         this.io.submit();
       }

@@ -89,9 +89,16 @@ export class FallbackDisk {
   }
 
   write(bytes: Uint8Array, offsetBytes: number, fua: boolean, done: Done): void {
+    // One operation from begin to end: closed in between, the flush would go to whoever has the descriptor then, and
+    // the descriptor would be closed twice.
+    this.#begin();
+    const over: Done = (result) => {
+      this.#finish();
+      done(result);
+    };
     const finish: Done = (result) => {
-      if (result < 0 || !fua) return done(result);
-      this.flush((flushed) => done(flushed < 0 ? flushed : result));
+      if (result < 0 || !fua) return over(result);
+      this.flush((flushed) => over(flushed < 0 ? flushed : result));
     };
     this.#transfer(bytes.length, finish, (from, next) =>
       write(this.#fd, bytes, from, bytes.length - from, offsetBytes + from, next),
@@ -107,11 +114,14 @@ export class FallbackDisk {
   }
 
   zero(offsetBytes: number, lengthBytes: number, done: Done): void {
+    this.#begin(); // held open over all its writes
     const step = (from: number): void => {
       const n = Math.min(ZEROES.length, lengthBytes - from);
-      this.write(ZEROES.subarray(0, n), offsetBytes + from, false, (result) =>
-        result < 0 || from + n === lengthBytes ? done(Math.min(result, 0)) : step(from + n),
-      );
+      this.write(ZEROES.subarray(0, n), offsetBytes + from, false, (result) => {
+        if (result >= 0 && from + n < lengthBytes) return step(from + n);
+        this.#finish();
+        done(Math.min(result, 0));
+      });
     };
     step(0);
   }
