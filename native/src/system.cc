@@ -50,6 +50,11 @@ int Exec(const std::vector<std::string>& argv) {
   std::vector<char*> words;
   for (const std::string& word : argv) words.push_back(const_cast<char*>(word.c_str()));
   words.push_back(nullptr);
+  // Node marks its standard descriptors close-on-exec, too: without them the successor would log into /dev/null.
+  for (int descriptor = 0; descriptor <= 2; descriptor++) {
+    int flags = fcntl(descriptor, F_GETFD);
+    if (flags >= 0) fcntl(descriptor, F_SETFD, flags & ~FD_CLOEXEC);
+  }
   execv(words[0], words.data());
   return -errno;
 }

@@ -1,0 +1,43 @@
+/** After a whole first resync nothing is left marked: not in memory, not on disk, and a source that dies finds no bit set. */
+import { readFileSync } from 'node:fs';
+import test from 'ava';
+import { RESOURCE } from '../../src/cli/pair-config.js';
+import { kill } from '../../src/cli/pair-run.js';
+import { engineOf } from '../soak/soak-support.js';
+import { deviceBytes, diskPair, sameDisks, until, WANTS } from '../support/disk-pair.js';
+import { need } from '../support/need.js';
+
+test('the bitmap on disk is clear after the first resync, whoever dies next', async (t) => {
+  if (!need(t, ...WANTS)) return;
+  const cluster = await diskPair({ diskMiB: 64, initial: 'sync', alExtents: 7 });
+  t.teardown(() => cluster.destroy());
+  const marked = (index: 0 | 1): string[] =>
+    readFileSync(cluster.node(index).log('drbdd'), 'utf8')
+      .split('\n')
+      .filter((line) => line.includes('marked out-of-sync by on disk bit-map'))
+      .map((line) => line.replace(/.*?: drbd0: /, ''));
+  const clear = '0 KB (0 bits) marked out-of-sync by on disk bit-map.';
+
+  // The Primary's daemon dies and its angel starts the next.
+  t.is(marked(0).length, 1, 'the log of a daemon under its angel is written');
+  t.true(kill(engineOf(cluster.node(0))));
+  await until(cluster, 'the successor has attached', async () => marked(0).length === 2);
+  t.is(marked(0)[1], clear);
+  await cluster.waitInSync(0);
+
+  // The whole nodes go; another program reads the disks.
+  for (const index of [0, 1] as const) {
+    await cluster.node(index).powerCut();
+    await cluster.pair.powerOn(index);
+    const dump = await cluster.type(index, 'drbdadm', '--', '--force', 'dump-md', RESOURCE);
+    t.regex(dump, /^# bits-set 0;/m);
+  }
+  for (const index of [0, 1] as const) {
+    await cluster.startDrbd(index);
+    await cluster.up(index);
+    t.is(marked(index).at(-1), clear);
+  }
+  await cluster.waitInSync(0);
+  await cluster.type(0, 'drbdadm', 'primary', RESOURCE);
+  await sameDisks(cluster, 0, await deviceBytes(cluster, 0));
+});
