@@ -210,11 +210,13 @@ export class Resync {
       const primary = v.state.role === Roles.Primary;
       v.uuids = startAsTarget(v.uuids, uuid, primary);
       force(v, { conn: Conns.SyncTarget, disk: Disks.Inconsistent });
+      const inUse = v.peerUuids?.current ?? v.exposedUuid;
       setUuids(v, v.uuids, () => {
         const begun = v.link === link && isTarget(v.state.conn);
         v.peerIo.release(begun);
         if (begun && v.state.conn === Conns.SyncTarget) this.#begin();
       });
+      v.exposedUuid = inUse; // what a Primary's users see are the source's data, not what is half copied here
     });
     return null;
   }

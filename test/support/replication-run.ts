@@ -212,11 +212,11 @@ export class ReplicationRun {
     for (let i = 0; i < sectors; i++) {
       const s = sector + i;
       const value = view.getUint32(i * 512);
+      // Only where nothing was under way all the time is it clear what must be there.
+      if (!quiet[i] || this.#busy[s] !== 0 || marks !== this.#nextId) continue;
       for (let at = 4; at < 512; at += 4) {
         if (view.getUint32(i * 512 + at) !== value) throw new Error(`${what}: sector ${s} is torn`);
       }
-      // Only where nothing was under way all the time is it clear what must be there.
-      if (!quiet[i] || this.#busy[s] !== 0 || marks !== this.#nextId) continue;
       const allowed = this.#allowed[s] as Set<number>;
       if (!allowed.has(value)) {
         throw new Error(
