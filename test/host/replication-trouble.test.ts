@@ -31,7 +31,7 @@ test('roles are exchanged, and the other direction works', async (t) => {
 });
 
 test('a second Primary is refused while the first is there', async (t) => {
-  const e = await pair(t, { net: { pingTimeoutDs: 1 } });
+  const e = await pair(t);
   const outcome = await e.b.ask((v, done) => setPrimary(v, false, done));
   t.is(outcome.kind, 'state');
   t.is(outcome.code, -1);
