@@ -333,9 +333,24 @@ function blockDeviceBytes(fd: number): number {
   return Number(size.readBigUInt64LE());
 }
 
-/** Node's messages read `EBUSY: resource busy or locked, open '/dev/sdb'`: keep the middle. */
+/** strerror(3) of what opening and using a disk can run into; Node has messages of its own. */
+const REASONS: Readonly<Record<string, string>> = {
+  EACCES: 'Permission denied',
+  EBUSY: 'Device or resource busy',
+  EINVAL: 'Invalid argument',
+  EIO: 'Input/output error',
+  EISDIR: 'Is a directory',
+  ENODEV: 'No such device',
+  ENOENT: 'No such file or directory',
+  ENOMEDIUM: 'No medium found',
+  ENOSPC: 'No space left on device',
+  ENXIO: 'No such device or address',
+  EPERM: 'Operation not permitted',
+  EROFS: 'Read-only file system',
+};
+
 function reason(error: NodeJS.ErrnoException): string {
-  return /^[A-Z0-9]+: ([^,]+)/.exec(error.message)?.[1] ?? error.message;
+  return REASONS[error.code ?? ''] ?? error.message;
 }
 
 function hex(uuid: bigint): string {

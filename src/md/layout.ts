@@ -106,7 +106,7 @@ export function layoutOfDevice(
       return refusal('device-too-small', 'no room for data beside the meta-data');
     }
   } else {
-    mdSizeSectors = index === 'flexible' ? roundDown(metaCapacitySectors) : SLOT_SECTORS;
+    mdSizeSectors = index === 'flexible' ? metaCapacitySectors : SLOT_SECTORS;
     // A field of 32 bits, and no data device needs more: 2^41 / 32768 sectors of bitmap.
     mdSizeSectors = Math.min(mdSizeSectors, roundDown(0x7fffffff));
     if (bmOffsetSectors >= mdSizeSectors) {
@@ -133,7 +133,8 @@ export function layoutOfSuperblock(sb: Superblock, index: MetaIndex, at: number)
 
 /** How much of the data device this meta-data leaves and can describe. */
 export function usableSectors(layout: MetaLayout, dataCapacitySectors: number): number {
-  const described = layout.bitmapSectors * DATA_SECTORS_PER_BITMAP_SECTOR;
+  // The bitmap is written in whole 4 KiB pages: what is left over at the end of an odd device is not used.
+  const described = roundDown(layout.bitmapSectors) * DATA_SECTORS_PER_BITMAP_SECTOR;
   const room = layout.index === 'internal' ? layout.bitmapSector : dataCapacitySectors;
   return Math.max(0, Math.min(room, dataCapacitySectors, described));
 }

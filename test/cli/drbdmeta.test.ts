@@ -327,7 +327,15 @@ test('what is wrong on the command line', async (t) => {
   await fails(20, /command missing/, '0', 'v08', path, 'internal');
   await fails(20, /Unknown command 'toString'/, '0', 'v08', path, 'internal', 'toString');
   await fails(20, /Cannot determine minor/, '/dev/sdb1', 'v08', path, 'internal', 'dstate');
-  await fails(20, /failed: no such file/, '0', 'v08', `${path}-not`, 'internal', 'dstate');
+  await fails(
+    20,
+    /failed: No such file or directory/,
+    '0',
+    'v08',
+    `${path}-not`,
+    'internal',
+    'dstate',
+  );
   await fails(
     10,
     /That's not enough/,
