@@ -1,7 +1,7 @@
 /**
  * What `drbdsetup status`, role, cstate and dstate print: 8.4's numbers in 9's words, as drbd-utils 9 shows an 8.4 kernel.
  * The JSON has the shape of DRBD 9; what 9 has no place for stands in one object "twinbeat". Pure: the terminal's width
- * comes in. Source: docs/COMMANDS.md, output formats; test/drbd/status-text.test.ts holds real output.
+ * comes in. Source: docs/CONFIGURATION.md, output formats; test/drbd/status-text.test.ts holds real output.
  */
 import { shownLeftBits } from './progress.js';
 import {
