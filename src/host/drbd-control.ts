@@ -24,6 +24,7 @@ import { Conns, connName, Disks, diskName, Roles, roleName } from '../drbd/state
 import type { Volume } from '../drbd/volume.js';
 import type { ControlFailure, ControlReply, ControlRequest, RunningResource } from './control.js';
 import type { DrbdLoop } from './drbd-loop.js';
+import type { TimerId } from './timers.js';
 
 export type Reply = (reply: ControlReply) => void;
 
@@ -438,10 +439,11 @@ export class DrbdControl {
 
   /** Answers once connected, or when waiting makes no sense any more, or after the time. */
   #waitConnect(v: Volume, timeoutS: number, afterSb: boolean, reply: Reply): void {
-    let timer: ReturnType<typeof setTimeout> | null = null;
+    const { timers } = this.#loop;
+    let timer: TimerId | null = null;
     const done = (answer: ControlReply): void => {
       this.#waiting.delete(look);
-      if (timer !== null) clearTimeout(timer);
+      if (timer !== null) timers.cancel(timer);
       reply(answer);
     };
     const look = (): void => {
@@ -449,9 +451,9 @@ export class DrbdControl {
     };
     this.#waiting.add(look);
     if (timeoutS > 0) {
-      timer = setTimeout(() => {
+      timer = timers.after(timeoutS * 1000, () => {
         done({ ok: false, kind: 'timeout', code: 0, text: 'timeout', info: [], next: [] });
-      }, timeoutS * 1000);
+      });
     }
     look();
   }

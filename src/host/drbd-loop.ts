@@ -6,11 +6,13 @@ import type { DigestSource, RandomSource } from '../base/ports.js';
 import { Engine } from '../drbd/engine.js';
 import type { Endpoint, EngineHost, LogLevel } from '../drbd/ports.js';
 import type { Io } from './io.js';
+import type { TimerId, Timers } from './timers.js';
 
 /** What the engine cannot do itself. */
 export interface DrbdHooks {
   readonly random: RandomSource;
   readonly digests: DigestSource;
+  readonly timers: Timers;
   log(level: LogLevel, object: string, text: string): void;
   /** Run a configured handler; `done` gets its exit code, 0 when none is configured. */
   handler(
@@ -35,7 +37,9 @@ const LONGEST_MS = 60_000;
 export class DrbdLoop {
   readonly io: Io;
   readonly engine: Engine;
-  #timer: ReturnType<typeof setTimeout> | null = null;
+  /** For whoever else waits on the engine's thread. */
+  readonly timers: Timers;
+  #timer: TimerId | null = null;
   #armedMs = Number.POSITIVE_INFINITY;
   #depth = 0;
   #stopped = false;
@@ -43,6 +47,7 @@ export class DrbdLoop {
 
   constructor(io: Io, hooks: DrbdHooks) {
     this.io = io;
+    this.timers = hooks.timers;
     const engineOf = (): Engine => this.engine;
     const tagBase = io.register({
       ioDone: (index, result) => {
@@ -132,9 +137,9 @@ export class DrbdLoop {
     const deadlineMs = Math.min(this.engine.deadlineMs, now + LONGEST_MS);
     // An earlier alarm does no harm: it looks and arms again. Only a later one must be moved.
     if (this.#timer !== null && deadlineMs >= this.#armedMs - SLACK_MS) return;
-    if (this.#timer !== null) clearTimeout(this.#timer);
+    if (this.#timer !== null) this.timers.cancel(this.#timer);
     this.#armedMs = deadlineMs;
-    this.#timer = setTimeout(() => this.#alarm(), Math.max(0, Math.ceil(deadlineMs - now)));
+    this.#timer = this.timers.after(Math.max(0, Math.ceil(deadlineMs - now)), () => this.#alarm());
   }
 
   #alarm(): void {
@@ -148,7 +153,7 @@ export class DrbdLoop {
   /** No more turns; the caller destroys the port. */
   stop(): void {
     this.#stopped = true;
-    if (this.#timer !== null) clearTimeout(this.#timer);
+    if (this.#timer !== null) this.timers.cancel(this.#timer);
     this.#timer = null;
   }
 }

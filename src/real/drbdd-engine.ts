@@ -15,7 +15,7 @@ import { DEFAULT_FEED, FuseServer } from '../host/fuse-server.js';
 import type { Endpoint } from '../host/io.js';
 import { NbdServer } from '../host/nbd-server.js';
 import { StatusFile } from '../host/status-file.js';
-import { nodeDigests, nodeRandom } from './node-ports.js';
+import { nodeDigests, nodeRandom, nodeTimers } from './node-ports.js';
 import { openIo } from './open-io.js';
 
 const settings = workerData as EngineSettings;
@@ -51,6 +51,7 @@ let control: DrbdControl | null = null;
 const loop = new DrbdLoop(io, {
   random: nodeRandom,
   digests: nodeDigests,
+  timers: nodeTimers,
   log: (level, object, text) => post({ type: 'log', level, object, text }),
   handler: (event, resource, minor, done) => {
     const id = nextHandler++;

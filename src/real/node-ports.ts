@@ -1,7 +1,8 @@
-/** Randomness and digests from Node's crypto; crc32c is ours, since OpenSSL has none. */
+/** Randomness and digests from Node's crypto (crc32c is ours, since OpenSSL has none), and Node's timers. */
 import { createHash, createHmac, getHashes, randomBytes, randomInt } from 'node:crypto';
 import { crc32c } from '../base/crc32c.js';
 import type { DigestSource, RandomSource } from '../base/ports.js';
+import type { Timers } from '../host/timers.js';
 
 export const nodeRandom: RandomSource = {
   u32: () => randomInt(0x100000000),
@@ -34,4 +35,9 @@ export const nodeDigests: DigestSource = {
       out.set(createHash(algorithm).update(data.subarray(start, end)).digest(), at);
     }
   },
+};
+
+export const nodeTimers: Timers = {
+  after: (delayMs, run) => setTimeout(run, delayMs),
+  cancel: (timer) => clearTimeout(timer as NodeJS.Timeout),
 };

@@ -32,7 +32,7 @@ import type { Io } from '../../src/host/io.js';
 import { encodeRing } from '../../src/md/apply-al.js';
 import { isRefused, layoutOfDevice } from '../../src/md/layout.js';
 import { encodeSuperblock, freshSuperblock } from '../../src/md/superblock.js';
-import { nodeDigests, nodeRandom } from '../../src/real/node-ports.js';
+import { nodeDigests, nodeRandom, nodeTimers } from '../../src/real/node-ports.js';
 import { DEFAULT_IO, openIo } from '../../src/real/open-io.js';
 
 export interface NodeOptions {
@@ -108,6 +108,7 @@ export class TestNode {
     this.loop = new DrbdLoop(this.io, {
       random: nodeRandom,
       digests: nodeDigests,
+      timers: nodeTimers,
       log: (level, object, text) => this.log.push(`${level} ${object}: ${text}`),
       handler: (_event, _resource, _minor, done) => setImmediate(() => done(0)),
       sizeChanged: () => {},

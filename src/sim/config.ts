@@ -1,0 +1,73 @@
+/**
+ * What kind of cluster is simulated: sizes, options and timings of one run. The swarm draws it from the seed; a scenario
+ * states what differs from the default. Fixed names: the nodes are alpha and beta, the resource is r0 (minor 0), the
+ * networks are `replication`, `eth0` and `eth1` (heartbeat).
+ */
+import {
+  DEFAULT_DISK_OPTIONS,
+  DEFAULT_NET_OPTIONS,
+  DEFAULT_RESOURCE_OPTIONS,
+  type DiskOptions,
+  type NetOptions,
+  type ResourceOptions,
+} from '../config/drbd-options.js';
+
+export const NODES = ['alpha', 'beta'] as const;
+export type NodeName = (typeof NODES)[number];
+
+export function peerOf(node: NodeName): NodeName {
+  return node === 'alpha' ? 'beta' : 'alpha';
+}
+
+export const NETWORKS = ['replication', 'eth0', 'eth1'] as const;
+export type NetworkName = (typeof NETWORKS)[number];
+
+/** What runs when DRBD asks for `fence-peer`: dopd over heartbeat's links, nothing, or a handler that always exits so. */
+export type FenceHandler = 'none' | 'dopd' | { readonly exit: number };
+
+export interface HeartbeatTiming {
+  readonly keepaliveMs: number;
+  readonly warntimeMs: number;
+  readonly deadtimeMs: number;
+  readonly initdeadMs: number;
+}
+
+export interface ClusterConfig {
+  readonly sizeBytes: number; // of each lower disk, meta-data included
+  readonly net: NetOptions;
+  readonly disk: DiskOptions;
+  readonly resource: ResourceOptions;
+  readonly fenceHandler: FenceHandler;
+  /** Null: no heartbeat; roles are the operator's. */
+  readonly heartbeat: HeartbeatTiming | null;
+  readonly autoFailback: 'on' | 'off' | 'legacy';
+  readonly heartbeatNetworks: readonly NetworkName[];
+  /** Requests under way at one time, and the pause between one's answer and the next, of the service's client. */
+  readonly depth: number;
+  readonly thinkMs: number;
+  /** One way, in ms. */
+  readonly networkDelayMs: readonly [number, number];
+  readonly diskLatencyMs: readonly [number, number];
+  readonly flushLatencyMs: readonly [number, number];
+  readonly diskDiscards: boolean;
+  /** Clock drift of each node in parts per million. */
+  readonly driftPpm: Readonly<Record<NodeName, number>>;
+}
+
+export const DEFAULT_CONFIG: ClusterConfig = {
+  sizeBytes: 4 << 20,
+  net: { ...DEFAULT_NET_OPTIONS, connectIntS: 3 },
+  disk: DEFAULT_DISK_OPTIONS,
+  resource: DEFAULT_RESOURCE_OPTIONS,
+  fenceHandler: 'none',
+  heartbeat: { keepaliveMs: 1000, warntimeMs: 2000, deadtimeMs: 5000, initdeadMs: 20_000 },
+  autoFailback: 'off',
+  heartbeatNetworks: ['eth0'],
+  depth: 4,
+  thinkMs: 20,
+  networkDelayMs: [0.05, 0.3],
+  diskLatencyMs: [0.05, 0.5],
+  flushLatencyMs: [0.2, 3],
+  diskDiscards: true,
+  driftPpm: { alpha: 0, beta: 0 },
+};
