@@ -22,13 +22,14 @@ import {
 import { checkRequest } from '../host/io-check.js';
 import { IoOwners } from '../host/io-owners.js';
 import { StreamReceiver } from '../host/stream-receiver.js';
-import type { SimClock, Timer } from './sim-clock.js';
+import type { Clock } from './node-clock.js';
+import type { Timer } from './sim-clock.js';
 import type { SimDisk } from './sim-disk.js';
 import type { SimNet, SimSocket } from './sim-net.js';
 
 export interface SimHost {
   readonly name: string;
-  readonly clock: SimClock;
+  readonly clock: Clock;
   readonly net: SimNet;
   /** Path -> disk. Disks outlive the engine, as they outlive a crash. */
   readonly disks: ReadonlyMap<string, SimDisk>;
