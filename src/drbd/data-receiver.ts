@@ -242,9 +242,6 @@ export class DataReceiver implements StreamOwner {
     p.flags = d.flags;
     v.receiveSectors += bytes / 512;
     const more = this.#receive(p, DATA_BYTES, bytes);
-    if (link.wantsReceiveAck(d.flags)) {
-      link.ack(COMMANDS.P_RECV_ACK, v, d.sector, d.idHi, d.idLo, bytes);
-    }
     p.owner.beginWrite(p);
     return more;
   }
@@ -333,9 +330,6 @@ export class DataReceiver implements StreamOwner {
     p.idLo = d.idLo;
     p.flags = d.flags;
     link.window += d.sizeBytes; // given back like any write's, though it holds no buffer
-    if (link.wantsReceiveAck(d.flags)) {
-      link.ack(COMMANDS.P_RECV_ACK, v, d.sector, d.idHi, d.idLo, d.sizeBytes);
-    }
     p.owner.beginWrite(p);
     return this.#consumed(TRIM_BYTES);
   }

@@ -59,6 +59,7 @@ export class PeerIo {
 
   /** Everything but perhaps the payload is there: take the place in the order. */
   beginWrite(p: PeerRequest): void {
+    if (!p.receiving) this.#acknowledgeReceipt(p);
     this.writesActive++;
     if (p.kind !== PEER_RESYNC_WRITE) (p.link as Link).epochs.add(p);
     if (this.#volume.intervals.enter(p)) this.tryWrite(p);
@@ -75,7 +76,15 @@ export class PeerIo {
       this.#writeOver(p, false);
       return;
     }
+    this.#acknowledgeReceipt(p);
     this.tryWrite(p);
+  }
+
+  /** Protocol B: the whole of it is here. Not before: what is missing dies with the Primary, and that counts on this copy. */
+  #acknowledgeReceipt(p: PeerRequest): void {
+    const link = p.link as Link;
+    if (p.kind === PEER_RESYNC_WRITE || !link.wantsReceiveAck(p.flags)) return;
+    link.ack(COMMANDS.P_RECV_ACK, this.#volume, p.sector, p.idHi, p.idLo, p.lengthBytes);
   }
 
   intervalReady(p: PeerRequest): void {

@@ -1,6 +1,9 @@
 /** What is written on the Primary, by protocol, size and kind, and what of it is on both disks when it is answered. */
 import test from 'ava';
-import { both, pair, pattern } from '../support/pair.js';
+import { newCurrentUuid } from '../../src/drbd/roles.js';
+import { Engines } from '../support/engines.js';
+import { BOTH_GOOD, both, pair, pattern, promote } from '../support/pair.js';
+import { TcpCable } from '../support/tcp-cable.js';
 
 for (const protocol of ['A', 'B', 'C'] as const) {
   test(`protocol ${protocol}: writes of 512 bytes to 1 MiB arrive`, async (t) => {
@@ -30,6 +33,40 @@ test('protocol C: what is answered is on the disk of the peer at that moment', a
     t.deepEqual(e.b.onDisk(i * 8, 4096), pattern(i, 4096));
   }
 });
+
+// What has not arrived dies with the Primary: an acknowledgement at the header would count it as received.
+for (const dataIntegrityAlg of ['', 'crc32c']) {
+  test(`protocol B: a write is not answered in the middle of its payload (digest: ${dataIntegrityAlg || 'none'})`, async (t) => {
+    const e = Engines.create(t, { net: { protocol: 'B', dataIntegrityAlg } });
+    const cables = await Promise.all(e.ports.map(async (port) => TcpCable.before(e.host, port)));
+    t.teardown(() => {
+      for (const cable of cables) cable.close();
+    });
+    e.dialed = [cables[0]?.port ?? 0, cables[1]?.port ?? 0];
+    await e.a.attach();
+    await e.b.attach();
+    e.connect();
+    await both(e, /cs:Connected/);
+    await e.a.ask((v, done) => newCurrentUuid(v, true, done));
+    await both(e, BOTH_GOOD);
+    await promote(e.a);
+
+    for (const cable of cables) cable.holdAfter(300_000);
+    let answered = false;
+    const write = e.a.write(0, pattern(1, 1 << 20)).then((error) => {
+      answered = true;
+      return error;
+    });
+    while (e.b.volume.peerIo.unacked === 0) await new Promise<void>((done) => setImmediate(done));
+    // Whatever was acknowledged before it is here before the answer to a ping.
+    await new Promise<void>((done) => e.a.loop.enter(() => e.a.volume.link?.ping(done)));
+    t.false(answered);
+    for (const cable of cables) cable.goOn();
+    t.is(await write, 0);
+    await e.a.untilQuiet();
+    t.is(e.firstDifference(), null);
+  });
+}
 
 test('writes that overlap reach both disks in one order', async (t) => {
   const e = await pair(t);

@@ -1,6 +1,6 @@
 /**
  * A cable in front of a listening port: passes bytes on until it is cut, and can be set to break in the middle of a packet, after
- * so many bytes. A cut is seen by both ends at once, as a reset or an orderly end.
+ * so many bytes, or to stop there and go on later. A cut is seen by both ends at once, as a reset or an orderly end.
  */
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 
@@ -9,6 +9,9 @@ export class TcpCable {
   readonly #sockets = new Set<Socket>();
   #up = true;
   #breakAfter = Number.POSITIVE_INFINITY;
+  #holdAfter = Number.POSITIVE_INFINITY; // of each direction of each connection
+  readonly #passed = new Map<Socket, number>(); // since holdAfter
+  readonly #held: (() => void)[] = [];
 
   private constructor(server: Server) {
     this.#server = server;
@@ -57,7 +60,30 @@ export class TcpCable {
       return;
     }
     this.#breakAfter -= bytes.length;
+    const passed = this.#passed.get(from) ?? 0;
+    this.#passed.set(from, passed + bytes.length);
+    if (passed + bytes.length > this.#holdAfter) {
+      const now = Math.max(0, this.#holdAfter - passed);
+      to.write(bytes.subarray(0, now));
+      from.pause();
+      this.#held.push(() => {
+        to.write(bytes.subarray(now));
+        from.resume();
+      });
+      return;
+    }
     if (!to.write(bytes)) from.pause();
+  }
+
+  /** Each direction of a connection stops after so many more bytes; `goOn` lets it go on. */
+  holdAfter(bytes: number): void {
+    this.#passed.clear();
+    this.#holdAfter = bytes;
+  }
+
+  goOn(): void {
+    this.#holdAfter = Number.POSITIVE_INFINITY;
+    for (const pass of this.#held.splice(0)) pass();
   }
 
   /** Break when so many more bytes have passed. */
