@@ -25,7 +25,8 @@ import { StreamReceiver } from '../host/stream-receiver.js';
 import type { Clock } from './node-clock.js';
 import type { Timer } from './sim-clock.js';
 import type { SimDisk } from './sim-disk.js';
-import type { SimNet, SimSocket } from './sim-net.js';
+import type { SimNet } from './sim-net.js';
+import type { SimSocket } from './sim-tcp.js';
 
 export interface SimHost {
   readonly name: string;
@@ -259,7 +260,7 @@ export class SimIo implements Io {
     const { net, name } = this.#host;
     if (at.family !== 'unix' && !net.owns(name, at.host)) return -ERRNO.EADDRNOTAVAIL;
     const handle = this.#nextHandle++;
-    const error = net.listen(name, addressText(at), (socket) => {
+    const error = net.tcp.listen(name, addressText(at), (socket) => {
       const stream = this.#addStream(socket);
       this.#later(() => {
         if (this.#listeners.has(handle)) owner.accepted(handle, stream, socket.peerName);
@@ -282,19 +283,20 @@ export class SimIo implements Io {
     const from = local && local.family !== 'unix' ? local.host : null;
     this.#begin(tag, (done) => {
       if (from !== null && !net.owns(name, from)) return done(-ERRNO.EADDRNOTAVAIL);
-      let over = false;
       const finish = (result: number): void => {
-        over = true;
         clock.cancel(timer);
         this.#connecting.delete(timer);
         done(result);
       };
-      const timer = clock.after(timeoutMs, () => finish(-ERRNO.ETIMEDOUT));
-      this.#connecting.set(timer, () => finish(-ERRNO.ECANCELED));
-      net.connect(name, addressText(remote), from, (socket, errno) => {
-        if (!over) finish(socket ? this.#addStream(socket) : -errno);
-        else if (socket) net.close(socket);
+      const attempt = net.tcp.connect(name, addressText(remote), from, (socket, errno) => {
+        finish(socket ? this.#addStream(socket) : -errno);
       });
+      const giveUp = (errno: number): void => {
+        net.tcp.cancelConnect(attempt);
+        finish(-errno);
+      };
+      const timer = clock.after(timeoutMs, () => giveUp(ERRNO.ETIMEDOUT));
+      this.#connecting.set(timer, () => giveUp(ERRNO.ECANCELED));
     });
   }
 
@@ -501,16 +503,16 @@ export class SimIo implements Io {
     const taken = s.owed - s.receiver.waitingBytes;
     if (taken === 0) return;
     s.owed -= taken;
-    this.#host.net.taken(s.socket, taken);
+    this.#host.net.tcp.taken(s.socket, taken);
   }
 
   #pump(s: Stream): void {
     const { net } = this.#host;
     while (!s.socket.dead && s.sends.length > 0) {
       const send = s.sends[0] as Send;
-      const n = Math.min(net.room(s.socket), send.copy.length - send.taken);
+      const n = Math.min(net.tcp.room(s.socket), send.copy.length - send.taken);
       if (n === 0 && send.copy.length > 0) return;
-      net.send(s.socket, send.copy.subarray(send.taken, send.taken + n));
+      net.tcp.send(s.socket, send.copy.subarray(send.taken, send.taken + n));
       send.taken += n;
       s.backlogBytes -= n;
       if (send.taken < send.copy.length) return;
@@ -540,11 +542,11 @@ export class SimIo implements Io {
       stream.socket.onData = null;
       stream.socket.onEnd = null;
       stream.socket.onRoom = null;
-      this.#host.net.close(stream.socket);
+      this.#host.net.tcp.close(stream.socket);
     }
     if (address !== undefined) {
       this.#listeners.delete(handle);
-      this.#host.net.unlisten(this.#host.name, address);
+      this.#host.net.tcp.unlisten(this.#host.name, address);
     }
     this.#disks.delete(handle);
   }

@@ -28,10 +28,10 @@ function world(seed: number): World {
   const clock = new SimClock();
   const random = new Prng(seed);
   const net = new SimNet(clock, random);
-  net.addHost('a', ['10.0.0.1']);
-  net.addHost('b', ['10.0.0.2']);
-  net.addHost('hole', ['10.0.0.9']);
-  net.cut('a', 'hole');
+  net.addHost('a', { lan: '10.0.0.1', dark: '10.0.9.1' });
+  net.addHost('b', { lan: '10.0.0.2' });
+  net.addHost('hole', { dark: '10.0.9.9' });
+  net.cut('dark');
   return { clock, net, random };
 }
 
@@ -59,7 +59,7 @@ function simRig({ clock, net, random }: World, name: string): SimRig {
     },
     growDisk: (path, sizeBytes) => disks.get(path)?.resize(sizeBytes),
     tcp: async () => ({ family: 'ipv4', host: '127.0.0.1', port: port++ }),
-    blackHole: async () => ({ family: 'ipv4', host: '10.0.0.9', port: 1 }),
+    blackHole: async () => ({ family: 'ipv4', host: '10.0.9.9', port: 1 }),
     secondHost: '127.0.0.2',
     foreignHost: '192.0.2.1',
     unixPath: () => `/run/socket${port++}`,
@@ -219,25 +219,39 @@ async function twoHosts(seed: number) {
 
 test('a cut holds bytes back and loses none; while it lasts a new connection times out', async (t) => {
   const { w, a, probe, client, readers } = await twoHosts(8);
-  w.net.cut('a', 'b');
+  w.net.cut('lan');
   a.io.send(client, take(a, 4096), 4096, probe.op());
   const tag = probe.op();
   a.io.connect({ family: 'ipv4', host: '10.0.0.2', port: 7788 }, null, 500, PLAIN, tag);
   t.is(await probe.result(tag), -ERRNO.ETIMEDOUT);
   w.clock.runUntil(w.clock.nowMs + 10_000);
   t.is(readers.server.calls, 0);
-  w.net.heal('a', 'b');
+  w.net.heal('lan');
   w.clock.runUntilIdle(1000);
   t.true(readers.server.calls > 0);
   t.is(readers.server.ends, 0);
 });
 
-test('a dead process resets its connections; a host without power says nothing until it is back', async (t) => {
-  const dead = await twoHosts(9);
-  dead.b.io.crash(false);
-  dead.w.clock.runUntilIdle(1000);
-  t.is(dead.readers.client.error, ERRNO.ECONNRESET);
+// As Linux does: close(2) of a socket with unread data sends RST, otherwise FIN.
+test('a dead process ends its connections, or resets them when it had not read everything', async (t) => {
+  const read = await twoHosts(9);
+  read.b.io.crash(false);
+  read.w.clock.runUntilIdle(1000);
+  t.is(read.readers.client.error, 0);
 
+  const unread = await twoHosts(9);
+  unread.readers.server.onData = null;
+  for (let i = 0; i < 3; i++) {
+    unread.a.io.send(unread.client, take(unread.a, 65536), 65536, unread.probe.op());
+  }
+  unread.a.io.submit();
+  unread.w.clock.runUntilIdle(1000);
+  unread.b.io.crash(false);
+  unread.w.clock.runUntilIdle(1000);
+  t.is(unread.readers.client.error, ERRNO.ECONNRESET);
+});
+
+test('a host without power says nothing until it is back', async (t) => {
   const dark = await twoHosts(10);
   dark.b.io.crash(true);
   dark.a.io.send(dark.client, take(dark.a, 4096), 4096, dark.probe.op());
