@@ -8,7 +8,7 @@
  *
  * Source: docs/HEARTBEAT.md, dopd; the original's program observed.
  */
-import { UNREACHABLE } from '../real/heartbeat-dopd.js';
+import { UNREACHABLE } from '../host/dopd.js';
 import { askHeartbeat } from './heartbeat-client.js';
 import type { World } from './world.js';
 

@@ -4,25 +4,16 @@
  */
 import { accessSync, constants, readFileSync, statSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { type AuthKeys, parseAuthKeys } from '../config/authkeys.js';
-import { type HaCf, type HaCfMessage, parseHaCf } from '../config/ha-cf.js';
-import { type HaResourceGroup, parseHaResources } from '../config/haresources.js';
+import { parseAuthKeys } from '../config/authkeys.js';
+import { parseHaCf } from '../config/ha-cf.js';
+import { parseHaResources } from '../config/haresources.js';
 import {
   DEFAULT_TWINBEAT_INI,
   parseTwinbeatIni,
   type TwinbeatIni,
 } from '../config/twinbeat-ini.js';
+import type { ConfigMessage, ConfigTimes, HeartbeatConfig } from '../host/heartbeat-ports.js';
 import { interfaceError } from './udp-medium.js';
-
-export interface HeartbeatConfig {
-  readonly node: string;
-  readonly haCf: HaCf;
-  readonly groups: readonly HaResourceGroup[];
-  readonly authkeys: AuthKeys;
-  readonly ini: TwinbeatIni;
-}
-
-export type ConfigMessage = Pick<HaCfMessage, 'level' | 'text'>;
 
 export interface LoadedConfig {
   readonly node: string;
@@ -146,9 +137,7 @@ function loadIni(root: string, messages: ConfigMessage[]): TwinbeatIni | null {
 }
 
 /** Modification times, to see at SIGHUP what changed. */
-export function configTimes(
-  root: string,
-): Readonly<Record<'haCf' | 'haresources' | 'authkeys', number>> {
+export function configTimes(root: string): ConfigTimes {
   const time = (path: string): number => {
     try {
       return statSync(root + path).mtimeMs;

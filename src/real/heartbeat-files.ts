@@ -1,10 +1,6 @@
 /**
- * What heartbeat keeps on disk: its generation and UUID (/var/lib/heartbeat, as the original writes them, synced before
- * they are used), its pid file, and the state file of /run/twinbeat.
- *
- * The state file tells a successor of a killed daemon what still runs here: what was claimed, when the last keepalive
- * went out (CLOCK_MONOTONIC, shared by all processes of a boot; /run does not survive one), and the script that was
- * running. It is removed when a daemon ends in good order.
+ * Where heartbeat keeps what it keeps (host/heartbeat-state.ts says what): its generation and UUID in /var/lib/heartbeat,
+ * synced before they are used; its pid file; the state file in /run/twinbeat, which does not survive a boot.
  */
 import {
   closeSync,
@@ -19,15 +15,8 @@ import {
   writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
-import {
-  formatGeneration,
-  GENERATION_FILE,
-  nextGeneration,
-  UUID_BYTES,
-  UUID_FILE,
-} from '../heartbeat/identity.js';
-import { type Hold, parseHold } from '../resource-manager/hold.js';
-import { nodeRandom } from './node-ports.js';
+import { GENERATION_FILE, UUID_FILE } from '../heartbeat/identity.js';
+import type { LivesFile, LivesFiles } from '../host/heartbeat-ports.js';
 
 export const PID_FILE = '/run/heartbeat.pid';
 const STATE_FILE = '/run/twinbeat/heartbeat.state';
@@ -42,13 +31,12 @@ function readOrNull(path: string): Buffer | null {
 }
 
 /** Written aside, synced and renamed: after a crash there is the old content or the new. */
-function writeDurably(path: string, content: string | Uint8Array, mode: number): void {
+function writeDurably(path: string, content: Uint8Array, mode: number): void {
   mkdirSync(dirname(path), { recursive: true });
   const aside = `${path}.new`;
   const fd = openSync(aside, 'w', mode);
   try {
-    if (typeof content === 'string') writeSync(fd, content);
-    else writeSync(fd, content);
+    writeSync(fd, content);
     fsyncSync(fd);
   } finally {
     closeSync(fd);
@@ -62,27 +50,31 @@ function writeDurably(path: string, content: string | Uint8Array, mode: number):
   }
 }
 
-/** The generation of this start, already on disk. `isFirst`: there was no usable file. */
-export function takeGeneration(root: string): { generation: number; isFirst: boolean } {
-  const path = root + GENERATION_FILE;
-  const text = readOrNull(path)?.toString('latin1') ?? null;
-  const wallSeconds = Math.floor(Date.now() / 1000);
-  const generation = nextGeneration(text, wallSeconds);
-  writeDurably(path, formatGeneration(generation), 0o644);
-  return { generation, isFirst: text === null };
-}
+const PATHS: Readonly<Record<LivesFile, string>> = {
+  generation: GENERATION_FILE,
+  uuid: UUID_FILE,
+  state: STATE_FILE,
+};
 
-export function takeUuid(root: string): { uuid: Uint8Array; isFirst: boolean } {
-  const path = root + UUID_FILE;
-  const stored = readOrNull(path);
-  if (stored && stored.length >= UUID_BYTES) {
-    return { uuid: new Uint8Array(stored.subarray(0, UUID_BYTES)), isFirst: false };
-  }
-  const uuid = nodeRandom.bytes(UUID_BYTES);
-  uuid[6] = ((uuid[6] ?? 0) & 0x0f) | 0x40; // version 4, RFC 4122
-  uuid[8] = ((uuid[8] ?? 0) & 0x3f) | 0x80;
-  writeDurably(path, uuid, 0o644);
-  return { uuid, isFirst: true };
+export function livesFiles(root: string): LivesFiles {
+  return {
+    read(file) {
+      const content = readOrNull(root + PATHS[file]);
+      return content && new Uint8Array(content);
+    },
+    write(file, content, durable) {
+      const path = root + PATHS[file];
+      if (durable) writeDurably(path, content, 0o644);
+      else writeAside(path, content);
+    },
+    remove(file) {
+      try {
+        unlinkSync(root + PATHS[file]);
+      } catch (e) {
+        if ((e as NodeJS.ErrnoException).code !== 'ENOENT') throw e;
+      }
+    },
+  };
 }
 
 /** When the kernel started that process (clock ticks since boot), so that a reused pid is not mistaken. */
@@ -120,40 +112,14 @@ export function removePidFile(root: string): void {
   if (daemonPid(root)?.pid === process.pid) unlinkSync(root + PID_FILE);
 }
 
-export interface SavedState {
-  readonly hold: Hold;
-  readonly aliveMs: number; // monotonic time of the last keepalive
-  readonly script: { readonly pid: number; readonly start: string } | null;
-}
-
+/** CLOCK_MONOTONIC, shared by all processes of a boot. */
 export function monotonicMs(): number {
-  return Number(process.hrtime.bigint() / 1_000_000n);
+  return Number(process.hrtime.bigint()) / 1e6;
 }
 
-export function saveState(root: string, state: SavedState): void {
-  const path = root + STATE_FILE;
+/** Replaced as a whole: whoever kills us leaves the old content or the new. */
+function writeAside(path: string, content: Uint8Array): void {
   if (!existsSync(dirname(path))) mkdirSync(dirname(path), { recursive: true });
-  writeFileSync(`${path}.new`, `${JSON.stringify(state)}\n`, { mode: 0o600 });
+  writeFileSync(`${path}.new`, content, { mode: 0o600 });
   renameSync(`${path}.new`, path);
-}
-
-export function loadState(root: string): SavedState | null {
-  const text = readOrNull(root + STATE_FILE)?.toString('utf8');
-  if (text === undefined) return null;
-  try {
-    const { hold, aliveMs, script } = JSON.parse(text) as Record<string, unknown>;
-    const known = parseHold(typeof hold === 'string' ? hold : null);
-    if (!known || typeof aliveMs !== 'number') throw new Error('fields');
-    return { hold: known, aliveMs, script: script as SavedState['script'] };
-  } catch {
-    return { hold: 'all', aliveMs: 0, script: null }; // damaged: take the worst for granted
-  }
-}
-
-export function removeState(root: string): void {
-  try {
-    unlinkSync(root + STATE_FILE);
-  } catch (e) {
-    if ((e as NodeJS.ErrnoException).code !== 'ENOENT') throw e;
-  }
 }

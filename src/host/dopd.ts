@@ -9,19 +9,21 @@
  *
  * Source: docs/HEARTBEAT.md, dopd; drbd-peer-outdater observed.
  */
-import { spawn } from 'node:child_process';
 import { fieldOf, type HaMessage, haFields } from '../wire/hamsg.js';
+import type { Timers } from './timers.js';
 
 export interface DopdHost {
   readonly peer: string | null;
+  readonly timers: Timers;
   isPeerAlive(): boolean;
   send(message: HaMessage): void;
+  /** Runs `drbdadm outdate`; null for one that did not end by itself. Once, never inside this call. */
+  runDrbdadmOutdate(resource: string, ended: (status: number | null) => void): void;
   log(level: 'info' | 'ERROR', text: string): void;
 }
 
 export const UNREACHABLE = 5;
 const PENDING = 21;
-const DRBDADM_LIMIT_MS = 60_000;
 const RESOURCE = /^[A-Za-z0-9_.+-]{1,128}$/;
 
 /** drbdadm's exit status as what drbd-peer-outdater reports; null: it did not end by itself. */
@@ -31,28 +33,30 @@ export function outdateResult(status: number | null): number {
 
 export class Dopd {
   readonly #host: DopdHost;
-  readonly #pending = new Map<string, (result: number) => void>();
+  readonly #pending = new Map<string, (result: number) => void>(); // by resource
 
   constructor(host: DopdHost) {
     this.#host = host;
   }
 
-  /** A local drbd-peer-outdater asks: its exit status. */
-  outdate(peer: string, resource: string, timeoutMs: number): Promise<number> {
+  /** A local drbd-peer-outdater asks. `done` gets its exit status, perhaps inside this call. */
+  outdate(peer: string, resource: string, timeoutMs: number, done: (result: number) => void): void {
     if (peer.toLowerCase() !== this.#host.peer || !this.#host.isPeerAlive()) {
-      return Promise.resolve(UNREACHABLE);
+      done(UNREACHABLE);
+      return;
     }
-    if (this.#pending.has(resource)) return Promise.resolve(PENDING);
-    return new Promise((resolve) => {
-      const timer = setTimeout(() => finish(UNREACHABLE), timeoutMs);
-      const finish = (result: number) => {
-        clearTimeout(timer);
-        this.#pending.delete(resource);
-        resolve(result);
-      };
-      this.#pending.set(resource, finish);
-      this.#send({ t: 'start_outdate', dop_res: resource });
-    });
+    if (this.#pending.has(resource)) {
+      done(PENDING);
+      return;
+    }
+    const timer = this.#host.timers.after(timeoutMs, () => finish(UNREACHABLE));
+    const finish = (result: number) => {
+      this.#host.timers.cancel(timer);
+      this.#pending.delete(resource);
+      done(result);
+    };
+    this.#pending.set(resource, finish);
+    this.#send({ t: 'start_outdate', dop_res: resource });
   }
 
   #send(fields: Readonly<Record<string, string>>): void {
@@ -75,24 +79,11 @@ export class Dopd {
   }
 
   #runOutdate(resource: string): void {
-    const child = spawn('drbdadm', ['outdate', resource], { stdio: 'ignore', cwd: '/' });
-    const timer = setTimeout(() => child.kill('SIGKILL'), DRBDADM_LIMIT_MS);
-    let isOver = false;
-    const ended = (status: number | null) => {
-      if (isOver) return;
-      isOver = true;
-      clearTimeout(timer);
+    this.#host.runDrbdadmOutdate(resource, (status) => {
       const result = outdateResult(status);
-      this.#host.log(
-        'info',
-        `drbdadm outdate ${resource}: ${status ?? 'killed'}, told as ${result}`,
-      );
+      const text = `drbdadm outdate ${resource}: ${status ?? 'killed'}, told as ${result}`;
+      this.#host.log('info', text);
       this.#send({ t: 'outdate_rc', dop_value: String(result), dop_res: resource });
-    };
-    child.on('error', (e) => {
-      this.#host.log('ERROR', `cannot run drbdadm: ${e.message}`);
-      ended(null);
     });
-    child.on('exit', (status) => ended(status));
   }
 }

@@ -1,0 +1,496 @@
+/**
+ * The lives of a heartbeat daemon: one HeartbeatNode after the other, each with its own media and generation.
+ *
+ *     inheriting   what did a killed predecessor leave running?  nothing -> new life
+ *                  its last keepalive is younger than deadtime -> new life that resumes its claim
+ *                  older -> the other node may run it all by now: stop every group first, then a new life
+ *     opening      a generation is taken, the media are opened
+ *     living       -> released -> lingering (the other node may ask again) -> closing
+ *     closing      told to stop -> ended;  restart, after a partition -> resting (deadtime + 1 s) -> opening
+ *     reload       living -> closing -> opening, with the claim of the old life
+ *
+ * A group that cannot be stopped takes the machine down (reboot -nf), as the original does: its resources must not be
+ * started elsewhere while they run here. Where no reboot is to be had, the daemon stays and goes on claiming them.
+ *
+ * The same class runs in production (real/heartbeat-daemon) and in the simulator (sim/sim-heartbeat).
+ */
+import type { HaResourceGroup } from '../config/haresources.js';
+import type { Hold } from '../resource-manager/hold.js';
+import type { HaMessage } from '../wire/hamsg.js';
+import { Dopd } from './dopd.js';
+import type { HeartbeatReply, HeartbeatReport, HeartbeatRequest } from './heartbeat-control.js';
+import { HeartbeatNode, type HeartbeatPorts } from './heartbeat-node.js';
+import type {
+  ConfigTimes,
+  HeartbeatConfig,
+  LivesHost,
+  Media,
+  RebootWay,
+  ScriptProcess,
+} from './heartbeat-ports.js';
+import { heartbeatReport } from './heartbeat-report.js';
+import { loadState, saveState, takeGeneration, takeUuid } from './heartbeat-state.js';
+import { type StopGroupsHost, stopGroups } from './stop-groups.js';
+import type { TimerId } from './timers.js';
+
+export type LivesPhase =
+  | 'inheriting'
+  | 'opening'
+  | 'living'
+  | 'lingering'
+  | 'closing'
+  | 'resting'
+  | 'ended';
+
+const STOP_RETRY_MAX = 10;
+/** A node that resumes must be heard well before its peer gives it up. */
+const RESUME_MARGIN_MS = 1000;
+const LINGER_MS = 1000;
+const RESTART_EXTRA_MS = 1000;
+const SCRIPT_POLL_MS = 100;
+const REBOOT_LIMIT_MS = 30_000;
+const REBOOT_WAYS: readonly RebootWay[] = [
+  { program: '/sbin/reboot', args: ['-nf'] },
+  { program: '/sbin/init', args: ['6'] },
+];
+
+export class HeartbeatLives {
+  readonly #host: LivesHost;
+  #config: HeartbeatConfig;
+  #times: ConfigTimes;
+  #phase: LivesPhase = 'inheriting';
+  #node: HeartbeatNode | null = null;
+  #dopd: Dopd | null = null;
+  #media: Media | null = null;
+  #timer: TimerId | null = null; // the machines' own deadline
+  #rest: TimerId | null = null; // the end of the pause between two lives
+  #uuid = new Uint8Array(16);
+  #script: ScriptProcess | null = null;
+  #savedMs = 0;
+  #savedHold: Hold = 'none';
+  readonly #stuck: string[] = [];
+  #stopAsked = false;
+  #reloadAsked = false;
+
+  constructor(host: LivesHost, config: HeartbeatConfig) {
+    this.#host = host;
+    this.#config = config;
+    this.#times = host.config.times();
+  }
+
+  get phase(): LivesPhase {
+    return this.#phase;
+  }
+
+  /** The node of the present life. */
+  get node(): HeartbeatNode | null {
+    return this.#node;
+  }
+
+  /** Once. */
+  start(): void {
+    const taken = takeUuid(this.#host.files, this.#host.random);
+    this.#uuid = new Uint8Array(taken.uuid);
+    if (taken.isFirst) {
+      this.#log('info', 'No uuid found for current node - generating a new uuid.');
+    }
+    for (const { path } of this.#config.haCf.respawns) {
+      if (path.endsWith('/dopd')) continue; // built in
+      this.#log('WARN', `respawn ${path}: not run, there is no client API for it`);
+    }
+    this.#inherit((resume) => {
+      if (this.#stopAsked) this.#end();
+      else this.#begin(resume);
+    });
+  }
+
+  /** Orderly end, as soon as nothing is half done. */
+  stop(): void {
+    if (this.#stopAsked) return;
+    this.#stopAsked = true;
+    if (this.#phase === 'resting') {
+      if (this.#rest) this.#host.timers.cancel(this.#rest);
+      this.#end();
+      return;
+    }
+    this.#node?.shutdown(this.#nowMs());
+    this.#arm();
+  }
+
+  /** A message of this machine for the cluster. */
+  send(message: HaMessage): void {
+    this.#node?.send(message, this.#nowMs());
+    this.#arm();
+  }
+
+  #nowMs(): number {
+    return this.#host.clock.nowMs();
+  }
+
+  readonly #log: LivesHost['log'] = (level, text) => this.#host.log(level, text);
+
+  #end(): void {
+    this.#phase = 'ended';
+    this.#disarm();
+    this.#log('info', `${this.#config.node} Heartbeat shutdown complete.`);
+    this.#host.files.remove('state');
+    this.#host.ended(0);
+  }
+
+  // ---- before the first life
+
+  /** What a predecessor that did not end in good order left behind: the claim to go on with. */
+  #inherit(done: (resume: Hold) => void): void {
+    const { files, scripts, timers } = this.#host;
+    const log = this.#log;
+    const state = loadState(files);
+    if (!state) {
+      done('none');
+      return;
+    }
+    const { script, hold } = state;
+    const look = (): void => {
+      if (script && scripts.isRunning(script)) {
+        timers.after(SCRIPT_POLL_MS, look);
+        return;
+      }
+      const silentMs = Math.round(this.#nowMs() - state.aliveMs);
+      if (hold === 'none') done('none');
+      else if (silentMs >= 0 && silentMs + RESUME_MARGIN_MS < this.#config.haCf.deadtimeMs) {
+        log('WARN', `the last heartbeat ended ${silentMs} ms ago: resuming ${hold} resources`);
+        done(hold);
+      } else {
+        const text = `the last heartbeat ended without releasing ${hold} resources: stopping them`;
+        log('WARN', text);
+        this.#stopEverything(() => done('none'));
+      }
+    };
+    if (script && scripts.isRunning(script)) {
+      log('WARN', `waiting for a resource script of the last heartbeat [pid ${script.pid}]`);
+    }
+    look();
+  }
+
+  #stopEverything(stopped: () => void): void {
+    const host = {
+      timers: this.#host.timers,
+      nowMs: () => this.#nowMs(),
+      runScript: this.#runScript,
+      stuck: (group: HaResourceGroup) => this.#escalate(group),
+      log: this.#log,
+    };
+    stopGroups(this.#config.groups, this.#stopRetryMax(), host, stopped);
+  }
+
+  #stopRetryMax(): number {
+    const { environment } = this.#host;
+    const text = this.#config.haCf.env['STOPRETRYMAX'] ?? environment['HA_STOPRETRYMAX'] ?? '';
+    return /^-?\d+$/.test(text) ? Number(text) : STOP_RETRY_MAX;
+  }
+
+  // ---- a life
+
+  #begin(resume: Hold): void {
+    this.#phase = 'opening';
+    const { files, clock } = this.#host;
+    const log = this.#log;
+    const { generation, isFirst } = takeGeneration(files, clock.wallMs());
+    if (isFirst) log('WARN', `No Previous generation - starting at ${generation}`);
+    log('info', `Heartbeat generation: ${generation}`);
+    this.#media = this.#host.openMedia(this.#config, {
+      opened: () => {
+        if (this.#stopAsked) this.#close(resume, () => this.#end());
+        else this.#live(resume, generation);
+      },
+      received: (datagram, link) => {
+        this.#node?.receive(datagram, link, this.#nowMs());
+        this.#arm();
+      },
+      pingAnswered: (name) => {
+        this.#node?.pingAnswered(name, this.#nowMs());
+        this.#arm();
+      },
+    });
+  }
+
+  #live(resume: Hold, generation: number): void {
+    this.#phase = 'living';
+    const { haCf, node, groups, authkeys } = this.#config;
+    const { clock, random, timers, digests } = this.#host;
+    this.#node = new HeartbeatNode(
+      {
+        membership: {
+          node,
+          nodes: [...new Set(haCf.nodes)],
+          pings: haCf.pings.map((ping) => ping.name),
+          links: [...new Set(this.#media?.links ?? [])],
+          uuid: this.#uuid,
+          generation,
+          ...timingOf(haCf),
+          hopfudge: haCf.hopfudge,
+        },
+        groups,
+        autoFailback: haCf.autoFailback,
+        resume,
+        stopRetryMax: this.#stopRetryMax(),
+        innerSignature: haCf.msgfmt === 'classic',
+        logBadpack: haCf.logBadpack,
+      },
+      authkeys,
+      digests,
+      {
+        wallSeconds: () => Math.floor(clock.wallMs() / 1000),
+        loadavg: () => this.#host.loadavg(),
+        random,
+      },
+      this.#ports(),
+      this.#nowMs(),
+    );
+    this.#dopd = new Dopd({
+      peer: this.#node.peer,
+      timers,
+      isPeerAlive: () => ['up', 'active'].includes(this.#node?.peerStatus() ?? ''),
+      send: (message) => this.send(message),
+      runDrbdadmOutdate: (resource, ended) => this.#host.runDrbdadmOutdate(resource, ended),
+      log: this.#log,
+    });
+    this.#node.start(this.#nowMs());
+    this.#save();
+    this.#arm();
+  }
+
+  #ports(): HeartbeatPorts {
+    return {
+      transmit: (datagram) => this.#media?.send(datagram),
+      runScript: (id, resource, action) => {
+        const node = this.#node;
+        this.#runScript(resource, action, (outcome) => {
+          if (node !== this.#node) return; // of an earlier life
+          node?.scriptDone(id, outcome, this.#nowMs());
+          this.#arm();
+        });
+      },
+      log: this.#log,
+      stuck: (group) => this.#escalate(group),
+      released: (restart) => this.#released(restart),
+      changed: () => this.#save(),
+      message: (_from, message) => {
+        if (message.some((f) => f.name === 'to_id' && f.value === 'dopd')) {
+          this.#dopd?.receive(message);
+        }
+      },
+    };
+  }
+
+  readonly #runScript: StopGroupsHost['runScript'] = (resource, action, done) => {
+    this.#host.scripts.run(this.#config, resource, action, {
+      running: (script) => {
+        this.#script = script;
+        this.#save();
+      },
+      done,
+    });
+  };
+
+  #disarm(): void {
+    if (this.#timer) this.#host.timers.cancel(this.#timer);
+    this.#timer = null;
+  }
+
+  /** Wake up at the machines' own deadline. */
+  #arm(): void {
+    this.#disarm();
+    const node = this.#node;
+    const deadlineMs = node?.deadlineMs ?? Number.POSITIVE_INFINITY;
+    if (deadlineMs === Number.POSITIVE_INFINITY) return;
+    const waitMs = Math.max(0, Math.ceil(deadlineMs - this.#nowMs()));
+    this.#timer = this.#host.timers.after(waitMs, () => {
+      this.#timer = null;
+      node?.tick(this.#nowMs());
+      if (this.#nowMs() - this.#savedMs >= this.#config.haCf.keepaliveMs) this.#save();
+      if (this.#reloadAsked) this.#reloadWhenIdle();
+      this.#arm();
+    });
+  }
+
+  /** The claim on disk is never smaller than what may run: it is written before scripts start. */
+  #save(): void {
+    this.#savedMs = this.#nowMs();
+    const hold = this.#node?.resources.claims() ?? this.#savedHold;
+    this.#savedHold = hold;
+    saveState(this.#host.files, { hold, aliveMs: this.#savedMs, script: this.#script });
+  }
+
+  // ---- the end of a life
+
+  #released(restart: boolean): void {
+    if (this.#phase !== 'living') return;
+    this.#phase = 'lingering';
+    // The other node may have to ask for `shutdone` again.
+    const lingerMs = Math.max(LINGER_MS, 2 * this.#config.haCf.keepaliveMs);
+    this.#host.timers.after(lingerMs, () => {
+      this.#close('none', () => {
+        if (!restart || this.#stopAsked) this.#end();
+        else this.#restAndBegin();
+      });
+    });
+  }
+
+  /** Ends the life; what it held goes on with `hold`. */
+  #close(hold: Hold, closed: () => void): void {
+    this.#phase = 'closing';
+    this.#disarm();
+    this.#node?.abandon();
+    this.#node = null;
+    this.#savedHold = hold;
+    const media = this.#media;
+    this.#media = null;
+    if (media) media.close(closed);
+    else closed();
+  }
+
+  #restAndBegin(): void {
+    this.#phase = 'resting';
+    this.#log('info', 'Heartbeat restart triggered.');
+    this.#log('info', 'Restarting heartbeat.');
+    const restMs = this.#config.haCf.deadtimeMs + RESTART_EXTRA_MS;
+    this.#rest = this.#host.timers.after(restMs, () => {
+      this.#rest = null;
+      this.#begin('none');
+    });
+  }
+
+  #escalate(group: HaResourceGroup): void {
+    this.#stuck.push(group.key);
+    const hold = () => {
+      const text = `resource group ${group.key} cannot be stopped: this node goes on claiming it. Stop it by hand, then restart heartbeat.`;
+      this.#log('CRIT', text);
+    };
+    const { reboot, timers } = this.#host;
+    const attempt = (index: number): void => {
+      const way = REBOOT_WAYS[index];
+      if (!reboot || !way) {
+        hold();
+        return;
+      }
+      this.#log('CRIT', `Rebooting: ${way.program} ${way.args.join(' ')}`);
+      // Said to have worked: then we end with the machine. Until then we go on claiming: the original kills itself
+      // here, and a reboot that does not come would leave the group running on two nodes.
+      reboot(way, (worked) => {
+        if (worked) timers.after(REBOOT_LIMIT_MS, hold);
+        else attempt(index + 1);
+      });
+    };
+    attempt(0);
+  }
+
+  // ---- a new configuration
+
+  /** SIGHUP: look at the files again. */
+  reload(): void {
+    const times = this.#host.config.times();
+    const before = this.#times;
+    this.#times = times;
+    if (times.haCf !== before.haCf || times.haresources !== before.haresources) {
+      this.#reloadAsked = true;
+      this.#reloadWhenIdle();
+      return;
+    }
+    if (times.authkeys === before.authkeys) {
+      this.#log('info', 'Configuration unchanged.');
+      return;
+    }
+    this.#log('info', 'Rereading authentication file.');
+    const { config, messages } = this.#host.config.load();
+    if (!config) {
+      for (const { level, text } of messages) {
+        if (level === 'ERROR') this.#log('ERROR', text);
+      }
+      return;
+    }
+    this.#config = { ...this.#config, authkeys: config.authkeys };
+    this.#node?.setKeys(config.authkeys);
+  }
+
+  /** A new configuration is a new life that keeps its resources; not in the middle of a change. */
+  #reloadWhenIdle(): void {
+    const node = this.#node;
+    if (!node || node.leaving || this.#stopAsked) return;
+    if (node.membership.commUp && node.resources.inTransition) return; // looked at again at each wake-up
+    this.#reloadAsked = false;
+    const { config, messages } = this.#host.config.load();
+    for (const { level, text } of messages) {
+      if (level === 'ERROR' || level === 'WARN') this.#log(level, text);
+    }
+    if (!config) {
+      this.#log('ERROR', 'The new configuration is not taken; the old one stays in force.');
+      return;
+    }
+    const { hold } = node.resources;
+    const gone = this.#config.groups.filter(
+      (group) => !config.groups.some((other) => sameGroup(group, other)),
+    );
+    if (gone.length > 0 && hold !== 'none') {
+      // Groups that leave the file would go on running with nobody to stop them.
+      const keys = gone.map((group) => group.key).join(' ');
+      const text = `groups changed or gone in haresources while this node holds resources [${keys}]: go standby first, then reload. The old configuration stays in force.`;
+      this.#log('ERROR', text);
+      return;
+    }
+    this.#log('info', `Restarting heartbeat with a new configuration, keeping ${hold} resources.`);
+    this.#close(hold, () => {
+      this.#config = config;
+      this.#host.configured(config);
+      this.#begin(hold);
+    });
+  }
+
+  // ---- what programs ask
+
+  /** `reply` is called once, perhaps inside this call. */
+  answer(request: HeartbeatRequest, reply: (reply: HeartbeatReply) => void): void {
+    const node = this.#node;
+    if (request.verb === 'status') {
+      reply({ ok: true, value: this.report() });
+      return;
+    }
+    if (!node || !this.#dopd) {
+      reply({ ok: false, text: 'heartbeat is restarting' });
+      return;
+    }
+    if (request.verb === 'outdate') {
+      const { peer, resource, timeoutMs } = request;
+      this.#dopd.outdate(peer, resource, timeoutMs, (value) => reply({ ok: true, value }));
+      return;
+    }
+    const nowMs = this.#nowMs();
+    const refusal =
+      request.verb === 'standby'
+        ? node.standby(request.resources, nowMs)
+        : node.takeover(request.resources, nowMs);
+    this.#arm();
+    reply(refusal === null ? { ok: true, value: null } : { ok: false, text: refusal });
+  }
+
+  report(): HeartbeatReport {
+    return heartbeatReport({
+      config: this.#config,
+      node: this.#node,
+      links: this.#media?.links ?? [],
+      stuck: this.#stuck,
+      stopAsked: this.#stopAsked,
+      pid: this.#host.pid,
+    });
+  }
+}
+
+function sameGroup(a: HaResourceGroup, b: HaResourceGroup): boolean {
+  const text = (group: HaResourceGroup) =>
+    [group.node, ...group.resources.map((resource) => resource.text)].join(' ');
+  return text(a) === text(b);
+}
+
+function timingOf(haCf: HeartbeatConfig['haCf']) {
+  const { keepaliveMs, deadtimeMs, warntimeMs, initdeadMs, deadpingMs, maxRexmitDelayMs } = haCf;
+  return { keepaliveMs, deadtimeMs, warntimeMs, initdeadMs, deadpingMs, maxRexmitDelayMs };
+}

@@ -1,0 +1,64 @@
+/** What heartbeat tells of itself: the value of `status` on the control socket. */
+import type { HaResourceGroup } from '../config/haresources.js';
+import type { HeartbeatReport, NodeReport } from './heartbeat-control.js';
+import type { HeartbeatNode } from './heartbeat-node.js';
+import type { HeartbeatConfig } from './heartbeat-ports.js';
+
+export const VERSION = '3.0.6'; // whose behaviour this is
+
+export interface ReportSource {
+  readonly config: HeartbeatConfig;
+  readonly node: HeartbeatNode | null; // null: between two lives
+  readonly links: readonly string[];
+  readonly stuck: readonly string[];
+  readonly stopAsked: boolean;
+  readonly pid: number;
+}
+
+export function heartbeatReport(source: ReportSource): HeartbeatReport {
+  const { config, node, stuck, stopAsked, pid } = source;
+  const { haCf, groups } = config;
+  return {
+    pid,
+    version: VERSION,
+    node: config.node,
+    generation: node?.membership.generation ?? 0,
+    rscStatus: node?.resources.rscStatus ?? 'none',
+    hold: node?.resources.hold ?? 'none',
+    other: node?.resources.other ?? 'none',
+    state: node?.resources.state ?? 'INIT',
+    standby: node?.resources.standby ?? 'NOT',
+    leaving: stopAsked || (node?.leaving ?? true),
+    stuck: [...stuck],
+    nodes: nodeReports(source),
+    groups: groups.map(groupReport),
+    current: node?.operations.current ?? null,
+    parameters: haCf.parameters,
+    keepaliveMs: haCf.keepaliveMs,
+    deadtimeMs: haCf.deadtimeMs,
+  };
+}
+
+function nodeReports({ config, node, links }: ReportSource): NodeReport[] {
+  const { haCf } = config;
+  const records = node?.membership.nodes;
+  const pings = haCf.pings.map((ping) => ping.name);
+  const own = [...new Set(links)];
+  return [...new Set(haCf.nodes), ...pings].map((name) => {
+    const record = records?.get(name);
+    const ownStatus = node?.membership.status ?? 'init';
+    return {
+      name,
+      status: name === config.node ? ownStatus : (record?.status ?? 'init'),
+      type: pings.includes(name) ? 'ping' : 'normal',
+      links: record
+        ? record.links.map((link) => ({ name: link.name, status: link.status }))
+        : own.map((link) => ({ name: link, status: 'dead' })), // own links, as the original
+    };
+  });
+}
+
+function groupReport(group: HaResourceGroup): HeartbeatReport['groups'][number] {
+  const resources = group.resources.map((resource) => resource.text);
+  return { key: group.key, node: group.node, resources };
+}
