@@ -21,10 +21,11 @@ import type {
   RunningResource,
 } from '../host/control.js';
 import type { EngineSettings, FromEngine, ToEngine } from '../host/drbdd-messages.js';
+import { type ResourceHandlers, resumeSteps, type SavedState } from '../host/drbdd-resume.js';
 import { type Attachment, angelDescriptors, DeviceManager } from './device-manager.js';
 import { runHandler } from './drbdd-handler.js';
 import { ControlSocket, refuseSecond } from './drbdd-socket.js';
-import { loadState, type ResourceHandlers, type SavedState, saveState } from './drbdd-state.js';
+import { loadState, saveState } from './drbdd-state.js';
 import { fuseMounts } from './fuse-mount.js';
 import { setIoFlusher } from './native-addon.js';
 
@@ -203,33 +204,22 @@ export class Drbdd {
     this.#log.info('resuming what the predecessor served');
     for (const [name, handlers] of Object.entries(saved.handlers))
       this.#handlers.set(name, handlers);
-    const must = async (request: ControlRequest): Promise<void> => {
-      const reply = await this.#request(request);
-      if (!reply.ok) this.#log.error(`${request.verb}: ${reply.text} ${reply.info.join('; ')}`);
-    };
-    for (const r of saved.resources) {
-      await must({ verb: 'new-resource', resource: r.name, options: r.options });
-      for (const v of r.volumes) {
-        const { minor, volume, device } = v;
-        await must({ verb: 'new-minor', resource: r.name, minor, volume, device });
-        if (v.disk) await must({ verb: 'attach', minor, ...v.disk });
-        if (saved.primaries.includes(minor)) {
-          const reply = await this.#ask({ type: 'resume-primary', minor });
-          if (!reply.ok) this.#log.error(`minor ${minor}: Primary again: ${reply.text}`);
+    for (const step of resumeSteps(saved)) {
+      switch (step.type) {
+        case 'request': {
+          const { request } = step;
+          const reply = await this.#request(request);
+          if (!reply.ok) this.#log.error(`${request.verb}: ${reply.text} ${reply.info.join('; ')}`);
+          break;
         }
-        await this.#adopt({ minor, device, resource: r.name, volume });
-      }
-      if (r.net) {
-        const { local, remote, options } = r.net;
-        await must({
-          verb: 'connect',
-          resource: r.name,
-          local,
-          remote,
-          options,
-          discardMyData: false,
-          tentative: false,
-        });
+        case 'resume-primary': {
+          const reply = await this.#ask(step);
+          if (!reply.ok) this.#log.error(`minor ${step.minor}: Primary again: ${reply.text}`);
+          break;
+        }
+        case 'device':
+          await this.#adopt(step);
+          break;
       }
     }
     // The loop devices are looked at last: that asks the FUSE files, which are served by now.

@@ -1,23 +1,10 @@
 /**
- * What a successor of drbdd must know to go on where its predecessor died: resources, minors, disks, connections, roles and
- * handlers, in one file that is replaced as a whole after each change. It is believed only under the same angel (a later
- * incarnation); a fresh start begins with nothing configured, as a freshly loaded kernel module does.
+ * The file in which drbdd keeps what a successor must know (host/drbdd-resume.ts), replaced as a whole after each change. It
+ * is believed only under the same angel (a later incarnation); a fresh start begins with nothing configured, as a freshly
+ * loaded kernel module does.
  */
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
-import type { Handlers } from '../config/drbd-options.js';
-import type { RunningResource } from '../host/control.js';
-
-export interface ResourceHandlers {
-  readonly handlers: Handlers;
-  readonly environment: Readonly<Record<string, string>>;
-}
-
-export interface SavedState {
-  readonly version: 1;
-  readonly resources: readonly RunningResource[];
-  readonly primaries: readonly number[]; // minors
-  readonly handlers: Readonly<Record<string, ResourceHandlers>>;
-}
+import type { SavedState } from '../host/drbdd-resume.js';
 
 export function saveState(path: string, state: SavedState): void {
   writeFileSync(`${path}.new`, JSON.stringify(state), { mode: 0o600 }); // it holds the shared secret
