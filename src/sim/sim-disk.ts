@@ -1,18 +1,20 @@
 /**
  * A simulated disk with a volatile write cache.
  *
- *     write -> versions of a sector (volatile) --flush, FUA--> stable --power cut--> any version since, per sector
+ *     write -> seen by reads, volatile --flush, FUA--> stable --power cut--> any version since, per sector
  *
  * A completed write is seen by reads at once, but after a power cut each sector has, by the seed, its stable content or
- * any of the versions written since: so order is lost and a request of several sectors is torn, as on real disks.
- * Flush makes stable what was completed before it was asked for.
+ * any of the versions written since: so order is lost and a request of several sectors is torn, as on real disks. That
+ * holds for discards and zeroes, too. Flush makes stable what was completed before it was asked for.
+ *
+ * A disk outlives the processes that use it. What a dead one had begun still happens (`abandon`): at once, or when a disk that
+ * was stuck goes on; until then nobody else gets the disk for itself.
  */
 import { assert } from '../base/assert.js';
 import type { Prng } from '../base/prng.js';
 import type { DiskInfo } from '../host/io.js';
-
-export const SECTOR_BYTES = 512;
-const BLOCK_BYTES = 4096;
+import { DiskContent, type DiskImage, SECTOR_BYTES } from './disk-content.js';
+import { DiskJournal, ENTRY_BYTES } from './disk-journal.js';
 
 export interface SimDiskOptions {
   readonly sizeBytes: number;
@@ -40,26 +42,36 @@ export interface DiskFaults {
   flushChance: number;
 }
 
-interface Version {
-  readonly order: number;
+/** A write that was begun and is not complete. */
+export interface UnfinishedWrite {
+  readonly offsetBytes: number;
   readonly bytes: Uint8Array;
 }
 
 export class SimDisk {
   readonly options: SimDiskOptions;
   readonly faults: DiskFaults = { readChance: 0, writeChance: 0, flushChance: 0 };
-  /** Sector ranges [from, to) that cannot be read, as a bad spot; writing mends them. */
+  /** Sectors that cannot be read, as a bad spot; writing mends them. */
   readonly badSectors = new Set<number>();
+  /** Every request takes so much longer. */
+  slowMs = 0;
   readonly #random: Prng;
-  readonly #stable = new Map<number, Uint8Array>(); // block -> 4 KiB; absent is zeroes
-  readonly #versions = new Map<number, Version[]>(); // sector -> not yet stable, oldest first
+  readonly #content = new DiskContent();
+  readonly #journal = new DiskJournal();
   #order = 0; // of the last completed write
   #sizeBytes: number;
+  #stuck = false;
+  #waiting: (() => void)[] = []; // for a disk that is stuck
+  #abandoned: UnfinishedWrite[] = [];
 
   constructor(options: SimDiskOptions, random: Prng) {
     this.options = options;
     this.#random = random;
     this.#sizeBytes = options.sizeBytes;
+  }
+
+  get sizeBytes(): number {
+    return this.#sizeBytes;
   }
 
   get info(): DiskInfo {
@@ -79,33 +91,81 @@ export class SimDisk {
     this.#sizeBytes = sizeBytes;
   }
 
+  /** How long a request takes. */
   latency(range: readonly [number, number]): number {
-    return range[0] + (this.#random.u32() / 0x100000000) * (range[1] - range[0]);
+    return range[0] + (this.#random.u32() / 0x100000000) * (range[1] - range[0]) + this.slowMs;
   }
 
   chance(probability: number): boolean {
     return probability > 0 && this.#random.chance(probability);
   }
 
+  // ---- a disk that does not answer
+
+  get stuck(): boolean {
+    return this.#stuck;
+  }
+
+  /** While it is stuck nothing that was asked gets done; afterwards everything is, in its order. */
+  set stuck(stuck: boolean) {
+    this.#stuck = stuck;
+    if (stuck) return;
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const run of waiting) run();
+  }
+
+  /** Runs `run` now, or when the disk answers again. */
+  whenAnswering(run: () => void): void {
+    if (this.#stuck) this.#waiting.push(run);
+    else run();
+  }
+
+  /** A process died: its unfinished writes happen without it, in any order. */
+  abandon(writes: readonly UnfinishedWrite[]): void {
+    const left = [...writes];
+    while (left.length > 0) {
+      const [write] = left.splice(this.#random.below(left.length), 1);
+      if (write) this.#abandoned.push(write);
+    }
+    if (this.#abandoned.length > 0) {
+      this.whenAnswering(() => {
+        for (const { offsetBytes, bytes } of this.#abandoned) this.write(offsetBytes, bytes, false);
+        this.#abandoned = [];
+      });
+    }
+  }
+
+  /** Somebody dead still has requests here: the kernel has not closed the disk for it. */
+  get isClaimed(): boolean {
+    return this.#abandoned.length > 0;
+  }
+
+  // ---- requests, at the moment when they are done
+
   /** What a read sees now. False when a bad sector is in the range. */
   read(offsetBytes: number, out: Uint8Array): boolean {
-    for (let i = 0; i < out.length; i += SECTOR_BYTES) {
-      const sector = (offsetBytes + i) / SECTOR_BYTES;
-      if (this.badSectors.has(sector)) return false;
-      out.set(this.#current(sector), i);
+    if (this.badSectors.size > 0) {
+      for (let i = 0; i < out.length; i += SECTOR_BYTES) {
+        if (this.badSectors.has((offsetBytes + i) / SECTOR_BYTES)) return false;
+      }
     }
+    this.#content.read(offsetBytes, out);
     return true;
   }
 
   /** The write is complete. `stable`: FUA. */
   write(offsetBytes: number, bytes: Uint8Array, stable: boolean): void {
-    this.#order++;
+    this.#begin(offsetBytes, bytes.length, stable);
+    this.#content.write(offsetBytes, bytes);
+  }
+
+  /** The write failed: nothing of it is there, or any of its sectors. */
+  failWrite(offsetBytes: number, bytes: Uint8Array): void {
+    if (this.#random.chance(0.5)) return;
     for (let i = 0; i < bytes.length; i += SECTOR_BYTES) {
-      const sector = (offsetBytes + i) / SECTOR_BYTES;
-      const copy = bytes.slice(i, i + SECTOR_BYTES);
-      this.badSectors.delete(sector);
-      if (stable) this.#settle(sector, copy);
-      else this.#version(sector, copy);
+      if (this.#random.chance(0.5)) continue;
+      this.write(offsetBytes + i, bytes.subarray(i, i + SECTOR_BYTES), false);
     }
   }
 
@@ -116,22 +176,12 @@ export class SimDisk {
 
   /** The flush is complete: all versions up to `order` are stable. */
   flushEnd(order: number): void {
-    for (const [sector, versions] of this.#versions) {
-      let last = -1;
-      for (let i = 0; i < versions.length; i++)
-        if ((versions[i] as Version).order <= order) last = i;
-      if (last < 0) continue;
-      this.#store(sector, (versions[last] as Version).bytes);
-      versions.splice(0, last + 1);
-      if (versions.length === 0) this.#versions.delete(sector);
-    }
+    this.#journal.settle(order);
   }
 
   zero(offsetBytes: number, lengthBytes: number): void {
-    this.#order++;
-    for (let i = 0; i < lengthBytes; i += SECTOR_BYTES) {
-      this.#version((offsetBytes + i) / SECTOR_BYTES, new Uint8Array(SECTOR_BYTES));
-    }
+    this.#begin(offsetBytes, lengthBytes, false);
+    this.#content.fill(offsetBytes, lengthBytes, 0);
   }
 
   /** Contents become zeroes, or noise where the disk does not promise zeroes. */
@@ -140,71 +190,91 @@ export class SimDisk {
       this.zero(offsetBytes, lengthBytes);
       return;
     }
-    this.#order++;
+    this.#begin(offsetBytes, lengthBytes, false);
     for (let i = 0; i < lengthBytes; i += SECTOR_BYTES) {
-      const noise = new Uint8Array(SECTOR_BYTES).fill(this.#random.below(256));
-      this.#version((offsetBytes + i) / SECTOR_BYTES, noise);
+      this.#content.fill(offsetBytes + i, SECTOR_BYTES, this.#random.below(256));
     }
   }
+
+  // ---- what happens to disks
 
   /**
    * The power goes. `inFlight` are writes that were begun and not completed: any of their sectors may have made it.
    * Nothing is volatile afterwards.
    */
-  powerCut(
-    inFlight: readonly { readonly offsetBytes: number; readonly bytes: Uint8Array }[],
-  ): void {
-    for (const { offsetBytes, bytes } of inFlight) this.write(offsetBytes, bytes, false);
-    for (const [sector, versions] of this.#versions) {
-      const kept = this.#random.below(versions.length + 1);
-      if (kept > 0) this.#store(sector, (versions[kept - 1] as Version).bytes);
-    }
-    this.#versions.clear();
+  powerCut(inFlight: readonly UnfinishedWrite[]): void {
+    const unfinished = [...this.#abandoned, ...inFlight];
+    this.#abandoned = [];
+    for (const { offsetBytes, bytes } of unfinished) this.write(offsetBytes, bytes, false);
+    this.#journal.powerCut(this.#content, this.#random);
   }
 
-  /** The whole content as reads see it, for checkers: a copy. */
-  snapshot(offsetBytes: number, lengthBytes: number): Uint8Array {
-    const out = new Uint8Array(lengthBytes);
-    for (let i = 0; i < lengthBytes; i += SECTOR_BYTES) {
-      out.set(this.#current((offsetBytes + i) / SECTOR_BYTES), i);
+  /** What it holds now, for `restore`. */
+  snapshot(): DiskImage {
+    return this.#content.image(this.#sizeBytes);
+  }
+
+  /** Somebody puts an older state back (a snapshot of the storage below, a backup, the wrong disk). */
+  restore(image: DiskImage): void {
+    this.#journal.clear();
+    this.badSectors.clear();
+    this.#content.restore(image);
+    this.#sizeBytes = image.sizeBytes;
+  }
+
+  /** A new disk in its place. */
+  blank(): void {
+    this.#journal.clear();
+    this.badSectors.clear();
+    this.#content.clear();
+  }
+
+  /** Bits of the sector differ from now on, and nobody is told. */
+  corrupt(sector: number): void {
+    const first = this.#random.below(SECTOR_BYTES);
+    for (let i = this.#random.below(8); i >= 0; i--) {
+      // 61 and 512 have no common divisor: no byte is flipped back.
+      const offsetBytes = sector * SECTOR_BYTES + ((first + 61 * i) % SECTOR_BYTES);
+      const mask = 1 + this.#random.below(255);
+      this.#content.flip(offsetBytes, mask);
+      this.#journal.flip(offsetBytes, mask);
     }
+  }
+
+  // ---- for checkers
+
+  /** A copy of what reads would see. */
+  content(offsetBytes: number, lengthBytes: number): Uint8Array {
+    const out = new Uint8Array(lengthBytes);
+    this.#content.read(offsetBytes, out);
     return out;
+  }
+
+  /** The first sector of [fromSector, fromSector + sectors) that the two disks do not have in common, or -1. */
+  equals(other: SimDisk, fromSector: number, sectors: number): number {
+    return this.#content.firstDifference(other.#content, fromSector, sectors);
   }
 
   /** Sectors that a power cut could still change. */
   get volatileSectors(): number {
-    return this.#versions.size;
+    return this.#journal.volatileSectors;
   }
 
-  #current(sector: number): Uint8Array {
-    const version = this.#versions.get(sector)?.at(-1);
-    if (version) return version.bytes;
-    const block = this.#stable.get(Math.floor((sector * SECTOR_BYTES) / BLOCK_BYTES));
-    if (!block) return ZERO_SECTOR;
-    const within = (sector * SECTOR_BYTES) % BLOCK_BYTES;
-    return block.subarray(within, within + SECTOR_BYTES);
-  }
-
-  #version(sector: number, bytes: Uint8Array): void {
-    const versions = this.#versions.get(sector);
-    if (versions) versions.push({ order: this.#order, bytes });
-    else this.#versions.set(sector, [{ order: this.#order, bytes }]);
-  }
-
-  #settle(sector: number, bytes: Uint8Array): void {
-    this.#versions.delete(sector);
-    this.#store(sector, bytes);
-  }
-
-  #store(sector: number, bytes: Uint8Array): void {
-    const index = Math.floor((sector * SECTOR_BYTES) / BLOCK_BYTES);
-    let block = this.#stable.get(index);
-    if (!block) {
-      block = new Uint8Array(BLOCK_BYTES);
-      this.#stable.set(index, block);
+  /** The range is about to change: what it held may come back, unless the change is stable. */
+  #begin(offsetBytes: number, lengthBytes: number, stable: boolean): void {
+    this.#order++;
+    if (this.badSectors.size > 0) {
+      for (let i = 0; i < lengthBytes; i += SECTOR_BYTES) {
+        this.badSectors.delete((offsetBytes + i) / SECTOR_BYTES);
+      }
     }
-    block.set(bytes, (sector * SECTOR_BYTES) % BLOCK_BYTES);
+    if (stable) {
+      this.#journal.enterStable(this.#order, offsetBytes, lengthBytes);
+      return;
+    }
+    for (let done = 0; done < lengthBytes; done += ENTRY_BYTES) {
+      const n = Math.min(ENTRY_BYTES, lengthBytes - done);
+      this.#journal.enter(this.#order, offsetBytes + done, n, this.#content);
+    }
   }
 }
-
-const ZERO_SECTOR = new Uint8Array(SECTOR_BYTES);

@@ -22,6 +22,7 @@ import {
 import { checkRequest } from '../host/io-check.js';
 import { IoOwners } from '../host/io-owners.js';
 import { StreamReceiver } from '../host/stream-receiver.js';
+import { sameBytes } from './disk-content.js';
 import type { Clock } from './node-clock.js';
 import type { Timer } from './sim-clock.js';
 import type { SimDisk } from './sim-disk.js';
@@ -36,6 +37,8 @@ export interface SimHost {
   readonly disks: ReadonlyMap<string, SimDisk>;
   readonly pool: PoolCounts;
   readonly streams: number;
+  /** Called before each operation takes effect: a process may be killed between any two of them. */
+  readonly beforeOperation?: () => void;
 }
 
 interface OpenDisk {
@@ -50,6 +53,7 @@ interface Send {
   readonly copy: Uint8Array;
   readonly tag: number;
   taken: number;
+  waited: boolean; // not taken at once: the pool may have changed meanwhile
 }
 
 interface Stream {
@@ -62,11 +66,16 @@ interface Stream {
   owed: number; // bytes given to the receiver's chunks and not yet reported as taken
 }
 
+/** A write, or (without bytes) a discard or zeroing, that was begun and is not done. */
 interface Writing {
   readonly disk: SimDisk;
   readonly offsetBytes: number;
-  readonly bytes: Uint8Array;
+  readonly lengthBytes: number;
+  readonly bytes: Uint8Array | null;
 }
+
+/** Of the head in front of a freed buffer's payload: where headers lie. */
+const POISONED_HEAD_BYTES = 128;
 
 export class SimIo implements Io {
   readonly pool: Uint8Array;
@@ -114,11 +123,15 @@ export class SimIo implements Io {
     if (this.#crashed) return;
     this.#crashed = true;
     this.#host.net.crash(this.#host.name, power);
-    const disks = new Set([...this.#host.disks.values()]);
-    for (const disk of disks) {
-      const inFlight = [...this.#writing].filter((w) => w.disk === disk);
-      if (power) disk.powerCut(inFlight);
-      else for (const w of inFlight) disk.write(w.offsetBytes, w.bytes, false); // the disk goes on
+    for (const disk of new Set(this.#host.disks.values())) {
+      const unfinished = [...this.#writing]
+        .filter((w) => w.disk === disk && w.offsetBytes + w.lengthBytes <= disk.sizeBytes)
+        .map((w) => ({
+          offsetBytes: w.offsetBytes,
+          bytes: w.bytes ?? new Uint8Array(w.lengthBytes),
+        }));
+      if (power) disk.powerCut(unfinished);
+      else disk.abandon(unfinished);
     }
     this.#writing.clear();
   }
@@ -131,8 +144,11 @@ export class SimIo implements Io {
     return this.#buffers.alloc(payloadBytes);
   }
 
+  /** Whoever looks at a buffer after it was freed finds noise, not by luck what was there. */
   free(at: number): void {
     this.#buffers.free(at);
+    const poisoned = Math.min(this.#buffers.capacity(at), 4096);
+    this.pool.fill(0xdb, at - POISONED_HEAD_BYTES, at + poisoned);
   }
 
   capacity(at: number): number {
@@ -145,7 +161,7 @@ export class SimIo implements Io {
         const disk = this.#host.disks.get(path);
         if (!disk) return done(-ERRNO.ENOENT);
         const claimed = [...this.#disks.values()].some((o) => o.path === path && o.exclusive);
-        if (claimed && how.exclusive) return done(-ERRNO.EBUSY);
+        if (how.exclusive && (claimed || disk.isClaimed)) return done(-ERRNO.EBUSY);
         const handle = this.#nextHandle++;
         this.#disks.set(handle, { disk, path, ...how });
         done(handle);
@@ -161,7 +177,7 @@ export class SimIo implements Io {
     const { disk: d } = this.#disk(disk);
     const wrong = checkRequest(d.options.logicalBlockBytes, offsetBytes, at, lengthBytes);
     this.#diskOp(tag, d, wrong, d.options.latencyMs, () => {
-      if (offsetBytes + lengthBytes > d.info.sizeBytes) return -ERRNO.EIO;
+      if (offsetBytes + lengthBytes > d.sizeBytes) return -ERRNO.EIO;
       if (d.chance(d.faults.readChance)) return -ERRNO.EIO;
       return d.read(offsetBytes, this.pool.subarray(at, at + lengthBytes))
         ? lengthBytes
@@ -180,28 +196,21 @@ export class SimIo implements Io {
     const { disk: d, write } = this.#disk(disk);
     const aligned = checkRequest(d.options.logicalBlockBytes, offsetBytes, at, lengthBytes);
     const wrong = write ? aligned : -ERRNO.EBADF;
-    let writing: Writing | null = null;
-    this.#diskOp(
-      tag,
-      d,
-      wrong,
-      d.options.latencyMs,
-      () => {
-        if (offsetBytes + lengthBytes > d.info.sizeBytes) return -ERRNO.ENOSPC;
-        const w = writing as Writing | null;
-        if (!w) return -ERRNO.EIO;
-        this.#writing.delete(w);
-        this.#unchanged(at, w.bytes);
-        if (d.chance(d.faults.writeChance)) return -ERRNO.EIO;
-        d.write(offsetBytes, w.bytes, fua);
-        return lengthBytes;
-      },
-      () => {
-        if (offsetBytes + lengthBytes > d.info.sizeBytes) return;
-        writing = { disk: d, offsetBytes, bytes: this.pool.slice(at, at + lengthBytes) };
-        this.#writing.add(writing);
-      },
-    );
+    let bytes: Uint8Array;
+    const begin = () => {
+      bytes = this.pool.slice(at, at + lengthBytes);
+      return { disk: d, offsetBytes, lengthBytes, bytes };
+    };
+    this.#changeDisk(tag, d, wrong, begin, () => {
+      this.#unchanged(at, bytes);
+      if (offsetBytes + lengthBytes > d.sizeBytes) return -ERRNO.ENOSPC;
+      if (d.chance(d.faults.writeChance)) {
+        d.failWrite(offsetBytes, bytes);
+        return -ERRNO.EIO;
+      }
+      d.write(offsetBytes, bytes, fua);
+      return lengthBytes;
+    });
   }
 
   flushDisk(disk: number, tag: number): void {
@@ -224,19 +233,16 @@ export class SimIo implements Io {
   }
 
   discardDisk(disk: number, offsetBytes: number, lengthBytes: number, tag: number): void {
-    const { disk: d } = this.#disk(disk);
+    const { disk: d, write } = this.#disk(disk);
     const aligned = checkRequest(d.options.logicalBlockBytes, offsetBytes, 0, lengthBytes);
-    this.#diskOp(
-      tag,
-      d,
-      d.options.canDiscard ? aligned : -ERRNO.EOPNOTSUPP,
-      d.options.latencyMs,
-      () => {
-        if (offsetBytes + lengthBytes > d.info.sizeBytes) return -ERRNO.EIO;
-        d.discard(offsetBytes, lengthBytes);
-        return 0;
-      },
-    );
+    const wrong = d.options.canDiscard ? aligned : -ERRNO.EOPNOTSUPP;
+    const begin = () => ({ disk: d, offsetBytes, lengthBytes, bytes: null });
+    this.#changeDisk(tag, d, write ? wrong : -ERRNO.EBADF, begin, () => {
+      if (offsetBytes + lengthBytes > d.sizeBytes) return -ERRNO.EIO;
+      if (d.chance(d.faults.writeChance)) return -ERRNO.EIO;
+      d.discard(offsetBytes, lengthBytes);
+      return 0;
+    });
   }
 
   zeroDisk(
@@ -246,10 +252,11 @@ export class SimIo implements Io {
     _mayUnmap: boolean,
     tag: number,
   ): void {
-    const { disk: d } = this.#disk(disk);
-    const wrong = checkRequest(d.options.logicalBlockBytes, offsetBytes, 0, lengthBytes);
-    this.#diskOp(tag, d, wrong, d.options.latencyMs, () => {
-      if (offsetBytes + lengthBytes > d.info.sizeBytes) return -ERRNO.ENOSPC;
+    const { disk: d, write } = this.#disk(disk);
+    const aligned = checkRequest(d.options.logicalBlockBytes, offsetBytes, 0, lengthBytes);
+    const begin = () => ({ disk: d, offsetBytes, lengthBytes, bytes: null });
+    this.#changeDisk(tag, d, write ? aligned : -ERRNO.EBADF, begin, () => {
+      if (offsetBytes + lengthBytes > d.sizeBytes) return -ERRNO.ENOSPC;
       if (d.chance(d.faults.writeChance)) return -ERRNO.EIO;
       d.zero(offsetBytes, lengthBytes);
       return 0;
@@ -258,6 +265,7 @@ export class SimIo implements Io {
 
   listen(at: Endpoint, _options: SocketOptions, owner: ListenOwner): number {
     const { net, name } = this.#host;
+    if (this.#crashed) return -ERRNO.ECANCELED; // the rest of the turn of a process that is no more
     if (at.family !== 'unix' && !net.owns(name, at.host)) return -ERRNO.EADDRNOTAVAIL;
     const handle = this.#nextHandle++;
     const error = net.tcp.listen(name, addressText(at), (socket) => {
@@ -330,7 +338,13 @@ export class SimIo implements Io {
         return done(s.socket.dead ? -ERRNO.ECANCELED : -s.socket.ended);
       }
       this.#inFlight--; // its completion is counted by the queue of sends
-      s.sends.push({ at, copy: this.pool.slice(at, at + lengthBytes), tag: ownTag, taken: 0 });
+      s.sends.push({
+        at,
+        copy: this.pool.slice(at, at + lengthBytes),
+        tag: ownTag,
+        taken: 0,
+        waited: false,
+      });
       this.#pump(s);
     });
   }
@@ -380,7 +394,11 @@ export class SimIo implements Io {
     while (this.#queue.length > 0 && !this.#crashed) {
       const queue = this.#queue;
       this.#queue = [];
-      for (const run of queue) run();
+      for (const run of queue) {
+        this.#host.beforeOperation?.();
+        if (this.#crashed) return;
+        run();
+      }
     }
   }
 
@@ -390,6 +408,7 @@ export class SimIo implements Io {
 
   /** Resolves when the clock has run what is in flight. */
   destroy(): Promise<void> {
+    if (this.#crashed) return Promise.resolve();
     return new Promise((resolve) => {
       this.#destroyed = resolve;
       for (const cancel of [...this.#connecting.values()]) cancel();
@@ -427,17 +446,41 @@ export class SimIo implements Io {
       if (wrong !== 0) return done(wrong);
       begin();
       this.#host.clock.after(disk.latency(latencyMs), () => {
-        if (!this.#crashed) done(finish());
+        disk.whenAnswering(() => {
+          if (!this.#crashed) done(finish());
+        });
       });
     });
   }
 
+  /** The same of one that changes the disk: until it is done, a crash leaves open how much of it happens. */
+  #changeDisk(
+    tag: number,
+    disk: SimDisk,
+    wrong: number,
+    begin: () => Writing,
+    finish: () => number,
+  ): void {
+    let writing: Writing;
+    this.#diskOp(
+      tag,
+      disk,
+      wrong,
+      disk.options.latencyMs,
+      () => {
+        this.#writing.delete(writing);
+        return finish();
+      },
+      () => {
+        writing = begin();
+        this.#writing.add(writing);
+      },
+    );
+  }
+
   #unchanged(at: number, copy: Uint8Array): void {
-    for (let i = 0; i < copy.length; i++) {
-      if (this.pool[at + i] !== copy[i]) {
-        assert(false, 'a range of the pool does not change while the engine has it');
-      }
-    }
+    const same = sameBytes(this.pool.subarray(at, at + copy.length), copy);
+    assert(same, 'a range of the pool does not change while the engine has it');
   }
 
   #later(run: () => void): void {
@@ -457,11 +500,16 @@ export class SimIo implements Io {
     this.#nowMs = this.#host.clock.nowMs;
     const ready = this.#ready;
     this.#ready = [];
-    for (const run of ready) run();
+    for (const run of ready) {
+      if (this.#crashed) return;
+      run();
+    }
     for (const s of this.#streams.values()) {
+      if (this.#crashed) return;
       if (s.receiver?.deliver()) this.#schedule();
       this.#report(s);
     }
+    if (this.#crashed) return;
     for (const handler of this.#batchEnd) handler();
     this.submit(); // what the batch led to, as the native engine does
     if (!this.#destroyed || this.#inFlight > 0 || this.#ready.length > 0) return;
@@ -511,15 +559,16 @@ export class SimIo implements Io {
     while (!s.socket.dead && s.sends.length > 0) {
       const send = s.sends[0] as Send;
       const n = Math.min(net.tcp.room(s.socket), send.copy.length - send.taken);
-      if (n === 0 && send.copy.length > 0) return;
+      if (n === 0 && send.copy.length > 0) break;
       net.tcp.send(s.socket, send.copy.subarray(send.taken, send.taken + n));
       send.taken += n;
       s.backlogBytes -= n;
-      if (send.taken < send.copy.length) return;
+      if (send.taken < send.copy.length) break;
       s.sends.shift();
-      this.#unchanged(send.at, send.copy);
+      if (send.waited) this.#unchanged(send.at, send.copy);
       this.#later(() => this.#owners.done(send.tag, send.copy.length));
     }
+    for (const send of s.sends) send.waited = true;
   }
 
   #failSends(s: Stream, errno: number): void {

@@ -130,7 +130,7 @@ test('a power cut loses or tears only what was neither flushed nor FUA', async (
     rig.io.writeDisk(handle, 12288, at, 4096, true, probe.op()); // in flight
     rig.io.submit();
     rig.io.crash(true);
-    const image = disk.snapshot(0, 16384);
+    const image = disk.content(0, 16384);
     t.true(image.subarray(4096, 8192).every((b) => b === 2));
     for (const [from, old, fresh] of [
       [0, 1, 3],
@@ -148,7 +148,7 @@ test('a power cut loses or tears only what was neither flushed nor FUA', async (
     }
     t.is(disk.volatileSectors, 0);
   }
-  t.true(seen.torn > 100, JSON.stringify(seen));
+  t.true(seen.torn > 60, JSON.stringify(seen));
 });
 
 test('a process that dies loses nothing that its disk had taken', async (t) => {
@@ -160,7 +160,7 @@ test('a process that dies loses nothing that its disk had taken', async (t) => {
   rig.io.writeDisk(handle, 0, at, 4096, false, probe.op());
   rig.io.submit();
   rig.io.crash(false);
-  t.deepEqual(disk.snapshot(0, 4096), rig.io.pool.slice(at, at + 4096));
+  t.deepEqual(disk.content(0, 4096), rig.io.pool.slice(at, at + 4096));
 });
 
 test('injected faults and bad sectors are EIO; a write mends a bad sector', async (t) => {

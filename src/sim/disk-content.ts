@@ -1,0 +1,114 @@
+/**
+ * The bytes of a simulated disk: zeroes but for what was written, in chunks that exist once they are written.
+ *
+ * An image shares its chunks with the disk; whoever writes next makes a chunk its own first. So taking an image of a disk,
+ * going back to one and comparing two disks cost what differs, not what the disk holds.
+ */
+import { assert } from '../base/assert.js';
+
+export const SECTOR_BYTES = 512;
+const CHUNK_BYTES = 65536;
+const ZEROES = new Uint8Array(CHUNK_BYTES);
+
+/** What a disk held at some time. Opaque; does not change. */
+export interface DiskImage {
+  readonly sizeBytes: number;
+  readonly chunks: readonly (Uint8Array | undefined)[];
+}
+
+export class DiskContent {
+  #chunks: (Uint8Array | undefined)[] = [];
+  #own: (true | undefined)[] = []; // this chunk is in no image
+
+  read(offsetBytes: number, out: Uint8Array): void {
+    for (let done = 0; done < out.length; ) {
+      const within = (offsetBytes + done) % CHUNK_BYTES;
+      const n = Math.min(out.length - done, CHUNK_BYTES - within);
+      const chunk = this.#chunks[(offsetBytes + done - within) / CHUNK_BYTES];
+      if (!chunk) out.fill(0, done, done + n);
+      else if (n === CHUNK_BYTES) out.set(chunk, done);
+      else out.set(chunk.subarray(within, within + n), done);
+      done += n;
+    }
+  }
+
+  write(offsetBytes: number, bytes: Uint8Array): void {
+    for (let done = 0; done < bytes.length; ) {
+      const within = (offsetBytes + done) % CHUNK_BYTES;
+      const n = Math.min(bytes.length - done, CHUNK_BYTES - within);
+      const chunk = this.#owned((offsetBytes + done - within) / CHUNK_BYTES);
+      chunk.set(n === bytes.length ? bytes : bytes.subarray(done, done + n), within);
+      done += n;
+    }
+  }
+
+  fill(offsetBytes: number, lengthBytes: number, byte: number): void {
+    for (let done = 0; done < lengthBytes; ) {
+      const within = (offsetBytes + done) % CHUNK_BYTES;
+      const n = Math.min(lengthBytes - done, CHUNK_BYTES - within);
+      const index = (offsetBytes + done - within) / CHUNK_BYTES;
+      if (byte === 0 && n === CHUNK_BYTES) this.#chunks[index] = undefined;
+      else if (byte !== 0 || this.#chunks[index]) this.#owned(index).fill(byte, within, within + n);
+      done += n;
+    }
+  }
+
+  /** Flips bits of one byte. */
+  flip(offsetBytes: number, mask: number): void {
+    const within = offsetBytes % CHUNK_BYTES;
+    const chunk = this.#owned((offsetBytes - within) / CHUNK_BYTES);
+    chunk[within] = (chunk[within] as number) ^ mask;
+  }
+
+  image(sizeBytes: number): DiskImage {
+    this.#own = [];
+    return { sizeBytes, chunks: [...this.#chunks] };
+  }
+
+  restore(image: DiskImage): void {
+    this.#own = [];
+    this.#chunks = [...image.chunks];
+  }
+
+  clear(): void {
+    this.#own = [];
+    this.#chunks = [];
+  }
+
+  /** The first sector of [fromSector, fromSector + sectors) that differs from the other's, or -1. */
+  firstDifference(other: DiskContent, fromSector: number, sectors: number): number {
+    const endBytes = (fromSector + sectors) * SECTOR_BYTES;
+    for (let at = fromSector * SECTOR_BYTES; at < endBytes; ) {
+      const within = at % CHUNK_BYTES;
+      const n = Math.min(endBytes - at, CHUNK_BYTES - within);
+      const index = (at - within) / CHUNK_BYTES;
+      const [mine, theirs] = [this.#chunks[index], other.#chunks[index]];
+      if (mine !== theirs) {
+        const a = (mine ?? ZEROES).subarray(within, within + n);
+        const b = (theirs ?? ZEROES).subarray(within, within + n);
+        if (!sameBytes(a, b)) return Math.floor((at + firstByte(a, b)) / SECTOR_BYTES);
+      }
+      at += n;
+    }
+    return -1;
+  }
+
+  #owned(index: number): Uint8Array {
+    const chunk = this.#chunks[index];
+    if (chunk && this.#own[index]) return chunk;
+    const own = chunk ? chunk.slice() : new Uint8Array(CHUNK_BYTES);
+    this.#chunks[index] = own;
+    this.#own[index] = true;
+    return own;
+  }
+}
+
+export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return Buffer.compare(a, b) === 0;
+}
+
+function firstByte(a: Uint8Array, b: Uint8Array): number {
+  const at = a.findIndex((byte, i) => byte !== b[i]);
+  assert(at >= 0, 'ranges that differ, differ somewhere');
+  return at;
+}
