@@ -33,6 +33,7 @@ export const UNSOLVED = -100;
 export interface Recovery {
   readonly result: number; // -1: I become the target, 1: the source, UNSOLVED
   readonly giveUpPrimary: boolean;
+  readonly staysPrimary: boolean; // it should have, but the device is open: the peer believes in -1
   readonly steps: readonly Step[];
 }
 
@@ -76,6 +77,7 @@ export const AFTER_SB_0PRI: Readonly<Record<string, Policy<number>>> = {
 const configurationError: Recovery = {
   result: UNSOLVED,
   giveUpPrimary: false,
+  staysPrimary: false,
   steps: [{ type: 'log', level: 'error', text: 'Configuration error.' }],
 };
 const unsolved: Policy<Recovery> = () => plain(UNSOLVED);
@@ -83,7 +85,7 @@ const unsolved: Policy<Recovery> = () => plain(UNSOLVED);
 const warning = (text: string): Step => ({ type: 'log', level: 'warn', text });
 
 function plain(result: number, steps: readonly Step[] = []): Recovery {
-  return { result, giveUpPrimary: false, steps };
+  return { result, giveUpPrimary: false, staysPrimary: false, steps };
 }
 
 /** The policy for no Primary, as part of the others. */
@@ -105,7 +107,8 @@ const callPriLost: Policy<Recovery> = (input) => {
   const r = without(input);
   if (r.result !== -1 || input.role !== Roles.Primary) return r;
   if (input.openers > 0) {
-    return plain(UNSOLVED, [...r.steps, { type: 'handler', name: 'pri-lost-after-sb' }]);
+    const steps: Step[] = [...r.steps, { type: 'handler', name: 'pri-lost-after-sb' }];
+    return { ...plain(UNSOLVED, steps), staysPrimary: true };
   }
   const steps = [...r.steps, warning('Successfully gave up primary role.')];
   return { ...r, giveUpPrimary: true, steps };

@@ -15,10 +15,11 @@ import {
   recoverSplitBrain,
   type SplitBrainInput,
   type Step,
+  UNSOLVED,
 } from './after-split-brain.js';
 import { type UuidSet, uuidsText } from './generation.js';
 import { Conns, connName, Disks, Roles, type State } from './state.js';
-import { type CompareInput, UNRELATED, uuidCompare } from './uuid-compare.js';
+import { type CompareInput, contradictory, UNRELATED, uuidCompare } from './uuid-compare.js';
 
 export type { HandshakeHandler, Step } from './after-split-brain.js';
 
@@ -48,6 +49,7 @@ export const UUID_FLAG = {
 
 export type Refusal =
   | 'unrelated-data'
+  | 'contradictory'
   | 'needs-protocol'
   | 'split-brain'
   | 'source-inconsistent'
@@ -166,6 +168,12 @@ export function syncDecision(input: HandshakeInput): SyncDecision {
     );
     return decided('needs-protocol');
   }
+  // The originals go on, both as targets that wait for each other.
+  if (contradictory(input.self, input.peer)) {
+    error("The generations contradict each other: each node's data would be the other's past.");
+    error('Meta-data were restored, copied or edited. Keep one copy: create-md on the other node.');
+    return decided('contradictory');
+  }
 
   // 2: a disk that is known to be bad never becomes the source
   const myDisk = input.disk === Disks.Negotiating ? input.negotiatedDisk : input.disk;
@@ -183,12 +191,19 @@ export function syncDecision(input: HandshakeInput): SyncDecision {
   if (Math.abs(hg) === 100) handler('initial-split-brain');
 
   // 4
+  const peerDiscards = (input.peerFlags & UUID_FLAG.DISCARD_MY_DATA) !== 0;
+  const byHand = Number(peerDiscards) - Number(input.discardMyData);
+  let disputed = false; // the peer comes to a decision of its own that step 5 here would not match
   if (hg === 100 || (hg === -100 && input.policies.alwaysAsbp)) {
     const ambiguous = hg === -100;
     const recovered = recoverSplitBrain(input);
-    steps.push(...recovered.steps);
-    hg = recovered.result;
-    giveUpPrimary = recovered.giveUpPrimary;
+    // Each node has its own always-asbp: a peer without it follows --discard-my-data.
+    const against = ambiguous && byHand !== 0 && recovered.result === -byHand;
+    disputed = recovered.staysPrimary || against;
+    if (against) warn('always-asbp would discard what --discard-my-data keeps: not solved.');
+    else steps.push(...recovered.steps);
+    hg = against ? UNSOLVED : recovered.result;
+    giveUpPrimary = recovered.giveUpPrimary && !against;
     if (Math.abs(hg) < 100) {
       warn(
         `Split-Brain detected, ${primaries(input)} primaries, automatically solved. Sync from ${from(hg)} node`,
@@ -201,13 +216,9 @@ export function syncDecision(input: HandshakeInput): SyncDecision {
   }
 
   // 5
-  if (hg === -100) {
-    const peerDiscards = (input.peerFlags & UUID_FLAG.DISCARD_MY_DATA) !== 0;
-    if (input.discardMyData && !peerDiscards) hg = -1;
-    if (!input.discardMyData && peerDiscards) hg = 1;
-    if (Math.abs(hg) < 100) {
-      warn(`Split-Brain detected, manually solved. Sync from ${from(hg)} node`);
-    }
+  if (hg === -100 && byHand !== 0 && !disputed) {
+    hg = byHand;
+    warn(`Split-Brain detected, manually solved. Sync from ${from(hg)} node`);
   }
 
   // 6

@@ -263,3 +263,19 @@ export function uuidCompare(input: CompareInput): CompareResult {
     rule: row.rule,
   };
 }
+
+/**
+ * Is each node's current generation part of the other's past (or does neither have one)? No sequence of operations leads
+ * there: metadata were restored, copied or edited on both sides. The originals compare from top to bottom, so both nodes
+ * find themselves the target and wait for each other. The only case in which uuidCompare is not symmetric
+ * (test/drbd/uuid-exhaustive.test.ts).
+ */
+export function contradictory(self: UuidSet, peer: UuidSet): boolean {
+  const s = masked(self);
+  const p = masked(peer);
+  if (s.cur === p.cur) return s.cur === 0n;
+  const past = (set: Masked, id: bigint): boolean =>
+    set.bm === id || set.h1 === id || set.h2 === id;
+  const blank = (id: bigint): boolean => id === 0n || id === UUID_JUST_CREATED;
+  return !blank(s.cur) && !blank(p.cur) && past(p, s.cur) && past(s, p.cur);
+}
