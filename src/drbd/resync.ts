@@ -239,7 +239,7 @@ export class Resync {
         v.metaFailed(-result);
         return;
       }
-      if (v.link !== link) return;
+      if (v.link !== link || v.state.conn !== conn) return; // a disk failed meanwhile: aborted
       if (conn === Conns.StartingSyncS) this.#beginSource(link);
       else force(v, { conn: Conns.WFSyncUUID });
     });

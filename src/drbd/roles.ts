@@ -303,6 +303,10 @@ function startSync(v: Volume, conn: number, done: Done): void {
       done(refused(code, `rule: ${rule}`));
       return;
     }
+    if (v.state.conn !== conn) {
+      done(refused(Ss.IN_TRANSIENT_STATE)); // the other end changed while it was asked
+      return;
+    }
     v.resync.startFull(conn);
     done(OK);
   });

@@ -2,8 +2,9 @@
  * May a volume go from one state to another, and what else must change with it? Pure: nothing happens here. The engine
  * fills a ChangeContext, asks `requestChange`, commits `state` when `code >= Ss.SUCCESS`, then does what follows.
  *
- *     wanted --sanitize--> state --HARD--> --VALIDITY--> --SOFT--> code        (hard changes: only HARD is asked)
+ *     wanted --ASKED--> --sanitize--> state --HARD--> --VALIDITY--> --SOFT--> code      (hard changes: only HARD is asked)
  *
+ * - ASKED refuses wishes that sanitizing would turn into something else;
  * - *sanitize* (sanitize.ts) adjusts what is implied;
  * - HARD rules hold even for facts (a broken network, a failed disk); the first matching row wins;
  * - VALIDITY judges the resulting state alone; an old state that was already invalid for the same reason may move on;
@@ -71,9 +72,8 @@ function judge(
     warning: code === Ss.SUCCESS ? warning : null,
     rule,
   });
-  if (how !== 'hard' && outdatesWhileConnected(old, wanted)) {
-    return result(Ss.CONNECTED_OUTDATES, 'asked: Outdated while connected');
-  }
+  const wish = how === 'hard' ? undefined : ASKED.find((row) => row.when(old, wanted));
+  if (wish) return result(wish.code, wish.label);
   if (sameState(old, state)) return result(Ss.NOTHING_TO_DO, '');
   const law = HARD.find((row) => row.when(old, state));
   if (law) return result(law.code, law.label);
@@ -88,20 +88,6 @@ function judge(
   const soft = SOFT.findLast((row) => row.when(old, state, context));
   if (soft) return result(soft.code, soft.label);
   return result(Ss.SUCCESS, '');
-}
-
-/**
- * `outdate` while connected. Sanitizing makes the disk UpToDate again, and a kernel (8.4.11, observed) answers "nothing to
- * do", exit status 0: whoever fences by it (drbd-peer-outdater) then believes in an Outdated disk that is none. Refused,
- * with the code that DRBD has for it.
- */
-function outdatesWhileConnected(old: State, wanted: State): boolean {
-  return (
-    wanted.disk === Outdated &&
-    old.disk > Outdated &&
-    wanted.conn >= Conns.Connected &&
-    wanted.conn < Conns.Ahead
-  );
 }
 
 /** Must the peer agree first (P_STATE_CHG_REQ)? `next` is a sanitized state. */
@@ -167,6 +153,49 @@ export const HARD: readonly HardRow[] = [
       o.conn === Conns.Disconnecting &&
       n.conn !== Conns.Disconnecting &&
       n.conn !== Conns.StandAlone,
+  },
+];
+
+/**
+ * Wishes that sanitizing would turn into something else without a word, judged as they came. The originals have none of
+ * these rows. The first matching row wins.
+ */
+export const ASKED: readonly HardRow[] = [
+  {
+    // Sanitizing makes the disk UpToDate again, and a kernel (8.4.11, observed) answers "nothing to do", exit status 0:
+    // whoever fences by it (drbd-peer-outdater) then believes in an Outdated disk that is none.
+    label: 'asked 1: Outdated while connected',
+    code: Ss.CONNECTED_OUTDATES,
+    when: (o, n) =>
+      n.disk === Outdated && o.disk > Outdated && n.conn >= Conns.Connected && n.conn < Conns.Ahead,
+  },
+  {
+    // "Nothing to do" in the originals.
+    label: 'asked 2: invalidate needs the local disk',
+    code: Ss.NO_LOCAL_DISK,
+    when: (o, n) => starting(n) && o.conn === Conns.Connected && n.disk <= Disks.Failed,
+  },
+  {
+    label: "asked 3: invalidate needs the peer's disk",
+    code: Ss.NO_REMOTE_DISK,
+    when: (o, n) => starting(n) && o.conn === Conns.Connected && n.pdsk <= Disks.Failed,
+  },
+  {
+    // The originals call the disk that is to be copied UpToDate, whatever it was, and copy it ("Implicitly upgraded
+    // disk"): invalidate on the only good node destroys the data. `primary --force` is the way to choose between two bad.
+    label: 'asked 4: a bad disk is not copied',
+    code: Ss.NO_UP_TO_DATE_DISK,
+    when: (o, n) =>
+      o.conn === Conns.Connected &&
+      ((n.conn === Conns.StartingSyncS && n.disk < UpToDate) ||
+        (n.conn === Conns.StartingSyncT && n.pdsk < UpToDate)),
+  },
+  {
+    // Likewise: a bad disk would come out of it UpToDate.
+    label: 'asked 5: verify compares two UpToDate disks',
+    code: Ss.NO_UP_TO_DATE_DISK,
+    when: (o, n) =>
+      verifying(n) && o.conn === Conns.Connected && (n.disk < UpToDate || n.pdsk < UpToDate),
   },
 ];
 

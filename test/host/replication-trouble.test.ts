@@ -2,7 +2,14 @@
 
 import { connect } from 'node:net';
 import test from 'ava';
-import { detach, invalidate, setPrimary, setSecondary } from '../../src/drbd/roles.js';
+import { Ss } from '../../src/drbd/return-codes.js';
+import {
+  detach,
+  invalidate,
+  invalidateRemote,
+  setPrimary,
+  setSecondary,
+} from '../../src/drbd/roles.js';
 import { Engines } from '../support/engines.js';
 import { BOTH_GOOD, both, failNext, pair, pattern, promote } from '../support/pair.js';
 
@@ -126,6 +133,25 @@ test('a write error on the peer: the write is answered, and the peer is known no
   await both(e, BOTH_GOOD);
   t.deepEqual(e.b.onDisk(0, 4096), pattern(1, 4096));
   t.is(e.firstDifference(), null);
+});
+
+test('the only good copy is not thrown away', async (t) => {
+  const e = await pair(t);
+  t.is(await e.a.write(0, pattern(1, 4096)), 0);
+  t.is((await e.a.ask((v, done) => detach(v, false, done))).kind, 'ok');
+  await e.b.until(/ds:UpToDate\/Diskless/);
+  // there is nothing to copy from (b), and nothing to copy to it (b's invalidate-remote)
+  for (const throwAway of [invalidate, invalidateRemote]) {
+    const outcome = await e.b.ask((v, done) => throwAway(v, done));
+    t.is(outcome.kind, 'state');
+    t.regex(e.b.shown, /cs:Connected .* ds:UpToDate\/Diskless/);
+  }
+  t.is((await e.a.ask((v, done) => setSecondary(v, done))).kind, 'ok');
+  const quiet = await e.b.ask((v, done) => invalidate(v, done));
+  t.is<number, number>(quiet.code, Ss.NO_REMOTE_DISK);
+  t.regex(e.b.shown, /cs:Connected .* ds:UpToDate\/Diskless/);
+  await promote(e.b);
+  t.deepEqual(await e.b.read(0, 4096), pattern(1, 4096));
 });
 
 test('invalidate copies everything from the peer', async (t) => {
