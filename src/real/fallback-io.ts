@@ -149,7 +149,7 @@ export class FallbackIo implements Io {
       const stream = this.#addStream(socket);
       this.#later(() => {
         if (this.#listeners.has(handle)) owner.accepted(handle, stream, peer);
-        else this.close(stream);
+        else if (this.#streams.has(stream)) this.close(stream); // not where `destroy` has closed it
       });
     });
     if (typeof server === 'number') return server;

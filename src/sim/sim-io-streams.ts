@@ -74,7 +74,7 @@ export class SimIoStreams {
       const stream = this.#add(socket);
       this.#turns.later(() => {
         if (this.#listeners.has(handle)) owner.accepted(handle, stream, socket.peerName);
-        else this.#closeLater(stream);
+        else if (this.#streams.has(stream)) this.#closeLater(stream); // `destroy` may have closed it
       });
     });
     if (error !== 0) return error;

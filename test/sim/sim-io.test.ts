@@ -105,6 +105,25 @@ test('the same seed gives the same run, another seed another', async (t) => {
   t.not(await run(5), await run(6));
 });
 
+test('an engine can be destroyed at any moment of a connection', (t) => {
+  let steps = 0;
+  for (let accepted = false; !accepted; steps++) {
+    const w = world(3);
+    const rig = simRig(w, 'a');
+    const at = { family: 'ipv4', host: '127.0.0.1', port: 7000 } as const;
+    rig.io.listen(at, PLAIN, {
+      accepted: () => {
+        accepted = true;
+      },
+    });
+    rig.io.connect(at, null, 5_000, PLAIN, new Probe(rig).op());
+    rig.io.submit();
+    for (let i = 0; i < steps; i++) w.clock.step();
+    t.notThrows(() => void rig.close(), `after ${steps} steps`);
+  }
+  t.true(steps > 3);
+});
+
 test('a power cut loses or tears only what was neither flushed nor FUA', async (t) => {
   const seen = { lost: 0, kept: 0, torn: 0 };
   for (let seed = 1; seed <= 60; seed++) {
