@@ -95,6 +95,15 @@ export const RESYNC_MUTANTS: readonly Mutant[] = [
     caughtBy: null,
   },
   {
+    name: 'bad-disk-copied',
+    what: 'invalidate copies from a disk that is not UpToDate itself',
+    file: 'drbd/transition.js',
+    find: "const wish = how === 'hard' ? undefined : ASKED.find((row) => row.when(old, wanted));",
+    replace: 'const wish = undefined;',
+    expected: ['I5', 'I1'],
+    caughtBy: null,
+  },
+  {
     name: 'primary-becomes-target',
     what: 'the data of a Primary are overwritten by a resync although rr-conflict forbids it',
     file: 'drbd/sync-decision.js',
@@ -107,9 +116,8 @@ export const RESYNC_MUTANTS: readonly Mutant[] = [
     name: 'discard-my-data-reversed',
     what: 'after a split brain the data of the other node are discarded than connect --discard-my-data said',
     file: 'drbd/sync-decision.js',
-    find: 'if (input.discardMyData && !peerDiscards)\n            hg = -1;\n        if (!input.discardMyData && peerDiscards)\n            hg = 1;',
-    replace:
-      'if (input.discardMyData && !peerDiscards) hg = 1;\n        if (!input.discardMyData && peerDiscards) hg = -1;',
+    find: 'hg = byHand;',
+    replace: 'hg = -byHand;',
     expected: ['I1'],
     caughtBy: null,
   },
