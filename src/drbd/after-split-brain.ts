@@ -146,3 +146,10 @@ export function recoverSplitBrain(input: SplitBrainInput): Recovery {
       return (AFTER_SB_2PRI[afterSb2pri] ?? (() => configurationError))(input);
   }
 }
+
+/** Does a Primary whose changes are discarded give up its role (if it can), by the policy of this moment? */
+export function losersGiveUp(input: SplitBrainInput): boolean {
+  const { afterSb1pri, afterSb2pri } = input.policies;
+  const policy = ['', afterSb1pri, afterSb2pri][primaries(input)];
+  return policy === 'call-pri-lost-after-sb';
+}

@@ -210,12 +210,13 @@ export function receiveState(link: Link, v: Volume, word: number): string | null
   }
 
   let repaired = false;
+  let refusedAttach = false;
   let conn = mine.conn === Conns.WFReportParams ? Conns.Connected : mine.conn;
   if (theirs.conn === Conns.Ahead) conn = Conns.Behind;
 
   if (startsHandshake(mine, theirs, v.peerUuids !== null, v.considerResync)) {
     const before = v.uuids;
-    const decided = decide(link, v, theirs.role, pdsk);
+    const decided = decide(link, v, theirs, pdsk);
     repaired = v.uuids !== before;
     v.considerResync = false;
     if (decided === null) {
@@ -228,17 +229,24 @@ export function receiveState(link: Link, v: Volume, word: number): string | null
         v.resource.standAlone('sync handshake refused');
         return null;
       }
+      v.core.host.log('error', v.name, 'Disk attach process on the peer node was aborted.');
       pdsk = Disks.Diskless;
+      refusedAttach = true;
     } else {
       conn = decided;
     }
   }
   settle(link, v, theirs.conn, word, conn, pdsk, repaired);
+  if (refusedAttach && v.link === link) {
+    // It decides when it hears from us. A kernel stays silent here, and the peer's disk Negotiating for ever.
+    sendUuids(link, v);
+    sendState(link, v);
+  }
   return null;
 }
 
 /** The connection state that the comparison of generations leads to; null: refused. */
-function decide(link: Link, v: Volume, peerRole: number, pdsk: number): number | null {
+function decide(link: Link, v: Volume, theirs: State, pdsk: number): number | null {
   const u = v.peerUuids as Uuids;
   const r = v.resource;
   const decision = syncDecision({
@@ -246,7 +254,7 @@ function decide(link: Link, v: Volume, peerRole: number, pdsk: number): number |
     peer: u,
     apv: link.apv,
     role: v.state.role,
-    peerRole,
+    peerRole: theirs.role,
     crashedPrimary: v.crashedPrimary,
     peerCrashedPrimary: (u.flags & UUID_FLAGS.CRASHED_PRIMARY) !== 0,
     resolveConflicts: link.resolveConflicts,
@@ -258,6 +266,7 @@ function decide(link: Link, v: Volume, peerRole: number, pdsk: number): number |
     disk: v.state.disk,
     negotiatedDisk: v.negotiated?.disk ?? Disks.Diskless,
     peerDisk: pdsk,
+    peerAttaching: theirs.disk === Disks.Negotiating,
     bitsNow: v.bitmap?.count ?? 0,
     peerFlags: u.flags,
     discardMyData: r.discardMyData,
@@ -268,20 +277,9 @@ function decide(link: Link, v: Volume, peerRole: number, pdsk: number): number |
     else v.core.host.handler(step.name, r.name, v.minor, () => {});
   }
   if (decision.refused !== null) return null;
-  // A Primary that had no disk has worked with the peer's data: they never get overwritten from an older disk.
-  const { state } = v;
-  const returns = state.role === Roles.Primary && state.disk === Disks.Negotiating;
-  if (returns && state.pdsk === Disks.UpToDate && decision.conn === Conns.WFBitMapS) {
-    v.core.host.log(
-      'error',
-      v.name,
-      "I shall become SyncSource, but the data in use are the peer's!",
-    );
-    return null;
-  }
   if (decision.repairedSelf) {
     // A peer that attaches compares after us: with what was there before the repair, or it would decide otherwise.
-    if (state.conn >= Conns.Connected) sendUuids(link, v);
+    if (v.state.conn >= Conns.Connected) sendUuids(link, v);
     setUuids(v, decision.self);
   }
   if (decision.giveUpPrimary && v.state.role === Roles.Primary) {

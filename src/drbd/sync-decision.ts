@@ -11,6 +11,7 @@
 import type { NetOptions } from '../config/drbd-options.js';
 import {
   type HandshakeHandler,
+  losersGiveUp,
   primaries,
   recoverSplitBrain,
   type SplitBrainInput,
@@ -32,6 +33,7 @@ export interface HandshakeInput extends CompareInput, SplitBrainInput {
   readonly disk: number; // ours, as in the state (may be Negotiating)
   readonly negotiatedDisk: number; // decided at attach; counts while `disk` is Negotiating
   readonly peerDisk: number; // the peer's real disk (realPeerDisk)
+  readonly peerAttaching: boolean; // it is Negotiating
   readonly bitsNow: number; // bits set now
   readonly peerFlags: number; // UUID flags of the peer's P_UUIDS
   readonly discardMyData: boolean; // connect --discard-my-data was given here
@@ -54,6 +56,7 @@ export type Refusal =
   | 'split-brain'
   | 'source-inconsistent'
   | 'primary-would-be-target'
+  | 'peers-data-in-use'
   | 'dry-run';
 
 export interface SyncDecision {
@@ -193,6 +196,7 @@ export function syncDecision(input: HandshakeInput): SyncDecision {
   // 4
   const peerDiscards = (input.peerFlags & UUID_FLAG.DISCARD_MY_DATA) !== 0;
   const byHand = Number(peerDiscards) - Number(input.discardMyData);
+  let peerGivesUp = false; // being Primary, it demotes itself to become the target
   let disputed = false; // the peer comes to a decision of its own that step 5 here would not match
   if (hg === 100 || (hg === -100 && input.policies.alwaysAsbp)) {
     const ambiguous = hg === -100;
@@ -203,6 +207,7 @@ export function syncDecision(input: HandshakeInput): SyncDecision {
     if (against) warn('always-asbp would discard what --discard-my-data keeps: not solved.');
     else steps.push(...recovered.steps);
     hg = against ? UNSOLVED : recovered.result;
+    peerGivesUp = hg > 0 && losersGiveUp(input);
     giveUpPrimary = recovered.giveUpPrimary && !against;
     if (Math.abs(hg) < 100) {
       warn(
@@ -242,6 +247,37 @@ export function syncDecision(input: HandshakeInput): SyncDecision {
       return decided('primary-would-be-target');
     }
     warn('Becoming SyncTarget, violating the stable-data assumption');
+  }
+
+  // A Primary that had no disk has worked with the peer's data: they are not overwritten from an older disk.
+  const attaching = input.disk === Disks.Negotiating;
+  const returns = attaching && input.role === Roles.Primary;
+  const peerReturns = input.peerAttaching && input.peerRole === Roles.Primary;
+  if (
+    (hg > 0 && returns && input.peerDisk === Disks.UpToDate) ||
+    (hg < 0 && peerReturns && input.disk === Disks.UpToDate)
+  ) {
+    const [who, whose] = returns ? ['I', "the peer's"] : ['The peer', 'mine'];
+    error(`${who} shall become SyncSource, but the data in use are ${whose}!`);
+    return decided('peers-data-in-use');
+  }
+
+  // A refused attach leaves the connection, so the node that attaches foresees what the peer refuses (7 and 8 there).
+  if (attaching && hg < 0 && input.peerDisk <= Inconsistent) {
+    error('The peer shall become SyncSource, but it is inconsistent!');
+    return decided('source-inconsistent');
+  }
+  if (
+    attaching &&
+    hg > 0 &&
+    !peerGivesUp &&
+    !input.peerAttaching && // then it has no data to protect
+    input.peerRole === Roles.Primary &&
+    input.peerDisk >= Disks.Consistent &&
+    input.policies.rrConflict !== 'violently'
+  ) {
+    error('The peer shall become SyncTarget, but it is primary!');
+    return decided('primary-would-be-target');
   }
 
   // 9

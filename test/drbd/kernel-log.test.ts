@@ -287,6 +287,7 @@ test('every handshake of a kernel is decided alike, with the same words', (t) =>
         : h.state.pdsk === Disks.Diskless
           ? Disks.Consistent
           : h.state.pdsk,
+      peerAttaching: h.state.pdsk === Disks.Diskless,
       selfBits,
       peerBits,
       bitsNow: selfBits,

@@ -266,6 +266,7 @@ function inputOf(c: Case): HandshakeInput {
     disk: c.attaching[0] ? Disks.Negotiating : c.disks[0],
     negotiatedDisk: c.disks[0],
     peerDisk: c.attaching[1] ? seen(c.disks[1]) : c.disks[1],
+    peerAttaching: c.attaching[1],
     selfBits: 1,
     peerBits: 1,
     bitsNow: 1,
@@ -284,6 +285,8 @@ function inputOf(c: Case): HandshakeInput {
   };
 }
 
+const IN_USE = 'peers-data-in-use';
+
 /** docs/STATES.md, from result to action, by its numbers. [result] or why it is refused. */
 function action(c: Case): number | string {
   const [mine, theirs] = c.disks;
@@ -296,13 +299,15 @@ function action(c: Case): number | string {
     hg = (bad(mine) ? -1 : 1) * (full ? 2 : 1);
   }
   let demoted = false;
+  let solved = false;
   if (hg === 100 || (hg === -100 && c.asbp[0])) {
-    const solved = solve(inputOf(c)); // 4
-    if (solved.lost) return 'split-brain'; // the peer counts on it
-    demoted = solved.demote;
+    const sb = solve(inputOf(c)); // 4
+    if (sb.lost) return 'split-brain'; // the peer counts on it
+    demoted = sb.demote;
     const manual = c.discard[0] === c.discard[1] ? 0 : c.discard[0] ? -1 : 1;
-    if (hg === -100 && solved.result * manual === -1) return 'split-brain'; // the peer may have no always-asbp
-    hg = Math.abs(solved.result) < 100 && hg === -100 ? solved.result * 2 : solved.result;
+    if (hg === -100 && sb.result * manual === -1) return 'split-brain'; // the peer may have no always-asbp
+    solved = Math.abs(sb.result) < 100;
+    hg = solved && hg === -100 ? sb.result * 2 : sb.result;
   }
   if (hg === -100 && c.discard[0] !== c.discard[1]) hg = c.discard[0] ? -1 : 1; // 5
   if (hg === -100) return 'split-brain'; // 6
@@ -310,6 +315,24 @@ function action(c: Case): number | string {
   const disk = c.attaching[0] ? Disks.Negotiating : mine;
   if (hg < 0 && c.roles[0] === Primary && !demoted && disk >= Disks.Consistent) {
     if (c.rr[0] !== 'violently') return 'primary-would-be-target'; // 8
+  }
+  const [attaching, peerAttaching] = c.attaching;
+  const other = peerAttaching ? seen(theirs) : theirs;
+  // a Primary that had no disk: the data in use are the peer's
+  if (hg > 0 && attaching && c.roles[0] === Primary && other === Disks.UpToDate) return IN_USE;
+  if (hg < 0 && peerAttaching && c.roles[1] === Primary && disk === Disks.UpToDate) return IN_USE;
+  // what the peer refuses while the connection stays
+  if (attaching && hg < 0 && bad(theirs)) return 'source-inconsistent';
+  if (
+    attaching &&
+    hg > 0 &&
+    c.roles[1] === Primary &&
+    !peerAttaching &&
+    other >= Disks.Consistent &&
+    c.rr[0] !== 'violently'
+  ) {
+    const policy = c.roles[0] === Primary ? c.afterSb[2] : c.afterSb[1];
+    if (!solved || policy !== 'call-pri-lost-after-sb') return 'primary-would-be-target';
   }
   return c.dryRun ? 'dry-run' : hg; // 9
 }
@@ -337,6 +360,18 @@ function judge(c: Case, tally: Tally): void {
     if (got.result > 0 && c.disks[0] <= Disks.Inconsistent) tally.bad.push(`${where()}: source`);
     if (there.refused === null && Math.sign(got.result) !== -Math.sign(there.result)) {
       tally.bad.push(`${where()}: ${mine} and ${theirs}`);
+    }
+  }
+  // A refused attach leaves the connection. Who attaches must foresee what the other refuses (of which it would not
+  // hear); its own refusal the other sees as a failed disk, which must not cost it a good copy.
+  const same = c.asbp[0] === c.asbp[1] && c.rr[0] === c.rr[1];
+  if (same && c.attaching[0] && !c.attaching[1]) {
+    if (there.refused !== null && got.refused === null) {
+      tally.bad.push(`${where()}: ${mine}, but the peer ${theirs}`);
+    }
+    if (got.refused !== null && there.refused === null) {
+      const lost = there.result < 0 && c.disks[1] > Disks.Inconsistent;
+      if (lost) tally.bad.push(`${where()}: ${mine}, and the peer loses its disk`);
     }
   }
   const name = [mine, theirs].map(String).sort().join(' / ');
