@@ -23,6 +23,8 @@ export interface DopdHost {
 }
 
 export const UNREACHABLE = 5;
+/** A drbdadm that runs longer is killed. */
+export const DRBDADM_LIMIT_MS = 60_000;
 const PENDING = 21;
 const RESOURCE = /^[A-Za-z0-9_.+-]{1,128}$/;
 

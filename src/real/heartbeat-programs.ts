@@ -1,8 +1,7 @@
 /** Programs that heartbeat runs beside the resource scripts: drbdadm for dopd, and what takes the machine down. */
 import { spawn } from 'node:child_process';
+import { DRBDADM_LIMIT_MS } from '../host/dopd.js';
 import type { RebootWay } from '../host/heartbeat-ports.js';
-
-const DRBDADM_LIMIT_MS = 60_000;
 
 /** `ended` gets the exit status, or null: it did not end by itself, or could not be run (`failed` says why). */
 export function runDrbdadmOutdate(

@@ -5,8 +5,8 @@
  *
  * A script runs in a process group of its own with HA_* in its environment. Its output goes to a file, not to a pipe: a
  * service that it leaves behind keeps what it inherited, and must not get SIGPIPE when heartbeat ends. `status` is
- * judged by that output. A script that runs for a minute is reported, and from then on ever less often; one that
- * exceeds `script-timeout` of twinbeat.ini (0, the default as in the original: never) is killed with its group.
+ * judged by that output. One that exceeds `script-timeout` of twinbeat.ini (0, the default as in the original: never) is
+ * killed with its group (host/script-watch.ts).
  */
 import { spawn } from 'node:child_process';
 import {
@@ -23,7 +23,9 @@ import {
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { HaResource } from '../config/haresources.js';
+import { ScriptWatch } from '../host/script-watch.js';
 import type { Action, ScriptOutcome } from '../resource-manager/group-operation.js';
+import { nodeTimers } from './node-ports.js';
 
 export interface ScriptHost {
   readonly root: string;
@@ -34,8 +36,6 @@ export interface ScriptHost {
   running(pid: number | null): void;
 }
 
-const WARN_MS = 60_000;
-const KILL_GRACE_MS = 5000;
 const MAX_OUTPUT_BYTES = 64 << 10;
 
 /** The resource.d of this project: beside build/ or, installed, beside it in lib/twinbeat. */
@@ -103,7 +103,6 @@ export function runScript(
     setImmediate(() => done(missing));
     return;
   }
-  const startMs = performance.now();
   const child = spawn(path, [...args, action], {
     cwd: '/',
     env: { ...process.env, ...host.env, HA_CURHOST: host.env['HA_CURHOST'] ?? '' },
@@ -111,40 +110,24 @@ export function runScript(
     detached: true,
   });
   let ended = false;
-  let killed = false;
-  let warnMs = WARN_MS;
-  const seconds = () => Math.round((performance.now() - startMs) / 1000);
-  const warn = (): void => {
-    host.log('WARN', `${words} still runs after ${seconds()} s`);
-    warnMs *= 2;
-    warnTimer = setTimeout(warn, warnMs);
-  };
-  let warnTimer = setTimeout(warn, warnMs);
-  const kill = (signal: NodeJS.Signals): void => {
-    if (ended || child.pid === undefined) return;
-    killed = true;
-    try {
-      process.kill(-child.pid, signal);
-    } catch {
-      // gone
-    }
-  };
-  const killTimers: NodeJS.Timeout[] = [];
-  if (host.timeoutMs > 0) {
-    killTimers.push(
-      setTimeout(() => {
-        host.log('ERROR', `${words} does not end: killed after ${seconds()} s`);
-        kill('SIGTERM');
-        killTimers.push(setTimeout(() => kill('SIGKILL'), KILL_GRACE_MS));
-      }, host.timeoutMs),
-    );
-  }
+  const watch = new ScriptWatch(words, host.timeoutMs, {
+    timers: nodeTimers,
+    nowMs: () => performance.now(),
+    kill: (signal) => {
+      if (ended || child.pid === undefined) return;
+      try {
+        process.kill(-child.pid, signal);
+      } catch {
+        // gone
+      }
+    },
+    log: host.log,
+  });
   host.running(child.pid ?? null);
   const finish = (outcome: (output: string) => ScriptOutcome): void => {
     if (ended) return;
     ended = true;
-    clearTimeout(warnTimer);
-    for (const timer of killTimers) clearTimeout(timer);
+    watch.end();
     const output = readOutput(fd);
     closeSync(fd);
     host.running(null);
@@ -159,7 +142,7 @@ export function runScript(
   });
   child.on('exit', (status, signal) => {
     finish((output) =>
-      killed || status === null
+      watch.killed || status === null
         ? { exitStatus: null, output: `${output}${signal ?? ''}`, failure: 'killed' }
         : { exitStatus: status, output, failure: null },
     );
