@@ -1,0 +1,351 @@
+/**
+ * Heartbeat on a simulated node: one process after the other, each with the lives of host/heartbeat-lives on simulated
+ * time, datagrams and scripts.
+ *
+ *     off --start--> booting (the program loads) --> running --stop: orderly, when nothing is half done--> off
+ *                                     running --kill--> off (--respawnMs--> booting, under an angel)
+ *
+ * What a killed process started goes on: scripts to their end, with all their effects. Its files stay; a power cut leaves
+ * those of /var/lib. What the node hears while the process stands still waits in the socket, up to a bound.
+ */
+import type { DigestSource } from '../base/ports.js';
+import type { Prng } from '../base/prng.js';
+import type { HaResource } from '../config/haresources.js';
+import { DRBDADM_LIMIT_MS, UNREACHABLE } from '../host/dopd.js';
+import type {
+  HeartbeatReply,
+  HeartbeatReport,
+  HeartbeatRequest,
+} from '../host/heartbeat-control.js';
+import { HeartbeatLives } from '../host/heartbeat-lives.js';
+import type { HeartbeatNode, NodeLogLevel } from '../host/heartbeat-node.js';
+import type {
+  HeartbeatConfig,
+  LivesHost,
+  Media,
+  MediaEvents,
+  ScriptEvents,
+} from '../host/heartbeat-ports.js';
+import { ScriptWatch } from '../host/script-watch.js';
+import type { Action } from '../resource-manager/group-operation.js';
+import type { Hold } from '../resource-manager/hold.js';
+import type { NodeName } from './config.js';
+import { HEARTBEAT_PORT, type HeartbeatTexts, readHeartbeatTexts } from './heartbeat-config.js';
+import { HeartbeatFiles } from './heartbeat-files.js';
+import type { NodeClock, ProcessClock } from './node-clock.js';
+import type { SimNet } from './sim-net.js';
+import type { SimScripts } from './sim-scripts.js';
+
+export interface SimHeartbeatHost {
+  readonly node: NodeName;
+  readonly clock: NodeClock;
+  readonly net: Pick<SimNet, 'bindDatagram' | 'unbindDatagram' | 'sendDatagram'>;
+  readonly random: Prng;
+  readonly digests: DigestSource;
+  readonly scripts: SimScripts;
+  /** `drbdadm outdate` on this node, for the peer's dopd; null: it did not end by itself. May answer inside. */
+  drbdadmOutdate(resource: string, ended: (status: number | null) => void): void;
+  /** `reboot -nf`: a group cannot be stopped. */
+  powerOff(): void;
+  log(level: NodeLogLevel, text: string): void;
+  /** How long the program takes to load, random in [min, max). */
+  readonly loadMs: readonly [number, number];
+  /** Under an angel: the pause after which a killed process is started again. Null: nobody does. */
+  readonly respawnMs: number | null;
+}
+
+/** What a socket keeps for a process that does not read: 208 KiB of small datagrams. The newest are lost. */
+const SOCKET_DATAGRAMS = 256;
+/** drbd-peer-outdater waits this much longer than dopd. */
+const OUTDATER_MARGIN_MS = 2000;
+
+type Phase = 'off' | 'booting' | 'running';
+
+export class SimHeartbeat {
+  readonly files = new HeartbeatFiles();
+  readonly #host: SimHeartbeatHost;
+  #texts: HeartbeatTexts;
+  #configTime = 1; // "modification time" of the texts
+  #phase: Phase = 'off';
+  #process: ProcessClock | null = null;
+  #lives: HeartbeatLives | null = null;
+  #angel: ProcessClock | null = null; // that waits before it starts the next one
+  #lastPid = 100;
+  readonly #bound = new Set<string>(); // networks
+  readonly #gone = new Set<() => void>(); // who waits for an answer of this process
+  readonly #outdaters = new Set<ProcessClock>();
+
+  constructor(host: SimHeartbeatHost, texts: HeartbeatTexts) {
+    this.#host = host;
+    this.#texts = texts;
+  }
+
+  get phase(): Phase {
+    return this.#phase;
+  }
+
+  /** The machines of the present life, to look at. */
+  get node(): HeartbeatNode | null {
+    return this.#lives?.node ?? null;
+  }
+
+  /** What cl_status would show; null while no process runs. */
+  get report(): HeartbeatReport | null {
+    return this.#lives?.report() ?? null;
+  }
+
+  /** Starts the program; nothing when it runs already. */
+  start(): void {
+    if (this.#phase !== 'off') return;
+    this.#phase = 'booting';
+    const process = this.#host.clock.process();
+    this.#process = process;
+    const [min, max] = this.#host.loadMs;
+    const loadMs = min + (this.#host.random.u32() / 0x100000000) * (max - min);
+    process.after(loadMs, () => this.#run(process));
+  }
+
+  #run(process: ProcessClock): void {
+    const { config, messages } = readHeartbeatTexts(this.#host.node, this.#texts);
+    for (const { level, text } of messages) {
+      if (level === 'ERROR') this.#host.log('ERROR', text);
+    }
+    if (!config) {
+      this.#end();
+      return;
+    }
+    this.#phase = 'running';
+    this.#lives = new HeartbeatLives(this.#livesHost(process), config);
+    this.#lives.start();
+  }
+
+  /** SIGKILL, or a crash. What it started goes on. */
+  kill(): void {
+    if (this.#phase === 'off') return;
+    this.#end();
+    const { respawnMs, clock } = this.#host;
+    if (respawnMs === null) return;
+    const angel = clock.process();
+    this.#angel = angel;
+    angel.after(respawnMs, () => this.start());
+  }
+
+  /** SIGSTOP. */
+  pause(): void {
+    this.#process?.pause();
+  }
+
+  /** SIGCONT. */
+  resume(): void {
+    this.#process?.resume();
+  }
+
+  get paused(): boolean {
+    return this.#process?.paused ?? false;
+  }
+
+  /** SIGTERM. */
+  stop(): void {
+    if (this.#phase === 'booting') this.#end();
+    else this.#process?.after(0, () => this.#lives?.stop());
+  }
+
+  /** The files were edited; `reload` makes it look. */
+  configure(texts: HeartbeatTexts): void {
+    this.#texts = texts;
+    this.#configTime++;
+  }
+
+  /** SIGHUP. */
+  reload(): void {
+    this.#process?.after(0, () => this.#lives?.reload());
+  }
+
+  /** hb_standby; `done` gets null, or why it is refused. */
+  standby(resources: Hold, done: (refusal: string | null) => void = () => {}): void {
+    this.#ask({ verb: 'standby', resources }, (reply) => done(reply.ok ? null : reply.text));
+  }
+
+  /** hb_takeover. */
+  takeover(resources: Hold | 'failback', done: (refusal: string | null) => void = () => {}): void {
+    this.#ask({ verb: 'takeover', resources }, (reply) => done(reply.ok ? null : reply.text));
+  }
+
+  /** drbd-peer-outdater on this node: its exit status. Nothing comes after a power cut. */
+  outdatePeer(
+    peer: string,
+    resource: string,
+    timeoutMs: number,
+    done: (exit: number) => void,
+  ): void {
+    const outdater = this.#host.clock.process();
+    const finish = (exit: number) => {
+      if (!this.#outdaters.delete(outdater)) return;
+      outdater.end();
+      done(exit);
+    };
+    this.#outdaters.add(outdater);
+    outdater.after(timeoutMs + OUTDATER_MARGIN_MS, () => finish(UNREACHABLE));
+    this.#ask({ verb: 'outdate', peer, resource, timeoutMs }, (reply) => {
+      finish(reply.ok && typeof reply.value === 'number' ? reply.value : UNREACHABLE);
+    });
+  }
+
+  /** On the control socket; a process that dies meanwhile closes it. */
+  #ask(request: HeartbeatRequest, done: (reply: HeartbeatReply) => void): void {
+    const process = this.#process;
+    if (!process || !this.#lives) {
+      done({ ok: false, text: 'heartbeat is not running' });
+      return;
+    }
+    const lost = () => {
+      this.#gone.delete(lost);
+      done({ ok: false, text: 'heartbeat ended' });
+    };
+    this.#gone.add(lost);
+    process.after(0, () => {
+      this.#lives?.answer(request, (reply) => {
+        if (this.#gone.delete(lost)) done(reply);
+      });
+    });
+  }
+
+  /** The machine loses its power; `start` after it has come back. */
+  powerCut(): void {
+    this.#gone.clear();
+    for (const outdater of this.#outdaters) outdater.end();
+    this.#outdaters.clear();
+    this.#angel?.end();
+    this.#end();
+    this.files.powerCut();
+  }
+
+  #end(): void {
+    this.#phase = 'off';
+    this.#process?.end();
+    this.#process = null;
+    this.#lives = null;
+    const { net, node } = this.#host;
+    for (const network of this.#bound) net.unbindDatagram(node, network, HEARTBEAT_PORT);
+    this.#bound.clear();
+    for (const lost of [...this.#gone]) lost();
+  }
+
+  // ---- ports of the lives
+
+  #livesHost(process: ProcessClock): LivesHost {
+    const host = this.#host;
+    return {
+      pid: ++this.#lastPid,
+      clock: { nowMs: () => process.nowMs, wallMs: () => process.wallMs },
+      timers: process,
+      random: {
+        u32: () => host.random.u32(),
+        bytes: (count) => Uint8Array.from({ length: count }, () => host.random.below(256)),
+      },
+      digests: host.digests,
+      files: this.files,
+      scripts: {
+        run: (config, resource, action, events) =>
+          this.#runScript(process, config, resource, action, events),
+        isRunning: ({ pid, start }) => host.scripts.isRunning(pid, start),
+      },
+      config: {
+        load: () => readHeartbeatTexts(host.node, this.#texts),
+        times: () => {
+          const time = this.#configTime;
+          return { haCf: time, haresources: time, authkeys: time };
+        },
+      },
+      environment: {},
+      loadavg: () => '0.00 0.00 0.00 1/1 1',
+      openMedia: (config, events) => this.#openMedia(process, config, events),
+      reboot: () => process.after(0, () => host.powerOff()),
+      runDrbdadmOutdate: (resource, ended) => this.#runOutdate(process, resource, ended),
+      log: host.log,
+      configured: () => {},
+      ended: () => this.#end(),
+    };
+  }
+
+  #openMedia(process: ProcessClock, config: HeartbeatConfig, events: MediaEvents): Media {
+    const { net, node } = this.#host;
+    const networks = [...new Set(config.haCf.media.map((medium) => medium.device))];
+    let isClosed = false;
+    for (const network of networks) {
+      let waiting = 0;
+      net.bindDatagram(node, network, HEARTBEAT_PORT, (bytes) => {
+        if (waiting >= SOCKET_DATAGRAMS) return;
+        waiting++;
+        process.after(0, () => {
+          waiting--;
+          if (!isClosed) events.received(bytes, network);
+        });
+      });
+      this.#bound.add(network);
+    }
+    process.after(0, () => {
+      if (!isClosed) events.opened();
+    });
+    return {
+      links: networks,
+      send: (datagram) => {
+        for (const network of networks) net.sendDatagram(node, network, HEARTBEAT_PORT, datagram);
+      },
+      close: (closed) => {
+        isClosed = true;
+        for (const network of networks) {
+          net.unbindDatagram(node, network, HEARTBEAT_PORT);
+          this.#bound.delete(network);
+        }
+        process.after(0, closed);
+      },
+    };
+  }
+
+  #runScript(
+    process: ProcessClock,
+    config: HeartbeatConfig,
+    resource: HaResource,
+    action: Action,
+    events: ScriptEvents,
+  ): void {
+    const { scripts, log } = this.#host;
+    const script = scripts.start(resource, action, (outcome) => {
+      process.after(0, () => {
+        watch.end();
+        events.running(null);
+        // What ends after a signal has not ended by itself.
+        const killed = { exitStatus: null, output: outcome.output, failure: 'killed' } as const;
+        events.done(watch.killed ? killed : outcome);
+      });
+    });
+    if (!script) {
+      const outcome = { exitStatus: null, output: '', failure: 'missing' } as const;
+      process.after(0, () => events.done(outcome));
+      return;
+    }
+    const { pid, text } = script;
+    const watch = new ScriptWatch(`${text} ${action}`, config.ini.heartbeat.scriptTimeoutS * 1000, {
+      timers: process,
+      nowMs: () => process.nowMs,
+      kill: (signal) => script.kill(signal),
+      log,
+    });
+    events.running({ pid, start: scripts.startOf(pid) });
+  }
+
+  #runOutdate(
+    process: ProcessClock,
+    resource: string,
+    ended: (status: number | null) => void,
+  ): void {
+    let isOver = false;
+    const finish = (status: number | null) => {
+      if (!isOver) ended(status);
+      isOver = true;
+    };
+    process.after(DRBDADM_LIMIT_MS, () => finish(null));
+    this.#host.drbdadmOutdate(resource, (status) => process.after(0, () => finish(status)));
+  }
+}

@@ -1,0 +1,225 @@
+/** Two simulated heartbeats with scripts: start, power cut, standby, a killed daemon, pauses, dopd. */
+import test, { type ExecutionContext } from 'ava';
+import { DEFAULT_CONFIG } from '../../src/sim/config.js';
+import { EVERYTHING, HeartbeatPair } from './heartbeat-pair.js';
+
+const DEADTIME_MS = DEFAULT_CONFIG.heartbeat?.deadtimeMs ?? 0;
+const STARTS = [
+  'drbddisk::r0 start',
+  'Filesystem::/dev/drbd0::/data::ext4 start',
+  'IPaddr::10.9.0.1 start',
+  'service start',
+];
+const STOPS = STARTS.map((call) => call.replace('start', 'stop')).reverse();
+
+function expectGroup(
+  t: ExecutionContext,
+  pair: HeartbeatPair,
+  where: { readonly alpha: string; readonly beta: string },
+): void {
+  t.deepEqual({ alpha: pair.alpha.has, beta: pair.beta.has }, where, pair.tail());
+  t.deepEqual(pair.twice, [], pair.tail());
+}
+
+test('both start: the group runs at home, started from left to right', (t) => {
+  const pair = HeartbeatPair.started();
+  expectGroup(t, pair, { alpha: EVERYTHING, beta: '' });
+  t.deepEqual(pair.calls('alpha'), STARTS);
+  t.deepEqual(pair.calls('beta'), []);
+  t.is(pair.alpha.heartbeat.report?.rscStatus, 'local');
+  t.is(pair.beta.heartbeat.report?.nodes[0]?.status, 'active');
+});
+
+test('a power cut: the other node takes over after deadtime', (t) => {
+  const pair = HeartbeatPair.started();
+  pair.powerCut('alpha');
+  const tookMs = pair.until(20_000, () => pair.beta.has === EVERYTHING);
+  t.true(tookMs > DEADTIME_MS - 1500 && tookMs < DEADTIME_MS + 2500, `${tookMs}`);
+  t.deepEqual(pair.calls('beta'), STARTS);
+  pair.boot('alpha');
+  pair.runFor(40_000);
+  expectGroup(t, pair, { alpha: '', beta: EVERYTHING });
+  t.is(pair.alpha.heartbeat.report?.nodes[1]?.status, 'active');
+});
+
+test('hb_standby: stopped from right to left, then started on the other node; hb_takeover brings it back', (t) => {
+  const pair = HeartbeatPair.started();
+  const fromMs = pair.clock.nowMs;
+  const said: (string | null)[] = [];
+  pair.alpha.heartbeat.standby('all', (refusal) => said.push(refusal));
+  pair.runFor(5000);
+  t.deepEqual(said, [null]);
+  expectGroup(t, pair, { alpha: '', beta: EVERYTHING });
+  t.deepEqual(pair.calls('alpha', fromMs), STOPS);
+  t.deepEqual(pair.calls('beta'), STARTS);
+  pair.alpha.heartbeat.takeover('all');
+  pair.runFor(5000);
+  expectGroup(t, pair, { alpha: EVERYTHING, beta: '' });
+});
+
+test('an orderly stop hands over at once', (t) => {
+  const pair = HeartbeatPair.started();
+  pair.alpha.heartbeat.stop();
+  t.true(pair.until(4000, () => pair.beta.has === EVERYTHING) >= 0, pair.tail());
+  pair.runFor(5000);
+  expectGroup(t, pair, { alpha: '', beta: EVERYTHING });
+  t.is(pair.alpha.heartbeat.phase, 'off');
+  t.is(pair.alpha.heartbeat.files.read('state'), null);
+});
+
+test('a killed daemon that comes back within deadtime resumes: nothing starts or stops', (t) => {
+  const pair = HeartbeatPair.started();
+  const fromMs = pair.clock.nowMs;
+  pair.alpha.heartbeat.kill();
+  pair.runFor(1000);
+  pair.alpha.heartbeat.start();
+  pair.runFor(40_000);
+  expectGroup(t, pair, { alpha: EVERYTHING, beta: '' });
+  t.deepEqual([...pair.calls('alpha', fromMs), ...pair.calls('beta', fromMs)], []);
+  t.true(pair.log.some((line) => line.includes('Heartbeat restart on node alpha')));
+  t.false(pair.log.some((line) => line.includes('is dead')));
+});
+
+test('an angel starts a killed daemon again', (t) => {
+  const pair = HeartbeatPair.started({ respawnMs: 50 });
+  pair.alpha.heartbeat.kill();
+  t.is(pair.alpha.heartbeat.phase, 'off');
+  pair.runFor(1000);
+  t.is(pair.alpha.heartbeat.phase, 'running');
+  pair.powerCut('alpha');
+  pair.runFor(1000);
+  t.is(pair.alpha.heartbeat.phase, 'off', 'not without power');
+});
+
+test('a daemon that was missing for longer than deadtime stops what its predecessor left, then joins', (t) => {
+  const pair = HeartbeatPair.started();
+  pair.alpha.heartbeat.kill();
+  pair.runFor(DEADTIME_MS + 3000);
+  t.is(pair.alpha.has, EVERYTHING, 'goes on without its daemon');
+  t.false(pair.beta.has.includes('service'), 'the device is not to be had twice');
+  pair.alpha.heartbeat.start();
+  pair.runFor(120_000);
+  const where = [pair.alpha.has, pair.beta.has].sort();
+  t.deepEqual(where, ['', EVERYTHING], pair.tail());
+  t.deepEqual(pair.twice, []);
+  t.true(pair.log.some((line) => line.includes('without releasing local resources: stopping')));
+});
+
+for (const what of ['machine', 'daemon'] as const) {
+  test(`a pause of the ${what} that is longer than deadtime: it gives everything up when it wakes`, (t) => {
+    const pair = HeartbeatPair.started();
+    pair.connected = what === 'daemon'; // drbd notices a machine that stands still
+    if (what === 'machine') pair.freeze('alpha');
+    else pair.alpha.heartbeat.pause();
+    pair.runFor(DEADTIME_MS + 5000);
+    t.is(pair.beta.has, what === 'machine' ? EVERYTHING : '', pair.tail());
+    pair.connected = true;
+    if (what === 'machine') pair.thaw('alpha');
+    else pair.alpha.heartbeat.resume();
+    pair.runFor(120_000);
+    t.true(
+      pair.log.some((line) => line.includes('alpha CRIT: No local heartbeat. Forcing restart.')),
+      pair.tail(),
+    );
+    t.deepEqual([pair.alpha.has, pair.beta.has].sort(), ['', EVERYTHING], pair.tail());
+  });
+}
+
+test('a pause within deadtime changes nothing', (t) => {
+  const pair = HeartbeatPair.started();
+  const fromMs = pair.clock.nowMs;
+  pair.freeze('alpha');
+  pair.runFor(DEADTIME_MS - 1500);
+  pair.thaw('alpha');
+  pair.runFor(20_000);
+  expectGroup(t, pair, { alpha: EVERYTHING, beta: '' });
+  t.deepEqual([...pair.calls('alpha', fromMs), ...pair.calls('beta', fromMs)], []);
+});
+
+test('one of two links is cut: nothing happens; both: the other node may not get the device', (t) => {
+  const pair = HeartbeatPair.started({ networks: ['eth0', 'eth1'] });
+  pair.net.cut('eth0');
+  pair.runFor(20_000);
+  expectGroup(t, pair, { alpha: EVERYTHING, beta: '' });
+  const links = pair.alpha.heartbeat.report?.nodes[1]?.links;
+  t.deepEqual(links, [
+    { name: 'eth0', status: 'dead' },
+    { name: 'eth1', status: 'up' },
+  ]);
+  pair.net.cut('eth1');
+  pair.runFor(30_000);
+  expectGroup(t, pair, { alpha: EVERYTHING, beta: '' });
+  pair.net.heal('eth0');
+  pair.net.heal('eth1');
+  pair.runFor(120_000);
+  t.deepEqual([pair.alpha.has, pair.beta.has].sort(), ['', EVERYTHING], pair.tail());
+  t.deepEqual(pair.twice, []);
+});
+
+test('a group that cannot be stopped takes the machine down', (t) => {
+  const pair = HeartbeatPair.started();
+  pair.alpha.scripts.fault('service', 'stop', { exit: 1 });
+  pair.alpha.heartbeat.standby('all');
+  pair.runFor(40_000);
+  t.false(pair.alpha.powered);
+  expectGroup(t, pair, { alpha: '', beta: EVERYTHING });
+});
+
+test('the script that a killed daemon left goes on to its end', (t) => {
+  const pair = HeartbeatPair.started();
+  pair.alpha.scripts.fault('service', 'stop', { slowMs: 2000, times: 1 });
+  pair.alpha.heartbeat.standby('all');
+  pair.runFor(500);
+  t.deepEqual(
+    [...pair.alpha.scripts.runs].map((run) => `${run.text} ${run.action}`),
+    ['service stop'],
+  );
+  pair.alpha.heartbeat.kill();
+  pair.runFor(2500);
+  t.is(pair.alpha.has, 'Primary /data 10.9.0.1');
+});
+
+test('dopd: the peer is outdated, refuses, does not answer, cannot be reached', (t) => {
+  const pair = HeartbeatPair.started();
+  const exits: (number | string)[] = [];
+  const ask = (timeoutMs: number) =>
+    pair.alpha.heartbeat.outdatePeer('beta', 'r0', timeoutMs, (exit) => exits.push(exit));
+  for (const [status, exit] of [
+    [0, 4],
+    [5, 3],
+    [17, 6],
+    [1, 20],
+  ] as const) {
+    pair.beta.outdateStatus = status;
+    ask(5000);
+    pair.runFor(1000);
+    t.is(exits.pop(), exit);
+  }
+  t.is(pair.beta.outdated, 4);
+  pair.beta.outdateStatus = null;
+  ask(5000);
+  ask(5000);
+  pair.runFor(1000);
+  t.deepEqual(exits.splice(0), [21], 'the first is still under way');
+  pair.runFor(5000);
+  t.deepEqual(exits.splice(0), [5]);
+  ask(5000);
+  pair.alpha.heartbeat.kill();
+  t.deepEqual(exits.splice(0), [5], 'the socket is closed');
+  ask(5000);
+  t.deepEqual(exits.splice(0), [5], 'nobody listens');
+});
+
+test('a run is a function of its seed', (t) => {
+  const trace = (seed: number) => {
+    const pair = HeartbeatPair.started({ seed, networks: ['eth0', 'eth1'] });
+    pair.net.faults('eth0', { loss: 0.2, duplicate: 0.1, reorder: 0.1, corrupt: 0.05 });
+    pair.alpha.heartbeat.standby('all');
+    pair.runFor(20_000);
+    pair.powerCut('beta');
+    pair.runFor(20_000);
+    return pair.tail(10_000);
+  };
+  t.is(trace(7), trace(7));
+  t.not(trace(7), trace(8));
+});
