@@ -181,4 +181,33 @@ export const HEARTBEAT_MUTANTS: readonly Mutant[] = [
     expected: ['I7'],
     caughtBy: null,
   },
+  // ---- a heartbeat that was killed, and its successor
+  {
+    name: 'claim-not-saved',
+    what: 'the state file does not say what this node runs: the successor of a killed heartbeat knows of nothing',
+    file: 'host/heartbeat-lives.js',
+    find: 'saveState(this.#host.files, { hold, aliveMs: this.#savedMs, script: this.#script });',
+    replace:
+      "saveState(this.#host.files, { hold: 'none', aliveMs: this.#savedMs, script: this.#script });",
+    expected: ['I7'],
+    caughtBy: null,
+  },
+  {
+    name: 'resume-after-deadtime',
+    what: 'the successor of a killed heartbeat goes on with its resources though the other node has declared it dead',
+    file: 'host/heartbeat-lives.js',
+    find: 'silentMs >= 0 && silentMs + RESUME_MARGIN_MS < this.#config.haCf.deadtimeMs',
+    replace: 'silentMs >= 0',
+    expected: ['I7'],
+    caughtBy: null,
+  },
+  {
+    name: 'leftovers-not-stopped',
+    what: 'what a killed heartbeat left running is not stopped when its successor comes too late to resume it',
+    file: 'host/heartbeat-lives.js',
+    find: "this.#stopEverything(() => done('none'));",
+    replace: "done('none');",
+    expected: ['I7'],
+    caughtBy: null,
+  },
 ];

@@ -45,8 +45,7 @@ test('each text that a mutant replaces occurs exactly once, in a module that the
   const loaded = loadedWith([
     'host/drbd-loop.js',
     'host/drbd-control.js',
-    'host/heartbeat-node.js',
-    'heartbeat/identity.js',
+    'host/heartbeat-lives.js',
   ]);
   for (const mutant of MUTANTS) {
     t.true(loaded.has(mutant.file), `${mutant.name}: ${mutant.file}`);
