@@ -1,0 +1,277 @@
+/**
+ * Two replication engines in virtual time: what engines.ts is over loopback, over the simulated port. Everything is a
+ * function of the seed, and nothing waits: `until` lets the world go on.
+ */
+import type { Prng } from '../../src/base/prng.js';
+import {
+  DEFAULT_DISK_OPTIONS,
+  DEFAULT_NET_OPTIONS,
+  DEFAULT_RESOURCE_OPTIONS,
+  type DiskOptions,
+  type NetOptions,
+} from '../../src/config/drbd-options.js';
+import { attach } from '../../src/drbd/attach.js';
+import type { Resource } from '../../src/drbd/resource.js';
+import { type Outcome, setPrimary } from '../../src/drbd/roles.js';
+import { connName, diskName, roleName } from '../../src/drbd/state.js';
+import type { Volume } from '../../src/drbd/volume.js';
+import { DrbdLoop } from '../../src/host/drbd-loop.js';
+import { encodeRing } from '../../src/md/apply-al.js';
+import { isRefused, layoutOfDevice } from '../../src/md/layout.js';
+import { encodeSuperblock, freshSuperblock } from '../../src/md/superblock.js';
+import { nodeDigests } from '../../src/real/node-ports.js';
+import { dice, randomSource } from '../../src/sim/dice.js';
+import { NodeClock, type ProcessClock } from '../../src/sim/node-clock.js';
+import { SimClock } from '../../src/sim/sim-clock.js';
+import { DEFAULT_SIM_DISK, SimDisk } from '../../src/sim/sim-disk.js';
+import { SimIo } from '../../src/sim/sim-io.js';
+import { SimNet } from '../../src/sim/sim-net.js';
+
+const POOL = { head: 96, small: 256, medium: 48, large: 20 };
+const DISK = '/dev/lower';
+const PORT = 7788;
+const LONGEST_WAIT_MS = 120_000;
+
+export interface SimPairOptions {
+  readonly sizeBytes?: number;
+  readonly net?: Partial<NetOptions>;
+  readonly disk?: Partial<DiskOptions>;
+}
+
+export class SimPairNode {
+  readonly name: 'alpha' | 'beta';
+  readonly disk: SimDisk;
+  readonly log: string[] = [];
+  readonly #pair: SimPair;
+  clock: ProcessClock;
+  io: SimIo;
+  loop: DrbdLoop;
+  resource: Resource;
+  volume: Volume;
+  #nextTag = 1;
+  readonly #answers = new Map<number, number>();
+  readonly #node: NodeClock;
+  readonly #random: Prng;
+
+  constructor(pair: SimPair, name: 'alpha' | 'beta') {
+    this.name = name;
+    this.#pair = pair;
+    this.#node = new NodeClock(pair.world, name === 'alpha' ? 30 : -20);
+    this.#random = dice(pair.seed, `node ${name}`);
+    const sizeBytes = pair.options.sizeBytes ?? 8 << 20;
+    this.disk = new SimDisk({ ...DEFAULT_SIM_DISK, sizeBytes }, dice(pair.seed, `disk ${name}`));
+    createMeta(this.disk);
+    ({
+      clock: this.clock,
+      io: this.io,
+      loop: this.loop,
+      resource: this.resource,
+      volume: this.volume,
+    } = this.#start());
+  }
+
+  #start() {
+    const clock = this.#node.process();
+    const io = new SimIo({
+      name: this.name,
+      clock,
+      net: this.#pair.net,
+      disks: new Map([[DISK, this.disk]]),
+      pool: POOL,
+      streams: 8,
+    });
+    const loop = new DrbdLoop(io, {
+      random: randomSource(this.#random),
+      digests: nodeDigests,
+      timers: clock,
+      log: (level, object, text) => {
+        this.log.push(`${this.#pair.world.nowMs.toFixed(1)} ${level} ${object}: ${text}`);
+      },
+      handler: (_event, _resource, _minor, done) => clock.after(1, () => done(0)),
+      sizeChanged: () => {},
+      stateChanged: () => {},
+    });
+    const resource = loop.engine.addResource('r0', DEFAULT_RESOURCE_OPTIONS);
+    return {
+      clock,
+      io,
+      loop,
+      resource,
+      volume: loop.engine.addVolume(resource, 0, 0, '/dev/drbd0'),
+    };
+  }
+
+  get shown(): string {
+    const { conn, role, peer, disk, pdsk } = this.volume.state;
+    return `cs:${connName(conn)} ro:${roleName(role)}/${roleName(peer)} ds:${diskName(disk)}/${diskName(pdsk)}`;
+  }
+
+  until(pattern: RegExp): void {
+    this.#pair.until(() => pattern.test(this.shown), `${this.name}: ${pattern}`);
+  }
+
+  /** Lets the world go on until `start` has called its `done`. */
+  wait<T>(start: (done: (result: T) => void) => void, what: string): T {
+    const results: T[] = [];
+    this.loop.enter(() => start((result) => results.push(result)));
+    this.#pair.until(() => results.length > 0, `${this.name}: ${what}`);
+    return results[0] as T;
+  }
+
+  attach(): void {
+    const options: DiskOptions = {
+      ...DEFAULT_DISK_OPTIONS,
+      cPlanAheadDs: 0,
+      resyncRateKiBps: 1 << 20,
+      ...this.#pair.options.disk,
+    };
+    const how = { disk: DISK, metaDisk: DISK, metaIndex: 'internal', options } as const;
+    const failed = this.wait<unknown>((done) => attach(this.volume, how, done), 'attach');
+    if (failed) throw new Error(JSON.stringify(failed));
+  }
+
+  connect(): void {
+    const [own, peer] = this.name === 'alpha' ? ['10.1.0.1', '10.1.0.2'] : ['10.1.0.2', '10.1.0.1'];
+    const net: NetOptions = { ...DEFAULT_NET_OPTIONS, connectIntS: 1, ...this.#pair.options.net };
+    this.loop.enter(() =>
+      this.resource.connect(
+        { family: 'ipv4', host: own, port: PORT },
+        { family: 'ipv4', host: peer, port: PORT },
+        net,
+        false,
+        false,
+      ),
+    );
+  }
+
+  disconnect(): void {
+    this.wait<void>((done) => this.resource.disconnect(false, () => done()), 'disconnect');
+  }
+
+  ask(request: (v: Volume, done: (outcome: Outcome) => void) => void): Outcome {
+    return this.wait((done) => request(this.volume, done), 'an answer');
+  }
+
+  /** The process dies, or the node loses its power; a successor attaches and connects. */
+  crash(power: boolean): void {
+    this.clock.end();
+    this.io.crash(power);
+    this.loop.stop();
+    this.#answers.clear();
+    if (power) this.#pair.net.boot(this.name);
+    Object.assign(this, this.#start());
+  }
+
+  // ---- application I/O
+
+  blockDone(tag: number, error: number): void {
+    this.#answers.set(tag, error);
+  }
+
+  /** Starts a request; `answer` says what became of it. */
+  begin(start: (tag: number) => void): number {
+    const tag = this.#nextTag++;
+    this.loop.enter(() => start(tag));
+    return tag;
+  }
+
+  answer(tag: number): number {
+    this.#pair.until(() => this.#answers.has(tag), `${this.name}: request ${tag}`);
+    return this.#answers.get(tag) as number;
+  }
+
+  beginWrite(sector: number, bytes: Uint8Array): number {
+    const at = this.io.alloc(bytes.length);
+    if (at < 0) throw new Error('no buffer');
+    this.io.pool.set(bytes, at);
+    return this.begin((tag) => this.volume.write(this, tag, sector, at, bytes.length, false));
+  }
+
+  write(sector: number, bytes: Uint8Array): number {
+    return this.answer(this.beginWrite(sector, bytes));
+  }
+
+  discard(sector: number, sectors: number): number {
+    return this.answer(this.begin((tag) => this.volume.discard(this, tag, sector, sectors)));
+  }
+
+  flush(): number {
+    return this.answer(this.begin((tag) => this.volume.flush(this, tag)));
+  }
+
+  read(sector: number, lengthBytes: number): Uint8Array {
+    const at = this.io.alloc(lengthBytes);
+    const error = this.answer(
+      this.begin((tag) => this.volume.read(this, tag, sector, at, lengthBytes)),
+    );
+    if (error !== 0) throw new Error(`read: ${error}`);
+    const bytes = this.io.pool.slice(at, at + lengthBytes);
+    this.io.free(at);
+    return bytes;
+  }
+}
+
+export class SimPair {
+  readonly seed: number;
+  readonly options: SimPairOptions;
+  readonly world = new SimClock();
+  readonly net: SimNet;
+  readonly alpha: SimPairNode;
+  readonly beta: SimPairNode;
+
+  constructor(seed: number, options: SimPairOptions = {}) {
+    this.seed = seed;
+    this.options = options;
+    this.net = new SimNet(this.world, dice(seed, 'net'));
+    this.net.addHost('alpha', { replication: '10.1.0.1' });
+    this.net.addHost('beta', { replication: '10.1.0.2' });
+    this.alpha = new SimPairNode(this, 'alpha');
+    this.beta = new SimPairNode(this, 'beta');
+  }
+
+  /** Lets the world go on until it holds; says where everything stands when that takes too long. */
+  until(holds: () => boolean, what: string): void {
+    const endMs = this.world.nowMs + LONGEST_WAIT_MS;
+    while (!holds()) {
+      if (this.world.nowMs < endMs && this.world.step()) continue;
+      const nodes = [this.alpha, this.beta].map(
+        (n) => `${n.name}: ${n.shown}\n${n.log.slice(-25).join('\n')}`,
+      );
+      throw new Error(`not reached: ${what}\n${nodes.join('\n')}`);
+    }
+  }
+
+  run(ms: number): void {
+    this.world.runUntil(this.world.nowMs + ms);
+  }
+
+  /** Both attached and connected, alpha Primary, after a full resync. */
+  upToDate(): void {
+    for (const node of [this.alpha, this.beta]) node.attach();
+    for (const node of [this.alpha, this.beta]) node.connect();
+    for (const node of [this.alpha, this.beta]) node.until(/cs:Connected .*Incon.*\/Incon/);
+    const outcome = this.alpha.ask((v, done) => setPrimary(v, true, done));
+    if (outcome.kind !== 'ok') throw new Error(JSON.stringify(outcome));
+    this.settled();
+  }
+
+  settled(): void {
+    for (const node of [this.alpha, this.beta]) {
+      node.until(/cs:Connected ro:\S+ ds:UpToDate\/UpToDate/);
+    }
+  }
+
+  /** The first sector of data that differs, or -1. */
+  firstDifference(): number {
+    return this.alpha.disk.equals(this.beta.disk, 0, this.alpha.volume.sizeSectors);
+  }
+}
+
+function createMeta(disk: SimDisk): void {
+  const layout = layoutOfDevice('internal', Math.floor(disk.sizeBytes / 512));
+  if (isRefused(layout)) throw new Error(layout.text);
+  const block = new Uint8Array(4096);
+  encodeSuperblock(freshSuperblock(layout), block);
+  disk.write(layout.alSector * 512, encodeRing(layout.alBlocks), true);
+  disk.write(layout.superblockSector * 512, block, true);
+}
