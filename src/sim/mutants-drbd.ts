@@ -12,7 +12,7 @@ export const DRBD_MUTANTS: readonly Mutant[] = [
     file: 'drbd/app-io.js',
     find: 'return link?.answersWhenSent === true && this.#countsHere(r);',
     replace: 'return link !== null && this.#countsHere(r);',
-    expected: ['I1', 'acks'],
+    expected: ['I1', 'A/B/C'],
     caughtBy: null,
   },
   {
@@ -21,7 +21,7 @@ export const DRBD_MUTANTS: readonly Mutant[] = [
     file: 'drbd/link.js',
     find: 'return (flags & DP.SEND_RECEIVE_ACK) !== 0;',
     replace: 'return (flags & (DP.SEND_RECEIVE_ACK | DP.SEND_WRITE_ACK)) !== 0;',
-    expected: ['I1', 'acks'],
+    expected: ['I1', 'A/B/C'],
     caughtBy: null,
   },
   {
@@ -30,7 +30,7 @@ export const DRBD_MUTANTS: readonly Mutant[] = [
     file: 'drbd/peer-io.js',
     find: 'if (!p.receiving)\n            this.#acknowledgeReceipt(p);',
     replace: 'this.#acknowledgeReceipt(p);',
-    expected: ['acks'],
+    expected: ['A/B/C'],
     caughtBy: null,
   },
   {
@@ -39,7 +39,7 @@ export const DRBD_MUTANTS: readonly Mutant[] = [
     file: 'drbd/app-io.js',
     find: 'if (r.op === OP_READ || r.op === OP_FLUSH || r.sending)',
     replace: 'if (r.op === OP_READ || r.op === OP_FLUSH)',
-    expected: ['acks'],
+    expected: ['A/B/C'],
     caughtBy: null,
   },
   {
@@ -49,7 +49,7 @@ export const DRBD_MUTANTS: readonly Mutant[] = [
     find: 'if (r.local === LEG_PENDING || !this.#netAllowsAnswer(r))',
     replace:
       'if ((r.local === LEG_PENDING && (r.net !== LEG_OK || r.op !== OP_WRITE)) || !this.#netAllowsAnswer(r))',
-    expected: ['I1', 'acks'],
+    expected: ['I1', 'A/B/C'],
     caughtBy: null,
   },
   {
@@ -58,7 +58,7 @@ export const DRBD_MUTANTS: readonly Mutant[] = [
     file: 'drbd/peer-io.js',
     find: 'if (!ok) {\n            v.setOutOfSync(p.sector, p.endSector);',
     replace: 'if (false) {\n            v.setOutOfSync(p.sector, p.endSector);',
-    expected: ['acks', 'I1', 'I3'],
+    expected: ['A/B/C', 'I1', 'I3'],
     caughtBy: null,
   },
   {
@@ -67,7 +67,7 @@ export const DRBD_MUTANTS: readonly Mutant[] = [
     file: 'drbd/app-io.js',
     find: '(link.flushesPeer || !here)',
     replace: '!here',
-    expected: ['I1', 'acks'],
+    expected: ['I1', 'A/B/C'],
     caughtBy: null,
   },
   {
@@ -76,7 +76,7 @@ export const DRBD_MUTANTS: readonly Mutant[] = [
     file: 'drbd/link.js',
     find: 'if (r.fua)\n            flags |= DP.FUA;',
     replace: '',
-    expected: ['I1', 'acks'],
+    expected: ['I1', 'A/B/C'],
     caughtBy: null,
   },
   {
@@ -105,7 +105,7 @@ export const DRBD_MUTANTS: readonly Mutant[] = [
     file: 'drbd/transfer-log.js',
     find: 'flush(request) {\n        this.close();',
     replace: 'flush(request) {',
-    expected: ['I1', 'I6', 'acks'],
+    expected: ['I1', 'I6', 'A/B/C'],
     caughtBy: null,
   },
   {
@@ -114,7 +114,7 @@ export const DRBD_MUTANTS: readonly Mutant[] = [
     file: 'drbd/peer-epochs.js',
     find: "if (this.#owner.writeOrdering() === 'flush') {",
     replace: 'if (false) {',
-    expected: ['I1', 'I6', 'acks'],
+    expected: ['I1', 'I6', 'A/B/C'],
     caughtBy: null,
   },
   {

@@ -18,7 +18,7 @@ export interface Mutant {
   readonly file: string;
   readonly find: string;
   readonly replace: string;
-  /** Checkers that could notice it. */
+  /** Invariants of which one should show it: I1 to I9 of docs/SIMULATION.md, A/B/C, reads, progress, fencing. */
   readonly expected: readonly string[];
   /** The first that did, at which seed of the swarm; null: not measured. */
   readonly caughtBy: Caught | null;
