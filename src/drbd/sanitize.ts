@@ -110,8 +110,11 @@ export function sanitize(
   }
   // 5: a handshake that decides "no resync" makes both current
   if (s.conn >= Conns.Connected && s.conn < Conns.Ahead) {
-    if (s.disk === Consistent || s.disk === Outdated) s.disk = UpToDate;
-    if (s.pdsk === Consistent || s.pdsk === Outdated) s.pdsk = UpToDate;
+    // The originals do not ask whether the other node has a disk at all. Without one nothing was compared: what is known
+    // to be old stays old, and is not promoted over what the peer's lost disk holds.
+    const compared = s.disk > Disks.Failed && s.pdsk > Disks.Failed;
+    if (s.disk === Consistent || (s.disk === Outdated && compared)) s.disk = UpToDate;
+    if (s.pdsk === Consistent || (s.pdsk === Outdated && compared)) s.pdsk = UpToDate;
   }
   // 6: what the connection state says of the disks
   const [diskMin, diskMax, pdskMin, pdskMax] = CLAMPS.get(s.conn) ?? UNCONNECTED;

@@ -264,7 +264,7 @@ export const VALIDITY: readonly ValidityRow[] = [
     code: Ss.CONNECTED_OUTDATES,
     when: (n) =>
       n.disk === Outdated &&
-      (n.conn === Conns.Connected ||
+      ((n.conn === Conns.Connected && n.pdsk > Disks.Failed) || // with a diskless peer it stays so (sanitize.ts, 5)
         n.conn === Conns.WFBitMapS ||
         n.conn === Conns.SyncSource ||
         n.conn === Conns.PausedSyncS),

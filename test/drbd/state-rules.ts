@@ -63,8 +63,10 @@ const SANITIZE = [
   3  | conn=Connected               | conn>Connected pdsk<=Failed
   4  | disk=n.disk pdsk=n.pdsk      | conn<Connected disk=Negotiating o.disk>=Negotiating known=1
   4  | disk=Diskless pdsk=DUnknown  | conn<Connected disk=Negotiating o.disk>=Negotiating known=0
-  5  | disk=UpToDate                | conn>=Connected conn<Ahead disk=Consistent|Outdated
-  5  | pdsk=UpToDate                | conn>=Connected conn<Ahead pdsk=Consistent|Outdated`,
+  5  | disk=UpToDate                | conn>=Connected conn<Ahead disk=Consistent
+  5* | disk=UpToDate                | conn>=Connected conn<Ahead disk=Outdated pdsk>Failed
+  5  | pdsk=UpToDate                | conn>=Connected conn<Ahead pdsk=Consistent
+  5* | pdsk=UpToDate                | conn>=Connected conn<Ahead pdsk=Outdated disk>Failed`,
   clamp(TARGETS, 'Inconsistent', 'Outdated', 'UpToDate', 'UpToDate'),
   clamp('SyncTarget', 'Inconsistent', 'Inconsistent', 'UpToDate', 'UpToDate'),
   clamp(SOURCES, 'UpToDate', 'UpToDate', 'Inconsistent', 'Consistent'),
@@ -147,7 +149,8 @@ export const VALID_ROWS = specTable(
   valid 6  |  -4 | conn>Connected disk<Inconsistent
   valid 7  |  -5 | conn>Connected pdsk<Inconsistent
   valid 8  |  -2 | conn>Connected disk<UpToDate pdsk<UpToDate
-  valid 9  |  -6 | conn=Connected|WFBitMapS|SyncSource|PausedSyncS disk=Outdated
+  valid 9  |  -6 | conn=WFBitMapS|SyncSource|PausedSyncS disk=Outdated
+  valid 9  |  -6 | conn=Connected disk=Outdated pdsk>Failed
   valid 10 | -14 | conn=VerifyS|VerifyT alg=0
   valid 11 | -17 | conn=VerifyS|VerifyT apv<88
   valid 12 |  -2 | role=Primary disk<UpToDate pdsk<UpToDate
