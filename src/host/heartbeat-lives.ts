@@ -98,10 +98,7 @@ export class HeartbeatLives {
       if (path.endsWith('/dopd')) continue; // built in
       this.#log('WARN', `respawn ${path}: not run, there is no client API for it`);
     }
-    this.#inherit((resume) => {
-      if (this.#stopAsked) this.#end();
-      else this.#begin(resume);
-    });
+    this.#inherit((resume) => this.#begin(resume));
   }
 
   /** Orderly end, as soon as nothing is half done. */
@@ -191,6 +188,10 @@ export class HeartbeatLives {
   // ---- a life
 
   #begin(resume: Hold): void {
+    if (this.#stopAsked && resume === 'none') {
+      this.#end();
+      return;
+    }
     this.#phase = 'opening';
     const { files, clock } = this.#host;
     const log = this.#log;
@@ -199,7 +200,7 @@ export class HeartbeatLives {
     log('info', `Heartbeat generation: ${generation}`);
     this.#media = this.#host.openMedia(this.#config, {
       opened: () => {
-        if (this.#stopAsked) this.#close(resume, () => this.#end());
+        if (this.#stopAsked && resume === 'none') this.#close('none', () => this.#end());
         else this.#live(resume, generation);
       },
       received: (datagram, link) => {
@@ -255,6 +256,8 @@ export class HeartbeatLives {
       log: this.#log,
     });
     this.#node.start(this.#nowMs());
+    // Told to stop meanwhile: what runs here is only stopped by a life that holds it.
+    if (this.#stopAsked) this.#node.shutdown(this.#nowMs());
     this.#save();
     this.#arm();
   }

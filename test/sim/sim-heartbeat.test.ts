@@ -179,6 +179,42 @@ test('the script that a killed daemon left goes on to its end', (t) => {
   t.is(pair.alpha.has, 'Primary /data 10.9.0.1');
 });
 
+test('told to stop in the middle of a reload: the resources that were kept are released all the same', (t) => {
+  const pair = HeartbeatPair.started();
+  pair.alpha.heartbeat.configure({ ...pair.texts(), haCf: `${pair.texts().haCf}debug 1\n` });
+  pair.alpha.heartbeat.reload();
+  pair.alpha.heartbeat.stop();
+  pair.runFor(10_000);
+  t.is(pair.alpha.heartbeat.phase, 'off');
+  expectGroup(t, pair, { alpha: '', beta: EVERYTHING });
+});
+
+test('told to stop while it waits for a script of its predecessor: everything is released', (t) => {
+  const pair = HeartbeatPair.started();
+  pair.alpha.scripts.fault('service', 'stop', { slowMs: 2000, times: 1 });
+  pair.alpha.heartbeat.standby('all');
+  pair.runFor(500);
+  pair.alpha.heartbeat.kill();
+  pair.alpha.heartbeat.start();
+  pair.runFor(500);
+  t.is(pair.alpha.heartbeat.phase, 'running');
+  pair.alpha.heartbeat.stop();
+  pair.runFor(10_000);
+  t.is(pair.alpha.heartbeat.phase, 'off');
+  expectGroup(t, pair, { alpha: '', beta: EVERYTHING });
+});
+
+test('a reload keeps the resources', (t) => {
+  const pair = HeartbeatPair.started();
+  const fromMs = pair.clock.nowMs;
+  pair.alpha.heartbeat.configure({ ...pair.texts(), haCf: `${pair.texts().haCf}debug 1\n` });
+  pair.alpha.heartbeat.reload();
+  pair.runFor(20_000);
+  expectGroup(t, pair, { alpha: EVERYTHING, beta: '' });
+  t.deepEqual([...pair.calls('alpha', fromMs), ...pair.calls('beta', fromMs)], []);
+  t.true(pair.log.some((line) => line.includes('keeping local resources')));
+});
+
 test('dopd: the peer is outdated, refuses, does not answer, cannot be reached', (t) => {
   const pair = HeartbeatPair.started();
   const exits: (number | string)[] = [];
