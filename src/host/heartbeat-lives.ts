@@ -66,6 +66,9 @@ export class HeartbeatLives {
   #rest: TimerId | null = null; // the end of the pause between two lives
   #uuid = new Uint8Array(16);
   #script: ScriptProcess | null = null;
+  /** A script that a killed predecessor left running: ours wait for its end, the life does not. */
+  #left: ScriptProcess | null = null;
+  #leftTold = false;
   #savedMs = 0;
   #savedHold: Hold = 'none';
   readonly #stuck: string[] = [];
@@ -138,34 +141,25 @@ export class HeartbeatLives {
 
   /** What a predecessor that did not end in good order left behind: the claim to go on with. */
   #inherit(done: (resume: Hold) => void): void {
-    const { files, scripts, timers } = this.#host;
-    const log = this.#log;
-    const state = loadState(files);
+    const state = loadState(this.#host.files);
     if (!state) {
       done('none');
       return;
     }
-    const { script, hold } = state;
-    const look = (): void => {
-      if (script && scripts.isRunning(script)) {
-        timers.after(SCRIPT_POLL_MS, look);
-        return;
-      }
-      const silentMs = Math.round(this.#nowMs() - state.aliveMs);
-      if (hold === 'none') done('none');
-      else if (silentMs >= 0 && silentMs + RESUME_MARGIN_MS < this.#config.haCf.deadtimeMs) {
-        log('WARN', `the last heartbeat ended ${silentMs} ms ago: resuming ${hold} resources`);
-        done(hold);
-      } else {
-        const text = `the last heartbeat ended without releasing ${hold} resources: stopping them`;
-        log('WARN', text);
-        this.#stopEverything(() => done('none'));
-      }
-    };
-    if (script && scripts.isRunning(script)) {
-      log('WARN', `waiting for a resource script of the last heartbeat [pid ${script.pid}]`);
+    const { hold, script } = state;
+    this.#script = script;
+    this.#left = script;
+    const silentMs = Math.round(this.#nowMs() - state.aliveMs);
+    if (hold === 'none') done('none');
+    else if (silentMs >= 0 && silentMs + RESUME_MARGIN_MS < this.#config.haCf.deadtimeMs) {
+      const text = `the last heartbeat ended ${silentMs} ms ago: resuming ${hold} resources`;
+      this.#log('WARN', text);
+      done(hold);
+    } else {
+      const text = `the last heartbeat ended without releasing ${hold} resources: stopping them`;
+      this.#log('WARN', text);
+      this.#stopEverything(() => done('none'));
     }
-    look();
   }
 
   #stopEverything(stopped: () => void): void {
@@ -286,7 +280,18 @@ export class HeartbeatLives {
   }
 
   readonly #runScript: StopGroupsHost['runScript'] = (resource, action, done) => {
-    this.#host.scripts.run(this.#config, resource, action, {
+    const { scripts, timers } = this.#host;
+    if (this.#left && scripts.isRunning(this.#left)) {
+      if (!this.#leftTold) {
+        const text = `waiting for a resource script of the last heartbeat [pid ${this.#left.pid}]`;
+        this.#log('WARN', text);
+      }
+      this.#leftTold = true;
+      timers.after(SCRIPT_POLL_MS, () => this.#runScript(resource, action, done));
+      return;
+    }
+    this.#left = null;
+    scripts.run(this.#config, resource, action, {
       running: (script) => {
         this.#script = script;
         this.#save();

@@ -179,6 +179,29 @@ test('the script that a killed daemon left goes on to its end', (t) => {
   t.is(pair.alpha.has, 'Primary /data 10.9.0.1');
 });
 
+// The other node takes silence for death. A script may run for longer than deadtime: a service that recovers, or one that hangs.
+test('a successor is heard while a script of its predecessor still runs, and runs none beside it', (t) => {
+  const pair = HeartbeatPair.started();
+  pair.alpha.scripts.fault('service', 'stop', { slowMs: 30_000, times: 1 });
+  pair.alpha.heartbeat.standby('all');
+  pair.runFor(500);
+  const fromMs = pair.clock.nowMs;
+  for (let i = 0; i < 2; i++) {
+    pair.alpha.heartbeat.kill();
+    pair.runFor(500);
+    pair.alpha.heartbeat.start();
+    pair.runFor(2000);
+  }
+  pair.runFor(20_000);
+  t.false(
+    pair.log.some((line) => line.includes('is dead')),
+    pair.tail(),
+  );
+  t.deepEqual([...pair.calls('alpha', fromMs), ...pair.calls('beta', fromMs)], []);
+  pair.runFor(40_000);
+  expectGroup(t, pair, { alpha: EVERYTHING, beta: '' });
+});
+
 test('told to stop in the middle of a reload: the resources that were kept are released all the same', (t) => {
   const pair = HeartbeatPair.started();
   pair.alpha.heartbeat.configure({ ...pair.texts(), haCf: `${pair.texts().haCf}debug 1\n` });
