@@ -2,7 +2,7 @@
  * The lives of a heartbeat daemon: one HeartbeatNode after the other, each with its own media and generation.
  *
  *     inheriting   what did a killed predecessor leave running?  nothing -> new life
- *                  its last keepalive is younger than deadtime -> new life that resumes its claim
+ *                  its last keepalive is surely younger than deadtime -> new life that resumes its claim
  *                  older -> the other node may run it all by now: stop every group first, then a new life
  *     opening      a generation is taken, the media are opened
  *     living       -> released -> lingering (the other node may ask again) -> closing
@@ -150,8 +150,11 @@ export class HeartbeatLives {
     this.#script = script;
     this.#left = script;
     const silentMs = Math.round(this.#nowMs() - state.aliveMs);
+    const { keepaliveMs, deadtimeMs } = this.#config.haCf;
+    // The last keepalive may have left up to its interval before the last sign of life.
+    const isHeardInTime = silentMs >= 0 && silentMs + keepaliveMs + RESUME_MARGIN_MS < deadtimeMs;
     if (hold === 'none') done('none');
-    else if (silentMs >= 0 && silentMs + RESUME_MARGIN_MS < this.#config.haCf.deadtimeMs) {
+    else if (isHeardInTime) {
       const text = `the last heartbeat ended ${silentMs} ms ago: resuming ${hold} resources`;
       this.#log('WARN', text);
       done(hold);

@@ -80,6 +80,16 @@ test('a killed daemon that comes back within deadtime resumes: nothing starts or
   t.false(pair.log.some((line) => line.includes('is dead')));
 });
 
+// Keepalives come every second here: the other node may have missed us for longer than the file says.
+test('a daemon that may already be missed does not resume', (t) => {
+  const pair = HeartbeatPair.started();
+  pair.alpha.heartbeat.kill();
+  pair.runFor(DEADTIME_MS - 1500);
+  pair.alpha.heartbeat.start();
+  pair.runFor(1000);
+  t.true(pair.log.some((line) => line.includes('without releasing local resources: stopping')));
+});
+
 test('an angel starts a killed daemon again', (t) => {
   const pair = HeartbeatPair.started({ respawnMs: 50 });
   pair.alpha.heartbeat.kill();
