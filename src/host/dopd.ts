@@ -7,6 +7,9 @@
  *     drbdadm there    0    5    17   anything else     no answer, no such node, dead
  *     exit status      4    3    6    20                5
  *
+ * An answer must be to what was asked: one that comes when its asker has given up says nothing about the disk of the
+ * next, which has been resynchronised meanwhile, perhaps. So ours carry `dop_id`; the original's answers have none.
+ *
  * Source: docs/HEARTBEAT.md, dopd; drbd-peer-outdater observed.
  */
 import { fieldOf, type HaMessage, haFields } from '../wire/hamsg.js';
@@ -15,6 +18,8 @@ import type { Timers } from './timers.js';
 export interface DopdHost {
   readonly peer: string | null;
   readonly timers: Timers;
+  /** Of the present life; no other has it. */
+  readonly generation: number;
   isPeerAlive(): boolean;
   send(message: HaMessage): void;
   /** Runs `drbdadm outdate`; null for one that did not end by itself. Once, never inside this call. */
@@ -27,15 +32,22 @@ export const UNREACHABLE = 5;
 export const DRBDADM_LIMIT_MS = 60_000;
 const PENDING = 21;
 const RESOURCE = /^[A-Za-z0-9_.+-]{1,128}$/;
+const ID = /^[0-9.]{1,32}$/;
 
 /** drbdadm's exit status as what drbd-peer-outdater reports; null: it did not end by itself. */
 export function outdateResult(status: number | null): number {
   return status === 0 ? 4 : status === 5 ? 3 : status === 17 ? 6 : 20;
 }
 
+interface Pending {
+  readonly id: string;
+  readonly finish: (result: number) => void;
+}
+
 export class Dopd {
   readonly #host: DopdHost;
-  readonly #pending = new Map<string, (result: number) => void>(); // by resource
+  readonly #pending = new Map<string, Pending>(); // by resource
+  #asked = 0;
 
   constructor(host: DopdHost) {
     this.#host = host;
@@ -57,8 +69,9 @@ export class Dopd {
       this.#pending.delete(resource);
       done(result);
     };
-    this.#pending.set(resource, finish);
-    this.#send({ t: 'start_outdate', dop_res: resource });
+    const id = `${this.#host.generation}.${++this.#asked}`;
+    this.#pending.set(resource, { id, finish });
+    this.#send({ t: 'start_outdate', dop_res: resource, dop_id: id });
   }
 
   #send(fields: Readonly<Record<string, string>>): void {
@@ -73,19 +86,25 @@ export class Dopd {
     const type = fieldOf(message, 't');
     const resource = fieldOf(message, 'dop_res') ?? '';
     if (!RESOURCE.test(resource)) return;
-    if (type === 'start_outdate') this.#runOutdate(resource);
+    const given = fieldOf(message, 'dop_id');
+    const id = given !== null && ID.test(given) ? given : null;
+    if (type === 'start_outdate') this.#runOutdate(resource, id);
     if (type === 'outdate_rc') {
+      const pending = this.#pending.get(resource);
       const value = fieldOf(message, 'dop_value') ?? '';
-      if (/^\d{1,3}$/.test(value)) this.#pending.get(resource)?.(Number(value));
+      if (!pending || !/^\d{1,3}$/.test(value)) return;
+      if (given === null || given === pending.id) pending.finish(Number(value));
+      else this.#host.log('info', `late answer about ${resource} ignored: ${value}`);
     }
   }
 
-  #runOutdate(resource: string): void {
+  #runOutdate(resource: string, id: string | null): void {
     this.#host.runDrbdadmOutdate(resource, (status) => {
       const result = outdateResult(status);
       const text = `drbdadm outdate ${resource}: ${status ?? 'killed'}, told as ${result}`;
       this.#host.log('info', text);
-      this.#send({ t: 'outdate_rc', dop_value: String(result), dop_res: resource });
+      const answer = { t: 'outdate_rc', dop_value: String(result), dop_res: resource };
+      this.#send(id === null ? answer : { ...answer, dop_id: id });
     });
   }
 }

@@ -247,6 +247,7 @@ export class HeartbeatLives {
     this.#dopd = new Dopd({
       peer: this.#node.peer,
       timers,
+      generation,
       isPeerAlive: () => ['up', 'active'].includes(this.#node?.peerStatus() ?? ''),
       send: (message) => this.send(message),
       runDrbdadmOutdate: (resource, ended) => this.#host.runDrbdadmOutdate(resource, ended),

@@ -41,8 +41,9 @@ export class PairNode {
   powered = true;
   role: 'Primary' | 'Secondary' = 'Secondary';
   openers = 0;
-  /** drbdadm's status for `outdate`; null: it hangs. */
+  /** drbdadm's status for `outdate`; null: it takes until `outdating` is called. */
   outdateStatus: number | null = 0;
+  readonly outdating: ((status: number) => void)[] = [];
   outdated = 0;
   /** The service ignores SIGTERM. */
   stubborn = false;
@@ -66,6 +67,7 @@ export class PairNode {
         drbdadmOutdate: (_resource, ended) => {
           this.outdated++;
           if (this.outdateStatus !== null) ended(this.outdateStatus);
+          else this.outdating.push(ended);
         },
         powerOff: () => {
           pair.note(`${name} reboots`);

@@ -279,6 +279,25 @@ test('dopd: the peer is outdated, refuses, does not answer, cannot be reached', 
   t.deepEqual(exits.splice(0), [5], 'nobody listens');
 });
 
+test('dopd: an answer to an earlier request is not taken for one to this', (t) => {
+  const pair = HeartbeatPair.started();
+  const exits: number[] = [];
+  pair.beta.outdateStatus = null;
+  for (let i = 0; i < 2; i++) {
+    pair.alpha.heartbeat.outdatePeer('beta', 'r0', 2000, (exit) => exits.push(exit));
+    pair.runFor(1000);
+    if (i === 0) pair.runFor(2000); // given up
+  }
+  t.deepEqual(exits.splice(0), [5]);
+  const [first, second] = pair.beta.outdating;
+  first?.(0);
+  pair.runFor(500);
+  t.deepEqual(exits.splice(0), [], 'the disk may have been resynchronised since');
+  second?.(17);
+  pair.runFor(500);
+  t.deepEqual(exits, [6]);
+});
+
 test('a run is a function of its seed', (t) => {
   const trace = (seed: number) => {
     const pair = HeartbeatPair.started({ seed, networks: ['eth0', 'eth1'] });
