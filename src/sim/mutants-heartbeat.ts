@@ -196,7 +196,7 @@ export const HEARTBEAT_MUTANTS: readonly Mutant[] = [
     name: 'resume-after-deadtime',
     what: 'the successor of a killed heartbeat goes on with its resources though the other node has declared it dead',
     file: 'host/heartbeat-lives.js',
-    find: 'silentMs >= 0 && silentMs + RESUME_MARGIN_MS < this.#config.haCf.deadtimeMs',
+    find: 'silentMs >= 0 && silentMs + keepaliveMs + RESUME_MARGIN_MS < deadtimeMs',
     replace: 'silentMs >= 0',
     expected: ['I7'],
     caughtBy: null,
