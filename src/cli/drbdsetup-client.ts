@@ -6,21 +6,17 @@
  *
  * Below the original's line come ours: the rule and evidence, and the command to try. Source: drbdsetup 8.4 observed.
  */
-import type {
-  ControlFailure,
-  ControlReply,
-  ControlRequest,
-  RunningResource,
+import {
+  type ControlFailure,
+  type ControlReply,
+  type ControlRequest,
+  exitOf,
+  type RunningResource,
 } from '../host/control.js';
 import { ControlClient, ControlLostError } from './control-client.js';
 import type { World } from './world.js';
 
 export const EXIT_NO_DAEMON = 20;
-const STATE_EXITS: ReadonlyMap<number, number> = new Map([
-  [-4, 16],
-  [-2, 17],
-  [-16, 5],
-]);
 
 /** The kernel's further line below some failures. */
 const KERNEL_INFO: ReadonlyMap<number, string> = new Map([
@@ -56,19 +52,6 @@ export async function ask(world: World, request: ControlRequest, object: string)
     return { ok: false, status: EXIT_NO_DAEMON, failure: null };
   } finally {
     client.close();
-  }
-}
-
-export function exitOf(failure: ControlFailure): number {
-  switch (failure.kind) {
-    case 'failure':
-      return 10;
-    case 'state':
-      return STATE_EXITS.get(failure.code) ?? 11;
-    case 'timeout':
-      return 5;
-    case 'usage':
-      return 20;
   }
 }
 

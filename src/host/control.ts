@@ -144,3 +144,23 @@ export interface ControlFailure {
   readonly info: readonly string[];
   readonly next: readonly string[];
 }
+
+const STATE_EXITS: ReadonlyMap<number, number> = new Map([
+  [-4, 16],
+  [-2, 17],
+  [-16, 5],
+]);
+
+/** drbdsetup's exit status for a refusal. */
+export function exitOf(failure: ControlFailure): number {
+  switch (failure.kind) {
+    case 'failure':
+      return 10;
+    case 'state':
+      return STATE_EXITS.get(failure.code) ?? 11;
+    case 'timeout':
+      return 5;
+    case 'usage':
+      return 20;
+  }
+}

@@ -22,8 +22,8 @@ export function peerOf(node: NodeName): NodeName {
 export const NETWORKS = ['replication', 'eth0', 'eth1'] as const;
 export type NetworkName = (typeof NETWORKS)[number];
 
-/** What runs when DRBD asks for `fence-peer`: dopd over heartbeat's links, nothing, or a handler that always exits so. */
-export type FenceHandler = 'none' | 'dopd' | { readonly exit: number };
+/** What runs for `fence-peer`: dopd over heartbeat's links, `drbdadm outdate` by ssh, nothing, or a handler that always exits so. */
+export type FenceHandler = 'none' | 'dopd' | 'ssh' | { readonly exit: number };
 
 export interface HeartbeatTiming {
   readonly keepaliveMs: number;

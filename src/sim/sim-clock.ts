@@ -22,6 +22,13 @@ export class SimClock {
     return this.#nowMs;
   }
 
+  /** When the next event is due; infinity when there is none. */
+  get nextMs(): number {
+    const heap = this.#heap;
+    while (heap.length > 0 && (heap[0] as Event).run === null) this.#pop();
+    return heap[0]?.timeMs ?? Number.POSITIVE_INFINITY;
+  }
+
   /** Runs `run` at `timeMs`; a time that has passed means now, after what is already due. */
   at(timeMs: number, run: () => void): Timer {
     const event: Event = { timeMs: Math.max(timeMs, this.#nowMs), seq: this.#seq++, run };

@@ -116,7 +116,10 @@ export class SimDevice implements FrontEnd {
       if (error === 0) request.bytes?.set(this.#io.pool.subarray(at, at + request.sectors * 512));
       this.#io.free(at);
     }
-    request.done(error);
+    // The user is another process: it wakes up after the engine's turn.
+    this.#clock.after(0, () => {
+      if (!this.gone) request.done(error);
+    });
   }
 
   #pump(): void {

@@ -1,0 +1,258 @@
+/**
+ * The vocabulary of a run: every fault and every step of an operator, as a line of text that a scenario contains and the swarm
+ * draws. To add a fault, add a row; swarm.ts decides how often it happens.
+ */
+import { Roles } from '../drbd/state.js';
+import { type DrbdadmVerb, LOWER_DISK } from './administrator.js';
+import { type ClusterConfig, type NetworkName, type NodeName, peerOf } from './config.js';
+import { setOption } from './options.js';
+import { match, type Pattern, pattern, type Values } from './words.js';
+import type { World } from './world.js';
+
+export interface Action {
+  readonly usage: string;
+  readonly pattern: Pattern;
+  readonly help: string;
+  readonly run: (world: World, v: Values) => void;
+}
+
+export interface Step {
+  readonly atMs: number;
+  readonly text: string;
+}
+
+const node = (w: World, v: Values) => w.node(v['NODE'] as NodeName);
+const network = (v: Values): NetworkName => v['NETWORK'] as NetworkName;
+const ms = (v: Values): number => v['TIME'] as number;
+const share = (v: Values): number => v['PERCENT'] as number;
+
+function row(usage: string, help: string, run: (world: World, v: Values) => void): Action {
+  return { usage, pattern: pattern(usage), help, run };
+}
+
+export const ACTIONS: readonly Action[] = [
+  // ---- networks
+  row('cut NETWORK [from NODE]', 'nothing passes any more, or nothing that NODE sends', (w, v) =>
+    w.net.cut(network(v), v['NODE'] as NodeName | undefined),
+  ),
+  row('heal NETWORK', 'everything passes again', (w, v) => {
+    w.net.heal(network(v));
+    w.net.faults(network(v), {});
+  }),
+  row('heal all', 'all networks, disks and scripts work, every node runs', (w) => healAll(w)),
+  row('reset NETWORK', 'every TCP connection fails at both ends', (w, v) =>
+    w.net.reset(network(v)),
+  ),
+  row('half-open NETWORK at NODE', 'NODE sees a reset, the other end hears nothing', (w, v) =>
+    w.net.resetOneEnd(network(v), v['NODE'] as NodeName),
+  ),
+  row('delay NETWORK TIME', 'the way takes up to TIME', (w, v) =>
+    w.net.faults(network(v), { delayMs: [ms(v) / 2, ms(v)] }),
+  ),
+  row('lose NETWORK PERCENT', 'so many datagrams are lost, some doubled, late or corrupt', (w, v) =>
+    w.net.faults(network(v), {
+      loss: share(v),
+      duplicate: share(v) / 4,
+      reorder: share(v) / 4,
+      corrupt: share(v) / 8,
+    }),
+  ),
+  // ---- machines and processes
+  row('kill NODE', 'the power of NODE goes', (w, v) => node(w, v).powerOff()),
+  row('boot NODE', 'NODE is switched on', (w, v) => node(w, v).boot()),
+  row('crash drbdd on NODE', 'SIGKILL; its angel starts a successor', (w, v) =>
+    node(w, v).killDrbdd(),
+  ),
+  row(
+    'pause NODE for TIME',
+    'the machine stands still, then goes on with its old beliefs',
+    (w, v) => {
+      const n = node(w, v);
+      if (!n.powered || n.clock.paused) return;
+      n.clock.pause();
+      w.net.freeze(n.name);
+      w.clock.after(ms(v), () => {
+        if (!n.clock.paused) return;
+        n.clock.resume();
+        if (n.powered) w.net.thaw(n.name);
+      });
+    },
+  ),
+  row('jump clock of NODE by NUMBER', 'the wall clock is set, by seconds', (w, v) =>
+    node(w, v).clock.jumpWall((v['NUMBER'] as number) * 1000),
+  ),
+  // ---- disks
+  row('disk NODE reads fail PERCENT', 'so many reads end with EIO', (w, v) => {
+    node(w, v).disk.faults.readChance = share(v);
+  }),
+  row('disk NODE writes fail PERCENT', 'so many writes end with EIO', (w, v) => {
+    node(w, v).disk.faults.writeChance = share(v);
+  }),
+  row('disk NODE flushes fail PERCENT', 'so many flushes end with EIO', (w, v) => {
+    node(w, v).disk.faults.flushChance = share(v);
+  }),
+  row('disk NODE stuck', 'requests do not come back', (w, v) => {
+    node(w, v).disk.stuck = true;
+  }),
+  row('disk NODE slow TIME', 'every request takes TIME longer', (w, v) => {
+    node(w, v).disk.slowMs = ms(v);
+  }),
+  row('disk NODE works', 'no more trouble with the disk of NODE', (w, v) =>
+    diskWorks(w, v['NODE'] as NodeName),
+  ),
+  row(
+    'disk NODE blank',
+    'replaced by an empty one with fresh meta-data, while NODE is off',
+    (w, v) => {
+      const n = node(w, v);
+      if (n.powered) return;
+      n.disk = n.newDisk();
+      n.disks.set(LOWER_DISK, n.disk);
+      w.truth.replaced(n.name);
+    },
+  ),
+  row('disk NODE remember', 'a snapshot, for `rollback`', (w, v) => {
+    w.images.set(v['NODE'] as NodeName, node(w, v).disk.snapshot());
+  }),
+  row('disk NODE rollback', 'back to the snapshot, while NODE is off', (w, v) => {
+    const n = node(w, v);
+    const image = w.images.get(n.name);
+    if (n.powered || !image) return;
+    n.disk.restore(image);
+    w.truth.replaced(n.name);
+  }),
+  row('disk NODE corrupt sector NUMBER', 'bits of the sector flip, silently', (w, v) => {
+    node(w, v).disk.corrupt(v['NUMBER'] as number);
+    w.truth.replaced(v['NODE'] as NodeName);
+  }),
+  // ---- the operator
+  row(
+    'drbdadm VERB [FLAG] on NODE',
+    'as typed there; --force and --discard-my-data void promises',
+    (w, v) =>
+      operatorDrbdadm(
+        w,
+        v['NODE'] as NodeName,
+        v['VERB'] as DrbdadmVerb,
+        v['FLAG'] as string | undefined,
+      ),
+  ),
+  row(
+    'set OPTION VALUE',
+    'drbd.conf is edited on both nodes; `drbdadm adjust` makes it so',
+    (w, v) => {
+      w.config = setOption(w.config, String(v['OPTION']), String(v['VALUE'])) as ClusterConfig;
+    },
+  ),
+  row('serve on NODE', 'promote, mount, start the service (without heartbeat)', (w, v) =>
+    node(w, v).serve([], () => {}),
+  ),
+  row('unserve on NODE', 'stop the service, unmount, demote (without heartbeat)', (w, v) =>
+    node(w, v).unserve(() => {}),
+  ),
+  row('switch to NODE', 'orderly: unserve on the other, then serve on NODE', (w, v) => {
+    const to = node(w, v);
+    if (!to.powered || to.state?.role === Roles.Primary) return;
+    const from = to.peer;
+    if (from.powered && from.state?.role === Roles.Primary)
+      from.unserve((ok) => ok && to.serve([], () => {}));
+  }),
+  row(
+    'look after the service',
+    'the operator starts it where it was, or on the other node, if nobody serves',
+    (w) => lookAfter(w),
+  ),
+];
+
+function operatorDrbdadm(
+  w: World,
+  name: NodeName,
+  verb: DrbdadmVerb,
+  flag: string | undefined,
+): void {
+  const n = w.node(name);
+  if (!n.powered) return;
+  n.drbdadm(verb, flag ? [flag] : [], (exit) => {
+    if (exit !== 0) return;
+    if (flag === '--force' && verb === 'primary') w.truth.force(name, 'primary --force');
+    if (flag === '--discard-my-data') w.truth.force(peerOf(name), 'connect --discard-my-data');
+    if (verb === 'resume-io') w.truth.wroteAlone(name, 'resume-io');
+  });
+  // What it may do is allowed from the moment it is asked for.
+  if (flag === '--force' && verb === 'primary') w.truth.force(name, 'primary --force');
+  if (flag === '--discard-my-data') w.truth.force(peerOf(name), 'connect --discard-my-data');
+  if (verb === 'invalidate') w.truth.force(peerOf(name), 'invalidate');
+  if (verb === 'invalidate-remote') w.truth.force(name, 'invalidate-remote');
+  if (verb === 'new-current-uuid' && flag === '--clear-bitmap') w.truth.force(name, 'clear-bitmap');
+}
+
+function diskWorks(w: World, name: NodeName): void {
+  const { disk } = w.node(name);
+  disk.faults.readChance = 0;
+  disk.faults.writeChance = 0;
+  disk.faults.flushChance = 0;
+  disk.slowMs = 0;
+  disk.stuck = false;
+}
+
+export function healAll(w: World): void {
+  for (const name of ['replication', 'eth0', 'eth1'] as const) {
+    w.net.heal(name);
+    w.net.faults(name, {});
+  }
+  for (const n of w.bothNodes) {
+    diskWorks(w, n.name);
+    if (n.clock.paused) {
+      n.clock.resume();
+      if (n.powered) w.net.thaw(n.name);
+    }
+    if (!n.powered) n.boot();
+  }
+}
+
+/** A plausible administrator: nobody serves, so the service is started where it ran last, if that node is there. */
+export function lookAfter(w: World): void {
+  if (w.bothNodes.some((n) => n.powered && n.client)) return;
+  const order = [w.node(w.lastActive), w.node(peerOf(w.lastActive))];
+  const candidate = order.find((n) => n.powered && !n.clock.paused && n.state !== null);
+  if (!candidate || w.starting) return;
+  w.starting = true;
+  candidate.serve([], (ok) => {
+    w.starting = false;
+    if (ok) w.lastActive = candidate.name;
+    else w.lastActive = peerOf(candidate.name); // tried there next
+  });
+}
+
+export type Parsed =
+  | { readonly ok: true; readonly action: Action; readonly values: Values }
+  | { readonly ok: false; readonly text: string };
+
+/** A step's text as an action; or what is wrong with it and what would be right. */
+export function parseAction(text: string): Parsed {
+  const words = text.trim().split(/\s+/);
+  let best = { matched: -1, expected: '', usage: '' };
+  for (const action of ACTIONS) {
+    const m = match(action.pattern, words);
+    if (m.ok) return { ok: true, action, values: m.values };
+    if (m.matched > best.matched)
+      best = { matched: m.matched, expected: m.expected, usage: action.usage };
+  }
+  if (best.matched === 0) {
+    const first = [...new Set(ACTIONS.map((a) => a.usage.split(' ')[0]))].join(', ');
+    return { ok: false, text: `"${words[0]}" is not a step: expected one of ${first}` };
+  }
+  const at = words[best.matched];
+  const found = at === undefined ? 'the end of the line' : `"${at}"`;
+  return { ok: false, text: `expected ${best.expected}, found ${found}: ${best.usage}` };
+}
+
+/** Carries a step out. The text was parsed before. */
+export function carryOut(world: World, text: string): void {
+  const parsed = parseAction(text);
+  if (!parsed.ok) throw new Error(parsed.text);
+  world.trace.line(world.nowMs, '', 'step', text);
+  world.coverage.step(parsed.action.usage);
+  world.stepsDone++;
+  parsed.action.run(world, parsed.values);
+}

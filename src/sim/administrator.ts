@@ -1,0 +1,179 @@
+/**
+ * drbdadm on a simulated node: each verb as the requests that drbdadm sends to drbdd for it, one after the other, with
+ * drbdsetup's exit status.
+ */
+import type { NetOptions } from '../config/drbd-options.js';
+import { type ControlReply, type ControlRequest, exitOf } from '../host/control.js';
+import { type ClusterConfig, type NodeName, peerOf } from './config.js';
+import { MINOR, type SimDrbdd } from './sim-drbdd.js';
+
+export const RESOURCE = 'r0';
+export const DEVICE = '/dev/drbd0';
+export const LOWER_DISK = '/dev/lower';
+export const DRBD_PORT = 7788;
+
+export const REPLICATION_ADDRESS: Readonly<Record<NodeName, string>> = {
+  alpha: '10.1.0.1',
+  beta: '10.1.0.2',
+};
+
+/** Exit status and what was said. */
+export type Answered = (exit: number, text: string) => void;
+
+export type DrbdadmVerb = (typeof DRBDADM_VERBS)[number];
+export const DRBDADM_VERBS = [
+  'up',
+  'down',
+  'attach',
+  'detach',
+  'connect',
+  'disconnect',
+  'primary',
+  'secondary',
+  'invalidate',
+  'invalidate-remote',
+  'outdate',
+  'pause-sync',
+  'resume-sync',
+  'suspend-io',
+  'resume-io',
+  'new-current-uuid',
+  'adjust',
+] as const;
+
+/** What drbd.conf says now: the operator may edit it. */
+export interface Configured {
+  readonly config: ClusterConfig;
+  readonly node: NodeName;
+}
+
+export function drbdadm(
+  drbdd: SimDrbdd | null,
+  c: Configured,
+  verb: DrbdadmVerb,
+  flags: readonly string[],
+  done: Answered,
+): void {
+  if (!drbdd || drbdd.dead) {
+    done(20, 'drbdd does not run');
+    return;
+  }
+  const requests = requestsOf(c, verb, flags, drbdd);
+  let worst = 0;
+  const next = (): void => {
+    const request = requests.shift();
+    if (!request) {
+      done(worst, '');
+      return;
+    }
+    drbdd.request(request, (reply: ControlReply) => {
+      if (reply.ok) {
+        next();
+        return;
+      }
+      worst = exitOf(reply);
+      const text = `(${reply.code}) ${reply.text} ${reply.info.join('; ')}`.trim();
+      // `up` goes on as drbdadm does: without its disk a node can still connect.
+      if (verb === 'up' && request.verb !== 'new-resource') next();
+      else done(worst, text);
+    });
+  };
+  next();
+}
+
+function connectRequest(c: Configured, discardMyData: boolean): ControlRequest {
+  const address = (n: NodeName) =>
+    ({ family: 'ipv4', host: REPLICATION_ADDRESS[n], port: DRBD_PORT }) as const;
+  return {
+    verb: 'connect',
+    resource: RESOURCE,
+    local: address(c.node),
+    remote: address(peerOf(c.node)),
+    options: c.config.net,
+    discardMyData,
+    tentative: false,
+  };
+}
+
+function requestsOf(
+  c: Configured,
+  verb: DrbdadmVerb,
+  flags: readonly string[],
+  drbdd: SimDrbdd,
+): ControlRequest[] {
+  const force = flags.includes('--force');
+  const { config } = c;
+  const resource = RESOURCE;
+  const minor = MINOR;
+  const attach: ControlRequest = {
+    verb: 'attach',
+    minor,
+    disk: LOWER_DISK,
+    metaDisk: LOWER_DISK,
+    metaIndex: 'internal',
+    options: config.disk,
+  };
+  const connect = connectRequest(c, flags.includes('--discard-my-data'));
+  switch (verb) {
+    case 'up':
+      return [
+        { verb: 'new-resource', resource, options: config.resource },
+        { verb: 'new-minor', resource, minor, volume: 0, device: DEVICE },
+        attach,
+        connect,
+      ];
+    case 'attach':
+      return [attach];
+    case 'connect':
+      return [connect];
+    case 'down':
+      return [{ verb, resource }];
+    case 'disconnect':
+      return [{ verb, resource, force }];
+    case 'detach':
+    case 'primary':
+      return [{ verb, minor, force }];
+    case 'new-current-uuid':
+      return [{ verb, minor, clearBitmap: flags.includes('--clear-bitmap') }];
+    case 'adjust':
+      return adjustRequests(c, drbdd, attach, connect);
+    default:
+      return [{ verb, minor }];
+  }
+}
+
+/** What `adjust` does when only options changed, a disk is missing or the connection was given up. */
+function adjustRequests(
+  c: Configured,
+  drbdd: SimDrbdd,
+  attach: ControlRequest,
+  connect: ControlRequest,
+): ControlRequest[] {
+  const { config } = c;
+  const r = drbdd.loop.engine.resource(RESOURCE);
+  const v = drbdd.volume;
+  if (!r || !v) return requestsOf(c, 'up', [], drbdd);
+  const requests: ControlRequest[] = [
+    { verb: 'resource-options', resource: RESOURCE, options: config.resource },
+  ];
+  if (v.dataDisk < 0) requests.push(attach);
+  else requests.push({ verb: 'disk-options', minor: MINOR, options: config.disk });
+  if (!r.configured) requests.push(connect);
+  else if (needsReconnect(r.netOptions, config.net)) {
+    requests.push({ verb: 'disconnect', resource: RESOURCE, force: false }, connect);
+  } else requests.push({ verb: 'net-options', resource: RESOURCE, options: config.net });
+  return requests;
+}
+
+/** Both nodes must agree on these: they are exchanged when a connection is made. */
+function needsReconnect(a: NetOptions, b: NetOptions): boolean {
+  const agreed = [
+    'protocol',
+    'afterSb0pri',
+    'afterSb1pri',
+    'afterSb2pri',
+    'cramHmacAlg',
+    'dataIntegrityAlg',
+  ] as const;
+  return agreed.some((key) => a[key] !== b[key]);
+}

@@ -1,0 +1,24 @@
+/** Every checker of a run, in the order in which they look. */
+import type { World } from '../world.js';
+import { Acknowledgement } from './acknowledgement.js';
+import { Bits } from './bits.js';
+import { Bounds } from './bounds.js';
+import type { Checker } from './checker.js';
+import { Equal } from './equal.js';
+import { Log } from './log.js';
+import { Order } from './order.js';
+import { Promotion } from './promotion.js';
+import { Source } from './source.js';
+import { TwoPrimaries } from './two-primaries.js';
+
+export const CHECKERS: readonly ((world: World) => Checker)[] = [
+  (w) => new Promotion(w),
+  (w) => new TwoPrimaries(w),
+  (w) => new Equal(w),
+  (w) => new Bits(w),
+  (w) => new Source(w),
+  (w) => new Order(w),
+  (w) => new Acknowledgement(w),
+  (w) => new Bounds(w),
+  (w) => new Log(w),
+];

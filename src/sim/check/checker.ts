@@ -1,0 +1,38 @@
+/** What a checker is told, and when. Each watches one rule; it counts how often it looked, and reports through the world. */
+import type { State } from '../../drbd/state.js';
+import type { NodeName } from '../config.js';
+import type { SimNode } from '../sim-node.js';
+import type { World } from '../world.js';
+
+export class Checker {
+  readonly name: string;
+  readonly invariant: string;
+  protected readonly world: World;
+
+  constructor(world: World, name: string, invariant: string) {
+    this.world = world;
+    this.name = name;
+    this.invariant = invariant;
+  }
+
+  protected look(): void {
+    this.world.count(this.name);
+  }
+
+  protected violate(text: string): void {
+    this.world.violate(this.invariant, this.name, text);
+  }
+
+  /** The volume's state on a node is another one now. `old` is null for the first of a life. */
+  changed(_node: SimNode, _old: State | null, _next: State): void {}
+  /** drbdd died, and with `power` its machine. */
+  died(_node: SimNode, _power: boolean): void {}
+  /** The client's write was acknowledged. */
+  acknowledged(_node: SimNode, _id: number, _sector: number, _sectors: number): void {}
+  handled(_node: SimNode, _event: string, _exit: number): void {}
+  logged(_node: NodeName, _object: string, _level: string, _text: string): void {}
+  /** Some time passed. */
+  tick(): void {}
+  /** Faults are over, and everything has come to rest. */
+  end(): void {}
+}

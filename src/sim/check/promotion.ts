@@ -1,0 +1,68 @@
+/**
+ * I1: a write acknowledged under protocol C is on every node that can become Primary without force. Checked where it
+ * counts: at each promotion the whole disk is read and compared with what was promised.
+ *
+ * What may be missing: unflushed writes after this disk lost power as the only current copy; what the other Primary wrote
+ * alone when nothing fenced this node (fencing dont-care, a handler that could not reach it); under A and B what was on its
+ * way, but never out of order.
+ */
+import { Disks, Roles, type State } from '../../drbd/state.js';
+import type { Counted } from '../ledger.js';
+import type { SimNode } from '../sim-node.js';
+import type { World } from '../world.js';
+import { Checker } from './checker.js';
+
+export class Promotion extends Checker {
+  constructor(world: World) {
+    super(world, 'promotion', 'I1');
+  }
+
+  override changed(node: SimNode, old: State | null, next: State): void {
+    if (next.role !== Roles.Primary || old?.role === Roles.Primary || old === null) return;
+    const { truth, ledger } = this.world;
+    const { name } = node;
+    // The other one goes on by itself: two histories from here on.
+    if (node.peer.state?.role === Roles.Primary) truth.fork(name);
+    if (next.disk !== Disks.UpToDate) return; // it reads through its peer: the client judges
+    const content = dataOf(node);
+    const lineage = truth.lineage[name];
+    this.look();
+    const counted: Counted = truth.lostVolatile[name] ? 'durable' : 'acknowledged';
+    const bad = ledger.firstBad(lineage, content, counted);
+    if (bad === null) {
+      ledger.rebase(lineage, content);
+      truth.lostVolatile[name] = false;
+      return;
+    }
+    const excuse = this.#excuse(node, content);
+    if (excuse === null || bad.judgement === 'torn') {
+      this.world.badSector(this.name, `promotion of ${name}`, name, bad);
+      return;
+    }
+    this.world.trace.line(this.world.nowMs, name, 'truth', `older data become Primary: ${excuse}`);
+    truth.fork(name);
+    ledger.rebase(truth.lineage[name], content);
+    truth.lostVolatile[name] = false;
+  }
+
+  #excuse(node: SimNode, content: Uint8Array): string | null {
+    const { truth, ledger, config } = this.world;
+    const forced = truth.forced[node.name] ?? truth.forced[node.peer.name];
+    if (forced !== null) return forced;
+    const alone = truth.aloneExcuse[node.peer.name];
+    if (alone !== null) return alone;
+    if (config.net.protocol !== 'C') {
+      const lineage = truth.lineage[node.name];
+      if (ledger.firstBad(lineage, content, ledger.youngest(content)) === null) {
+        return `protocol ${config.net.protocol}`;
+      }
+    }
+    return null;
+  }
+}
+
+/** All data of a node's disk, as its reads would see them now. */
+export function dataOf(node: SimNode): Uint8Array {
+  const sectors = node.drbdd?.volume?.sizeSectors ?? 0;
+  return node.disk.content(0, sectors * 512);
+}

@@ -1,0 +1,201 @@
+/**
+ * One life of drbdd on a simulated node: the production engine, loop and control over the simulated port, and a model of
+ * the control thread (one change at a time, the state for a successor, handlers).
+ */
+import type { DigestSource } from '../base/ports.js';
+import type { Prng } from '../base/prng.js';
+import type { LogLevel } from '../drbd/ports.js';
+import { Roles } from '../drbd/state.js';
+import type { Volume } from '../drbd/volume.js';
+import type { ControlReply, ControlRequest, RunningResource } from '../host/control.js';
+import { DrbdControl } from '../host/drbd-control.js';
+import { DrbdLoop } from '../host/drbd-loop.js';
+import { resumeSteps, type SavedState } from '../host/drbdd-resume.js';
+import type { NodeName } from './config.js';
+import { randomSource } from './dice.js';
+import type { NodeClock, ProcessClock } from './node-clock.js';
+import type { SimDevice } from './sim-device.js';
+import type { SimDisk } from './sim-disk.js';
+import { SimIo } from './sim-io.js';
+import type { SimNet } from './sim-net.js';
+
+const POOL = { head: 96, small: 256, medium: 48, large: 20 };
+const STREAMS = 8;
+export const VERSION = 'sim';
+export const MINOR = 0;
+
+export interface DrbddHost {
+  readonly name: NodeName;
+  readonly clock: NodeClock;
+  readonly net: SimNet;
+  readonly disks: ReadonlyMap<string, SimDisk>;
+  readonly device: SimDevice;
+  readonly random: Prng;
+  readonly digests: DigestSource;
+  log(level: LogLevel, object: string, text: string): void;
+  /** Runs a handler; `done` gets its exit status. */
+  handler(event: string, done: (exit: number) => void): void;
+  /** After each change of state. */
+  changed(): void;
+  /** What a successor will find. Kept in /run: gone with the power. */
+  save(state: SavedState): void;
+}
+
+/** What a process says that died before it could answer. */
+const NO_ANSWER: ControlReply = {
+  ok: false,
+  kind: 'failure',
+  code: 0,
+  text: 'drbdd does not answer',
+  info: [],
+  next: [],
+};
+
+interface Waiting {
+  readonly request: ControlRequest;
+  readonly reply: (reply: ControlReply) => void;
+}
+
+export class SimDrbdd {
+  readonly io: SimIo;
+  readonly loop: DrbdLoop;
+  readonly control: DrbdControl;
+  readonly process: ProcessClock;
+  readonly #host: DrbddHost;
+  readonly #queue: Waiting[] = []; // changes, one at a time
+  readonly #open = new Set<Waiting>(); // not answered
+  #resuming = false;
+  dead = false;
+
+  constructor(host: DrbddHost) {
+    this.#host = host;
+    this.process = host.clock.process();
+    this.io = new SimIo({
+      name: host.name,
+      clock: this.process,
+      net: host.net,
+      disks: host.disks,
+      pool: POOL,
+      streams: STREAMS,
+    });
+    this.loop = new DrbdLoop(this.io, {
+      random: randomSource(host.random),
+      digests: host.digests,
+      timers: this.process,
+      log: (level, object, text) => host.log(level, object, text),
+      handler: (event, _resource, _minor, done) => {
+        host.handler(event, (exit) => {
+          if (!this.dead) done(exit);
+        });
+      },
+      sizeChanged: () => {},
+      stateChanged: () => {
+        this.control.stateChanged();
+        host.changed();
+      },
+    });
+    this.control = new DrbdControl(this.loop, VERSION);
+  }
+
+  get volume(): Volume | null {
+    return this.loop.engine.volume(MINOR);
+  }
+
+  /** One request of the control socket. */
+  request(request: ControlRequest, reply: (reply: ControlReply) => void): void {
+    const waiting: Waiting = { request, reply };
+    if (this.dead) {
+      this.process.after(0, () => reply(NO_ANSWER));
+      return;
+    }
+    this.#open.add(waiting);
+    switch (request.verb) {
+      case 'status':
+      case 'running':
+      case 'get-gi':
+      case 'wait-connect':
+        this.control.handle(request, (answer) => this.#answer(waiting, answer));
+        return;
+      default:
+        this.#queue.push(waiting);
+        if (this.#queue.length === 1) this.#next();
+    }
+  }
+
+  /** Go on where the predecessor died. */
+  resume(saved: SavedState): void {
+    const steps = resumeSteps(saved);
+    this.#resuming = true; // its users are answered when their volume is there again
+    const next = (): void => {
+      const step = steps.shift();
+      if (!step) this.#resuming = false;
+      if (!step || this.dead) return;
+      const done = (answer: ControlReply): void => {
+        if (!answer.ok)
+          this.#host.log('error', 'drbdd', `resume: ${answer.text} ${answer.info.join('; ')}`);
+        next();
+      };
+      if (step.type === 'request') {
+        this.request(step.request, done);
+      } else if (step.type === 'resume-primary') this.control.resumePrimary(step.minor, done);
+      else {
+        this.#serve();
+        next();
+      }
+    };
+    next();
+  }
+
+  /**
+   * The process dies. `power`: the machine with it. With `successor` the users of the device wait, otherwise they get
+   * errors.
+   */
+  kill(power: boolean, successor: boolean): void {
+    if (this.dead) return;
+    this.dead = true;
+    this.loop.stop();
+    this.io.crash(power);
+    this.process.end();
+    if (power) this.#host.device.powerOff();
+    else this.#host.device.unserve(successor);
+    const open = [...this.#open];
+    this.#open.clear();
+    this.#queue.length = 0;
+    if (!power) for (const w of open) this.#host.clock.after(0, () => w.reply(NO_ANSWER));
+  }
+
+  #next(): void {
+    const waiting = this.#queue[0];
+    if (!waiting) return;
+    this.control.handle(waiting.request, (answer) => {
+      this.#queue.shift();
+      if (answer.ok && waiting.request.verb === 'new-minor' && !this.#resuming) this.#serve();
+      this.#save();
+      this.#answer(waiting, answer);
+      this.#next();
+    });
+  }
+
+  #answer(waiting: Waiting, answer: ControlReply): void {
+    if (this.dead || !this.#open.delete(waiting)) return;
+    this.process.after(0, () => waiting.reply(answer)); // over a socket, not inside the engine's turn
+  }
+
+  #serve(): void {
+    const { volume } = this;
+    if (volume) this.#host.device.serve(this.io, volume, (work) => this.loop.enter(work));
+  }
+
+  #save(): void {
+    this.control.handle({ verb: 'running' }, (answer) => {
+      if (!answer.ok) return;
+      const { volume } = this;
+      this.#host.save({
+        version: 1,
+        resources: answer.value as readonly RunningResource[],
+        primaries: volume?.state.role === Roles.Primary ? [MINOR] : [],
+        handlers: {},
+      });
+    });
+  }
+}

@@ -1,0 +1,268 @@
+/**
+ * One simulated machine: power, clock, lower disk, /dev/drbd0, and the processes drbdd and heartbeat with what they started.
+ *
+ *     boot -> drbdd, `drbdadm up`, heartbeat      power off -> everything at once; the disk loses what was volatile
+ *     drbdd killed -> (angel) a successor resumes what was saved in /run; the users of the device wait
+ */
+
+import { assert } from '../base/assert.js';
+import type { DigestSource } from '../base/ports.js';
+import type { Prng } from '../base/prng.js';
+import type { State } from '../drbd/state.js';
+import type { SavedState } from '../host/drbdd-resume.js';
+import { encodeRing } from '../md/apply-al.js';
+import { isRefused, layoutOfDevice } from '../md/layout.js';
+import { encodeSuperblock, freshSuperblock } from '../md/superblock.js';
+import { type Answered, type DrbdadmVerb, drbdadm, LOWER_DISK, RESOURCE } from './administrator.js';
+import type { Client } from './client.js';
+import { type ClusterConfig, type NodeName, peerOf } from './config.js';
+import { between, dice } from './dice.js';
+import { NodeClock } from './node-clock.js';
+import type { SimClock } from './sim-clock.js';
+import { SimDevice } from './sim-device.js';
+import { DEFAULT_SIM_DISK, SimDisk } from './sim-disk.js';
+import { SimDrbdd } from './sim-drbdd.js';
+import type { SimNet } from './sim-net.js';
+
+/** What a node tells the world that it is part of. */
+export interface NodeWorld {
+  readonly seed: number;
+  readonly clock: SimClock;
+  readonly net: SimNet;
+  readonly digests: DigestSource;
+  readonly config: ClusterConfig;
+  node(name: NodeName): SimNode;
+  log(node: NodeName, object: string, level: string, text: string): void;
+  /** drbdd died (its machine with it, when `power`). */
+  died(node: SimNode, power: boolean): void;
+  client(node: SimNode): Client;
+  /** A handler of DRBD ran: its exit status. */
+  handled(node: SimNode, event: string, exit: number): void;
+}
+
+const HANDLER_MS = [5, 200] as const;
+const RESPAWN_MS = [20, 400] as const;
+const HALT_TO_BOOT_MS = 8000;
+
+/** What a node's heartbeat looks like from here: sim-heartbeat in cluster.ts, or nothing. */
+export interface Membership {
+  kill(): void;
+  start(): void;
+  outdatePeer(done: (exit: number) => void): void;
+}
+
+export class SimNode {
+  readonly name: NodeName;
+  readonly clock: NodeClock;
+  readonly disks = new Map<string, SimDisk>();
+  disk: SimDisk;
+  readonly #world: NodeWorld;
+  readonly #random: Prng;
+  #lives = 0;
+  device: SimDevice;
+  drbdd: SimDrbdd | null = null;
+  client: Client | null = null;
+  membership: Membership | null = null;
+  powered = false;
+  /** In /run: what a successor of drbdd resumes. */
+  saved: SavedState | null = null;
+  /** The last answer of `fence-peer` since the peer was seen; null: it was not asked. */
+  fenceExit: number | null = null;
+  /** drbdd dies with its next so many requests to the port still to be made; -1: not planned. */
+  readonly errors: string[] = [];
+
+  constructor(world: NodeWorld, name: NodeName) {
+    this.#world = world;
+    this.name = name;
+    const { config } = world;
+    this.clock = new NodeClock(world.clock, config.driftPpm[name]);
+    this.#random = dice(world.seed, `node ${name}`);
+    this.disk = this.newDisk();
+    this.disks.set(LOWER_DISK, this.disk);
+    this.device = new SimDevice(this.clock);
+  }
+
+  /** A disk as from the shop, with meta-data made by create-md. */
+  newDisk(): SimDisk {
+    const { config, seed } = this.#world;
+    const disk = new SimDisk(
+      {
+        ...DEFAULT_SIM_DISK,
+        sizeBytes: config.sizeBytes,
+        canDiscard: config.diskDiscards,
+        latencyMs: config.diskLatencyMs,
+        flushLatencyMs: config.flushLatencyMs,
+      },
+      dice(seed, `disk ${this.name} ${this.#lives}`),
+    );
+    createMeta(disk, config.sizeBytes);
+    return disk;
+  }
+
+  get state(): State | null {
+    const { drbdd } = this;
+    return drbdd && !drbdd.dead ? (drbdd.volume?.state ?? null) : null;
+  }
+
+  get peer(): SimNode {
+    return this.#world.node(peerOf(this.name));
+  }
+
+  boot(): void {
+    if (this.powered) return;
+    this.powered = true;
+    this.#world.net.boot(this.name);
+    this.device = new SimDevice(this.clock);
+    this.#world.log(this.name, 'node', 'info', 'boots');
+    this.#startDrbdd(null);
+    this.drbdadm('up', [], () => {});
+    this.membership?.start();
+  }
+
+  powerOff(): void {
+    if (!this.powered) return;
+    this.#world.log(this.name, 'node', 'info', 'loses power');
+    this.powered = false;
+    this.saved = null;
+    this.clock.resume();
+    this.client?.kill();
+    this.client = null;
+    this.membership?.kill();
+    this.drbdd?.kill(true, false);
+    this.#world.net.crash(this.name, true);
+    this.#world.died(this, true);
+    this.drbdd = null;
+  }
+
+  /** SIGKILL of drbdd; the angel starts a successor. */
+  killDrbdd(): void {
+    const { drbdd } = this;
+    if (!this.powered || !drbdd || drbdd.dead) return;
+    this.#world.log(this.name, 'drbdd', 'info', 'is killed');
+    drbdd.kill(false, true);
+    this.#world.died(this, false);
+    this.clock.after(between(this.#random, RESPAWN_MS), () => {
+      if (this.powered && this.drbdd === drbdd) this.#startDrbdd(this.saved);
+    });
+  }
+
+  #startDrbdd(saved: SavedState | null): void {
+    this.#lives++;
+    this.drbdd = new SimDrbdd({
+      name: this.name,
+      clock: this.clock,
+      net: this.#world.net,
+      disks: this.disks,
+      device: this.device,
+      random: dice(this.#world.seed, `drbdd ${this.name} ${this.#lives}`),
+      digests: this.#world.digests,
+      log: (level, object, text) => this.#world.log(this.name, object, level, text),
+      handler: (event, done) => this.#handler(event, done),
+      changed: () => {},
+      save: (state) => {
+        this.saved = state;
+      },
+    });
+    if (saved) this.drbdd.resume(saved);
+  }
+
+  drbdadm(verb: DrbdadmVerb, flags: readonly string[], done: Answered): void {
+    const { config } = this.#world;
+    drbdadm(this.drbdd, { config, node: this.name }, verb, flags, (exit, text) => {
+      const what = ['drbdadm', verb, ...flags, RESOURCE].join(' ');
+      this.#world.log(this.name, 'drbdadm', 'info', `${what}: exit ${exit} ${text}`.trimEnd());
+      done(exit, text);
+    });
+  }
+
+  // ---- handlers
+
+  #handler(event: string, done: (exit: number) => void): void {
+    const { fenceHandler } = this.#world.config;
+    const answer = (exit: number): void => {
+      if (!this.powered) return;
+      this.#world.log(this.name, 'handler', 'info', `${event}: exit ${exit}`);
+      if (event === 'fence-peer') this.fenceExit = exit;
+      this.#world.handled(this, event, exit);
+      done(exit);
+    };
+    const later = (run: () => void): void => {
+      this.clock.after(between(this.#random, HANDLER_MS), run);
+    };
+    if (event === 'pri-lost-after-sb') {
+      // As the manual's example has it: halt. Somebody switches it on again.
+      later(() => {
+        this.powerOff();
+        this.#world.clock.after(HALT_TO_BOOT_MS, () => this.boot());
+      });
+      return;
+    }
+    if (event !== 'fence-peer' || fenceHandler === 'none') done(0);
+    else if (typeof fenceHandler === 'object') later(() => answer(fenceHandler.exit));
+    else if (fenceHandler === 'dopd' && this.membership) this.membership.outdatePeer(answer);
+    else later(() => this.#outdateByNetwork(answer));
+  }
+
+  /** A handler that runs `drbdadm outdate` on the peer over the first heartbeat network, as one over ssh does. */
+  #outdateByNetwork(answer: (exit: number) => void): void {
+    const { net } = this.#world;
+    const { peer } = this;
+    const reaches = (from: NodeName, to: NodeName): boolean => net.network.passes('eth0', from, to);
+    if (!peer.powered || peer.clock.paused || !reaches(this.name, peer.name)) {
+      this.clock.after(3000, () => answer(5));
+      return;
+    }
+    peer.drbdadm('outdate', [], (exit) => {
+      if (!reaches(peer.name, this.name)) this.clock.after(3000, () => answer(5));
+      else
+        this.clock.after(1, () => answer(exit === 0 ? 4 : exit === 5 ? 3 : exit === 17 ? 6 : 20));
+    });
+  }
+
+  // ---- the service, without heartbeat
+
+  /** Promote, open, start the client: what haresources would do. */
+  serve(flags: readonly string[], done: (ok: boolean) => void): void {
+    this.drbdadm('primary', flags, (exit) => {
+      if (exit !== 0 || this.device.open() !== 0) {
+        done(false);
+        return;
+      }
+      this.startClient();
+      done(true);
+    });
+  }
+
+  unserve(done: (ok: boolean) => void): void {
+    this.stopClient(() => {
+      this.device.release();
+      this.drbdadm('secondary', [], (exit) => done(exit === 0));
+    });
+  }
+
+  startClient(): void {
+    if (!this.client) this.client = this.#world.client(this);
+  }
+
+  stopClient(done: () => void): void {
+    const { client } = this;
+    if (!client) {
+      done();
+      return;
+    }
+    client.stop(() => {
+      if (this.client === client) this.client = null;
+      done();
+    });
+  }
+}
+
+/** What `drbdadm create-md` leaves on an empty disk. */
+export function createMeta(disk: SimDisk, sizeBytes: number): void {
+  const layout = layoutOfDevice('internal', Math.floor(sizeBytes / 512));
+  assert(!isRefused(layout), 'a disk that is large enough for meta-data');
+  const block = new Uint8Array(4096);
+  encodeSuperblock(freshSuperblock(layout), block);
+  disk.write(layout.alSector * 512, encodeRing(layout.alBlocks), true);
+  disk.write(layout.superblockSector * 512, block, true);
+}

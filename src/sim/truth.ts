@@ -1,0 +1,76 @@
+/**
+ * Which history of the data each node's disk belongs to, and what may have happened to it that no rule forbids: the power
+ * went while writes were volatile, a Primary wrote alone without having fenced its peer, an operator used force. The checkers
+ * judge what they find by it.
+ */
+import { NODES, type NodeName, peerOf } from './config.js';
+import { type Ledger, type Lineage, SECTOR_BYTES } from './ledger.js';
+
+type PerNode<T> = Record<NodeName, T>;
+
+export class Truth {
+  readonly ledger: Ledger;
+  /** The history that a node's disk is a copy of, maybe an old one. */
+  readonly lineage: PerNode<Lineage>;
+  /** The node's disk may have lost what was acknowledged and not durable. */
+  readonly lostVolatile: PerNode<boolean> = { alpha: false, beta: false };
+  /** Writes that were acknowledged here and are not at the peer, since both were last in sync. */
+  readonly aloneWrites: PerNode<number> = { alpha: 0, beta: 0 };
+  /** Why some of them may be missing on a peer that becomes Primary; null: there is no excuse. */
+  readonly aloneExcuse: PerNode<string | null> = { alpha: null, beta: null };
+  /** An operator took this copy whatever it is. */
+  readonly forced: PerNode<string | null> = { alpha: null, beta: null };
+
+  constructor(ledger: Ledger, sizeBytes: number) {
+    this.ledger = ledger;
+    const first = ledger.lineage(sizeBytes / SECTOR_BYTES);
+    this.lineage = { alpha: first, beta: first };
+  }
+
+  wroteAlone(node: NodeName, excuse: string | null): void {
+    this.aloneWrites[node]++;
+    if (excuse !== null) this.aloneExcuse[node] ??= excuse;
+  }
+
+  powerCut(node: NodeName): void {
+    this.lostVolatile[node] = true;
+  }
+
+  /** A resync makes `target` a copy of the other. */
+  resyncBegins(target: NodeName): void {
+    this.lineage[target] = this.lineage[peerOf(target)];
+    this.#forget(target);
+  }
+
+  /** Both are UpToDate and connected. `leader`: whose data it is, where one is Primary. */
+  inSync(leader: NodeName | null): void {
+    if (leader !== null) this.lineage[peerOf(leader)] = this.lineage[leader];
+    for (const node of NODES) this.#forget(node);
+    const lost =
+      leader === null
+        ? this.lostVolatile.alpha || this.lostVolatile.beta
+        : this.lostVolatile[leader];
+    this.lostVolatile.alpha = lost;
+    this.lostVolatile.beta = lost;
+  }
+
+  force(node: NodeName, why: string): void {
+    this.forced[node] = why;
+  }
+
+  /** Another disk, or an old image of it: nothing is promised for it until it was synchronised. */
+  replaced(node: NodeName): void {
+    this.forced[node] = 'the disk was replaced';
+  }
+
+  #forget(node: NodeName): void {
+    this.aloneWrites[node] = 0;
+    this.aloneExcuse[node] = null;
+    this.forced[node] = null;
+  }
+
+  /** This copy is the data from now on, whatever the other one says. */
+  fork(node: NodeName): void {
+    this.lineage[node] = this.ledger.fork(this.lineage[node]);
+  }
+}

@@ -1,0 +1,226 @@
+/**
+ * The simulated cluster: two machines, their networks and disks, the service's client and what it was promised, the checkers
+ * that watch, and the trace. Everything follows from the seed, the configuration and the steps that are carried out.
+ */
+import type { DigestSource } from '../base/ports.js';
+import type { LogLevel } from '../drbd/ports.js';
+import { Conns, Disks, Roles, type State } from '../drbd/state.js';
+import { REPLICATION_ADDRESS } from './administrator.js';
+import { CHECKERS } from './check/all.js';
+import type { Checker } from './check/checker.js';
+import { Client } from './client.js';
+import { type ClusterConfig, NODES, type NodeName, peerOf } from './config.js';
+import { Coverage } from './coverage.js';
+import { dice } from './dice.js';
+import type { DiskImage } from './disk-content.js';
+import { type BadSector, Ledger } from './ledger.js';
+import { SimClock } from './sim-clock.js';
+import { SimNet } from './sim-net.js';
+import { type NodeWorld, SimNode } from './sim-node.js';
+import type { Trace } from './trace.js';
+import { Truth } from './truth.js';
+
+export interface Violation {
+  readonly invariant: string; // 'I1'
+  readonly checker: string;
+  readonly timeMs: number;
+  readonly text: string;
+}
+
+const TICK_MS = 200;
+
+export class World implements NodeWorld {
+  readonly seed: number;
+  readonly clock = new SimClock();
+  readonly net: SimNet;
+  readonly digests: DigestSource;
+  config: ClusterConfig;
+  readonly nodes: Readonly<Record<NodeName, SimNode>>;
+  readonly ledger = new Ledger();
+  readonly truth: Truth;
+  readonly trace: Trace;
+  readonly coverage = new Coverage();
+  readonly violations: Violation[] = [];
+  /** How often each checker looked. */
+  readonly looked = new Map<string, number>();
+  readonly #checkers: readonly Checker[];
+  readonly #before: Record<NodeName, State | null> = { alpha: null, beta: null };
+  #clients = 0;
+  rowsAcknowledged = 0;
+  stepsDone = 0;
+  /** Images of disks that a step remembered. */
+  readonly images = new Map<NodeName, DiskImage>();
+  /** Without heartbeat: where the operator had the service last; whether it is being started. */
+  lastActive: NodeName = 'alpha';
+  starting = false;
+  reconnects = 0;
+  /** Nothing is injected any more: liveness counts. */
+  healing = false;
+
+  constructor(seed: number, config: ClusterConfig, digests: DigestSource, trace: Trace) {
+    this.seed = seed;
+    this.config = config;
+    this.digests = digests;
+    this.trace = trace;
+    this.net = new SimNet(this.clock, dice(seed, 'net'), {
+      delayMs: config.networkDelayMs,
+      windowBytes: 1 << 20,
+      pieceBytes: 65536,
+    });
+    for (const [i, name] of NODES.entries()) {
+      this.net.addHost(name, {
+        replication: REPLICATION_ADDRESS[name],
+        eth0: `10.2.0.${i + 1}`,
+        eth1: `10.3.0.${i + 1}`,
+      });
+    }
+    this.truth = new Truth(this.ledger, config.sizeBytes);
+    this.#checkers = CHECKERS.map((make) => make(this));
+    this.nodes = { alpha: new SimNode(this, 'alpha'), beta: new SimNode(this, 'beta') };
+    this.#tick();
+  }
+
+  get nowMs(): number {
+    return this.clock.nowMs;
+  }
+
+  node(name: NodeName): SimNode {
+    return this.nodes[name];
+  }
+
+  get bothNodes(): readonly SimNode[] {
+    return [this.nodes.alpha, this.nodes.beta];
+  }
+
+  /** Runs until `timeMs`, or the first violation. */
+  runUntil(timeMs: number): void {
+    while (this.violations.length === 0 && this.clock.nextMs <= timeMs) this.clock.step();
+    if (this.violations.length === 0) this.clock.runUntil(timeMs);
+  }
+
+  violate(invariant: string, checker: string, text: string): void {
+    this.violations.push({ invariant, checker, timeMs: this.nowMs, text });
+    this.trace.line(this.nowMs, '', 'VIOLATION', `${invariant} ${checker}: ${text}`);
+  }
+
+  count(checker: string): void {
+    this.looked.set(checker, (this.looked.get(checker) ?? 0) + 1);
+  }
+
+  #tick(): void {
+    this.clock.after(TICK_MS, () => {
+      for (const c of this.#checkers) c.tick();
+      this.#tick();
+    });
+  }
+
+  /** Everything has come to rest: the last look. */
+  end(): void {
+    for (const c of this.#checkers) c.end();
+  }
+
+  // ---- told by the nodes
+
+  log(node: NodeName, object: string, level: LogLevel | string, text: string): void {
+    this.trace.line(this.nowMs, node, object, level === 'info' ? text : `${level}: ${text}`);
+    if (object === 'drbd0' || object === 'r0') {
+      this.coverage.log(text);
+      if (level === 'info') this.#maybeTransition(node);
+    }
+    for (const c of this.#checkers) c.logged(node, object, level, text);
+  }
+
+  #maybeTransition(name: NodeName): void {
+    const node = this.nodes[name];
+    const next = node.state;
+    const old = this.#before[name];
+    if (next === null || next === old) return;
+    this.#before[name] = next;
+    this.coverage.state(next);
+    this.#follow(node, old, next);
+    for (const c of this.#checkers) c.changed(node, old, next);
+  }
+
+  #follow(node: SimNode, old: State | null, next: State): void {
+    const { truth } = this;
+    const target = (s: State | null): boolean =>
+      s !== null && (s.conn === Conns.SyncTarget || s.conn === Conns.PausedSyncT);
+    if (target(next) && !target(old)) truth.resyncBegins(node.name);
+    if (next.conn >= Conns.Connected) node.fenceExit = null;
+    const other = node.peer.state;
+    if (inSync(next) && other !== null && inSync(other)) {
+      const primary = [node, node.peer].find((n) => n.state?.role === Roles.Primary);
+      truth.inSync(primary?.name ?? null);
+    }
+  }
+
+  died(node: SimNode, power: boolean): void {
+    this.#before[node.name] = null;
+    if (power) this.truth.powerCut(node.name);
+    for (const c of this.#checkers) c.died(node, power);
+  }
+
+  handled(node: SimNode, event: string, exit: number): void {
+    this.coverage.handler(event, exit);
+    for (const c of this.#checkers) c.handled(node, event, exit);
+  }
+
+  client(node: SimNode): Client {
+    const { config, ledger, truth } = this;
+    this.#clients++;
+    return new Client({
+      node: node.name,
+      clock: node.clock,
+      device: node.device,
+      random: dice(this.seed, `client ${this.#clients}`),
+      ledger,
+      depth: config.depth,
+      thinkMs: config.thinkMs,
+      lineage: () => truth.lineage[node.name],
+      acknowledged: (id, sector, sectors) => this.#acknowledged(node, id, sector, sectors),
+      bad: (what, found) => this.badSector('reads', what, node.name, found),
+      rowAcknowledged: () => {
+        this.rowsAcknowledged++;
+      },
+    });
+  }
+
+  #acknowledged(node: SimNode, id: number, sector: number, sectors: number): void {
+    const s = node.state;
+    if (s) {
+      const peerHas =
+        s.conn >= Conns.Connected &&
+        s.pdsk >= Disks.Inconsistent &&
+        s.pdsk !== Disks.Outdated &&
+        s.pdsk !== Disks.DUnknown;
+      if (!peerHas) this.truth.wroteAlone(node.name, this.#aloneExcuse(node));
+    }
+    for (const c of this.#checkers) c.acknowledged(node, id, sector, sectors);
+  }
+
+  /** Why the peer might become Primary without what is written here alone. */
+  #aloneExcuse(node: SimNode): string | null {
+    const { fencing } = this.config.disk;
+    if (fencing === 'dont-care') return 'fencing dont-care';
+    if (node.fenceExit === null) return 'fence-peer did not run';
+    if (node.fenceExit !== 3 && node.fenceExit !== 4) return `fence-peer said ${node.fenceExit}`;
+    return typeof this.config.fenceHandler === 'object' ? 'fence-peer lies' : null;
+  }
+
+  badSector(checker: string, what: string, node: NodeName, found: BadSector): void {
+    const { sector, content, judgement } = found;
+    const history = this.ledger.history(this.truth.lineage[node], sector, 6).join('; ');
+    const invariant = judgement === 'stale' ? 'I1' : 'reads';
+    this.violate(
+      invariant,
+      checker,
+      `${what}: sector ${sector} holds ${content}: ${judgement}. ${history}`,
+    );
+  }
+}
+
+export function inSync(s: State): boolean {
+  return s.conn === Conns.Connected && s.disk === Disks.UpToDate && s.pdsk === Disks.UpToDate;
+}
+
+export { peerOf };
