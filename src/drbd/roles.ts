@@ -213,18 +213,27 @@ export function setSecondary(v: Volume, done: Done): void {
   // What was asked before is finished first, so that nothing of it is left when the role is given away.
   v.link?.transferLog.close();
   v.resource.whenQuiet(v, () => {
-    const result = change(v, { ...v.state, role: Roles.Secondary });
-    if (result.code < Ss.SUCCESS) {
-      done(refused(result.code, `rule: ${result.rule}`));
-      return;
-    }
-    const tell = (): void => {
-      if (v.link && v.state.conn >= Conns.WFReportParams) sendState(v.link, v);
-      done(OK);
-    };
-    v.writeBitmap();
-    setUuids(v, withRole(v.uuids, false), tell);
+    // Durable here, too: without the mark of a Primary in the meta-data nobody would look for what a power cut takes.
+    v.resource.flushVolumes(() => {
+      if (v.openers > 0)
+        done(refused(Ss.DEVICE_IN_USE)); // opened meanwhile
+      else demoteQuiet(v, done);
+    });
   });
+}
+
+function demoteQuiet(v: Volume, done: Done): void {
+  const result = change(v, { ...v.state, role: Roles.Secondary });
+  if (result.code < Ss.SUCCESS) {
+    done(refused(result.code, `rule: ${result.rule}`));
+    return;
+  }
+  const tell = (): void => {
+    if (v.link && v.state.conn >= Conns.WFReportParams) sendState(v.link, v);
+    done(OK);
+  };
+  v.writeBitmap();
+  setUuids(v, withRole(v.uuids, false), tell);
 }
 
 // ---- disk
