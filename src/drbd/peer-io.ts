@@ -172,10 +172,8 @@ export class PeerIo {
     const v = this.#volume;
     const link = p.link as Link;
     if (p.kind === PEER_RESYNC_WRITE) {
-      if (ok) {
-        v.resyncUnflushed = true;
-        v.setInSync(p.sector, p.endSector);
-      } else v.resync.blockFailed(p.sector, p.endSector);
+      if (ok) v.setInSync(p.sector, p.endSector);
+      else v.resync.blockFailed(p.sector, p.endSector);
       link.ack(
         ok ? COMMANDS.P_RS_WRITE_ACK : COMMANDS.P_NEG_ACK,
         v,
@@ -212,10 +210,7 @@ export class PeerIo {
     const { conn } = v.state;
     const inSync =
       conn >= Conns.SyncSource && conn <= Conns.PausedSyncT && (p.flags & DP.MAY_SET_IN_SYNC) !== 0;
-    if (inSync) {
-      v.resyncUnflushed = true;
-      v.setInSync(p.sector, p.endSector);
-    }
+    if (inSync) v.setInSync(p.sector, p.endSector);
     if (link.wantsWriteAck(p.flags)) {
       link.ack(
         inSync ? COMMANDS.P_RS_WRITE_ACK : COMMANDS.P_WRITE_ACK,

@@ -56,7 +56,7 @@ export class Volume {
   exposedUuid = 0n;
   alSuspended = false;
   detaching = false;
-  /** A resync has stored blocks since the disk was last flushed. */
+  /** Bits were cleared since the disk was last flushed. */
   resyncUnflushed = false;
   /** P_SYNC_UUID is to be sent as soon as it is on disk: until then no P_STATE (apv >= 96). */
   syncUuidDue = false;
@@ -206,12 +206,14 @@ export class Volume {
     if (!this.bitmap) return;
     const end = Math.min(endSector, this.sizeSectors);
     if (end <= sector) return;
+    // At the source, too: what was written while all bits were set is in no activity log.
+    this.resyncUnflushed = true;
     this.bitmap.clearSectors(sector, end - sector, this.sizeSectors);
     this.resync.advanced();
   }
 
   /**
-   * All changed pages of the bitmap to disk, durably. What a resync has stored here is made durable first: a bit that
+   * All changed pages of the bitmap to disk, durably. What the cleared bits stand for is made durable first: a bit that
    * is clear on disk says that the block is there after a power cut too.
    */
   writeBitmap(done: (result: number) => void = () => {}): void {

@@ -175,6 +175,11 @@ export class SimPairNode {
     return tag;
   }
 
+  /** What became of it so far; undefined while it is under way. */
+  peek(tag: number): number | undefined {
+    return this.#answers.get(tag);
+  }
+
   answer(tag: number): number {
     this.#pair.until(() => this.#answers.has(tag), `${this.name}: request ${tag}`);
     return this.#answers.get(tag) as number;
