@@ -4,7 +4,7 @@
  * An image shares its chunks with the disk; whoever writes next makes a chunk its own first. So taking an image of a disk,
  * going back to one and comparing two disks cost what differs, not what the disk holds.
  */
-import { assert } from '../base/assert.js';
+import { InvariantError } from '../base/assert.js';
 
 export const SECTOR_BYTES = 512;
 const CHUNK_BYTES = 65536;
@@ -108,7 +108,12 @@ export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
 }
 
 function firstByte(a: Uint8Array, b: Uint8Array): number {
-  const at = a.findIndex((byte, i) => byte !== b[i]);
-  assert(at >= 0, 'ranges that differ, differ somewhere');
-  return at;
+  // Whole sectors at offsets of whole sectors: a plain loop over words is the fastest way to the place.
+  const [x, y] = [words(a), words(b)];
+  for (let i = 0; i < x.length; i++) if (x[i] !== y[i]) return i * 4;
+  throw new InvariantError('ranges that differ, differ somewhere');
+}
+
+function words(bytes: Uint8Array): Uint32Array {
+  return new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length >> 2);
 }

@@ -6,10 +6,9 @@ import { Conns, Disks } from '../../drbd/state.js';
 import type { SimNode } from '../sim-node.js';
 import type { World } from '../world.js';
 import { Checker } from './checker.js';
-import { firstDifference, isQuiet } from './equal.js';
-import { dataOf } from './promotion.js';
+import { isQuiet } from './equal.js';
 
-const BLOCK_BYTES = 4096;
+const BLOCK_SECTORS = 8; // of one bit
 
 export class Bits extends Checker {
   constructor(world: World) {
@@ -29,21 +28,20 @@ export class Bits extends Checker {
     if (x.uuids.bitmap === 0n && y.uuids.bitmap === 0n && x.uuids.current !== y.uuids.current)
       return;
     this.look();
-    const [a, b] = [dataOf(alpha), dataOf(beta)];
-    if (a.length !== b.length) return;
-    for (let from = 0; from < a.length; ) {
-      const at = firstDifference(a.subarray(from), b.subarray(from));
-      if (at < 0) return;
-      const bit = Math.floor((from + at) / BLOCK_BYTES);
+    const sectors = x.sizeSectors;
+    if (sectors !== y.sizeSectors) return;
+    for (let from = 0; from < sectors; ) {
+      const sector = alpha.disk.equals(beta.disk, from, sectors - from);
+      if (sector < 0) return;
+      const bit = Math.floor(sector / BLOCK_SECTORS);
       if (!x.bitmap.isSet(bit) && !y.bitmap.isSet(bit)) {
-        const sector = Math.floor((from + at) / 512);
         const history = this.world.ledger.history(truth.lineage.alpha, sector, 4).join('; ');
         this.violate(
           `sector ${sector} differs, and neither node has its bit (block ${bit}). ${history}`,
         );
         return;
       }
-      from = (bit + 1) * BLOCK_BYTES;
+      from = (bit + 1) * BLOCK_SECTORS;
     }
   }
 

@@ -4,7 +4,6 @@
 import type { SimNode } from '../sim-node.js';
 import { inSync, type World } from '../world.js';
 import { Checker } from './checker.js';
-import { dataOf } from './promotion.js';
 
 export class Equal extends Checker {
   constructor(world: World) {
@@ -22,18 +21,20 @@ export class Equal extends Checker {
     if (!alpha.drbdd?.volume?.link || !beta.drbdd?.volume?.link) return;
     this.look();
     this.#next = this.world.nowMs + 1500;
-    const [a, b] = [dataOf(alpha), dataOf(beta)];
-    if (a.length !== b.length) {
-      this.violate(`the devices have ${a.length} and ${b.length} bytes`);
+    const sectors = alpha.drbdd.volume.sizeSectors;
+    if (sectors !== beta.drbdd.volume.sizeSectors) {
+      this.violate(
+        `the devices have ${sectors} and ${beta.drbdd.volume.sizeSectors} sectors of 512 bytes`,
+      );
       return;
     }
-    const at = firstDifference(a, b);
-    if (at < 0) return;
-    const sector = Math.floor(at / 512);
+    const sector = alpha.disk.equals(beta.disk, 0, sectors);
+    if (sector < 0) return;
     const { ledger, truth } = this.world;
-    const value = (x: Uint8Array): number => new DataView(x.buffer).getUint32(sector * 512);
+    const value = (n: SimNode): number =>
+      new DataView(n.disk.content(sector * 512, 512).buffer).getUint32(0);
     const history = ledger.history(truth.lineage.alpha, sector, 6).join('; ');
-    this.violate(`sector ${sector}: alpha ${value(a)}, beta ${value(b)}. ${history}`);
+    this.violate(`sector ${sector}: alpha ${value(alpha)}, beta ${value(beta)}. ${history}`);
   }
 
   override end(): void {
@@ -49,13 +50,4 @@ export function isQuiet(node: SimNode): boolean {
   const peer = v.peerIo.local + v.peerIo.unacked + v.resync.pending;
   const open = v.link?.transferLog.count ?? 0;
   return pending === 0 && peer === 0 && open === 0 && node.device.pending === 0;
-}
-
-/** Index of the first byte that differs, or -1. */
-export function firstDifference(a: Uint8Array, b: Uint8Array): number {
-  const n = Math.min(a.length, b.length);
-  const wa = new Uint32Array(a.buffer, a.byteOffset, n >>> 2);
-  const wb = new Uint32Array(b.buffer, b.byteOffset, n >>> 2);
-  for (let i = 0; i < wa.length; i++) if (wa[i] !== wb[i]) return i * 4;
-  return -1;
 }
