@@ -40,7 +40,11 @@ export function contextOf(v: Volume): ChangeContext {
 
 /** Ask for a state; when it is allowed, it is committed and what follows is begun. */
 export function change(v: Volume, wanted: State, how: { hard?: boolean } = {}): ChangeResult {
-  const result = requestChange(v.state, wanted, contextOf(v), { hard: how.hard === true });
+  const old = v.state;
+  const context = contextOf(v);
+  const hard = how.hard === true;
+  const result = requestChange(old, wanted, context, { hard });
+  v.core.host.decision?.({ type: 'change', minor: v.minor, old, wanted, hard, context, result });
   if (result.code < Ss.SUCCESS) {
     v.core.host.log('warn', v.name, `State change failed: ${stateText(result.code)}`);
     v.core.host.log('debug', v.name, stateLine(' state', v.state));

@@ -116,8 +116,12 @@ export class DataReceiver implements StreamOwner {
     this.#parsing = true;
     while (!this.#stopped && !this.#arriving) {
       if (this.#skip > 0) {
+        // Apart from what was looked at, so that whoever records knows which bytes are data.
+        if (this.#at > this.#base) port.consume(this.#stream, this.#at - this.#base);
         const n = Math.min(this.#skip, this.#end - this.#at);
+        if (n > 0) port.consume(this.#stream, n, true);
         this.#at += n;
+        this.#base = this.#at;
         this.#skip -= n;
         if (this.#skip > 0) break;
       }

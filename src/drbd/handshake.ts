@@ -27,6 +27,8 @@ import { Ss } from './return-codes.js';
 import { Conns, Disks, decodeState, Roles, type State } from './state.js';
 import { applyMask, translateMask } from './state-mask.js';
 import {
+  type HandshakeInput,
+  type HandshakePolicies,
   handshakeState,
   realPeerDisk,
   refusal,
@@ -245,11 +247,17 @@ export function receiveState(link: Link, v: Volume, word: number): string | null
   return null;
 }
 
+/** Of the options what the handshake depends on: the rest, a secret among it, is nobody's business there. */
+function policiesOf(o: HandshakePolicies): HandshakePolicies {
+  const { afterSb0pri, afterSb1pri, afterSb2pri, alwaysAsbp, rrConflict } = o;
+  return { afterSb0pri, afterSb1pri, afterSb2pri, alwaysAsbp, rrConflict };
+}
+
 /** The connection state that the comparison of generations leads to; null: refused. */
 function decide(link: Link, v: Volume, theirs: State, pdsk: number): number | null {
   const u = v.peerUuids as Uuids;
   const r = v.resource;
-  const decision = syncDecision({
+  const input: HandshakeInput = {
     self: v.uuids,
     peer: u,
     apv: link.apv,
@@ -262,7 +270,7 @@ function decide(link: Link, v: Volume, theirs: State, pdsk: number): number | nu
     selfBits: v.resync.announcedBits,
     peerBits: u.setBits,
     openers: v.openers,
-    policies: r.netOptions,
+    policies: policiesOf(r.netOptions),
     disk: v.state.disk,
     negotiatedDisk: v.negotiated?.disk ?? Disks.Diskless,
     peerDisk: pdsk,
@@ -271,7 +279,9 @@ function decide(link: Link, v: Volume, theirs: State, pdsk: number): number | nu
     peerFlags: u.flags,
     discardMyData: r.discardMyData,
     dryRun: r.tentative || ((link.peerProtocol?.connFlags ?? 0) & CONN_FLAGS.DRY_RUN) !== 0,
-  });
+  };
+  const decision = syncDecision(input);
+  v.core.host.decision?.({ type: 'sync', minor: v.minor, input, result: decision });
   for (const step of decision.steps) {
     if (step.type === 'log') v.core.host.log(step.level, v.name, step.text);
     else v.core.host.handler(step.name, r.name, v.minor, () => {});

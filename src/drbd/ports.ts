@@ -4,6 +4,9 @@
  * machine: same inputs, same queue of operations. `EngineHost` carries everything rare.
  */
 import type { DigestSource, RandomSource } from '../base/ports.js';
+import type { State } from './state.js';
+import type { HandshakeInput, SyncDecision } from './sync-decision.js';
+import type { ChangeContext, ChangeResult } from './transition.js';
 
 export const NO_TAG = 0xffffffff;
 
@@ -54,7 +57,8 @@ export interface DataPort {
   attachStream(stream: number, owner: StreamOwner): void;
   send(stream: number, at: number, lengthBytes: number, tag: number): void;
   sendBacklogBytes(stream: number): number;
-  consume(stream: number, count: number): void;
+  /** `payload`: data of an application that nobody wants. */
+  consume(stream: number, count: number, payload?: boolean): void;
   receive(stream: number, skip: number, at: number, lengthBytes: number, tag: number): void;
   streamAlive(stream: number): boolean;
   close(handle: number): void;
@@ -83,11 +87,31 @@ export interface EngineHost {
   sizeChanged(minor: number): void;
   /** Any state changed: for waiters, events and the status. */
   stateChanged(resource: string): void;
+  /** Told of each decision, refused ones included, before anything follows from it. */
+  decision?(decision: Decision): void;
   /** Open a listening socket for a resource; what is accepted comes to `Resource.accepted`. Result: handle or -errno. */
   listen(resource: string, local: Endpoint): number;
   /** Dial; the answer comes to `Resource.dialed(result)`: a stream handle or -errno. */
   dial(resource: string, local: Endpoint, remote: Endpoint, timeoutMs: number): void;
 }
+
+/** A judged change or comparison, with all that it depends on: from this alone it can be judged again (flight recorder). */
+export type Decision =
+  | {
+      readonly type: 'change';
+      readonly minor: number;
+      readonly old: State;
+      readonly wanted: State;
+      readonly hard: boolean;
+      readonly context: ChangeContext;
+      readonly result: ChangeResult;
+    }
+  | {
+      readonly type: 'sync';
+      readonly minor: number;
+      readonly input: HandshakeInput;
+      readonly result: SyncDecision;
+    };
 
 export interface Endpoint {
   readonly family: 'ipv4' | 'ipv6';

@@ -4,7 +4,7 @@
  */
 import type { DigestSource, RandomSource } from '../base/ports.js';
 import { Engine } from '../drbd/engine.js';
-import type { Endpoint, EngineHost, LogLevel } from '../drbd/ports.js';
+import type { Decision, Endpoint, EngineHost, LogLevel } from '../drbd/ports.js';
 import type { Io } from './io.js';
 import type { TimerId, Timers } from './timers.js';
 
@@ -23,6 +23,7 @@ export interface DrbdHooks {
   ): void;
   sizeChanged(minor: number): void;
   stateChanged(resource: string): void;
+  decision?(decision: Decision): void;
 }
 
 /** A front end that works once per turn (feeds, takes buffers back). */
@@ -79,6 +80,7 @@ export class DrbdLoop {
       },
       sizeChanged: (minor) => hooks.sizeChanged(minor),
       stateChanged: (resource) => hooks.stateChanged(resource),
+      decision: (decision) => hooks.decision?.(decision),
       listen: (resource, local) =>
         this.io.listen(local, buffers(resource), {
           accepted: (_listener, stream) => {

@@ -135,8 +135,8 @@ export interface Io {
   send(stream: number, at: number, lengthBytes: number, tag: number): void;
   /** Bytes queued by `send` and not yet taken by the kernel. */
   sendBacklogBytes(stream: number): number;
-  /** Drop `count` of the peeked bytes. */
-  consume(stream: number, count: number): void;
+  /** Drop `count` of the peeked bytes. `payload`: they are data of an application, which no recording may have. */
+  consume(stream: number, count: number, payload?: boolean): void;
   /**
    * Drop `skip` peeked bytes, then move the next `lengthBytes` of the stream to pool[at...]: those already
    * received are copied by the engine, the rest arrives there directly. Completes with lengthBytes. Further peeked

@@ -78,7 +78,7 @@ let pairs = 0;
  * An address on loopback for one pair alone: a node listens only until it is connected, so a port that looks free may be
  * somebody's, and the wrong nodes would meet.
  */
-function ownAddress(): string {
+export function ownAddress(): string {
   pairs++;
   const id = process.pid % 16_000;
   return `127.${1 + Math.floor(id / 250) + 64 * (Math.floor(pairs / 250) % 2)}.${1 + (id % 250)}.${1 + (pairs % 250)}`;

@@ -1,0 +1,486 @@
+/**
+ * The I/O port of the replication engine with a flight recorder in it: hands everything on, and writes down what the port
+ * answers. Of bytes it keeps what the engine itself looks at (headers, small packets, meta-data), of payload the length.
+ *
+ * Front ends (FUSE, NBD) use the port below directly: they are no part of a replay.
+ */
+import { assert } from '../base/assert.js';
+import { KIND_COLD } from '../drbd/core.js';
+import { E, foldContent, foldOffset, foldText } from './flight-effects.js';
+import { PIECE_BYTES, R } from './flight-format.js';
+import { leftBytes, packetNames, withoutResponses } from './flight-packets.js';
+import type { FlightRecorder } from './flight-recorder.js';
+import { encodeRuns, RUNS_BYTES } from './flight-ring.js';
+import type {
+  DiskInfo,
+  DiskOpen,
+  Endpoint,
+  FuseOwner,
+  Io,
+  IoOwner,
+  ListenOwner,
+  SocketOptions,
+  StreamOwner,
+} from './io.js';
+
+const KIND_SHIFT = 20;
+const SLOT_MASK = (1 << KIND_SHIFT) - 1;
+const INDEX_MASK = 0xffffff;
+/** The handshake is over long before. */
+const HANDSHAKE_BYTES = 4096;
+
+export type Stand = (response: Uint8Array) => Uint8Array;
+
+class RecordedStream implements StreamOwner {
+  readonly #io: RecordingIo;
+  readonly #owner: StreamOwner;
+  readonly id: number;
+  start = 0; // unconsumed bytes
+  end = 0;
+  consumed = 0; // since the stream began
+
+  constructor(io: RecordingIo, owner: StreamOwner, id: number) {
+    this.#io = io;
+    this.#owner = owner;
+    this.id = id;
+  }
+
+  streamData(stream: number, start: number, end: number): void {
+    this.start = start;
+    this.end = end;
+    this.#io.streamData(this.id, start, end);
+    try {
+      this.#owner.streamData(stream, start, end);
+    } catch (e) {
+      this.#io.broke(this);
+      throw e;
+    }
+  }
+
+  streamEnd(stream: number, error: number): void {
+    this.#io.streamEnd(this.id, error);
+    this.#owner.streamEnd(stream, error);
+  }
+}
+
+export class RecordingIo implements Io {
+  readonly pool: Uint8Array;
+  readonly poolView: DataView;
+  readonly #io: Io;
+  readonly #rec: FlightRecorder;
+  readonly #stand: Stand;
+  readonly #streams = new Map<number, RecordedStream>();
+  #nextStream = 0;
+  #allocs = 0;
+  #registered = false;
+  /** Reads of meta-data under way: slot -> where to. */
+  readonly #reads = new Map<number, number>();
+  readonly #batchEnd: (() => void)[] = [];
+  readonly #runs = new Uint8Array(RUNS_BYTES);
+
+  /** `stand`: what is recorded in place of an answer to a challenge. */
+  constructor(io: Io, recorder: FlightRecorder, stand: Stand) {
+    this.#io = io;
+    this.#rec = recorder;
+    this.#stand = stand;
+    this.pool = io.pool;
+    this.poolView = io.poolView;
+    io.onBatchEnd(() => {
+      const rec = this.#rec;
+      if (!rec.stopped) {
+        rec.begin(io.nowMs(), R.BATCH, 0, 0);
+        const r = rec.record(R.BATCH, 8);
+        r.u32(rec.hash);
+        r.commit();
+      }
+      for (const handler of this.#batchEnd) handler();
+    });
+  }
+
+  /** What the input at hand is, for people. */
+  describeInput(): string {
+    const { kind, a, b, text } = this.#rec.input;
+    if (kind === R.DATA) return `from the peer: ${packetNames(this.poolView, a, b) || 'bytes'}`;
+    if (kind === R.END) return `the peer's stream ended (errno ${b})`;
+    if (kind >= R.DONE_KIND && kind < R.DONE_KIND + 16) return `I/O completed with ${b}`;
+    if (kind === R.TIMER) return 'a time was reached';
+    if (kind === R.HANDLER_DONE) return `a handler ended with ${b}`;
+    if (kind === R.REQUEST) return `asked: ${text}`;
+    if (kind === R.RESUME) return `Primary again after a restart: minor ${a}`;
+    if (kind === R.ACCEPT) return 'a connection was accepted';
+    if (kind >= R.READ && kind <= R.RELEASE) return 'the device was used';
+    return 'the end of a turn';
+  }
+
+  register(owner: IoOwner): number {
+    assert(!this.#registered, 'one owner is recorded');
+    this.#registered = true;
+    return this.#io.register({ ioDone: (index, result) => this.#done(owner, index, result) });
+  }
+
+  #done(owner: IoOwner, index: number, result: number): void {
+    const rec = this.#rec;
+    if (!rec.stopped) {
+      const kind = index >>> KIND_SHIFT;
+      const slot = index & SLOT_MASK;
+      rec.begin(this.#io.nowMs(), R.DONE_KIND + kind, slot, result);
+      if (kind === KIND_COLD && this.#reads.size > 0) this.#content(slot, result);
+      const r = rec.record(R.DONE_KIND + kind, 16);
+      r.number(slot);
+      r.signed(result);
+      r.commit();
+    }
+    owner.ioDone(index, result);
+  }
+
+  /** What a read of meta-data has brought. */
+  #content(slot: number, result: number): void {
+    const at = this.#reads.get(slot);
+    if (at === undefined) return;
+    this.#reads.delete(slot);
+    for (let done = 0; done < result; done += PIECE_BYTES) {
+      const count = Math.min(PIECE_BYTES, result - done);
+      const encoded = encodeRuns(this.pool, at + done, at + done + count, this.#runs);
+      const r = this.#rec.record(R.CONTENT, encoded + 16);
+      r.number(count);
+      r.number(encoded);
+      for (let i = 0; i < encoded; i += PIECE_BYTES) {
+        r.bytes(this.#runs, i, Math.min(encoded, i + PIECE_BYTES));
+      }
+      r.commit();
+    }
+  }
+
+  alloc(payloadBytes: number): number {
+    const at = this.#io.alloc(payloadBytes);
+    this.#allocs++;
+    if (at < 0 && !this.#rec.stopped) {
+      const r = this.#rec.record(R.NO_BUFFER, 16);
+      r.number(this.#allocs);
+      r.commit();
+    }
+    return at;
+  }
+
+  free(at: number): void {
+    this.#io.free(at);
+  }
+
+  capacity(at: number): number {
+    return this.#io.capacity(at);
+  }
+
+  // ---- disks
+
+  openDisk(path: string, how: DiskOpen, tag: number): void {
+    const rec = this.#rec;
+    rec.fold(E.openDisk);
+    foldText(rec, path);
+    rec.fold(tag & INDEX_MASK);
+    this.#io.openDisk(path, how, tag);
+  }
+
+  diskInfo(disk: number): DiskInfo {
+    try {
+      const info = this.#io.diskInfo(disk);
+      this.#answer(R.INFO, JSON.stringify(info));
+      return info;
+    } catch (e) {
+      this.#answer(R.INFO, JSON.stringify({ error: e instanceof Error ? e.message : String(e) }));
+      throw e;
+    }
+  }
+
+  #answer(kind: number, text: string): void {
+    if (this.#rec.stopped) return;
+    const r = this.#rec.record(kind, Math.min(text.length * 3, PIECE_BYTES) + 16);
+    r.text(text);
+    r.commit();
+  }
+
+  readDisk(disk: number, offsetBytes: number, at: number, lengthBytes: number, tag: number): void {
+    const rec = this.#rec;
+    rec.fold(E.readDisk);
+    rec.fold(disk);
+    foldOffset(rec, offsetBytes);
+    rec.fold(lengthBytes);
+    rec.fold(tag & INDEX_MASK);
+    const index = tag & INDEX_MASK;
+    if (index >>> KIND_SHIFT === KIND_COLD) this.#reads.set(index & SLOT_MASK, at);
+    this.#io.readDisk(disk, offsetBytes, at, lengthBytes, tag);
+  }
+
+  writeDisk(
+    disk: number,
+    offsetBytes: number,
+    at: number,
+    lengthBytes: number,
+    fua: boolean,
+    tag: number,
+  ): void {
+    const rec = this.#rec;
+    rec.fold(fua ? -E.writeDisk : E.writeDisk);
+    rec.fold(disk);
+    foldOffset(rec, offsetBytes);
+    rec.fold(lengthBytes);
+    rec.fold(tag & INDEX_MASK);
+    foldContent(rec, this.poolView, E.writeDisk, tag, at, lengthBytes);
+    this.#io.writeDisk(disk, offsetBytes, at, lengthBytes, fua, tag);
+  }
+
+  flushDisk(disk: number, tag: number): void {
+    const rec = this.#rec;
+    rec.fold(E.flushDisk);
+    rec.fold(disk);
+    rec.fold(tag & INDEX_MASK);
+    this.#io.flushDisk(disk, tag);
+  }
+
+  discardDisk(disk: number, offsetBytes: number, lengthBytes: number, tag: number): void {
+    const rec = this.#rec;
+    rec.fold(E.discardDisk);
+    rec.fold(disk);
+    foldOffset(rec, offsetBytes);
+    foldOffset(rec, lengthBytes);
+    rec.fold(tag & INDEX_MASK);
+    this.#io.discardDisk(disk, offsetBytes, lengthBytes, tag);
+  }
+
+  zeroDisk(
+    disk: number,
+    offsetBytes: number,
+    lengthBytes: number,
+    mayUnmap: boolean,
+    tag: number,
+  ): void {
+    const rec = this.#rec;
+    rec.fold(mayUnmap ? -E.zeroDisk : E.zeroDisk);
+    rec.fold(disk);
+    foldOffset(rec, offsetBytes);
+    foldOffset(rec, lengthBytes);
+    rec.fold(tag & INDEX_MASK);
+    this.#io.zeroDisk(disk, offsetBytes, lengthBytes, mayUnmap, tag);
+  }
+
+  // ---- streams
+
+  listen(at: Endpoint, options: SocketOptions, owner: ListenOwner): number {
+    const rec = this.#rec;
+    const result = this.#io.listen(at, options, {
+      accepted: (listener, stream, peer) => {
+        if (!rec.stopped) {
+          rec.begin(this.#io.nowMs(), R.ACCEPT, listener, stream);
+          const r = rec.record(R.ACCEPT, PIECE_BYTES + 24);
+          r.number(listener);
+          r.number(stream);
+          r.text(peer);
+          r.commit();
+        }
+        owner.accepted(listener, stream, peer);
+      },
+    });
+    if (!rec.stopped) {
+      const r = rec.record(R.LISTEN, 16);
+      r.signed(result);
+      r.commit();
+    }
+    return result;
+  }
+
+  connect(
+    remote: Endpoint,
+    local: Endpoint | null,
+    timeoutMs: number,
+    options: SocketOptions,
+    tag: number,
+  ): void {
+    const rec = this.#rec;
+    rec.fold(E.connect);
+    rec.fold(timeoutMs);
+    rec.fold(tag & INDEX_MASK);
+    this.#io.connect(remote, local, timeoutMs, options, tag);
+  }
+
+  attachStream(stream: number, owner: StreamOwner): void {
+    this.#rec.fold(E.attachStream);
+    this.#rec.fold(stream);
+    const recorded = new RecordedStream(this, owner, this.#nextStream++);
+    this.#streams.set(stream, recorded);
+    this.#io.attachStream(stream, recorded);
+  }
+
+  streamData(id: number, start: number, end: number): void {
+    const rec = this.#rec;
+    if (rec.stopped) return;
+    rec.begin(this.#io.nowMs(), R.DATA, start, end);
+    const r = rec.record(R.DATA, 16);
+    r.number(id);
+    r.number(end - start);
+    r.commit();
+  }
+
+  streamEnd(id: number, error: number): void {
+    const rec = this.#rec;
+    if (rec.stopped) return;
+    rec.begin(this.#io.nowMs(), R.END, id, error);
+    const r = rec.record(R.END, 16);
+    r.number(id);
+    r.number(error);
+    r.commit();
+  }
+
+  send(stream: number, at: number, lengthBytes: number, tag: number): void {
+    const rec = this.#rec;
+    rec.fold(E.send);
+    rec.fold(stream);
+    rec.fold(lengthBytes);
+    rec.fold(tag & INDEX_MASK);
+    foldContent(rec, this.poolView, E.send, tag, at, lengthBytes);
+    this.#io.send(stream, at, lengthBytes, tag);
+  }
+
+  sendBacklogBytes(stream: number): number {
+    const bytes = this.#io.sendBacklogBytes(stream);
+    if (!this.#rec.stopped) {
+      const r = this.#rec.record(R.BACKLOG, 16);
+      r.number(bytes);
+      r.commit();
+    }
+    return bytes;
+  }
+
+  consume(stream: number, count: number, payload = false): void {
+    const rec = this.#rec;
+    rec.fold(E.consume);
+    rec.fold(count);
+    const s = this.#streams.get(stream);
+    if (s && !rec.stopped) {
+      if (payload) {
+        const r = rec.record(R.HOLE, 16);
+        r.number(s.id);
+        r.number(count);
+        r.commit();
+      } else this.#bytes(R.BYTES, s, count);
+      s.start += count;
+      s.consumed += count;
+    }
+    this.#io.consume(stream, count, payload);
+  }
+
+  /** The next bytes of a stream, as they may be recorded. */
+  #bytes(kind: number, s: RecordedStream, count: number): void {
+    let from = this.pool;
+    let at = s.start;
+    if (s.consumed < HANDSHAKE_BYTES) {
+      const changed = withoutResponses(this.poolView, at, at + count, this.#stand);
+      if (changed) {
+        from = changed;
+        at = 0;
+      }
+    }
+    for (let done = 0; done < count; done += PIECE_BYTES) {
+      const piece = Math.min(PIECE_BYTES, count - done);
+      const r = this.#rec.record(kind, piece + 24);
+      r.number(s.id);
+      r.number(piece);
+      r.bytes(from, at + done, at + done + piece);
+      r.commit();
+    }
+  }
+
+  receive(stream: number, skip: number, at: number, lengthBytes: number, tag: number): void {
+    const rec = this.#rec;
+    rec.fold(E.receive);
+    rec.fold(skip);
+    rec.fold(lengthBytes);
+    rec.fold(tag & INDEX_MASK);
+    const s = this.#streams.get(stream);
+    if (s && !rec.stopped) {
+      let left = skip;
+      if (left > 256) {
+        const before = left - (left % 256);
+        this.#bytes(R.BYTES, s, before);
+        s.start += before;
+        left -= before;
+      }
+      const r = rec.record(R.TAKEN, left + 32);
+      r.number(s.id);
+      r.number(lengthBytes);
+      r.number(left);
+      r.bytes(this.pool, s.start, s.start + left);
+      r.commit();
+      s.start = Math.min(s.end, s.start + left + lengthBytes);
+      s.consumed += skip + lengthBytes;
+    }
+    this.#io.receive(stream, skip, at, lengthBytes, tag);
+  }
+
+  streamAlive(stream: number): boolean {
+    const alive = this.#io.streamAlive(stream);
+    if (!this.#rec.stopped) {
+      const r = this.#rec.record(R.ALIVE, 8);
+      r.byte(alive ? 1 : 0);
+      r.commit();
+    }
+    return alive;
+  }
+
+  close(handle: number): void {
+    const rec = this.#rec;
+    rec.fold(E.close);
+    rec.fold(handle);
+    const s = this.#streams.get(handle);
+    if (s) {
+      this.#streams.delete(handle);
+      if (!rec.stopped) this.#left(s);
+    }
+    this.#io.close(handle);
+  }
+
+  /** Bytes that were looked at and never consumed. The record is made even without any: the stream is over. */
+  #left(s: RecordedStream): void {
+    const count = s.end > s.start ? leftBytes(this.poolView, s.start, s.end) : 0;
+    if (count > 0) this.#bytes(R.BYTES, s, count);
+    const r = this.#rec.record(R.LEFT, 16);
+    r.number(s.id);
+    r.number(count);
+    r.commit();
+  }
+
+  /** The machine broke while it dealt with these bytes: a replay needs them. */
+  broke(s: RecordedStream): void {
+    if (!this.#rec.stopped) this.#left(s);
+  }
+
+  // ---- front ends have the port below
+
+  attachFuse(_descriptor: number, _owner: FuseOwner): number {
+    assert(false, 'front ends are not recorded');
+  }
+  fuseFeed(_fuse: number, _at: number): void {
+    assert(false, 'front ends are not recorded');
+  }
+  fuseReply(_fuse: number, _at: number, _lengthBytes: number): void {
+    assert(false, 'front ends are not recorded');
+  }
+
+  // ---- the wheel
+
+  onBatchEnd(handler: () => void): void {
+    this.#batchEnd.push(handler);
+  }
+
+  submit(): void {
+    this.#io.submit();
+    if (!this.#rec.stopped) this.#rec.submitted(this.#io.nowMs());
+  }
+
+  nowMs(): number {
+    return this.#rec.stopped ? this.#io.nowMs() : this.#rec.nowMs;
+  }
+
+  destroy(): Promise<void> {
+    this.#rec.stop('the port is closed');
+    return this.#io.destroy();
+  }
+}
