@@ -1,115 +1,263 @@
-/** The options of a simulated cluster by their names in drbd.conf and ha.cf. */
-import type { ClusterConfig, FenceHandler } from './config.js';
+/**
+ * The options of a simulated cluster: those of drbd.conf and ha.cf by their names there, and what kind of machines, disks
+ * and networks it is made of. One row each: how its value is read, and how it is written, so that a cluster that the swarm
+ * has drawn can be written down as `set` lines.
+ */
+import {
+  DISK_TABLE,
+  type Option as DrbdOption,
+  NET_TABLE,
+  RESOURCE_TABLE,
+  scaledNumber,
+  valueError,
+} from '../config/drbd-option-table.js';
+import {
+  type ClusterConfig,
+  DEFAULT_CONFIG,
+  type FenceHandler,
+  type HeartbeatTiming,
+  NETWORKS,
+} from './config.js';
 import { timeMs } from './words.js';
 
-type Setter = (c: ClusterConfig, value: string) => ClusterConfig | null;
-
-const number = (value: string): number | null => (/^\d+$/.test(value) ? Number(value) : null);
-const net =
-  (set: (value: string) => Partial<ClusterConfig['net']> | null): Setter =>
-  (c, value) => {
-    const part = set(value);
-    return part && { ...c, net: { ...c.net, ...part } };
-  };
-const disk =
-  (set: (value: string) => Partial<ClusterConfig['disk']> | null): Setter =>
-  (c, value) => {
-    const part = set(value);
-    return part && { ...c, disk: { ...c.disk, ...part } };
-  };
-const oneOf = <T extends string>(value: string, ...words: readonly T[]): T | null =>
-  words.find((w) => w === value) ?? null;
-const time =
-  (field: 'keepaliveMs' | 'warntimeMs' | 'deadtimeMs' | 'initdeadMs'): Setter =>
-  (c, value) => {
-    const ms = timeMs(value);
-    return ms === null || c.heartbeat === null
-      ? null
-      : { ...c, heartbeat: { ...c.heartbeat, [field]: ms } };
-  };
-
-export const OPTIONS: Readonly<Record<string, Setter>> = {
-  protocol: net((v) => {
-    const protocol = oneOf(v, 'A', 'B', 'C');
-    return protocol && { protocol };
-  }),
-  'after-sb-0pri': net((v) => ({ afterSb0pri: v })),
-  'after-sb-1pri': net((v) => ({ afterSb1pri: v })),
-  'after-sb-2pri': net((v) => ({ afterSb2pri: v })),
-  'rr-conflict': net((v) => ({ rrConflict: v })),
-  timeout: net((v) => numberAs(v, (timeoutDs) => ({ timeoutDs }))),
-  'ping-int': net((v) => numberAs(v, (pingIntS) => ({ pingIntS }))),
-  'ping-timeout': net((v) => numberAs(v, (pingTimeoutDs) => ({ pingTimeoutDs }))),
-  'connect-int': net((v) => numberAs(v, (connectIntS) => ({ connectIntS }))),
-  'ko-count': net((v) => numberAs(v, (koCount) => ({ koCount }))),
-  'max-epoch-size': net((v) => numberAs(v, (maxEpochSize) => ({ maxEpochSize }))),
-  'max-buffers': net((v) => numberAs(v, (maxBuffers) => ({ maxBuffers }))),
-  'cram-hmac-alg': net((v) => ({ cramHmacAlg: v, sharedSecret: 'simulated' })),
-  'data-integrity-alg': net((v) => ({ dataIntegrityAlg: v })),
-  fencing: disk((v) => {
-    const fencing = oneOf(v, 'dont-care', 'resource-only', 'resource-and-stonith');
-    return fencing && { fencing };
-  }),
-  'on-io-error': disk((v) => {
-    const onIoError = oneOf(v, 'detach', 'pass_on', 'call-local-io-error');
-    return onIoError && { onIoError };
-  }),
-  'al-extents': disk((v) => numberAs(v, (alExtents) => ({ alExtents }))),
-  'resync-rate': disk((v) => numberAs(v, (resyncRateKiBps) => ({ resyncRateKiBps }))),
-  'c-plan-ahead': disk((v) => numberAs(v, (cPlanAheadDs) => ({ cPlanAheadDs }))),
-  'on-no-data-accessible': (c, v) => {
-    const onNoDataAccessible = oneOf(v, 'io-error', 'suspend-io');
-    return onNoDataAccessible && { ...c, resource: { ...c.resource, onNoDataAccessible } };
-  },
-  /** dopd, ssh, none, or the exit status that it always has. */
-  'fence-peer': (c, v) => {
-    const exit = number(v);
-    const handler: FenceHandler | null = exit !== null ? { exit } : oneOf(v, 'dopd', 'ssh', 'none');
-    return handler && { ...c, fenceHandler: handler };
-  },
-  'auto-failback': (c, v) => {
-    const autoFailback = oneOf(v, 'on', 'off', 'legacy');
-    return autoFailback && { ...c, autoFailback };
-  },
-  heartbeat: (c, v) => (v === 'none' ? { ...c, heartbeat: null } : null),
-  keepalive: time('keepaliveMs'),
-  warntime: time('warntimeMs'),
-  deadtime: time('deadtimeMs'),
-  initdead: time('initdeadMs'),
-  'heartbeat-networks': (c, v) => {
-    const names = v.split(',').map((n) => oneOf(n, 'eth0', 'eth1', 'replication'));
-    return names.some((n) => n === null)
-      ? null
-      : { ...c, heartbeatNetworks: names.filter((n) => n !== null) };
-  },
-  size: (c, v) => {
-    const m = /^(\d+)MiB$/.exec(v);
-    return m ? { ...c, sizeBytes: Number(m[1]) << 20 } : null;
-  },
-  depth: (c, v) => {
-    const depth = number(v);
-    return depth === null ? null : { ...c, depth };
-  },
-  think: (c, v) => {
-    const thinkMs = timeMs(v);
-    return thinkMs === null ? null : { ...c, thinkMs };
-  },
-};
-
-function numberAs<T>(value: string, make: (n: number) => T): T | null {
-  const n = number(value);
-  return n === null ? null : make(n);
+export interface Option {
+  readonly name: string;
+  readonly expects: string;
+  /** Null: not a value of this option. */
+  readonly set: (c: ClusterConfig, value: string) => ClusterConfig | null;
+  /** Null: the cluster has no such thing. */
+  readonly get: (c: ClusterConfig) => string | null;
 }
 
-/** The configuration with one option changed; an Error names what was expected. */
-export function setOption(c: ClusterConfig, option: string, value: string): ClusterConfig {
-  const setter = OPTIONS[option];
-  if (!setter) {
-    throw new Error(
-      `"${option}" is not an option of the simulator: ${Object.keys(OPTIONS).join(', ')}`,
-    );
+/** How one value is read and written. Null: not one. */
+interface Kind<T> {
+  readonly expects: string;
+  readonly read: (value: string) => T | null;
+  readonly write: (value: T) => string;
+}
+
+/** Any option of drbd.conf, as its table reads it; a text that is empty is written `none`. */
+function drbd<S extends 'net' | 'disk' | 'resource'>(
+  section: S,
+  key: keyof ClusterConfig[S],
+  row: DrbdOption,
+): Option {
+  const put = (c: ClusterConfig, value: unknown): ClusterConfig => ({
+    ...c,
+    [section]: { ...c[section], [key]: value },
+  });
+  return {
+    name: row.name,
+    expects: expectedBy(row),
+    set: (c, text) => {
+      const bare = row.kind === 'text' && text === 'none' ? '' : text;
+      if (valueError(row, bare) !== null) return null;
+      if (row.kind === 'number') return put(c, scaledNumber(bare, row.scale));
+      return put(c, row.kind === 'flag' ? bare === 'yes' : bare);
+    },
+    get: (c) => {
+      const value = c[section][key];
+      if (typeof value === 'boolean') return value ? 'yes' : 'no';
+      return value === '' ? 'none' : String(value);
+    },
+  };
+}
+
+function expectedBy(row: DrbdOption): string {
+  switch (row.kind) {
+    case 'number':
+      return `a number from ${row.min} to ${row.max}`;
+    case 'word':
+      return row.words.join(', ');
+    case 'flag':
+      return 'yes or no';
+    case 'text':
+      return 'a name, or none';
   }
-  const next = setter(c, value);
-  if (!next) throw new Error(`${option}: "${value}" is not a value that it takes`);
+}
+
+function section<S extends 'net' | 'disk' | 'resource'>(
+  name: S,
+  table: Readonly<Record<keyof ClusterConfig[S], DrbdOption>>,
+): Option[] {
+  return (Object.keys(table) as (keyof ClusterConfig[S])[])
+    .filter((key) => !NOT_OF_A_SCENARIO.has(table[key].name))
+    .map((key) => drbd(name, key, table[key]));
+}
+
+/** `size` is the lower disk's here. */
+const NOT_OF_A_SCENARIO: ReadonlySet<string> = new Set([
+  'size',
+  'resync-after',
+  'cpu-mask',
+  'allow-two-primaries',
+]);
+
+const number: Kind<number> = {
+  expects: 'a whole number',
+  read: (v) => (/^-?\d+$/.test(v) ? Number(v) : null),
+  write: String,
+};
+const yesNo: Kind<boolean> = {
+  expects: 'yes or no',
+  read: (v) => (v === 'yes' ? true : v === 'no' ? false : null),
+  write: (v) => (v ? 'yes' : 'no'),
+};
+const time: Kind<number> = {
+  expects: 'a time like 500ms',
+  read: timeMs,
+  write: (ms) => `${ms}ms`,
+};
+/** The time of one request: random between the two. */
+const span: Kind<readonly [number, number]> = {
+  expects: 'two times like 0.3ms..2ms',
+  read: (v) => {
+    const [min, max, more] = v.split('..').map(timeMs);
+    return min === null || min === undefined || max === null || max === undefined || min > max
+      ? null
+      : more === undefined
+        ? [min, max]
+        : null;
+  },
+  write: ([min, max]) => `${min}ms..${max}ms`,
+};
+const mebibytes: Kind<number> = {
+  expects: 'a size like 4MiB',
+  read: (v) => {
+    const m = /^([1-9]\d*)MiB$/.exec(v);
+    return m ? Number(m[1]) << 20 : null;
+  },
+  write: (bytes) => `${bytes / (1 << 20)}MiB`,
+};
+function words<T extends string>(...list: readonly T[]): Kind<T> {
+  return {
+    expects: list.join(', '),
+    read: (v) => list.find((w) => w === v) ?? null,
+    write: (v) => v,
+  };
+}
+function top<K extends keyof ClusterConfig>(
+  name: string,
+  key: K,
+  kind: Kind<ClusterConfig[K]>,
+): Option {
+  return option(
+    name,
+    kind,
+    (c, v) => ({ ...c, [key]: v }),
+    (c) => c[key],
+  );
+}
+function timing(name: string, key: keyof HeartbeatTiming): Option {
+  return {
+    name,
+    expects: time.expects,
+    set: (c, value) => {
+      const ms = time.read(value);
+      if (ms === null || c.heartbeat === null) return null;
+      return { ...c, heartbeat: { ...c.heartbeat, [key]: ms } };
+    },
+    get: (c) => (c.heartbeat === null ? null : time.write(c.heartbeat[key])),
+  };
+}
+function drift(node: 'alpha' | 'beta'): Option {
+  return option(
+    `drift-${node}`,
+    { ...number, expects: 'parts per million' },
+    (c, ppm) => ({ ...c, driftPpm: { ...c.driftPpm, [node]: ppm } }),
+    (c) => c.driftPpm[node],
+  );
+}
+function option<T>(
+  name: string,
+  kind: Kind<T>,
+  put: (c: ClusterConfig, value: T) => ClusterConfig,
+  take: (c: ClusterConfig) => T,
+): Option {
+  return {
+    name,
+    expects: kind.expects,
+    set: (c, text) => {
+      const value = kind.read(text);
+      return value === null ? null : put(c, value);
+    },
+    get: (c) => kind.write(take(c)),
+  };
+}
+
+const FENCE_PEER: Kind<FenceHandler> = {
+  expects: 'dopd, ssh, none, or the exit status that the handler always has',
+  read: (v) => {
+    const exit = /^\d+$/.test(v) ? Number(v) : null;
+    return exit !== null ? { exit } : words('dopd', 'ssh', 'none').read(v);
+  },
+  write: (v) => (typeof v === 'object' ? String(v.exit) : v),
+};
+const NETWORK_NAMES: Kind<ClusterConfig['heartbeatNetworks']> = {
+  expects: `networks, separated by commas, of ${NETWORKS.join(', ')}`,
+  read: (v) => {
+    const names = v.split(',').map((n) => NETWORKS.find((w) => w === n) ?? null);
+    return names.some((n) => n === null) ? null : names.filter((n) => n !== null);
+  },
+  write: (v) => v.join(','),
+};
+
+export const OPTIONS: readonly Option[] = [
+  ...section('net', NET_TABLE),
+  ...section('disk', DISK_TABLE),
+  ...section('resource', RESOURCE_TABLE),
+  top('fence-peer', 'fenceHandler', FENCE_PEER),
+  // ---- ha.cf
+  option(
+    'heartbeat',
+    words('on', 'none'),
+    (c, v) => ({
+      ...c,
+      heartbeat: v === 'none' ? null : (c.heartbeat ?? DEFAULT_CONFIG.heartbeat),
+    }),
+    (c) => (c.heartbeat === null ? 'none' : 'on'),
+  ),
+  timing('keepalive', 'keepaliveMs'),
+  timing('warntime', 'warntimeMs'),
+  timing('deadtime', 'deadtimeMs'),
+  timing('initdead', 'initdeadMs'),
+  top('auto-failback', 'autoFailback', words('on', 'off', 'legacy')),
+  top('heartbeat-networks', 'heartbeatNetworks', NETWORK_NAMES),
+  // ---- the machines, and the service's client
+  top('size', 'sizeBytes', mebibytes),
+  top('depth', 'depth', number),
+  top('think', 'thinkMs', time),
+  top('network-delay', 'networkDelayMs', span),
+  top('disk-latency', 'diskLatencyMs', span),
+  top('flush-latency', 'flushLatencyMs', span),
+  top('disk-discards', 'diskDiscards', yesNo),
+  drift('alpha'),
+  drift('beta'),
+];
+
+const BY_NAME = new Map(OPTIONS.map((o) => [o.name, o]));
+
+/** The configuration with one option changed; an Error names what was expected. */
+export function setOption(c: ClusterConfig, name: string, value: string): ClusterConfig {
+  const found = BY_NAME.get(name);
+  if (!found) {
+    const names = OPTIONS.map((o) => o.name).join(', ');
+    throw new Error(`"${name}" is not an option of the simulator: expected one of ${names}`);
+  }
+  const next = found.set(c, value);
+  if (!next) throw new Error(`${name}: expected ${found.expects}, found "${value}"`);
   return next;
+}
+
+/** What makes `c` out of the default configuration: names and values for `setOption`, in the order in which they are set. */
+export function optionsOf(c: ClusterConfig): readonly (readonly [name: string, value: string])[] {
+  const out: (readonly [string, string])[] = [];
+  let now: ClusterConfig = DEFAULT_CONFIG;
+  for (const o of OPTIONS) {
+    const value = o.get(c);
+    if (value === null || value === o.get(now)) continue;
+    out.push([o.name, value]);
+    now = setOption(now, o.name, value);
+  }
+  return out;
 }
