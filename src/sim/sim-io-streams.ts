@@ -115,6 +115,7 @@ export class SimIoStreams {
       return;
     }
     s.peek = peek;
+    this.#pool.fill(0, peek, peek + STREAM_PEEK_BYTES); // memory is used again: what was there must not matter
     s.receiver = new StreamReceiver(handle, this.#pool, peek, STREAM_PEEK_BYTES, (tag, result) =>
       this.#turns.complete(tag, result),
     );

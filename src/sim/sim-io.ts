@@ -15,6 +15,7 @@ import {
   type DiskOpen,
   type Endpoint,
   type FuseOwner,
+  HEAD_BYTES,
   type Io,
   type IoOwner,
   type ListenOwner,
@@ -22,6 +23,7 @@ import {
   STREAM_PEEK_BYTES,
   type StreamOwner,
 } from '../host/io.js';
+import { takeMemory } from './engine-memory.js';
 import { SimIoDisks } from './sim-io-disks.js';
 import { SimIoStreams } from './sim-io-streams.js';
 import { type SimHost, SimIoTurns } from './sim-io-turns.js';
@@ -33,10 +35,10 @@ export interface SimIoOptions extends SimHost {
   readonly streams: number;
 }
 
+const NOISE = 0xdb;
 /** Of a freed buffer, so much in front of its payload (where headers lie) and at its beginning becomes noise. */
-const POISONED_HEAD_BYTES = 128;
-const POISONED_BYTES = 4096;
-const POISON = 0xdb;
+const FREED_HEAD_BYTES = 128;
+const FREED_PAYLOAD_BYTES = 4096;
 
 export class SimIo implements Io {
   readonly pool: Uint8Array;
@@ -45,13 +47,15 @@ export class SimIo implements Io {
   readonly #turns: SimIoTurns;
   readonly #disks: SimIoDisks;
   readonly #streams: SimIoStreams;
+  readonly #givenOut = new Set<number>(); // buffers that have been noise at least once
   readonly #closing = new Set<number>();
   readonly #batchEnd: (() => void)[] = [];
   #destroyed: (() => void) | null = null;
 
   constructor(options: SimIoOptions) {
     this.#buffers = new BufferPool(options.pool);
-    this.pool = new Uint8Array(this.#buffers.sizeBytes + options.streams * STREAM_PEEK_BYTES);
+    const sizeBytes = this.#buffers.sizeBytes + options.streams * STREAM_PEEK_BYTES;
+    this.pool = takeMemory(options.net, sizeBytes);
     this.poolView = new DataView(this.pool.buffer);
     this.#turns = new SimIoTurns(options, () => this.#batch());
     this.#disks = new SimIoDisks(this.#turns, this.pool);
@@ -83,15 +87,21 @@ export class SimIo implements Io {
     return this.#turns.owners.register(owner);
   }
 
+  /** A buffer holds noise when it is given out for the first time. */
   alloc(payloadBytes: number): number {
-    return this.#buffers.alloc(payloadBytes);
+    const at = this.#buffers.alloc(payloadBytes);
+    if (at >= 0 && !this.#givenOut.has(at)) {
+      this.#givenOut.add(at);
+      this.pool.fill(NOISE, at - HEAD_BYTES, at + this.#buffers.capacity(at));
+    }
+    return at;
   }
 
   /** Whoever looks at a buffer after it was freed finds noise, not by luck what was there. */
   free(at: number): void {
     this.#buffers.free(at);
-    const payload = Math.min(this.#buffers.capacity(at), POISONED_BYTES);
-    this.pool.fill(POISON, at - POISONED_HEAD_BYTES, at + payload);
+    const payload = Math.min(this.#buffers.capacity(at), FREED_PAYLOAD_BYTES);
+    this.pool.fill(NOISE, at - FREED_HEAD_BYTES, at + payload);
   }
 
   capacity(at: number): number {
