@@ -46,6 +46,7 @@ export class AppIo {
   readonly #remoteReads = new Set<AppRequest>();
   readonly #unanswered: AppRequest[] = []; // over, but must not be answered while I/O is frozen
   readonly #gated: AppRequest[] = []; // may go, once the generation they belong to is on disk
+  #promiseBroken = false; // what was acknowledged may be gone: the next flush says so
   #writesHeld = 0; // > 0: a new generation is being written to disk
   /** Requests not answered: `ap` of /proc/drbd. */
   pending = 0;
@@ -326,13 +327,17 @@ export class AppIo {
     const here = v.diskUsable();
     // Without a disk here the peer's is the only one that can make it durable.
     const there = link !== null && (link.flushesPeer || !here) && v.replicates();
+    // Protocols A and B do not wait for the peer, but its disk must keep the order as well.
+    if (link !== null && !there) link.transferLog.close();
     if (there && link.transferLog.flush(r)) r.net = LEG_PENDING;
+    else if (there && v.state.pdsk === Disks.UpToDate) r.net = LEG_DONE; // everything is durable there
     r.solid = here && v.state.disk === Disks.UpToDate;
     if (here) {
       r.local = LEG_PENDING;
       this.local++;
       this.#core.port.flushDisk(v.dataDisk, this.#core.tag(KIND_APP_LOCAL, r.index));
     }
+    if (r.local === LEG_NONE && r.net === LEG_NONE) r.local = LEG_FAILED; // nobody can vouch for it
     if (r.local !== LEG_PENDING && r.net !== LEG_PENDING) this.#advance(r);
   }
 
@@ -419,7 +424,13 @@ export class AppIo {
     this.#volume.setOutOfSync(r.sector, r.endSector);
     if (r.net === LEG_PENDING) this.remote--;
     r.net = LEG_FAILED;
+    // Answered on the strength of the peer alone, which had not flushed it: it may come back without it.
+    if (r.completed && !(r.local === LEG_OK && this.#holdsData)) this.#promiseBroken = true;
     this.#advance(r);
+  }
+
+  get #holdsData(): boolean {
+    return this.#volume.diskUsable() && this.#volume.state.disk === Disks.UpToDate;
   }
 
   /**
@@ -474,8 +485,11 @@ export class AppIo {
     const v = this.#volume;
     const here = r.local === LEG_OK && this.#countsHere(r);
     const reached = here || r.net === LEG_OK || r.net === LEG_DONE;
-    const nothingToFlush = r.op === OP_FLUSH && r.local === LEG_NONE && r.net !== LEG_FAILED;
-    const error = reached || nothingToFlush ? 0 : EIO;
+    let error = reached ? 0 : EIO;
+    if (r.op === OP_FLUSH && this.#promiseBroken) {
+      this.#promiseBroken = false; // said once, as fsync(2) does
+      error = EIO;
+    }
     if (r.entered) {
       v.intervals.leave(r);
       this.writesActive--;

@@ -17,7 +17,8 @@ export interface AttachInput {
   readonly state: State; // as it is, disk Attaching
   readonly flags: number; // MDF flags as read, after apply-al
   readonly uuids: UuidSet; // as read
-  readonly exposedUuid: bigint; // generation last exposed to users of the device; 0n: none
+  readonly resuming: boolean; // its users outlived the engine
+  readonly hasExposed: boolean; // users have seen these data last, or none
   readonly fencing: DiskOptions['fencing'];
   readonly alUpdates: boolean;
 }
@@ -37,17 +38,14 @@ export interface AttachDecision {
  * another one: while it is in use and nobody else has the data, only that generation may be attached.
  */
 export function attachDecision(input: AttachInput): AttachDecision | FailureCode {
-  const { state, flags, uuids, exposedUuid } = input;
+  const { state, flags, uuids } = input;
   const has = (flag: number): boolean => (flags & flag) !== 0;
   const primary = state.role === Roles.Primary;
 
-  const inUse = primary || state.peer === Roles.Primary;
-  if (
-    inUse &&
-    state.pdsk !== Disks.UpToDate &&
-    exposedUuid !== 0n &&
-    maskUuid(exposedUuid) !== maskUuid(uuids.current)
-  ) {
+  const inUse = primary || input.resuming || state.peer === Roles.Primary;
+  // An Inconsistent disk is not read without its source, which is judged when it connects.
+  const harmless = input.resuming && !has(MDF.CONSISTENT);
+  if (inUse && !harmless && state.pdsk !== Disks.UpToDate && !input.hasExposed) {
     return Err.DATA_NOT_CURRENT;
   }
 

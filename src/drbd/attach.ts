@@ -190,7 +190,8 @@ class Attach {
       state: v.state,
       flags: sb.flags,
       uuids: { current, bitmap, history1, history2 },
-      exposedUuid: v.exposedUuid,
+      resuming: v.resuming,
+      hasExposed: v.hasExposed(current),
       fencing: this.#request.options.fencing,
       alUpdates: this.#request.options.alUpdates,
     });
@@ -355,7 +356,8 @@ class Attach {
       state: v.state,
       flags: sb.flags,
       uuids: { current, bitmap, history1, history2 },
-      exposedUuid: v.exposedUuid,
+      resuming: v.resuming,
+      hasExposed: v.hasExposed(current),
       fencing: v.diskOptions.fencing,
       alUpdates: (flags & MDF.AL_DISABLED) === 0,
     });

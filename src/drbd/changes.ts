@@ -159,6 +159,11 @@ function follow(v: Volume, old: State, next: State): void {
   // A connection lost while Negotiating lets the disk go without failing it first.
   const letGo = next.disk === Disks.Diskless && old.disk > Disks.Attaching && v.dataDisk >= 0;
   if ((failed || letGo) && !v.detaching) v.resource.diskIsFailed(v);
+
+  // Frozen for lack of data, and they can be reached again.
+  const reachable =
+    next.disk === Disks.UpToDate || (next.conn >= Conns.Connected && next.pdsk === Disks.UpToDate);
+  if (v.state.suspNod !== 0 && v.state === next && reachable) force(v, { suspNod: 0 });
 }
 
 /** A new current UUID: durable before anything that only this node has is answered. */
@@ -173,14 +178,17 @@ export function beginGeneration(v: Volume, tell: boolean, done: () => void = () 
 /** Change the generation; writes wait until it is on disk. */
 export function setUuids(v: Volume, set: UuidSet, done: () => void = () => {}): void {
   v.uuids = set;
-  v.exposedUuid = set.current;
+  v.exposeNext(set.current);
   if (!v.store) {
+    v.exposedUuid = set.current;
     done();
     return;
   }
   v.app.holdWrites();
   v.store.writeSuperblock((result) => {
     if (result < 0) metaFailed(v, -result);
+    if (v.uuids.current === set.current && v.exposedUuid === set.current)
+      v.exposedUuid = set.current;
     v.app.releaseWrites();
     done();
   });

@@ -152,8 +152,7 @@ export function receiveUuids(v: Volume, u: Uuids): string | null {
     (state.conn < Conns.Connected || state.pdsk === Disks.Diskless) &&
     diskless &&
     state.role === Roles.Primary &&
-    v.exposedUuid !== 0n &&
-    maskUuid(v.exposedUuid) !== maskUuid(u.current)
+    !v.hasExposed(u.current)
   ) {
     v.resource.standAlone(
       `Can only connect to data with current UUID=${v.exposedUuid.toString(16).toUpperCase()}`,

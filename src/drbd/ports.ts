@@ -83,6 +83,11 @@ export interface EngineHost {
     minor: number | null,
     done: (exit: number) => void,
   ): void;
+  /**
+   * The generation that a volume's users see, or (while a new one is being written) the new one and the old: kept where a successor of this process finds it (in memory of the machine, so at
+   * once), since without its disk it must not take an older copy for the data in use.
+   */
+  exposed(minor: number, generations: readonly bigint[]): void;
   /** A volume's size became known or changed. */
   sizeChanged(minor: number): void;
   /** Any state changed: for waiters, events and the status. */

@@ -295,7 +295,6 @@ export class Resource {
     for (const v of this.volumes) v.app.lostReads();
     const asked = this.#asked;
     this.#asked = null;
-    asked?.done(0);
     for (const v of this.volumes) fenceAfterLoss(v);
     this.core.host.log('info', this.name, 'Connection closed');
     this.#leftovers.push(link);
@@ -304,6 +303,7 @@ export class Resource {
       for (const v of this.volumes) v.writeBitmap();
       next();
     });
+    asked?.done(0); // last: it may connect anew
   }
 
   /** Nothing of the peer's is under way. */

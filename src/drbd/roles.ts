@@ -103,6 +103,7 @@ class Promotion {
       this.#done(OK);
       return;
     }
+    this.#takeAsItIs();
     const { link } = this.#v;
     if (link && this.#v.state.conn >= Conns.Connected) {
       let answered = false;
@@ -117,6 +118,16 @@ class Promotion {
     } else {
       this.#try();
     }
+  }
+
+  /** `primary --force` on a Primary that was left alone with a bad disk: its copy is declared good, as on a Secondary. */
+  #takeAsItIs(): void {
+    const { role, disk, conn, pdsk } = this.#v.state;
+    if (!this.#force || role !== Roles.Primary || !this.#mayForce(disk)) return;
+    if (conn >= Conns.Connected && pdsk === Disks.UpToDate) return; // the peer's is the one in use
+    this.#v.core.host.log('warn', this.#v.name, 'Forced to consider local data as UpToDate!');
+    this.#forced = true;
+    this.#fields = { ...this.#fields, disk: Disks.UpToDate };
   }
 
   #try(): void {

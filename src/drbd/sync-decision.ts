@@ -55,6 +55,7 @@ export type Refusal =
   | 'needs-protocol'
   | 'split-brain'
   | 'source-inconsistent'
+  | 'newest-data-inconsistent'
   | 'primary-would-be-target'
   | 'peers-data-in-use'
   | 'dry-run';
@@ -109,6 +110,19 @@ export function marksConsiderResync(old: State, next: State): boolean {
     old.peer === Roles.Secondary &&
     next.peer === Roles.Primary
   );
+}
+
+/**
+ * By its generation the Inconsistent copy is the newer one (on-io-error pass_on made it so, alone): a resync from the other
+ * would take acknowledged writes back, under its users' feet when it is Primary. The originals do that. They cannot mean it
+ * either when the good copy itself knows that it is Outdated. `good`: 1 when the good disk is ours.
+ */
+function wouldLoseNewest(input: HandshakeInput, myDisk: number, good: number): boolean {
+  const badRole = good > 0 ? input.peerRole : input.role;
+  const goodDisk = good > 0 ? myDisk : input.peerDisk;
+  const given =
+    good > 0 ? (input.peerFlags & UUID_FLAG.DISCARD_MY_DATA) !== 0 : input.discardMyData;
+  return !given && (badRole === Roles.Primary || goodDisk === Disks.Outdated);
 }
 
 /**
@@ -186,7 +200,15 @@ export function syncDecision(input: HandshakeInput): SyncDecision {
     (input.peerDisk === Inconsistent && myDisk > Inconsistent)
   ) {
     const full = hg === -100 || Math.abs(hg) === 2;
-    hg = (myDisk > Inconsistent ? 1 : -1) * (full ? 2 : 1);
+    const good = myDisk > Inconsistent ? 1 : -1;
+    if (Math.abs(hg) < 100 && hg * good < 0 && wouldLoseNewest(input, myDisk, good)) {
+      error(
+        'The newest data are on an Inconsistent disk, and the other copy is older. Not synchronised.',
+      );
+      error('Choose one copy: `primary --force` on the node that has it, then connect again.');
+      return decided('newest-data-inconsistent');
+    }
+    hg = good * (full ? 2 : 1);
     info(`Becoming sync ${hg > 0 ? 'source' : 'target'} due to disk states.`);
   }
 

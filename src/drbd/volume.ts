@@ -10,7 +10,7 @@ import type { Sizes, Uuids } from '../wire/params.js';
 import { AppIo, EMEDIUMTYPE, EROFS } from './app-io.js';
 import { diskFailed, metaFailed } from './changes.js';
 import type { Core, FrontEnd } from './core.js';
-import { CREATED_UUIDS, metaFlags, type UuidSet } from './generation.js';
+import { CREATED_UUIDS, maskUuid, metaFlags, type UuidSet } from './generation.js';
 import { IntervalSet } from './intervals.js';
 import type { Link } from './link.js';
 import { LogGate } from './log-gate.js';
@@ -52,8 +52,12 @@ export class Volume {
   crashedPrimary = false;
   degraded = false; // was a lone Primary before the attach: decides the time to wait for the peer
   negotiated: Negotiated | null = null;
-  /** The generation last seen UpToDate: a diskless Primary accepts no other. */
-  exposedUuid = 0n;
+  /** The generation last seen UpToDate: a diskless Primary accepts no other. 0: none. */
+  #exposedUuid = 0n;
+  /** While a new one is being written: the one before, which counts as well. 0: none. */
+  #exposedBefore = 0n;
+  /** Its users outlived the engine and are to see the same data again: set until the role is Primary again. */
+  resuming = false;
   alSuspended = false;
   detaching = false;
   /** Bits were cleared since the disk was last flushed. */
@@ -148,6 +152,34 @@ export class Volume {
 
   get openers(): number {
     return this.#readers + this.#writers;
+  }
+
+  // ---- what users have seen
+
+  get exposedUuid(): bigint {
+    return this.#exposedUuid;
+  }
+
+  set exposedUuid(current: bigint) {
+    this.#expose(current, 0n);
+  }
+
+  /** A new generation is on its way to the disk: nothing that belongs to it alone has been answered yet. */
+  exposeNext(current: bigint): void {
+    this.#expose(current, this.#exposedUuid);
+  }
+
+  #expose(current: bigint, before: bigint): void {
+    if (this.#exposedUuid === current && this.#exposedBefore === before) return;
+    this.#exposedUuid = current;
+    this.#exposedBefore = before;
+    this.core.host.exposed(this.minor, before === 0n ? [current] : [current, before]);
+  }
+
+  /** The users have seen this generation, or none. */
+  hasExposed(current: bigint): boolean {
+    const seen = [this.#exposedUuid, this.#exposedBefore].filter((uuid) => uuid !== 0n);
+    return seen.length === 0 || seen.some((uuid) => maskUuid(uuid) === maskUuid(current));
   }
 
   // ---- small questions

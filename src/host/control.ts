@@ -91,6 +91,8 @@ export type ControlRequest =
       readonly afterSb: boolean;
     }
   | { readonly verb: 'get-gi'; readonly minor: number }
+  /** At a restart, before attach: the generations that the users of the device may have seen last, in hex digits. */
+  | { readonly verb: 'expose'; readonly minor: number; readonly generations: readonly string[] }
   /** The whole status as data; role, cstate, dstate, status and /proc/drbd are rendered from it. */
   | { readonly verb: 'status' }
   /** What runs, for `adjust` and `show`. */

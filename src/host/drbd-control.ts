@@ -419,6 +419,21 @@ export class DrbdControl {
           reply({ ok: true, value: { uuids, flags: s.flags } });
         }
         return;
+      case 'expose': {
+        const { generations } = request;
+        const right = Array.isArray(generations) && generations.length <= 2;
+        if (!right || !generations.every((g) => /^[0-9A-F]{1,16}$/.test(g))) {
+          reply(failure(Err.INVALID_REQUEST));
+          return;
+        }
+        const [current, before] = generations.map((g) => BigInt(`0x${g}`));
+        if (before !== undefined) v.exposedUuid = before;
+        if (current !== undefined) v.exposeNext(current);
+        if (before === undefined && current !== undefined) v.exposedUuid = current;
+        v.resuming = true;
+        reply(OK);
+        return;
+      }
       case 'wait-connect':
         this.#waitConnect(v, request.timeoutS, request.afterSb, reply);
         return;
@@ -478,6 +493,7 @@ export class DrbdControl {
       if (v.state.disk === Disks.Consistent) force(v, { disk: Disks.UpToDate });
       if (v.state.disk < Disks.UpToDate) force(v, { suspNod: 1 }); // until the peer's data are there
       force(v, { role: Roles.Primary });
+      v.resuming = false;
       setPrimary(v, true, (outcome) => reply(outcome.kind === 'ok' ? OK : refusal(v, outcome)));
     });
   }

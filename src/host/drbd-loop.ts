@@ -21,6 +21,7 @@ export interface DrbdHooks {
     minor: number | null,
     done: (exit: number) => void,
   ): void;
+  exposed(minor: number, generations: readonly bigint[]): void;
   sizeChanged(minor: number): void;
   stateChanged(resource: string): void;
   decision?(decision: Decision): void;
@@ -78,6 +79,7 @@ export class DrbdLoop {
           if (!this.#stopped) this.enter(() => done(exit));
         });
       },
+      exposed: (minor, generations) => hooks.exposed(minor, generations),
       sizeChanged: (minor) => hooks.sizeChanged(minor),
       stateChanged: (resource) => hooks.stateChanged(resource),
       decision: (decision) => hooks.decision?.(decision),

@@ -5,6 +5,7 @@ export interface EngineSettings {
   readonly version: string;
   readonly poolMiB: number;
   readonly engine: 'auto' | 'native' | 'fallback';
+  readonly runDirectory: string; // /run/twinbeat under TWINBEAT_ROOT
   readonly procFormat: '8.4' | '8.0';
   readonly buildTag: string;
 }

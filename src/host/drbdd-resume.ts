@@ -30,8 +30,11 @@ export type ResumeStep =
       readonly volume: number;
     };
 
+/** By minor: the generations that users may have seen last (hex digits). They change without a request. */
+export type Exposed = Readonly<Record<string, readonly string[]>>;
+
 /** A step that fails is logged, and the next one is done all the same: as much as possible is there again. */
-export function resumeSteps(saved: SavedState): ResumeStep[] {
+export function resumeSteps(saved: SavedState, exposed: Exposed): ResumeStep[] {
   const steps: ResumeStep[] = [];
   const request = (r: ControlRequest): void => {
     steps.push({ type: 'request', request: r });
@@ -41,6 +44,11 @@ export function resumeSteps(saved: SavedState): ResumeStep[] {
     for (const v of r.volumes) {
       const { minor, volume, device } = v;
       request({ verb: 'new-minor', resource: r.name, minor, volume, device });
+      // Before the disk is looked at: it may be one that was let go, and older.
+      const generations = exposed[minor];
+      if (generations && saved.primaries.includes(minor)) {
+        request({ verb: 'expose', minor, generations });
+      }
       if (v.disk) request({ verb: 'attach', minor, ...v.disk });
       if (saved.primaries.includes(minor)) steps.push({ type: 'resume-primary', minor });
       steps.push({ type: 'device', minor, device, resource: r.name, volume });

@@ -180,6 +180,7 @@ export class RecordedDrbd {
       },
       handler: (event, resource, minor, done) => this.#handler(hooks, event, resource, minor, done),
       sizeChanged: (minor) => hooks.sizeChanged(minor),
+      exposed: (minor, generations) => hooks.exposed(minor, generations),
       stateChanged: (resource) => hooks.stateChanged(resource),
       decision: (d) => {
         if (!rec.stopped) this.#decision(d);

@@ -15,6 +15,7 @@ import { DEFAULT_FEED, FuseServer } from '../host/fuse-server.js';
 import type { Endpoint } from '../host/io.js';
 import { NbdServer } from '../host/nbd-server.js';
 import { StatusFile } from '../host/status-file.js';
+import { saveExposed } from './drbdd-state.js';
 import { nodeDigests, nodeRandom, nodeTimers } from './node-ports.js';
 import { openIo } from './open-io.js';
 
@@ -58,6 +59,7 @@ const loop = new DrbdLoop(io, {
     handlers.set(id, done);
     post({ type: 'handler', id, event, resource, minor });
   },
+  exposed: (minor, generations) => saveExposed(settings.runDirectory, minor, generations),
   sizeChanged: (minor) => {
     const sizeSectors = loop.engine.volume(minor)?.sizeSectors ?? 0;
     post({ type: 'size-changed', minor, sizeSectors });

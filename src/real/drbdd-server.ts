@@ -25,7 +25,7 @@ import { type ResourceHandlers, resumeSteps, type SavedState } from '../host/drb
 import { type Attachment, angelDescriptors, DeviceManager } from './device-manager.js';
 import { runHandler } from './drbdd-handler.js';
 import { ControlSocket, refuseSecond } from './drbdd-socket.js';
-import { loadState, saveState } from './drbdd-state.js';
+import { loadExposed, loadState, saveState } from './drbdd-state.js';
 import { fuseMounts } from './fuse-mount.js';
 import { setIoFlusher } from './native-addon.js';
 
@@ -88,6 +88,7 @@ export class Drbdd {
       version: options.version,
       poolMiB: options.ini.poolMiB,
       engine: options.engine,
+      runDirectory: run,
       procFormat: options.ini.procFormat,
       buildTag: `twinbeat ${options.version}`,
     };
@@ -204,7 +205,7 @@ export class Drbdd {
     this.#log.info('resuming what the predecessor served');
     for (const [name, handlers] of Object.entries(saved.handlers))
       this.#handlers.set(name, handlers);
-    for (const step of resumeSteps(saved)) {
+    for (const step of resumeSteps(saved, loadExposed(this.#run))) {
       switch (step.type) {
         case 'request': {
           const { request } = step;

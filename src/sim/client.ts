@@ -23,6 +23,8 @@ export interface ClientHost {
   acknowledged(id: number, sector: number, sectors: number): void;
   bad(what: string, found: BadSector): void;
   rowAcknowledged(id: number): void;
+  /** Each request and its answer, for a trace in full; null: not wanted. */
+  readonly note: ((text: string) => void) | null;
 }
 
 interface Busy {
@@ -110,10 +112,15 @@ export class Client {
   #ask(id: number, request: Omit<DeviceRequest, 'done'>, done: (error: number) => void): void {
     const busy: Busy = { id };
     this.#busy.add(busy);
+    const { note } = this.#host;
+    const { op, sector, sectors, fua } = request;
+    const what = `${op} ${id} [${sector}, ${sector + sectors})${fua ? ' fua' : ''}`;
+    note?.(what);
     this.#host.device.ask({
       ...request,
       done: (error) => {
         if (!this.#busy.delete(busy)) return; // killed meanwhile
+        note?.(`${what}: ${error === 0 ? 'answered' : `errno ${error}`}`);
         this.answered++;
         if (error !== 0) this.errors++;
         done(error);

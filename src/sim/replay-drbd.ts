@@ -351,6 +351,7 @@ export class DrbdReplay {
         done: (exit: number) => void,
       ) => this.#handler(event, resource, minor, done),
       sizeChanged: () => {},
+      exposed: () => {},
       stateChanged: () => this.#control.stateChanged(),
       decision: (d: Decision) => this.#decided(d),
     };

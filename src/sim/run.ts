@@ -138,10 +138,25 @@ function repair(w: World): void {
     else if (s.disk === Disks.Diskless) act(() => n.drbdadm('attach', [], () => {}));
     else if (s.susp) act(() => n.drbdadm('resume-io', [], () => {}));
     else if (s.userIsp) act(() => n.drbdadm('resume-sync', [], () => {}));
+    else if (s.conn === Conns.StandAlone && isOnlyNewest(n)) act(() => takeAsItIs(w, n));
     else if (s.conn === Conns.StandAlone) act(() => reconnect(w, n));
     else if (s.conn === Conns.Connected) connectedRepair(w, n, act);
   }
   serveAgain(w);
+}
+
+/** It runs on an Inconsistent disk, and no better copy is in reach. */
+function isOnlyNewest(n: SimNode): boolean {
+  const s = n.state;
+  const other = n.peer.state;
+  if (s?.role !== Roles.Primary || s.disk !== Disks.Inconsistent) return false;
+  return other === null || other.disk < Disks.Consistent;
+}
+
+/** The administrator takes this copy, knowing that a block of it may be bad. */
+function takeAsItIs(w: World, n: SimNode): void {
+  w.truth.force(n.name, 'primary --force');
+  n.drbdadm('primary', ['--force'], () => n.drbdadm('connect', [], () => {}));
 }
 
 /** StandAlone: somebody ended the connection, or the generations do not fit. The node that serves keeps its data. */

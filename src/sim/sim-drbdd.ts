@@ -10,7 +10,7 @@ import type { Volume } from '../drbd/volume.js';
 import type { ControlReply, ControlRequest, RunningResource } from '../host/control.js';
 import { DrbdControl } from '../host/drbd-control.js';
 import { DrbdLoop } from '../host/drbd-loop.js';
-import { resumeSteps, type SavedState } from '../host/drbdd-resume.js';
+import { type Exposed, resumeSteps, type SavedState } from '../host/drbdd-resume.js';
 import type { NodeName } from './config.js';
 import { randomSource } from './dice.js';
 import type { NodeClock, ProcessClock } from './node-clock.js';
@@ -37,6 +37,7 @@ export interface DrbddHost {
   handler(event: string, done: (exit: number) => void): void;
   /** After each change of state. */
   changed(): void;
+  exposed(minor: number, generations: readonly bigint[]): void;
   /** What a successor will find. Kept in /run: gone with the power. */
   save(state: SavedState): void;
 }
@@ -88,6 +89,7 @@ export class SimDrbdd {
           if (!this.dead) done(exit);
         });
       },
+      exposed: (minor, generations) => host.exposed(minor, generations),
       sizeChanged: () => {},
       stateChanged: () => {
         this.control.stateChanged();
@@ -123,8 +125,8 @@ export class SimDrbdd {
   }
 
   /** Go on where the predecessor died. */
-  resume(saved: SavedState): void {
-    const steps = resumeSteps(saved);
+  resume(saved: SavedState, exposed: Exposed): void {
+    const steps = resumeSteps(saved, exposed);
     this.#resuming = true; // its users are answered when their volume is there again
     const next = (): void => {
       const step = steps.shift();

@@ -9,7 +9,7 @@ import { assert } from '../base/assert.js';
 import type { DigestSource } from '../base/ports.js';
 import type { Prng } from '../base/prng.js';
 import type { State } from '../drbd/state.js';
-import type { SavedState } from '../host/drbdd-resume.js';
+import type { Exposed, SavedState } from '../host/drbdd-resume.js';
 import { encodeRing } from '../md/apply-al.js';
 import { isRefused, layoutOfDevice } from '../md/layout.js';
 import { encodeSuperblock, freshSuperblock } from '../md/superblock.js';
@@ -66,6 +66,7 @@ export class SimNode {
   powered = false;
   /** In /run: what a successor of drbdd resumes. */
   saved: SavedState | null = null;
+  exposed: Exposed = {};
   /** The last answer of `fence-peer` since the peer was seen; null: it was not asked. */
   fenceExit: number | null = null;
   /** drbdd dies with its next so many requests to the port still to be made; -1: not planned. */
@@ -124,6 +125,7 @@ export class SimNode {
     this.#world.log(this.name, 'node', 'info', 'loses power');
     this.powered = false;
     this.saved = null;
+    this.exposed = {};
     this.clock.resume();
     this.client?.kill();
     this.client = null;
@@ -159,11 +161,14 @@ export class SimNode {
       log: (level, object, text) => this.#world.log(this.name, object, level, text),
       handler: (event, done) => this.#handler(event, done),
       changed: () => {},
+      exposed: (minor, generations) => {
+        this.exposed = { [minor]: generations.map((uuid) => uuid.toString(16).toUpperCase()) };
+      },
       save: (state) => {
         this.saved = state;
       },
     });
-    if (saved) this.drbdd.resume(saved);
+    if (saved) this.drbdd.resume(saved, this.exposed);
   }
 
   drbdadm(verb: DrbdadmVerb, flags: readonly string[], done: Answered): void {

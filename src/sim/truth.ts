@@ -39,6 +39,7 @@ export class Truth {
   /** A resync makes `target` a copy of the other. */
   resyncBegins(target: NodeName): void {
     this.lineage[target] = this.lineage[peerOf(target)];
+    if (this.lostVolatile[peerOf(target)]) this.lostVolatile[target] = true;
     this.#forget(target);
   }
 

@@ -48,6 +48,8 @@ export class World implements NodeWorld {
   #clients = 0;
   rowsAcknowledged = 0;
   stepsDone = 0;
+  /** The trace names every request of the client. */
+  tracesRequests = false;
   /** Images of disks that a step remembered. */
   readonly images = new Map<NodeName, DiskImage>();
   /** Without heartbeat: where the operator had the service last; whether it is being started. */
@@ -156,6 +158,7 @@ export class World implements NodeWorld {
 
   died(node: SimNode, power: boolean): void {
     this.#before[node.name] = null;
+    if (power) this.starting = false; // whoever was starting it has no answer
     if (power) this.truth.powerCut(node.name);
     for (const c of this.#checkers) c.died(node, power);
   }
@@ -179,6 +182,9 @@ export class World implements NodeWorld {
       lineage: () => truth.lineage[node.name],
       acknowledged: (id, sector, sectors) => this.#acknowledged(node, id, sector, sectors),
       bad: (what, found) => this.badSector('reads', what, node.name, found),
+      note: this.tracesRequests
+        ? (text) => this.trace.line(this.nowMs, node.name, 'client', text)
+        : null,
       rowAcknowledged: () => {
         this.rowsAcknowledged++;
       },

@@ -35,7 +35,8 @@ function decide(change: Partial<AttachInput>): AttachDecision {
     state: ALONE,
     flags: GOOD,
     uuids: { ...CREATED_UUIDS, current: 0x51n },
-    exposedUuid: 0n,
+    resuming: false,
+    hasExposed: true,
     fencing: 'dont-care',
     alUpdates: true,
     ...change,
@@ -93,20 +94,30 @@ test('the role bit and AL_DISABLED follow what is now', (t) => {
 });
 
 test('a device in use shows no other data than before', (t) => {
-  const attach = (state: string, exposedUuid: bigint) =>
+  const attach = (state: string, hasExposed: boolean, resuming = false, flags = GOOD) =>
     attachDecision({
       state: stateOf(state),
-      flags: GOOD,
+      flags,
       uuids: { ...CREATED_UUIDS, current: 0x51n },
-      exposedUuid,
+      resuming,
+      hasExposed,
       fencing: 'dont-care',
       alUpdates: true,
     });
-  t.is(attach('WFConnection Primary/Unknown Attaching/DUnknown', 0x60n), Err.DATA_NOT_CURRENT);
-  t.is(attach('Connected Secondary/Primary Attaching/Inconsistent', 0x60n), Err.DATA_NOT_CURRENT);
-  t.not(attach('WFConnection Primary/Unknown Attaching/DUnknown', 0x50n), Err.DATA_NOT_CURRENT);
-  t.not(attach('Connected Primary/Secondary Attaching/UpToDate', 0x60n), Err.DATA_NOT_CURRENT);
-  t.not(attach('StandAlone Secondary/Unknown Attaching/DUnknown', 0x60n), Err.DATA_NOT_CURRENT);
+  t.is(attach('WFConnection Primary/Unknown Attaching/DUnknown', false), Err.DATA_NOT_CURRENT);
+  t.is(attach('Connected Secondary/Primary Attaching/Inconsistent', false), Err.DATA_NOT_CURRENT);
+  t.not(attach('WFConnection Primary/Unknown Attaching/DUnknown', true), Err.DATA_NOT_CURRENT);
+  t.not(attach('Connected Primary/Secondary Attaching/UpToDate', false), Err.DATA_NOT_CURRENT);
+  const alone = 'StandAlone Secondary/Unknown Attaching/DUnknown';
+  t.not(attach(alone, false), Err.DATA_NOT_CURRENT);
+  // A restarted engine whose users are still there, and a disk that its predecessor had let go.
+  t.is(attach(alone, false, true), Err.DATA_NOT_CURRENT);
+  t.not(attach(alone, true, true), Err.DATA_NOT_CURRENT);
+  t.not(
+    attach(alone, false, true, MDF.WAS_UP_TO_DATE),
+    Err.DATA_NOT_CURRENT,
+    'read through its source',
+  );
 });
 
 test('sizes', (t) => {

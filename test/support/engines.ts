@@ -112,6 +112,7 @@ export class TestNode {
       log: (level, object, text) => this.log.push(`${level} ${object}: ${text}`),
       handler: (_event, _resource, _minor, done) => setImmediate(() => done(0)),
       sizeChanged: () => {},
+      exposed: () => {},
       stateChanged: () => this.#check(),
     });
     this.resource = this.loop.engine.addResource('r0', DEFAULT_RESOURCE_OPTIONS);

@@ -67,6 +67,7 @@ export class RecordedNode {
       handler: (_e: string, _r: string, _m: number | null, done: (exit: number) => void) =>
         void setImmediate(() => done(this.handlerExit)),
       sizeChanged: () => {},
+      exposed: () => {},
       stateChanged: () => this.#changed(),
     };
     this.recorded = new RecordedDrbd(

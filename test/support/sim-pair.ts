@@ -89,6 +89,7 @@ export class SimPairNode {
       },
       handler: (_event, _resource, _minor, done) => clock.after(1, () => done(0)),
       sizeChanged: () => {},
+      exposed: () => {},
       stateChanged: () => {},
     });
     const resource = loop.engine.addResource('r0', DEFAULT_RESOURCE_OPTIONS);

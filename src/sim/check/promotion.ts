@@ -6,7 +6,7 @@
  * alone when nothing fenced this node (fencing dont-care, a handler that could not reach it); under A and B what was on its
  * way, but never out of order.
  */
-import { Disks, Roles, type State } from '../../drbd/state.js';
+import { Conns, Disks, Roles, type State } from '../../drbd/state.js';
 import type { Counted } from '../ledger.js';
 import type { SimNode } from '../sim-node.js';
 import type { World } from '../world.js';
@@ -23,8 +23,8 @@ export class Promotion extends Checker {
     const { name } = node;
     // The other one goes on by itself: two histories from here on.
     if (node.peer.state?.role === Roles.Primary) truth.fork(name);
-    if (next.disk !== Disks.UpToDate) return; // it reads through its peer: the client judges
-    const content = dataOf(node);
+    const content = next.disk === Disks.UpToDate ? dataOf(node) : throughPeer(node);
+    if (content === null) return;
     const lineage = truth.lineage[name];
     this.look();
     const counted: Counted = truth.lostVolatile[name] ? 'durable' : 'acknowledged';
@@ -65,4 +65,18 @@ export class Promotion extends Checker {
 export function dataOf(node: SimNode): Uint8Array {
   const sectors = node.drbdd?.volume?.sizeSectors ?? 0;
   return node.disk.content(0, sectors * 512);
+}
+
+/** What reads on a node that is being synchronised give: its peer's blocks where its bitmap says so. */
+function throughPeer(node: SimNode): Uint8Array | null {
+  const v = node.drbdd?.volume;
+  if (!v || v.state.conn < Conns.Connected || node.peer.state?.disk !== Disks.UpToDate) return null;
+  const content = dataOf(node.peer);
+  const { bitmap } = v;
+  if (bitmap === null || v.state.conn !== Conns.SyncTarget) return content;
+  const own = dataOf(node);
+  for (let at = 0; at < content.length; at += 4096) {
+    if (!bitmap.isSet(at / 4096)) content.set(own.subarray(at, at + 4096), at);
+  }
+  return content;
 }
