@@ -9,6 +9,7 @@ import { carryOut, healAll, type Step } from './actions.js';
 import { isQuiet } from './check/equal.js';
 import type { ClusterConfig } from './config.js';
 import type { CoverageReport } from './coverage.js';
+import { releaseMemory } from './engine-memory.js';
 import type { SimNode } from './sim-node.js';
 import { Trace } from './trace.js';
 import { inSync, type Violation, World } from './world.js';
@@ -61,6 +62,8 @@ export function run(
     // A broken assertion of the production code: the process would have died here.
     const text = e instanceof Error ? (e.stack ?? e.message) : String(e);
     world.violate('assert', 'assertion', text);
+  } finally {
+    releaseMemory(world.net);
   }
   const violation = world.violations[0] ?? null;
   return {
