@@ -2,11 +2,12 @@
  * The vocabulary of a run: every fault and every step of an operator, as a line of text that a scenario contains and the swarm
  * draws. To add a fault, add a row; swarm.ts decides how often it happens.
  */
-import { Roles } from '../drbd/state.js';
+import { Disks, Roles } from '../drbd/state.js';
 import { type DrbdadmVerb, LOWER_DISK } from './administrator.js';
 import { type ClusterConfig, type NetworkName, type NodeName, peerOf } from './config.js';
 import { setOption } from './options.js';
-import { match, type Pattern, pattern, type Values } from './words.js';
+import { dataBytes } from './sim-node.js';
+import { type Chosen, choose, type Pattern, pattern, type Values, wordsOf } from './words.js';
 import type { World } from './world.js';
 
 export interface Action {
@@ -57,6 +58,11 @@ export const ACTIONS: readonly Action[] = [
       corrupt: share(v) / 8,
     }),
   ),
+  row(
+    'break NETWORK after NUMBER bytes',
+    'every TCP connection is reset when so many bytes of one direction have arrived',
+    (w, v) => w.net.faults(network(v), { resetAfterBytes: v['NUMBER'] as number }),
+  ),
   // ---- machines and processes
   row('kill NODE', 'the power of NODE goes', (w, v) => node(w, v).powerOff()),
   row('boot NODE', 'NODE is switched on', (w, v) => node(w, v).boot()),
@@ -97,6 +103,25 @@ export const ACTIONS: readonly Action[] = [
   row('disk NODE slow TIME', 'every request takes TIME longer', (w, v) => {
     node(w, v).disk.slowMs = ms(v);
   }),
+  row(
+    'disk NODE full above PERCENT',
+    'nothing can be written in the upper part of the data, as on a thin pool without space',
+    (w, v) => {
+      const { disk } = node(w, v);
+      disk.full = {
+        fromBytes: Math.floor((dataBytes(disk.sizeBytes) * share(v)) / 512) * 512,
+        toBytes: dataBytes(disk.sizeBytes),
+      };
+    },
+  ),
+  row(
+    'disk NODE shrunk to PERCENT',
+    'the lower device ends there now, meta-data cut off: EIO beyond',
+    (w, v) => {
+      const { disk } = node(w, v);
+      disk.resize(Math.floor((disk.options.sizeBytes * share(v)) / 4096) * 4096);
+    },
+  ),
   row('disk NODE works', 'no more trouble with the disk of NODE', (w, v) =>
     diskWorks(w, v['NODE'] as NodeName),
   ),
@@ -114,11 +139,19 @@ export const ACTIONS: readonly Action[] = [
   row('disk NODE remember', 'a snapshot, for `rollback`', (w, v) => {
     w.images.set(v['NODE'] as NodeName, node(w, v).disk.snapshot());
   }),
-  row('disk NODE rollback', 'back to the snapshot, while NODE is off', (w, v) => {
+  row('disk NODE rollback', 'back to the snapshot, while NODE is off or Diskless', (w, v) => {
     const n = node(w, v);
     const image = w.images.get(n.name);
-    if (n.powered || !image) return;
+    const isUsed = n.powered && n.state !== null && n.state.disk !== Disks.Diskless;
+    if (isUsed || !image) return;
     n.disk.restore(image);
+    w.truth.replaced(n.name);
+  }),
+  row('disk NODE clone', "a copy of the peer's disk, meta-data and all; both are off", (w, v) => {
+    const n = node(w, v);
+    if (n.powered || n.peer.powered) return;
+    n.disk.restore(n.peer.disk.snapshot());
+    w.truth.lineage[n.name] = w.truth.lineage[n.peer.name];
     w.truth.replaced(n.name);
   }),
   row('disk NODE corrupt sector NUMBER', 'bits of the sector flip, silently', (w, v) => {
@@ -192,6 +225,8 @@ function diskWorks(w: World, name: NodeName): void {
   disk.faults.writeChance = 0;
   disk.faults.flushChance = 0;
   disk.slowMs = 0;
+  disk.full = null;
+  disk.resize(disk.options.sizeBytes);
   disk.stuck = false;
 }
 
@@ -224,27 +259,9 @@ export function lookAfter(w: World): void {
   });
 }
 
-export type Parsed =
-  | { readonly ok: true; readonly action: Action; readonly values: Values }
-  | { readonly ok: false; readonly text: string };
-
 /** A step's text as an action; or what is wrong with it and what would be right. */
-export function parseAction(text: string): Parsed {
-  const words = text.trim().split(/\s+/);
-  let best = { matched: -1, expected: '', usage: '' };
-  for (const action of ACTIONS) {
-    const m = match(action.pattern, words);
-    if (m.ok) return { ok: true, action, values: m.values };
-    if (m.matched > best.matched)
-      best = { matched: m.matched, expected: m.expected, usage: action.usage };
-  }
-  if (best.matched === 0) {
-    const first = [...new Set(ACTIONS.map((a) => a.usage.split(' ')[0]))].join(', ');
-    return { ok: false, text: `"${words[0]}" is not a step: expected one of ${first}` };
-  }
-  const at = words[best.matched];
-  const found = at === undefined ? 'the end of the line' : `"${at}"`;
-  return { ok: false, text: `expected ${best.expected}, found ${found}: ${best.usage}` };
+export function parseAction(text: string): Chosen<Action> {
+  return choose(ACTIONS, wordsOf(text), 'a step');
 }
 
 /** Carries a step out. The text was parsed before. */
@@ -252,7 +269,7 @@ export function carryOut(world: World, text: string): void {
   const parsed = parseAction(text);
   if (!parsed.ok) throw new Error(parsed.text);
   world.trace.line(world.nowMs, '', 'step', text);
-  world.coverage.step(parsed.action.usage);
+  world.coverage.step(parsed.row.usage);
   world.stepsDone++;
-  parsed.action.run(world, parsed.values);
+  parsed.row.run(world, parsed.values);
 }

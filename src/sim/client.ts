@@ -25,6 +25,8 @@ export interface ClientHost {
   rowAcknowledged(id: number): void;
   /** Each request and its answer, for a trace in full; null: not wanted. */
   readonly note: ((text: string) => void) | null;
+  /** Any request was answered: 0 or errno. */
+  answered(error: number): void;
 }
 
 interface Busy {
@@ -32,7 +34,7 @@ interface Busy {
 }
 
 /** A row is one block of 4 KiB; the first rows of the device are theirs. */
-const ROW_SECTORS = 8;
+export const ROW_SECTORS = 8;
 const ROWS = 16;
 export const ROW_AREA_SECTORS = ROWS * ROW_SECTORS;
 const MOST_WRITES_WITHOUT_FLUSH = 64;
@@ -123,6 +125,7 @@ export class Client {
         note?.(`${what}: ${error === 0 ? 'answered' : `errno ${error}`}`);
         this.answered++;
         if (error !== 0) this.errors++;
+        this.#host.answered(error);
         done(error);
         this.#next(error);
       },

@@ -40,23 +40,41 @@ const SETTLE_MS = 150_000;
 const STEP_MS = 500;
 const TAIL_LINES = 120;
 
+/** Something that wants to look at the world, or listen to it, before anything happens. */
+export type Prepare = (world: World) => void;
+
 export function run(
   schedule: Schedule,
   digests: DigestSource,
   sink: ((line: string) => void) | null,
-  prepare: (world: World) => void = () => {},
+  prepare: Prepare = () => {},
 ): RunResult {
-  const trace = new Trace(sink);
-  const world = new World(schedule.seed, schedule.config, digests, trace);
-  prepare(world);
-  try {
+  const { seed, config } = schedule;
+  return execute(seed, config, digests, sink, prepare, (world) => {
     for (const step of schedule.steps) {
       world.runUntil(step.atMs);
-      if (world.violations.length > 0) break;
+      if (world.violations.length > 0) return;
       carryOut(world, step.text);
     }
     world.runUntil(schedule.faultsMs);
     if (world.violations.length === 0) settle(world);
+  });
+}
+
+/** Builds a world, lets `play` happen in it, and says what came of it. */
+export function execute(
+  seed: number,
+  config: ClusterConfig,
+  digests: DigestSource,
+  sink: ((line: string) => void) | null,
+  prepare: Prepare,
+  play: (world: World) => void,
+): RunResult {
+  const trace = new Trace(sink);
+  const world = new World(seed, config, digests, trace);
+  prepare(world);
+  try {
+    play(world);
     if (world.violations.length === 0) world.end();
   } catch (e) {
     // A broken assertion of the production code: the process would have died here.
@@ -67,7 +85,7 @@ export function run(
   }
   const violation = world.violations[0] ?? null;
   return {
-    seed: schedule.seed,
+    seed,
     violation,
     virtualMs: world.nowMs,
     steps: world.stepsDone,
@@ -83,7 +101,7 @@ export function run(
 }
 
 /** Faults end; the operator does what the manual says; within the bound all is well. */
-function settle(w: World): void {
+export function settle(w: World): void {
   w.healing = true;
   w.trace.line(w.nowMs, '', 'step', 'heal all');
   healAll(w);

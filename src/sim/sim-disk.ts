@@ -55,6 +55,8 @@ export class SimDisk {
   readonly badSectors = new Set<number>();
   /** Every request takes so much longer. */
   slowMs = 0;
+  /** Nothing can be written here: a thin pool below that is full. */
+  full: { readonly fromBytes: number; readonly toBytes: number } | null = null;
   readonly #random: Prng;
   readonly #content = new DiskContent();
   readonly #journal = new DiskJournal();
@@ -139,6 +141,13 @@ export class SimDisk {
   /** Somebody dead still has requests here: the kernel has not closed the disk for it. */
   get isClaimed(): boolean {
     return this.#abandoned.length > 0;
+  }
+
+  isFull(offsetBytes: number, lengthBytes: number): boolean {
+    const { full } = this;
+    return (
+      full !== null && offsetBytes < full.toBytes && offsetBytes + lengthBytes > full.fromBytes
+    );
   }
 
   // ---- requests, at the moment when they are done

@@ -116,6 +116,7 @@ export class SimIoDisks {
         'a range of the pool does not change while the disk has it',
       );
       if (offsetBytes + lengthBytes > disk.sizeBytes) return -ERRNO.ENOSPC;
+      if (disk.isFull(offsetBytes, lengthBytes)) return -ERRNO.ENOSPC;
       if (disk.chance(disk.faults.writeChance)) {
         disk.failWrite(offsetBytes, bytes);
         return -ERRNO.EIO;
@@ -159,6 +160,7 @@ export class SimIoDisks {
     this.#request(tag, disk, wrong, disk.options.latencyMs, this.#begins(change), () => {
       this.#changing.delete(change);
       if (offsetBytes + lengthBytes > disk.sizeBytes) return -ERRNO.ENOSPC;
+      if (disk.isFull(offsetBytes, lengthBytes)) return -ERRNO.ENOSPC;
       if (disk.chance(disk.faults.writeChance)) return -ERRNO.EIO;
       disk.zero(offsetBytes, lengthBytes);
       return 0;

@@ -17,6 +17,8 @@ export const INSIDE = '';
 export interface NetworkFaults {
   /** One way, random in [minMs, maxMs), of bytes and datagrams, instead of the usual delay. */
   readonly delayMs?: readonly [number, number];
+  /** Each TCP connection is reset when so many bytes of one direction have arrived. */
+  readonly resetAfterBytes?: number;
   // Chances, of datagrams only: TCP repeats, sorts and checks.
   readonly loss?: number;
   readonly duplicate?: number;

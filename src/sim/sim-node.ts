@@ -262,6 +262,13 @@ export class SimNode {
   }
 }
 
+/** Where the meta-data begin at the end of a disk. */
+export function dataBytes(sizeBytes: number): number {
+  const layout = layoutOfDevice('internal', Math.floor(sizeBytes / 512));
+  assert(!isRefused(layout), 'a disk that is large enough for meta-data');
+  return Math.min(layout.alSector, layout.bitmapSector, layout.superblockSector) * 512;
+}
+
 /** What `drbdadm create-md` leaves on an empty disk. */
 export function createMeta(disk: SimDisk, sizeBytes: number): void {
   const layout = layoutOfDevice('internal', Math.floor(sizeBytes / 512));

@@ -60,6 +60,7 @@ export class SimSocket {
   outstandingBytes = 0; // sent and not known to be taken by the other end
   unreadBytes = 0; // arrived and not taken
   heldAckBytes = 0; // taken, but the sender could not be told
+  arrivedBytes = 0;
   readonly flight: Piece[] = []; // what it sent and what has not arrived, oldest first
   lastArrivalMs = 0; // of the last piece: no later one may overtake it
   stalledMs = -1; // since when it repeats in vain; -1: it does not
@@ -316,10 +317,23 @@ export class SimTcp {
       this.#refuse(s, other);
     } else if (piece.what === 'data') {
       other.unreadBytes += piece.bytes.length;
+      other.arrivedBytes += piece.bytes.length;
       other.onData?.(piece.bytes);
+      const most = this.#network.faultsOf(s.network).resetAfterBytes;
+      if (most !== undefined && other.arrivedBytes > most) this.#resetSoon(s, other);
     } else if (piece.what === 'close') {
       this.#over(other, 0);
     }
+  }
+
+  /** Something between the two ends it. */
+  #resetSoon(s: SimSocket, other: SimSocket): void {
+    this.#clock.after(0, () => {
+      for (const end of [s, other]) {
+        if (!end.gone) this.#record('reset', end, NO_BYTES);
+        this.#forget(end, ERRNO.ECONNRESET);
+      }
+    });
   }
 
   /** The other end knows nothing of this connection (any more) and says so. */

@@ -2,6 +2,7 @@
  * The grammar of steps and expectations: patterns of literal words and typed places, `cut NETWORK [from NODE]`. A place
  * is a word in capitals; what is in brackets may be left out.
  */
+import { CONNS, DISKS, ROLES } from '../drbd/state.js';
 import { DRBDADM_VERBS } from './administrator.js';
 import { NETWORKS, NODES } from './config.js';
 
@@ -31,6 +32,18 @@ export function timeMs(word: string): number | null {
   return Math.round(Number(m[1]) * unit * 1000) / 1000;
 }
 
+/** Of a node without a volume, and of one without power. */
+const ABSENT = ['Unconfigured', 'off'];
+const OWN = new Set<string>([...ROLES, ...CONNS, ...DISKS, ...ABSENT]);
+
+/** A role, a connection or a disk; or own/peer of roles or disks, as `Primary/Secondary`. */
+function isState(word: string): boolean {
+  const [own = '', peer, more] = word.split('/');
+  if (more !== undefined) return false;
+  if (peer === undefined) return OWN.has(own);
+  return [ROLES, DISKS].some((list) => [own, peer].every((w) => list.some((name) => name === w)));
+}
+
 export const PLACES: Readonly<Record<string, Place>> = {
   NODE: oneOf('alpha or beta', NODES),
   NETWORK: oneOf(`a network (${NETWORKS.join(', ')})`, NETWORKS),
@@ -50,7 +63,19 @@ export const PLACES: Readonly<Record<string, Place>> = {
   ACTION: oneOf('start, stop or status', ['start', 'stop', 'status']),
   OPTION: matching('an option', /^[a-z][a-z0-9-]*$/),
   VALUE: matching('a value', /^\S+$/),
-  STATE: matching('a state in the words of /proc/drbd', /^[A-Za-z][\w/]*$/),
+  STATE: { expects: 'a state in the words of /proc/drbd', read: (w) => (isState(w) ? w : null) },
+  SERVER: oneOf('alpha, beta, both or nobody', [...NODES, 'both', 'nobody']),
+  TEXT: {
+    expects: 'a text in quotation marks',
+    read: (word) => (/^"[^"]+"$/.test(word) ? word.slice(1, -1) : null),
+  },
+  SIZE: {
+    expects: 'a size like 64KiB or 2MiB',
+    read: (word) => {
+      const m = /^(\d+)(K|M)iB$/.exec(word);
+      return m ? Number(m[1]) * (m[2] === 'M' ? 1024 : 1) : null; // in KiB
+    },
+  },
 };
 
 export interface Pattern {
@@ -76,6 +101,7 @@ export type Match =
 export function match(p: Pattern, words: readonly string[]): Match {
   const values: Record<string, string | number> = {};
   let i = 0;
+  let begun = false; // a part that may be left out
   for (let t = 0; t < p.tokens.length; t++) {
     const token = p.tokens[t] as { word: string; optional: boolean };
     const word = words[i];
@@ -84,10 +110,11 @@ export function match(p: Pattern, words: readonly string[]): Match {
       word === undefined ? null : place ? place.read(word) : word === token.word ? word : null;
     if (value !== null) {
       if (place) values[token.word] = value;
+      begun = token.optional;
       i++;
       continue;
     }
-    if (token.optional) {
+    if (token.optional && !begun) {
       while (p.tokens[t + 1]?.optional) t++; // the whole part is left out
       continue;
     }
@@ -95,4 +122,36 @@ export function match(p: Pattern, words: readonly string[]): Match {
   }
   if (i < words.length) return { ok: false, matched: i, expected: 'nothing more' };
   return { ok: true, values };
+}
+
+/** The words of a line; what is in quotation marks is one. */
+export function wordsOf(line: string): string[] {
+  return line.match(/"[^"]*"|\S+/g) ?? [];
+}
+
+export type Chosen<T> =
+  | { readonly ok: true; readonly row: T; readonly values: Values }
+  | { readonly ok: false; readonly text: string };
+
+/** The row of a vocabulary that a line is; or what is wrong with the line, and what would be right. `what` the rows are. */
+export function choose<T extends { readonly usage: string; readonly pattern: Pattern }>(
+  rows: readonly T[],
+  words: readonly string[],
+  what: string,
+): Chosen<T> {
+  let matched = 0;
+  let close: { readonly row: T; readonly expected: string }[] = [];
+  for (const row of rows) {
+    const m = match(row.pattern, words);
+    if (m.ok) return { ok: true, row, values: m.values };
+    if (m.matched > matched) close = [];
+    matched = Math.max(matched, m.matched);
+    if (m.matched === matched) close.push({ row, expected: m.expected });
+  }
+  const at = words[matched];
+  const found = at === undefined ? 'the end of the line' : `"${at.replaceAll('"', '')}"`;
+  const expected = [...new Set(close.map((c) => c.expected))].join(', ');
+  if (matched === 0) return { ok: false, text: `${found} is not ${what}: expected ${expected}` };
+  const usage = close.length === 1 ? `: ${close[0]?.row.usage}` : '';
+  return { ok: false, text: `expected ${expected}, found ${found}${usage}` };
 }

@@ -43,7 +43,7 @@ export class World implements NodeWorld {
   readonly violations: Violation[] = [];
   /** How often each checker looked. */
   readonly looked = new Map<string, number>();
-  readonly #checkers: readonly Checker[];
+  readonly #checkers: Checker[];
   readonly #before: Record<NodeName, State | null> = { alpha: null, beta: null };
   #clients = 0;
   rowsAcknowledged = 0;
@@ -98,6 +98,11 @@ export class World implements NodeWorld {
   runUntil(timeMs: number): void {
     while (this.violations.length === 0 && this.clock.nextMs <= timeMs) this.clock.step();
     if (this.violations.length === 0) this.clock.runUntil(timeMs);
+  }
+
+  /** One more that is told everything. */
+  watch(checker: Checker): void {
+    this.#checkers.push(checker);
   }
 
   violate(invariant: string, checker: string, text: string): void {
@@ -187,6 +192,9 @@ export class World implements NodeWorld {
         : null,
       rowAcknowledged: () => {
         this.rowsAcknowledged++;
+      },
+      answered: (error) => {
+        for (const c of this.#checkers) c.answered(node, error);
       },
     });
   }

@@ -29,6 +29,8 @@ export class Checker {
   died(_node: SimNode, _power: boolean): void {}
   /** The client's write was acknowledged. */
   acknowledged(_node: SimNode, _id: number, _sector: number, _sectors: number): void {}
+  /** Any request of the client was answered: 0 or errno. */
+  answered(_node: SimNode, _error: number): void {}
   handled(_node: SimNode, _event: string, _exit: number): void {}
   logged(_node: NodeName, _object: string, _level: string, _text: string): void {}
   /** Some time passed. */
