@@ -353,6 +353,10 @@ export class AppIo {
       r.local = LEG_FAILED;
       if (r.op !== OP_FLUSH) v.setOutOfSync(r.sector, r.endSector);
       v.diskFailed(r.op === OP_READ ? 'read' : 'write', -result, r.sector);
+      if (r.op !== OP_FLUSH && r.op !== OP_READ && r.net !== LEG_NONE && this.#holdsData) {
+        // The disk stays the one that counts (the source of a resync, pass_on): the peer must fetch this from it.
+        v.link?.sendOutOfSync(v, r.sector, r.lengthBytes);
+      }
       if (r.op === OP_READ) {
         r.local = LEG_NONE;
         this.#readFromPeer(r); // transparently, where the peer has it
@@ -484,7 +488,9 @@ export class AppIo {
   #complete(r: AppRequest): void {
     const v = this.#volume;
     const here = r.local === LEG_OK && this.#countsHere(r);
-    const reached = here || r.net === LEG_OK || r.net === LEG_DONE;
+    // A local failure that the state cannot tell (pass_on at the source of a resync): later reads would not see the write.
+    const hidden = r.local === LEG_FAILED && this.#holdsData;
+    const reached = here || (!hidden && (r.net === LEG_OK || r.net === LEG_DONE));
     let error = reached ? 0 : EIO;
     if (r.op === OP_FLUSH && this.#promiseBroken) {
       this.#promiseBroken = false; // said once, as fsync(2) does

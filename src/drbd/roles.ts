@@ -212,6 +212,39 @@ class Promotion {
   }
 }
 
+/** How long a restarted engine's users wait for the peer before it counts as lost and is fenced. */
+const RESUME_GRACE_MS = 3000;
+
+/**
+ * The engine was restarted under its users: the node was Primary and still is for them. No rule is asked. Without current
+ * data they wait until the peer's are there. Where fencing is configured they wait for the peer, too: it may be alive and
+ * UpToDate, and what is written here alone before it is fenced would be missing there.
+ */
+export function resumeRole(v: Volume, done: Done): void {
+  if (v.state.disk === Disks.Consistent) force(v, { disk: Disks.UpToDate });
+  if (v.state.disk < Disks.UpToDate) force(v, { suspNod: 1 });
+  const { fencing } = v.diskOptions;
+  const lost = v.state.conn < Conns.Connected && v.state.pdsk > Disks.Outdated;
+  if (fencing !== 'dont-care' && lost) {
+    force(v, { suspFen: 1 });
+    v.resource.after(RESUME_GRACE_MS, () => fenceAfterResume(v));
+  }
+  force(v, { role: Roles.Primary });
+  v.resuming = false;
+  if (v.state.disk < Disks.Inconsistent) done(OK);
+  else setUuids(v, withRole(v.uuids, true), () => done(OK));
+}
+
+/** The peer did not come: as if it had been lost just now. */
+function fenceAfterResume(v: Volume): void {
+  if (v.state.suspFen === 0 || v.state.conn >= Conns.Connected) return;
+  fencePeer(v.resource, (fenced) => {
+    if (v.state.suspFen === 0 || v.state.conn >= Conns.WFReportParams) return;
+    const waits = v.diskOptions.fencing === 'resource-and-stonith';
+    if (fenced || !waits) force(v, { suspFen: 0 });
+  });
+}
+
 export function setSecondary(v: Volume, done: Done): void {
   if (v.state.role === Roles.Secondary) {
     done(OK);

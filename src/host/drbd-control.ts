@@ -5,7 +5,6 @@
 import type { DiskOptions, NetOptions, ResourceOptions } from '../config/drbd-options.js';
 import { attach } from '../drbd/attach.js';
 import { waitConnect, waitTimeoutType } from '../drbd/attach-decision.js';
-import { force } from '../drbd/changes.js';
 import type { Resource } from '../drbd/resource.js';
 import { Err, failureText, Ss, stateText } from '../drbd/return-codes.js';
 import {
@@ -16,11 +15,12 @@ import {
   type Outcome,
   outdate,
   pauseSync,
+  resumeRole,
   setPrimary,
   setSecondary,
   suspendIo,
 } from '../drbd/roles.js';
-import { Conns, connName, Disks, diskName, Roles, roleName } from '../drbd/state.js';
+import { Conns, connName, Disks, diskName, roleName } from '../drbd/state.js';
 import type { Volume } from '../drbd/volume.js';
 import type { ControlFailure, ControlReply, ControlRequest, RunningResource } from './control.js';
 import type { DrbdLoop } from './drbd-loop.js';
@@ -490,11 +490,7 @@ export class DrbdControl {
         reply(failure(Err.MINOR_INVALID));
         return;
       }
-      if (v.state.disk === Disks.Consistent) force(v, { disk: Disks.UpToDate });
-      if (v.state.disk < Disks.UpToDate) force(v, { suspNod: 1 }); // until the peer's data are there
-      force(v, { role: Roles.Primary });
-      v.resuming = false;
-      setPrimary(v, true, (outcome) => reply(outcome.kind === 'ok' ? OK : refusal(v, outcome)));
+      resumeRole(v, (outcome) => reply(outcome.kind === 'ok' ? OK : refusal(v, outcome)));
     });
   }
 }

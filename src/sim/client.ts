@@ -54,8 +54,14 @@ export class Client {
     for (let i = 0; i < host.depth; i++) this.#later(0);
   }
 
-  get underWay(): number {
+  /** Requests that were not answered. */
+  get pending(): number {
     return this.#busy.size;
+  }
+
+  /** Numbers of the writes and erases that were not answered. */
+  get writesUnderWay(): number[] {
+    return [...this.#busy].map(({ id }) => id).filter((id) => id > 0);
   }
 
   /** No new requests; `done` when the last one is answered. */
@@ -185,6 +191,7 @@ export class Client {
     this.#sinceFlush = 0;
     this.#ask(0, { op: 'flush', sector: 0, sectors: 0, bytes: null, fua: false }, (error) => {
       if (error === 0) ledger.flushed(of, begun);
+      else ledger.flushFailed(of);
     });
   }
 

@@ -69,7 +69,7 @@ export const EXPECTATIONS: readonly Expectation[] = [
       const { client } = nodeOf(l);
       const { answeredMs } = historyOf(l);
       if (!client) return `no client runs on ${nodeOf(l).name}`;
-      if (client.underWay === 0) return 'no request waits';
+      if (client.pending === 0) return 'no request waits';
       const quiet = l.world.nowMs - answeredMs >= FROZEN_MS;
       return quiet ? null : `a request was answered at ${seconds(answeredMs)}`;
     },

@@ -19,7 +19,7 @@ const NONE = -1;
 
 /** One request of a user. Times are positions in the order of everything that happened to the ledger. */
 interface Op {
-  readonly lineage: number;
+  lineage: number;
   readonly erases: boolean; // leaves zeroes
   readonly beganAt: number;
   endedAt: number; // NEVER while under way
@@ -68,9 +68,11 @@ export class Ledger {
     return new Lineage(this.#lineages++, new Int32Array(sectors).fill(NONE), null, 0);
   }
 
-  /** From now on a history of its own. */
-  fork(from: Lineage): Lineage {
-    return new Lineage(this.#lineages++, from.head.slice(), from, this.#now++);
+  /** From now on a history of its own. `underWay`: requests of the users who go along. */
+  fork(from: Lineage, underWay: readonly number[]): Lineage {
+    const fork = new Lineage(this.#lineages++, from.head.slice(), from, this.#now++);
+    for (const id of underWay) this.#at(id).lineage = fork.id;
+    return fork;
   }
 
   get now(): number {
@@ -110,6 +112,18 @@ export class Ledger {
       const op = this.#at(id);
       if (op.lineage !== lineage.id || op.endedAt > begun) return true;
       op.durableAt = at;
+      return false;
+    });
+  }
+
+  /** A flush failed, or a disk that a Primary depends on lost its power: what was not durable may be gone. */
+  flushFailed(lineage: Lineage): void {
+    const at = this.#now++;
+    this.#undurable = this.#undurable.filter((id) => {
+      const op = this.#at(id);
+      if (op.lineage !== lineage.id) return true;
+      op.acked = false;
+      op.endedAt = at;
       return false;
     });
   }
@@ -250,18 +264,20 @@ export class Ledger {
     return true;
   }
 
-  /** Whether an op of an ancestor ended before the fork is all that a lineage knows of it. */
+  /** Until when a lineage shares what happened to a request of another one; NONE: it went along with a fork. */
   #forkOf(lineage: Lineage, op: Op): number {
     let at = NEVER;
     for (let l: Lineage | null = lineage; l; l = l.parent) {
       if (l.id === op.lineage) return at;
       at = Math.min(at, l.forkedAt);
     }
-    return at;
+    return NONE;
   }
 
   #endOf(lineage: Lineage, op: Op): number {
-    return op.lineage === lineage.id ? op.endedAt : Math.min(op.endedAt, this.#forkOf(lineage, op));
+    if (op.lineage === lineage.id) return op.endedAt;
+    const fork = this.#forkOf(lineage, op);
+    return fork === NONE ? NEVER : Math.min(op.endedAt, fork); // gone along: here it may be, or not
   }
 
   #ackedIn(lineage: Lineage, op: Op): boolean {

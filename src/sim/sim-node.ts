@@ -8,6 +8,7 @@
 import { assert } from '../base/assert.js';
 import type { DigestSource } from '../base/ports.js';
 import type { Prng } from '../base/prng.js';
+import type { Protocol } from '../config/drbd-options.js';
 import type { State } from '../drbd/state.js';
 import type { Exposed, SavedState } from '../host/drbdd-resume.js';
 import { encodeRing } from '../md/apply-al.js';
@@ -103,6 +104,12 @@ export class SimNode {
   get state(): State | null {
     const { drbdd } = this;
     return drbdd && !drbdd.dead ? (drbdd.volume?.state ?? null) : null;
+  }
+
+  /** The protocol that its connection uses; an edited file counts from the next one on. */
+  get protocol(): Protocol {
+    const r = this.drbdd?.loop.engine.resource(RESOURCE);
+    return r?.netOptions.protocol ?? this.#world.config.net.protocol;
   }
 
   get peer(): SimNode {

@@ -21,6 +21,9 @@ export class Truth {
   /** An operator took this copy whatever it is. */
   readonly forced: PerNode<string | null> = { alpha: null, beta: null };
 
+  /** Writes were answered under A or B since the nodes were last in sync under C. */
+  async = false;
+
   constructor(ledger: Ledger, sizeBytes: number) {
     this.ledger = ledger;
     const first = ledger.lineage(sizeBytes / SECTOR_BYTES);
@@ -71,7 +74,7 @@ export class Truth {
   }
 
   /** This copy is the data from now on, whatever the other one says. */
-  fork(node: NodeName): void {
-    this.lineage[node] = this.ledger.fork(this.lineage[node]);
+  fork(node: NodeName, underWay: readonly number[]): void {
+    this.lineage[node] = this.ledger.fork(this.lineage[node], underWay);
   }
 }

@@ -158,13 +158,21 @@ export class World implements NodeWorld {
     if (inSync(next) && other !== null && inSync(other)) {
       const primary = [node, node.peer].find((n) => n.state?.role === Roles.Primary);
       truth.inSync(primary?.name ?? null);
+      if (node.protocol === 'C') truth.async = false;
     }
   }
 
   died(node: SimNode, power: boolean): void {
     this.#before[node.name] = null;
     if (power) this.starting = false; // whoever was starting it has no answer
-    if (power) this.truth.powerCut(node.name);
+    if (power) {
+      this.truth.powerCut(node.name);
+      // Its copy was the only good one of a Primary that goes on: that one's next flush has to fail.
+      const other = node.peer.state;
+      if (other?.role === Roles.Primary && other.disk < Disks.UpToDate) {
+        this.ledger.flushFailed(this.truth.lineage[node.peer.name]);
+      }
+    }
     for (const c of this.#checkers) c.died(node, power);
   }
 
@@ -209,6 +217,7 @@ export class World implements NodeWorld {
         s.pdsk !== Disks.DUnknown;
       if (!peerHas) this.truth.wroteAlone(node.name, this.#aloneExcuse(node));
     }
+    if (node.protocol !== 'C') this.truth.async = true;
     for (const c of this.#checkers) c.acknowledged(node, id, sector, sectors);
   }
 
@@ -216,7 +225,14 @@ export class World implements NodeWorld {
   #aloneExcuse(node: SimNode): string | null {
     const { fencing } = this.config.disk;
     if (fencing === 'dont-care') return 'fencing dont-care';
-    if (node.fenceExit === null) return 'fence-peer did not run';
+    // resource-only does not wait for its handler, and goes on without one.
+    if (
+      node.fenceExit === null &&
+      (fencing === 'resource-only' || this.config.fenceHandler === 'none')
+    ) {
+      return 'fence-peer has not answered';
+    }
+    if (node.fenceExit === null) return null;
     if (node.fenceExit !== 3 && node.fenceExit !== 4) return `fence-peer said ${node.fenceExit}`;
     return typeof this.config.fenceHandler === 'object' ? 'fence-peer lies' : null;
   }

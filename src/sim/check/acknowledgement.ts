@@ -16,7 +16,7 @@ export class Acknowledgement extends Checker {
     const s = node.state;
     if (!s) return;
     if (s.disk === Disks.UpToDate) this.#has(node, node, sector, sectors);
-    if (this.world.config.net.protocol !== 'C' || s.conn !== Conns.Connected) return;
+    if (node.protocol !== 'C' || s.conn !== Conns.Connected) return;
     if (s.pdsk !== Disks.UpToDate) return;
     const other = node.peer.state;
     if (!other || other.conn !== Conns.Connected || other.disk !== Disks.UpToDate) return;

@@ -19,6 +19,7 @@ export class Log extends Checker {
   }
 
   override logged(node: NodeName, object: string, level: string, text: string): void {
+    if (object === 'drbdadm' && text.startsWith('drbdadm down')) this.#said[node]?.clear();
     if (object !== 'drbd0' || level !== 'info') return;
     for (const [, field, to] of text.matchAll(/(\w+)\( \S+ -> (\S+) \)/g)) {
       if (field && to) this.#said[node]?.set(field, to);

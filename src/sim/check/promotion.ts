@@ -18,11 +18,21 @@ export class Promotion extends Checker {
   }
 
   override changed(node: SimNode, old: State | null, next: State): void {
-    if (next.role !== Roles.Primary || old?.role === Roles.Primary || old === null) return;
+    if (next.role !== Roles.Primary || old === null) return;
     const { truth, ledger } = this.world;
     const { name } = node;
+    if (old.role === Roles.Primary) {
+      // primary --force on a Primary with a bad disk: what is on it counts from now on.
+      const taken = old.disk < Disks.Consistent && next.disk === Disks.UpToDate;
+      if (taken && truth.forced[name] !== null) {
+        truth.fork(name, node.client?.writesUnderWay ?? []);
+        ledger.rebase(truth.lineage[name], dataOf(node));
+      }
+      return;
+    }
     // The other one goes on by itself: two histories from here on.
-    if (node.peer.state?.role === Roles.Primary) truth.fork(name);
+    if (node.peer.state?.role === Roles.Primary)
+      truth.fork(name, node.client?.writesUnderWay ?? []);
     const content = next.disk === Disks.UpToDate ? dataOf(node) : throughPeer(node);
     if (content === null) return;
     const lineage = truth.lineage[name];
@@ -40,21 +50,21 @@ export class Promotion extends Checker {
       return;
     }
     this.world.trace.line(this.world.nowMs, name, 'truth', `older data become Primary: ${excuse}`);
-    truth.fork(name);
+    truth.fork(name, node.client?.writesUnderWay ?? []);
     ledger.rebase(truth.lineage[name], content);
     truth.lostVolatile[name] = false;
   }
 
   #excuse(node: SimNode, content: Uint8Array): string | null {
-    const { truth, ledger, config } = this.world;
+    const { truth, ledger } = this.world;
     const forced = truth.forced[node.name] ?? truth.forced[node.peer.name];
     if (forced !== null) return forced;
     const alone = truth.aloneExcuse[node.peer.name];
     if (alone !== null) return alone;
-    if (config.net.protocol !== 'C') {
+    if (truth.async) {
       const lineage = truth.lineage[node.name];
       if (ledger.firstBad(lineage, content, ledger.youngest(content)) === null) {
-        return `protocol ${config.net.protocol}`;
+        return 'protocol A or B';
       }
     }
     return null;
