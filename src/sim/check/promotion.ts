@@ -52,6 +52,8 @@ export class Promotion extends Checker {
     this.world.trace.line(this.world.nowMs, name, 'truth', `older data become Primary: ${excuse}`);
     truth.fork(name, node.client?.writesUnderWay ?? []);
     ledger.rebase(truth.lineage[name], content);
+    // Read through the peer: it is the peer's copy that counts now.
+    if (next.disk !== Disks.UpToDate) truth.lineage[node.peer.name] = truth.lineage[name];
     truth.lostVolatile[name] = false;
   }
 
