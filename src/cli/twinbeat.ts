@@ -9,6 +9,8 @@ import { demoDown, demoMain } from './demo.js';
 import { clientMain, ledgerMain, rowsMain } from './demo-parts.js';
 import { PROJECT } from './pair.js';
 import { restartMain } from './twinbeat-restart.js';
+import { simCommand, simMain } from './twinbeat-sim.js';
+import type { SimFlags } from './twinbeat-sim-options.js';
 import { type Main, UsageError, type World } from './world.js';
 
 export function version(): string {
@@ -19,7 +21,7 @@ export function version(): string {
 
 export const twinbeat: Main = async (argv, world) => {
   let status = 0;
-  const program = build(world, (result) => {
+  const program = build(argv, world, (result) => {
     status = result;
   });
   try {
@@ -32,7 +34,7 @@ export const twinbeat: Main = async (argv, world) => {
   return status;
 };
 
-function build(world: World, done: (status: number) => void): Command {
+function build(argv: readonly string[], world: World, done: (status: number) => void): Command {
   const program = new Command('twinbeat')
     .description('One service kept alive on two machines')
     .exitOverride()
@@ -61,6 +63,10 @@ function build(world: World, done: (status: number) => void): Command {
     .command('restart <daemon>')
     .description('restart drbdd under its mounted file systems')
     .action(async (daemon: string) => done(await restartMain(daemon, world)));
+
+  simCommand(program).action(async (flags: SimFlags) =>
+    done(await simMain(flags, argv.slice(argv.indexOf('sim') + 1), world)),
+  );
 
   program
     .command('version')

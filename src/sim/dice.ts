@@ -28,7 +28,14 @@ export function randomSource(random: Prng): RandomSource {
 
 /** A number in [min, max), on a logarithmic scale: small values as likely as large ones. */
 export function logBetween(random: Prng, min: number, max: number): number {
-  return min * (max / min) ** (random.u32() / 0x100000000);
+  // (max / min) to the power of a random fraction, bit by bit from roots: a square root is exact on every machine, `**` is not.
+  let power = 1;
+  let root = max / min;
+  for (let bits = random.u32(); bits !== 0; bits = (bits << 1) >>> 0) {
+    root = Math.sqrt(root);
+    if (bits >= 0x80000000) power *= root;
+  }
+  return min * power;
 }
 
 export function between(random: Prng, range: readonly [number, number]): number {

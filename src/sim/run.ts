@@ -78,8 +78,7 @@ export function execute(
     if (world.violations.length === 0) world.end();
   } catch (e) {
     // A broken assertion of the production code: the process would have died here.
-    const text = e instanceof Error ? (e.stack ?? e.message) : String(e);
-    world.violate('assert', 'assertion', text);
+    world.violate('assert', 'assertion', assertionText(e));
   } finally {
     releaseMemory(world.net);
   }
@@ -98,6 +97,19 @@ export function execute(
     lines: trace.count,
     tail: violation ? trace.last(TAIL_LINES) : [],
   };
+}
+
+const FRAMES = 8;
+
+/** What was broken and where, in words that are the same wherever the program is installed and whoever runs it. */
+function assertionText(e: unknown): string {
+  if (!(e instanceof Error)) return String(e);
+  const frames: string[] = [];
+  for (const line of (e.stack ?? '').split('\n')) {
+    const m = /at (?:(?:new |async )?(\S+) .*)?\/src\/((?!cli\/)[^:]+:\d+):/.exec(line);
+    if (m) frames.push(`  at ${m[1] ?? '(anonymous)'} ${m[2]}`);
+  }
+  return [`${e.name}: ${e.message}`, ...frames.slice(0, FRAMES)].join('\n');
 }
 
 /** Faults end; the operator does what the manual says; within the bound all is well. */

@@ -7,6 +7,12 @@ import type { Step } from './actions.js';
 import { type ClusterConfig, DEFAULT_CONFIG, NODES } from './config.js';
 import { dice, logBetween } from './dice.js';
 
+/**
+ * Which drawing this is. A seed means the same schedule only while nothing here or in config.ts that is drawn changes: raise
+ * this number then (test/sim/swarm-version.test.ts notices), so that an old seed is refused and not run as another one.
+ */
+export const SWARM_VERSION = 1;
+
 /** What `--fault` chooses between. */
 export const PROFILES = ['swarm', 'none', 'network', 'crash', 'disk', 'operator'] as const;
 export type Profile = (typeof PROFILES)[number];

@@ -1,0 +1,189 @@
+/** The command line of `twinbeat sim`: what is to be run, or what is wrong with it and what would be right. */
+import { randomInt } from 'node:crypto';
+import { availableParallelism } from 'node:os';
+import { PROFILES, type Profile, SWARM_VERSION } from '../sim/swarm.js';
+import { UsageError } from './world.js';
+
+/** As commander gives them. */
+export interface SimFlags {
+  readonly seed?: string;
+  readonly seeds?: string;
+  readonly minutes?: string;
+  readonly from?: string;
+  readonly also?: string;
+  readonly scenario?: string;
+  readonly fault?: string;
+  readonly mutant?: string;
+  readonly trace?: true;
+  readonly pcap?: string;
+  readonly json?: true;
+  readonly shrink?: true;
+  readonly first?: true;
+  readonly workers?: string;
+}
+
+/** Which runs. */
+export type What =
+  | { readonly kind: 'one'; readonly seed: number }
+  | {
+      readonly kind: 'many';
+      readonly from: number;
+      readonly count: number;
+      readonly fresh: boolean;
+    }
+  | { readonly kind: 'minutes'; readonly from: number; readonly minutes: number }
+  | { readonly kind: 'scenario'; readonly file: string };
+
+export interface SimOptions {
+  readonly what: What;
+  readonly also: string | null;
+  readonly profile: Profile;
+  readonly mutant: string | null;
+  readonly trace: boolean;
+  readonly pcap: string | null;
+  readonly json: boolean;
+  readonly shrink: boolean;
+  readonly first: boolean;
+  readonly workers: number;
+}
+
+const DEFAULT_SEEDS = 100;
+const MOST_SEED = 0xffffffff;
+const MOST_SEEDS = 10_000_000;
+const MOST_WORKERS = 256;
+
+function wrong(text: string): UsageError {
+  return new UsageError(`twinbeat sim: ${text}`, 2);
+}
+
+function whole(option: string, text: string, least: number, most: number): number {
+  const n = Number(text);
+  if (!/^\d+$/.test(text) || n < least || n > most) {
+    throw wrong(`${option} "${text}": expected a whole number from ${least} to ${most}`);
+  }
+  return n;
+}
+
+/** `12345`, or `12345@3` as a report prints it: of the swarm of that version. */
+export function parseSeed(text: string): {
+  readonly seed: number;
+  readonly version: number | null;
+} {
+  const m = /^(\d{1,10})(?:@(\d{1,9}))?$/.exec(text);
+  const seed = Number(m?.[1]);
+  if (!m || seed > MOST_SEED) {
+    throw wrong(
+      `--seed "${text}": expected a whole number from 0 to ${MOST_SEED}, or NUMBER@VERSION as a report prints it`,
+    );
+  }
+  return { seed, version: m[2] === undefined ? null : Number(m[2]) };
+}
+
+function seedOfThisVersion(text: string): number {
+  const { seed, version } = parseSeed(text);
+  if (version === null || version === SWARM_VERSION) return seed;
+  const which = version < SWARM_VERSION ? 'an older' : 'a newer';
+  throw wrong(
+    `--seed ${text}: the seed is of ${which} version of the swarm, ${version}; this one is ${SWARM_VERSION}, in which ${seed} is another run. ` +
+      `To replay it, build the last commit with SWARM_VERSION ${version}: git log -S'SWARM_VERSION = ${version};' --oneline -- src/sim/swarm.ts ` +
+      `(the newest of two lines replaced it: take the commit before that one)`,
+  );
+}
+
+/** Printed seeds carry their version. */
+export function seedText(seed: number): string {
+  return `${seed}@${SWARM_VERSION}`;
+}
+
+function whatOf(f: SimFlags): What {
+  const given = (['seed', 'seeds', 'minutes', 'scenario'] as const).filter(
+    (name) => f[name] !== undefined,
+  );
+  if (given.length > 1) {
+    throw wrong(
+      `${given.map((name) => `--${name}`).join(' and ')} exclude each other: give one of them`,
+    );
+  }
+  if (f.scenario !== undefined) return { kind: 'scenario', file: f.scenario };
+  if (f.from !== undefined && f.seed !== undefined) {
+    throw wrong('--from belongs to --seeds and --minutes; --seed is one seed already');
+  }
+  if (f.seed !== undefined) return { kind: 'one', seed: seedOfThisVersion(f.seed) };
+  const fresh = f.from === undefined;
+  const from = (count: number): number =>
+    f.from === undefined
+      ? randomInt(1, MOST_SEED - count)
+      : whole('--from', f.from, 0, MOST_SEED - count);
+  if (f.minutes !== undefined) {
+    const minutes = Number(f.minutes);
+    if (!/^\d+(\.\d+)?$/.test(f.minutes) || minutes <= 0 || minutes > 100_000) {
+      throw wrong(`--minutes "${f.minutes}": expected a number of minutes above 0`);
+    }
+    return { kind: 'minutes', from: from(MOST_SEEDS), minutes };
+  }
+  const count = whole('--seeds', f.seeds ?? String(DEFAULT_SEEDS), 1, MOST_SEEDS);
+  return { kind: 'many', from: from(count), count, fresh };
+}
+
+function profileOf(f: SimFlags): Profile {
+  const name = f.fault ?? 'swarm';
+  const profile = PROFILES.find((p) => p === name);
+  if (!profile) throw wrong(`--fault "${name}": expected one of ${PROFILES.join(', ')}`);
+  return profile;
+}
+
+/** `mutant`: the one that this process runs already. */
+export function simOptions(f: SimFlags, mutant: string | null): SimOptions {
+  const what = whatOf(f);
+  const single = what.kind === 'one' || what.kind === 'scenario';
+  const onlySingle = (option: string): UsageError =>
+    wrong(`${option} is for a single run: give it with --seed N or --scenario FILE`);
+  if (f.trace && !single) throw onlySingle('--trace');
+  if (f.pcap !== undefined && !single) throw onlySingle('--pcap');
+  if (f.trace && f.json) throw wrong('--trace and --json both write to standard output: give one');
+  if (f.also !== undefined && single)
+    throw wrong('--also is for many runs: give it with --seeds or --minutes');
+  if (what.kind === 'scenario' && f.fault !== undefined)
+    throw wrong('--fault chooses what the swarm draws; a scenario says itself what happens');
+  if (what.kind === 'scenario' && f.shrink)
+    throw wrong('--shrink is for runs of the swarm; a scenario is shortened by hand');
+  return {
+    what,
+    also: f.also ?? null,
+    profile: profileOf(f),
+    mutant,
+    trace: f.trace === true,
+    pcap: f.pcap ?? null,
+    json: f.json === true,
+    shrink: f.shrink === true,
+    first: f.first === true,
+    workers: whole('--workers', f.workers ?? String(availableParallelism()), 1, MOST_WORKERS),
+  };
+}
+
+/** What to type to see this run again. */
+export function replayCommand(seed: number, o: Pick<SimOptions, 'profile' | 'mutant'>): string {
+  const words = ['twinbeat', 'sim', '--seed', seedText(seed)];
+  if (o.profile !== 'swarm') words.push('--fault', o.profile);
+  if (o.mutant !== null) words.push('--mutant', o.mutant);
+  return words.join(' ');
+}
+
+export interface KeptSeed {
+  readonly seed: number;
+  readonly version: number | null;
+}
+
+/** A file of seeds: one a line with what it once found after it; `#` begins a comment. */
+export function parseSeedFile(text: string, file: string): KeptSeed[] {
+  return text.split('\n').flatMap((line, i) => {
+    const bare = line.replace(/#.*$/, '').trim();
+    if (bare === '') return [];
+    try {
+      return [parseSeed(bare.split(/\s+/)[0] ?? '')];
+    } catch (e) {
+      if (!(e instanceof UsageError)) throw e;
+      throw wrong(`${file}:${i + 1}: "${bare}": expected SEED@VERSION and what it once found`);
+    }
+  });
+}

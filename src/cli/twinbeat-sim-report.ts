@@ -1,0 +1,151 @@
+/** What `twinbeat sim` prints: a violation with what led to it, the sums at the end, the same as JSON. */
+import { addCoverage, type CoverageReport } from '../sim/coverage.js';
+import { countTable, coverageTable, unreached } from '../sim/coverage-table.js';
+import { ofClass, total } from '../sim/fault-kinds.js';
+import type { RunResult } from '../sim/run.js';
+import { REPORT_COLUMNS, sideBySide } from '../sim/side-by-side.js';
+import { SWARM_VERSION } from '../sim/swarm.js';
+import type { Violation } from '../sim/world.js';
+import { replayCommand, type SimOptions, seedText } from './twinbeat-sim-options.js';
+
+/** Newest lines of the trace that a report shows. */
+const TAIL_LINES = 70;
+const MOST_TAILS = 10;
+const SHORT_TEXT = 160;
+
+export interface Found {
+  readonly seed: number;
+  readonly violation: Violation;
+  readonly tail: readonly string[];
+}
+
+/** Sums over runs. */
+export class Sums {
+  runs = 0;
+  virtualMs = 0;
+  writes = 0;
+  reads = 0;
+  rows = 0;
+  steps = 0;
+  looked: Record<string, number> = {};
+  coverage: CoverageReport | null = null;
+  readonly found: Found[] = [];
+
+  add(r: RunResult): void {
+    this.runs++;
+    this.virtualMs += r.virtualMs;
+    this.writes += r.writes;
+    this.reads += r.reads;
+    this.rows += r.rows;
+    this.steps += r.steps;
+    for (const [checker, n] of Object.entries(r.looked)) {
+      this.looked[checker] = (this.looked[checker] ?? 0) + n;
+    }
+    this.coverage = addCoverage(this.coverage, r.coverage);
+    if (!r.violation) return;
+    const tail = this.found.length < MOST_TAILS ? r.tail : [];
+    this.found.push({ seed: r.seed, violation: r.violation, tail });
+  }
+
+  get faults(): number {
+    return this.coverage ? total(ofClass(this.coverage.step, 'fault')) : 0;
+  }
+}
+
+const seconds = (ms: number): string => (ms / 1000).toFixed(1);
+
+export function shortViolation(v: Violation): string {
+  const [line = ''] = v.text.split('\n');
+  const text = line.length > SHORT_TEXT ? `${line.slice(0, SHORT_TEXT)}...` : line;
+  return `${v.invariant} ${v.checker} at ${seconds(v.timeMs)} s: ${text}`;
+}
+
+/** Everything about one violation. `where`: the seed or the scenario; `replay`: what to type. */
+export function violationReport(where: string, f: Omit<Found, 'seed'>, replay: string): string {
+  const { violation: v } = f;
+  const lines = [
+    '',
+    `VIOLATION of ${v.invariant}, found by the checker ${v.checker} at ${seconds(v.timeMs)} s of ${where}:`,
+    ...v.text.split('\n').map((line) => `  ${line}`),
+    '',
+    ...sideBySide(f.tail.slice(-TAIL_LINES), REPORT_COLUMNS),
+    '',
+    `replay: ${replay}`,
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+/** Without anything that depends on the machine or on the number of workers. */
+export function summary(s: Sums, o: SimOptions): string {
+  const single = o.what.kind === 'one' || o.what.kind === 'scenario';
+  const c = s.coverage;
+  const lines: string[] = [''];
+  if (c) {
+    lines.push(...countTable('faults injected', ofClass(c.step, 'fault'), REPORT_COLUMNS));
+    lines.push(...countTable("operator's steps", ofClass(c.step, 'operator'), REPORT_COLUMNS));
+    lines.push(...countTable('repairs', ofClass(c.step, 'repair'), REPORT_COLUMNS));
+    if (!single) lines.push('', 'reached:', ...coverageTable(c, REPORT_COLUMNS));
+  }
+  lines.push('', ...countTable('checks made', s.looked, REPORT_COLUMNS));
+  lines.push(
+    '',
+    `${s.runs} ${s.runs === 1 ? 'run' : 'runs'}, ${s.found.length} violated; ${Math.round(s.virtualMs / 1000)} virtual seconds, ` +
+      `${s.faults} faults, ${s.writes} writes (${s.rows} rows), ${s.reads} reads checked`,
+  );
+  if (!single) {
+    for (const f of s.found) {
+      lines.push(`  ${replayCommand(f.seed, o)}    # ${shortViolation(f.violation)}`);
+    }
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+/** How fast it was: depends on the machine. */
+export function speed(s: Sums, wallMs: number, workers: number): string {
+  const wallS = Math.max(wallMs, 1) / 1000;
+  const perS = s.virtualMs / 1000 / wallS;
+  const perMinute = ((s.faults / wallS) * 60).toFixed(0);
+  const on = `${workers} ${workers === 1 ? 'thread' : 'threads'}`;
+  return `${wallS.toFixed(1)} s on ${on}: ${perS.toFixed(0)} virtual seconds per wall second, ${perMinute} faults a minute`;
+}
+
+export function progressLine(s: Sums, of: string, wallMs: number): string {
+  const perS = s.virtualMs / Math.max(wallMs, 1);
+  return `${s.runs}${of} seeds, ${s.found.length} violations, ${perS.toFixed(0)} virtual s per wall s, ${s.faults} faults`;
+}
+
+export interface JsonParts {
+  readonly sums: Sums;
+  readonly options: SimOptions;
+  readonly wallMs: number;
+  readonly shrunk: readonly string[] | null;
+}
+
+export function json({ sums: s, options: o, wallMs, shrunk }: JsonParts): string {
+  const step = s.coverage?.step ?? {};
+  const object = {
+    swarm: SWARM_VERSION,
+    ...(o.what.kind === 'scenario' ? { scenario: o.what.file } : { profile: o.profile }),
+    mutant: o.mutant,
+    runs: s.runs,
+    violations: s.found.map((f) => ({
+      seed: o.what.kind === 'scenario' ? null : seedText(f.seed),
+      ...f.violation,
+      replay: o.what.kind === 'scenario' ? null : replayCommand(f.seed, o),
+      tail: f.tail,
+    })),
+    shrunk,
+    virtualMs: s.virtualMs,
+    writes: s.writes,
+    rows: s.rows,
+    reads: s.reads,
+    faults: ofClass(step, 'fault'),
+    operator: ofClass(step, 'operator'),
+    repairs: ofClass(step, 'repair'),
+    checks: s.looked,
+    coverage: s.coverage,
+    unreached: s.coverage ? unreached(s.coverage) : [],
+    wall: { ms: Math.round(wallMs), workers: o.workers },
+  };
+  return `${JSON.stringify(object)}\n`;
+}

@@ -1,0 +1,303 @@
+/**
+ * twinbeat sim: two simulated nodes under every fault, from a seed (sim/world.ts). Exit status 1 when an invariant was
+ * violated, 2 for a wrong call.
+ */
+import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
+import type { Command } from 'commander';
+import { nodeDigests } from '../real/node-ports.js';
+import { Pcap } from '../sim/pcap.js';
+import { type RunResult, run, type Schedule } from '../sim/run.js';
+import { shrink } from '../sim/shrink.js';
+import { PROFILES, plan, SWARM_VERSION } from '../sim/swarm.js';
+import type { World as Simulated } from '../sim/world.js';
+import { listMutants, plantedMutant, runMutant } from './sim-mutant.js';
+import { runSeeds, SimWorkerError } from './sim-pool.js';
+import {
+  type KeptSeed,
+  parseSeedFile,
+  replayCommand,
+  type SimFlags,
+  type SimOptions,
+  seedText,
+  simOptions,
+} from './twinbeat-sim-options.js';
+import {
+  json,
+  progressLine,
+  Sums,
+  shortViolation,
+  speed,
+  summary,
+  violationReport,
+} from './twinbeat-sim-report.js';
+import { UsageError, type World } from './world.js';
+
+const MOST_SHRINK_RUNS = 200;
+const PROGRESS_MS = 500;
+/** Time 0 of a run in a capture: 2024-01-01, as the nodes' clocks have it. */
+const CAPTURE_START_MS = 1_704_067_200_000;
+
+export function simCommand(program: Command): Command {
+  return program
+    .command('sim')
+    .description('two simulated nodes under every fault, from a seed; status 1: an invariant broke')
+    .option('--seed <N>', 'one run, again: N or N@VERSION as a report prints it')
+    .option('--seeds <N>', 'so many runs (100), from a fresh random seed on')
+    .option('--minutes <M>', 'runs until then')
+    .option('--from <N>', 'the first seed of --seeds or --minutes')
+    .option('--also <file>', 'before them the seeds of a file, one a line')
+    .option('--scenario <file>', 'what a file says, instead of a seed')
+    .option('--fault <profile>', `which faults exist: ${PROFILES.join(', ')}`)
+    .option('--mutant <name>', 'on machines with a planted bug; `list` names them')
+    .option('--trace', 'print what happens (one run)')
+    .option('--pcap <file>', 'write what crosses the wires (one run)')
+    .option('--json', 'one JSON object instead of text')
+    .option('--shrink', 'make the schedule of the first violation as small as possible')
+    .option('--first', 'end at the first violation')
+    .option('--workers <N>', 'threads (one for each core)');
+}
+
+/** `argv`: what followed `sim`. */
+export async function simMain(
+  flags: SimFlags,
+  argv: readonly string[],
+  world: World,
+): Promise<number> {
+  if (flags.mutant === 'list') {
+    world.out(listMutants());
+    return 0;
+  }
+  if (flags.mutant !== undefined) {
+    simOptions(flags, flags.mutant); // wrong words are said here
+    return runMutant(flags.mutant, withoutMutant(argv));
+  }
+  const options = simOptions(flags, plantedMutant(world.env));
+  const { what } = options;
+  if (what.kind === 'one') return new Session(options, world).one(what.seed);
+  if (what.kind === 'scenario') throw new UsageError('twinbeat sim: --scenario: not yet', 2);
+  return new Session(options, world).many();
+}
+
+function withoutMutant(argv: readonly string[]): string[] {
+  return argv.filter(
+    (word, i) => word !== '--mutant' && !word.startsWith('--mutant=') && argv[i - 1] !== '--mutant',
+  );
+}
+
+class Session {
+  readonly #options: SimOptions;
+  readonly #world: World;
+  readonly #sums = new Sums();
+  readonly #startMs = performance.now();
+  /** Progress on a terminal, when standard output is not a pipe that somebody reads. */
+  readonly #terminal = process.stderr.isTTY === true;
+
+  constructor(options: SimOptions, world: World) {
+    this.#options = options;
+    this.#world = world;
+  }
+
+  one(seed: number): number {
+    const { trace, pcap: pcapFile, profile } = this.#options;
+    const schedule: Schedule = { seed, ...plan(seed, profile) };
+    this.#say(`${this.#header()}, seed ${seedText(seed)}\n`);
+    const output = new Lines(this.#world);
+    const capture = pcapFile === null ? null : new Capture(pcapFile);
+    const result = run(
+      schedule,
+      nodeDigests,
+      trace ? (line) => output.add(line) : null,
+      (w: Simulated) => capture?.listen(w),
+    );
+    output.end();
+    capture?.write();
+    this.#took(result);
+    return this.#end();
+  }
+
+  async many(): Promise<number> {
+    const { what, also, workers, profile } = this.#options;
+    const kept = also === null ? [] : readSeeds(also);
+    const seeds = this.#seeds(kept);
+    this.#say(`${this.#header()}, ${this.#plan(kept)}\n`);
+    const timer = setInterval(() => this.#progress(), PROGRESS_MS);
+    const of = what.kind === 'many' ? Math.min(workers, what.count + kept.length) : workers;
+    try {
+      await runSeeds({ workers: of, profile, seeds, result: (r) => this.#took(r) });
+    } catch (e) {
+      if (!(e instanceof SimWorkerError)) throw e;
+      this.#clear();
+      this.#world.err(`twinbeat sim: ${e.message}\n`);
+      if (e.seed !== null) this.#world.err(`replay: ${replayCommand(e.seed, this.#options)}\n`);
+      return 1;
+    } finally {
+      clearInterval(timer);
+    }
+    return this.#end();
+  }
+
+  *#seeds(kept: readonly KeptSeed[]): Generator<number, undefined> {
+    const { what } = this.#options;
+    for (const { seed } of kept) yield seed;
+    if (what.kind === 'many') for (let i = 0; i < what.count; i++) yield what.from + i;
+    if (what.kind === 'minutes') {
+      const endMs = this.#startMs + what.minutes * 60_000;
+      for (let seed = what.from; performance.now() < endMs; seed++) yield seed;
+    }
+    return undefined;
+  }
+
+  #header(): string {
+    const { profile, mutant } = this.#options;
+    const planted = mutant === null ? '' : `, mutant ${mutant}`;
+    return `swarm ${SWARM_VERSION}, profile ${profile}${planted}`;
+  }
+
+  #plan(kept: readonly KeptSeed[]): string {
+    const { what } = this.#options;
+    const old = kept.filter((k) => k.version !== null && k.version !== SWARM_VERSION).length;
+    const again = kept.length === 0 ? '' : `${kept.length} kept seeds and `;
+    const drawn = old === 0 ? '' : ` (${old} kept ones are of another version: drawn anew)`;
+    if (what.kind === 'minutes')
+      return `${again}seeds from ${what.from} for ${what.minutes} minutes${drawn}`;
+    if (what.kind === 'many')
+      return `${again}seeds ${what.from} to ${what.from + what.count - 1}${drawn}`;
+    return '';
+  }
+
+  /** False: that is enough. */
+  #took(r: RunResult): boolean {
+    this.#sums.add(r);
+    const found = this.#sums.found;
+    if (r.violation) {
+      const replay = replayCommand(r.seed, this.#options);
+      const last = found.at(-1);
+      if (found.length === 1 && last)
+        this.#say(violationReport(`seed ${seedText(r.seed)}`, last, replay));
+      else this.#say(`${replay}    # ${shortViolation(r.violation)}\n`);
+    }
+    return !(r.violation && this.#options.first);
+  }
+
+  #end(): number {
+    const wallMs = performance.now() - this.#startMs;
+    const sums = this.#sums;
+    const first = sums.found[0];
+    const shrunk = first && this.#options.shrink ? this.#shrink(first.seed) : null;
+    if (shrunk) this.#say(`\n${shrunk.join('\n')}\n`);
+    this.#say(summary(sums, this.#options));
+    if (this.#options.json) this.#world.out(json({ sums, options: this.#options, wallMs, shrunk }));
+    else {
+      this.#clear();
+      const workers = this.#options.what.kind === 'one' ? 1 : this.#options.workers;
+      this.#world.err(`${speed(sums, wallMs, workers)}\n`);
+    }
+    return sums.found.length > 0 ? 1 : 0;
+  }
+
+  #shrink(seed: number): string[] {
+    const schedule: Schedule = { seed, ...plan(seed, this.#options.profile) };
+    const shrunk = shrink(schedule, nodeDigests, {
+      mostRuns: MOST_SHRINK_RUNS,
+      prepare: () => {},
+      progress: (runs, steps) => this.#show(`shrinking: run ${runs}, ${steps} steps left`),
+    });
+    this.#clear();
+    if (!shrunk) return ['--shrink: the violation does not come again'];
+    return [
+      `shrunk from ${schedule.steps.length} steps to ${shrunk.schedule.steps.length} in ${shrunk.runs} runs:`,
+      '',
+      ...shrunk.schedule.steps.map((s) => `at ${s.atMs / 1000}s ${s.text}`),
+    ];
+  }
+
+  // ---- output
+
+  #say(text: string): void {
+    if (this.#options.json) return;
+    this.#clear();
+    this.#world.out(text);
+  }
+
+  #progress(): void {
+    const { what } = this.#options;
+    const of = what.kind === 'many' ? ` of ${what.count}` : '';
+    this.#show(progressLine(this.#sums, of, performance.now() - this.#startMs));
+  }
+
+  #show(text: string): void {
+    if (this.#terminal) this.#world.err(`\r\x1b[K${text}`);
+  }
+
+  #clear(): void {
+    if (this.#terminal) this.#world.err('\r\x1b[K');
+  }
+}
+
+/** Lines of a trace, written in larger pieces. */
+class Lines {
+  readonly #world: World;
+  #lines: string[] = [];
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  add(line: string): void {
+    this.#lines.push(line);
+    if (this.#lines.length >= 1000) this.end();
+  }
+
+  end(): void {
+    if (this.#lines.length > 0) this.#world.out(`${this.#lines.join('\n')}\n`);
+    this.#lines = [];
+  }
+}
+
+/** The file is opened before the run, so that a path that cannot be written is said at once. */
+class Capture {
+  readonly #file: string;
+  readonly #fd: number;
+  readonly #pcap = new Pcap(CAPTURE_START_MS);
+
+  constructor(file: string) {
+    this.#file = file;
+    try {
+      this.#fd = openSync(file, 'w');
+    } catch (e) {
+      throw this.#cannot(e);
+    }
+  }
+
+  listen(w: Simulated): void {
+    w.net.tap = (record) => this.#pcap.add(record);
+  }
+
+  write(): void {
+    const bytes = this.#pcap.bytes();
+    try {
+      for (let at = 0; at < bytes.length; ) at += writeSync(this.#fd, bytes, at);
+      closeSync(this.#fd);
+    } catch (e) {
+      throw this.#cannot(e);
+    }
+  }
+
+  #cannot(e: unknown): UsageError {
+    const why = e instanceof Error ? e.message : String(e);
+    return new UsageError(
+      `twinbeat sim: --pcap: cannot write ${this.#file}: ${why}; name a file in a directory that you may write to`,
+      2,
+    );
+  }
+}
+
+function readSeeds(file: string): KeptSeed[] {
+  try {
+    return parseSeedFile(readFileSync(file, 'utf8'), file);
+  } catch (e) {
+    if (e instanceof UsageError) throw e;
+    const why = e instanceof Error ? e.message : String(e);
+    throw new UsageError(`twinbeat sim: --also: cannot read ${file}: ${why}`, 2);
+  }
+}
