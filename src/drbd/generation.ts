@@ -68,9 +68,14 @@ export function setCurrent(set: UuidSet, uuid: bigint, primary: boolean): UuidSe
   return { ...set, current: roleBit(uuid, primary) };
 }
 
-/** A new generation of data begins: what was current becomes the base of the bitmap. */
+/**
+ * A new generation of data begins: what was current becomes the base of the bitmap. A base that is there already (a forced
+ * promotion while the peer is away) goes into the history, so that the peer that has it is copied to in full. The originals
+ * forget it: to them that peer's data are unrelated, and it cannot connect any more.
+ */
 export function newCurrent(set: UuidSet, uuid: bigint, primary: boolean): UuidSet {
-  return { ...set, bitmap: set.current, current: roleBit(uuid, primary) };
+  const past = set.bitmap === 0n ? set : setBitmapRotating(set, 0n);
+  return { ...past, bitmap: set.current, current: roleBit(uuid, primary) };
 }
 
 /** Write the bitmap slot; what stood there goes into the history. */
@@ -116,7 +121,7 @@ export function finishAsTarget(set: UuidSet, peer: UuidSet, primary: boolean): U
 
 /** The command new-current-uuid: the present generation ends here, whatever the bitmap said. */
 export function newCurrentByCommand(set: UuidSet, uuid: bigint, primary: boolean): UuidSet {
-  return newCurrent(setBitmapRotating(set, 0n), uuid, primary);
+  return newCurrent(set, uuid, primary);
 }
 
 /** Initial sync skipped (P_UUIDS flag 8, or the second half of new-current-uuid --clear-bitmap). */

@@ -206,6 +206,19 @@ test('in any history with one writer the other never wins', (t) => {
   }
 });
 
+// Swarm seed 109: `primary --force` on the source of a resync that was cut off.
+test('a forced new generation in the middle of a resync leaves the target an ancestor, not a stranger', (t) => {
+  const random = { u32: () => 7, bytes: () => new Uint8Array() };
+  const before = newCurrent(set(0x100n), 0x200n, true);
+  const { set: source, syncUuid } = startAsSource(before, random);
+  const target = startAsTarget(set(0x100n), syncUuid, false);
+  const forced = newCurrent(source, 0x300n, true);
+  t.is(forced.bitmap, source.current);
+  const decided = uuidCompare({ ...BASE, self: forced, peer: target, role: Primary });
+  const theirs = uuidCompare({ ...BASE, self: target, peer: forced, peerRole: Primary });
+  t.deepEqual([decided.result, theirs.result], [2, -2]);
+});
+
 test('after a resync both have the same past, but for bit 0', (t) => {
   const source0 = set(0x905890e229f25272n | 1n, 0x8a38e51f20e7bac1n, 0x111n << 8n, 0n);
   const random = { u32: () => 7, bytes: () => new Uint8Array() };
