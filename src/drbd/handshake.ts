@@ -159,8 +159,10 @@ export function receiveUuids(v: Volume, u: Uuids): string | null {
     );
     return null;
   }
-  // Without a disk here the data in use are the peer's: an older disk of ours must not pass for them (attach).
-  if (diskless && (state.role === Roles.Primary || state.conn >= Conns.Connected)) {
+  // Without a disk here the data in use are the peer's: an older disk of ours must not pass for them (attach). Nobody uses
+  // those of a resync that was broken off, and ours may be the only copy there is.
+  const bad = state.pdsk === Disks.Inconsistent || (u.flags & UUID_FLAGS.INCONSISTENT) !== 0;
+  if (diskless && !bad && (state.role === Roles.Primary || state.conn >= Conns.Connected)) {
     v.exposedUuid = u.current;
   }
   const skip =
@@ -327,7 +329,8 @@ function settle(
     v.resource.standAlone(`state ${theirConn} of the peer can not be reached: refused`);
     return;
   }
-  if (next.thenSendUuidsAndState) {
+  // What was wanted may have come to nothing: the peer's disk is gone, and the resync with it.
+  if (next.thenSendUuidsAndState && v.state.conn > Conns.Connected) {
     if (!repaired) sendUuids(link, v);
     sendState(link, v);
   }
