@@ -32,8 +32,8 @@ export class PeerIo {
   local = 0;
   /** Received and not yet answered: `ua`. */
   unacked = 0;
-  /** Writes (resync included) between receipt and the end of the disk write. */
-  writesActive = 0;
+  /** Blocks of a resync between receipt and the end of the disk write. */
+  resyncWrites = 0;
 
   constructor(core: Core, volume: Volume) {
     this.#core = core;
@@ -60,8 +60,8 @@ export class PeerIo {
   /** Everything but perhaps the payload is there: take the place in the order. */
   beginWrite(p: PeerRequest): void {
     if (!p.receiving) this.#acknowledgeReceipt(p);
-    this.writesActive++;
-    if (p.kind !== PEER_RESYNC_WRITE) (p.link as Link).epochs.add(p);
+    if (p.kind === PEER_RESYNC_WRITE) this.resyncWrites++;
+    else (p.link as Link).epochs.add(p);
     if (this.#volume.intervals.enter(p)) this.tryWrite(p);
   }
 
@@ -191,9 +191,9 @@ export class PeerIo {
     link.windowFreed(p.lengthBytes);
     const epoch = p.epoch !== null;
     v.intervals.leave(p);
-    this.writesActive--;
     if (epoch) link.epochs.done(p);
     const resync = p.kind === PEER_RESYNC_WRITE;
+    if (resync) this.resyncWrites--;
     this.#release(p);
     if (resync) v.resync.blockStored();
     link.maybeDrained();

@@ -185,6 +185,17 @@ export class Resync {
     });
   }
 
+  /**
+   * P_SYNC_UUID may come before this node is ready for it: the agreement to begin travels on the other socket, and the
+   * bitmap is still on its way to the disk. It is read when that is over (the kernel waits likewise); ignored, both nodes
+   * would wait for each other for ever.
+   */
+  get syncUuidEarly(): boolean {
+    const v = this.#volume;
+    const { conn } = v.state;
+    return conn === Conns.StartingSyncT || (conn === Conns.Connected && v.resource.changing);
+  }
+
   /** P_SYNC_UUID: the source has begun. Null, or what is wrong. */
   syncUuid(link: Link, uuid: bigint): string | null {
     const v = this.#volume;
@@ -436,11 +447,13 @@ export class Resync {
     const { link, bitmap } = v;
     if (!link || !bitmap || !this.#running || this.#finishing) return;
     if (v.state.conn !== Conns.SyncTarget || this.#requests.size > 0 || !this.#mayAsk) return;
-    if (bitmap.count > this.#failedBits || v.peerIo.writesActive > 0) return;
+    // Writes of the peer's application are not waited for: they may never cease, and are what they are when in sync.
+    if (bitmap.count > this.#failedBits || v.peerIo.resyncWrites > 0) return;
     this.#finishing = true;
     // The peer must be alive at the end: its generation is taken over as the one that both have.
     link.ping(() => {
-      if (v.link !== link || v.state.conn !== Conns.SyncTarget) return;
+      // Paused meanwhile: there is nothing left to pause.
+      if (v.link !== link || !isTarget(v.state.conn)) return;
       if (bitmap.count > this.#failedBits || this.#requests.size > 0) {
         this.#finishing = false; // a write in between marked something
         return;
@@ -459,14 +472,14 @@ export class Resync {
       return;
     }
     this.#flushThen(() => {
-      if (v.link !== link || v.state.conn !== Conns.SyncTarget) return;
+      if (v.link !== link || !isTarget(v.state.conn)) return;
       if (v.bitmap && v.bitmap.count > 0) {
         this.#finishing = false; // a write that failed marked something
         return;
       }
       const primary = v.state.role === Roles.Primary;
       setUuids(v, finishAsTarget(v.uuids, peer, primary), () => {
-        if (v.link !== link || v.state.conn !== Conns.SyncTarget) return;
+        if (v.link !== link || !isTarget(v.state.conn)) return;
         force(v, { conn: Conns.Connected, disk: Disks.UpToDate, pdsk: Disks.UpToDate });
         this.#core.host.handler('after-resync-target', v.resource.name, v.minor, () => {});
       });

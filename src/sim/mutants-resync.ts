@@ -16,9 +16,8 @@ export const RESYNC_MUTANTS: readonly Mutant[] = [
     name: 'bit-cleared-when-received',
     what: 'the SyncTarget clears a bit when the block has arrived, not when it is written',
     file: 'drbd/peer-io.js',
-    find: 'if (p.kind !== PEER_RESYNC_WRITE)\n            p.link.epochs.add(p);',
-    replace:
-      'if (p.kind !== PEER_RESYNC_WRITE) p.link.epochs.add(p); else this.#volume.setInSync(p.sector, p.endSector);',
+    find: 'this.resyncWrites++;',
+    replace: '{ this.resyncWrites++; this.#volume.setInSync(p.sector, p.endSector); }',
     expected: ['I4', 'reads'],
     caughtBy: null,
   },
