@@ -3,10 +3,12 @@
  * draws. To add a fault, add a row; swarm.ts decides how often it happens.
  */
 import { Disks, Roles } from '../drbd/state.js';
+import type { Hold } from '../resource-manager/hold.js';
 import { type DrbdadmVerb, LOWER_DISK } from './administrator.js';
 import { type ClusterConfig, type NetworkName, type NodeName, peerOf } from './config.js';
 import { setOption } from './options.js';
 import { dataBytes } from './sim-node.js';
+import type { ScriptFault } from './sim-scripts.js';
 import { type Chosen, choose, type Pattern, pattern, type Values, wordsOf } from './words.js';
 import type { World } from './world.js';
 
@@ -30,6 +32,20 @@ const share = (v: Values): number => v['PERCENT'] as number;
 function row(usage: string, help: string, run: (world: World, v: Values) => void): Action {
   return { usage, pattern: pattern(usage), help, run };
 }
+
+type ScriptAction = 'start' | 'stop' | 'status';
+
+function scriptFault(w: World, v: Values, fault: ScriptFault | null): void {
+  if (fault) w.meddled = true;
+  const scripts = node(w, v).heartbeat?.scripts;
+  scripts?.fault(String(v['SCRIPT']), v['ACTION'] as ScriptAction, fault);
+}
+
+/** Heartbeat's verbs: nothing in a cluster without it. */
+const heartbeatOf = (w: World, v: Values) => {
+  const n = node(w, v);
+  return n.powered ? (n.heartbeat?.heartbeat ?? null) : null;
+};
 
 export const ACTIONS: readonly Action[] = [
   // ---- networks
@@ -178,18 +194,57 @@ export const ACTIONS: readonly Action[] = [
     },
   ),
   row('serve on NODE', 'promote, mount, start the service (without heartbeat)', (w, v) =>
-    node(w, v).serve([], () => {}),
+    w.config.heartbeat === null ? node(w, v).serve([], () => {}) : undefined,
   ),
   row('unserve on NODE', 'stop the service, unmount, demote (without heartbeat)', (w, v) =>
-    node(w, v).unserve(() => {}),
+    w.config.heartbeat === null ? node(w, v).unserve(() => {}) : undefined,
   ),
   row('switch to NODE', 'orderly: unserve on the other, then serve on NODE', (w, v) => {
     const to = node(w, v);
+    if (w.config.heartbeat !== null) {
+      if (to.peer.powered) to.peer.heartbeat?.heartbeat.standby('all');
+      return;
+    }
     if (!to.powered || to.state?.role === Roles.Primary) return;
     const from = to.peer;
     if (from.powered && from.state?.role === Roles.Primary)
       from.unserve((ok) => ok && to.serve([], () => {}));
   }),
+  // ---- heartbeat
+  row('hb_standby HOLD on NODE', 'give resources to the other node', (w, v) => {
+    const hold = v['HOLD'] as Hold | 'failback';
+    if (hold !== 'failback') heartbeatOf(w, v)?.standby(hold);
+  }),
+  row('hb_takeover HOLD on NODE', 'take resources from the other node', (w, v) =>
+    heartbeatOf(w, v)?.takeover(v['HOLD'] as Hold | 'failback'),
+  ),
+  row('crash heartbeat on NODE', 'SIGKILL; its angel starts a successor', (w, v) =>
+    heartbeatOf(w, v)?.kill(),
+  ),
+  row('stop heartbeat on NODE', 'orderly: its groups go to the other node', (w, v) =>
+    heartbeatOf(w, v)?.stop(),
+  ),
+  row('start heartbeat on NODE', 'when it does not run', (w, v) => heartbeatOf(w, v)?.start()),
+  row('pause heartbeat on NODE for TIME', 'SIGSTOP, then SIGCONT', (w, v) => {
+    const hb = heartbeatOf(w, v);
+    hb?.pause();
+    w.clock.after(ms(v), () => hb?.resume());
+  }),
+  row('script SCRIPT on NODE ACTION fails', 'it ends with status 1 and does nothing', (w, v) =>
+    scriptFault(w, v, { exit: 1 }),
+  ),
+  row('script SCRIPT on NODE ACTION hangs', 'it does not come back', (w, v) =>
+    scriptFault(w, v, { hangs: true }),
+  ),
+  row('script SCRIPT on NODE ACTION takes TIME', 'it is slow', (w, v) =>
+    scriptFault(w, v, { slowMs: ms(v) }),
+  ),
+  row('script SCRIPT on NODE ACTION lies', 'status says stopped whatever is true', (w, v) =>
+    scriptFault(w, v, { says: 'stopped' }),
+  ),
+  row('script SCRIPT on NODE ACTION works', 'no more trouble with it', (w, v) =>
+    scriptFault(w, v, null),
+  ),
   row(
     'look after the service',
     'the operator starts it where it was, or on the other node, if nobody serves',
@@ -230,6 +285,10 @@ function diskWorks(w: World, name: NodeName): void {
   disk.stuck = false;
 }
 
+const SCRIPT_FAULTS = ['drbddisk', 'Filesystem', 'IPaddr', 'service'].flatMap((script) =>
+  (['start', 'stop', 'status'] as const).map((action) => [script, action] as const),
+);
+
 export function healAll(w: World): void {
   for (const name of ['replication', 'eth0', 'eth1'] as const) {
     w.net.heal(name);
@@ -241,12 +300,15 @@ export function healAll(w: World): void {
       n.clock.resume();
       if (n.powered) w.net.thaw(n.name);
     }
+    for (const fault of SCRIPT_FAULTS) n.heartbeat?.scripts.fault(...fault, null);
     if (!n.powered) n.boot();
+    else n.heartbeat?.start();
   }
 }
 
 /** A plausible administrator: nobody serves, so the service is started where it ran last, if that node is there. */
 export function lookAfter(w: World): void {
+  if (w.config.heartbeat !== null) return; // that is heartbeat's business
   if (w.bothNodes.some((n) => n.powered && n.client)) return;
   const order = [w.node(w.lastActive), w.node(peerOf(w.lastActive))];
   const candidate = order.find((n) => n.powered && !n.clock.paused && n.state !== null);

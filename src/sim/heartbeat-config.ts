@@ -38,7 +38,7 @@ export function heartbeatTexts(cluster: Timed, haresources = HARESOURCES): Heart
     '',
   ].join('\n');
   // crc finds what the network corrupts and costs no cryptography.
-  return { haCf, haresources, authkeys: 'auth 1\n1 crc\n', scriptTimeoutS: 0 };
+  return { haCf, haresources, authkeys: 'auth 1\n1 crc\n', scriptTimeoutS: 20 };
 }
 
 /** As real/heartbeat-config reads them; `config` is null when they are refused. */

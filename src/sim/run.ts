@@ -38,6 +38,8 @@ export interface RunResult {
 
 const SETTLE_MS = 150_000;
 const STEP_MS = 500;
+/** Longer than any take-over of these timings. */
+const HEARTBEAT_PATIENCE_MS = 45_000;
 const TAIL_LINES = 120;
 
 /** Something that wants to look at the world, or listen to it, before anything happens. */
@@ -136,7 +138,7 @@ export function settle(w: World): void {
     return;
   }
   w.count('liveness');
-  for (const n of w.bothNodes) n.stopClient(() => {});
+  for (const n of w.bothNodes) n.client?.stop(() => {});
   w.runUntil(w.nowMs + 10_000);
   for (const n of w.bothNodes) {
     if (w.violations.length > 0 || isQuiet(n)) continue;
@@ -234,7 +236,21 @@ function connectedRepair(w: World, n: SimNode, act: (what: () => void) => void):
   }
 }
 
+/** With heartbeat: nobody serves for a while, so the administrator restarts heartbeat on both nodes. */
+function serveByHeartbeat(w: World): void {
+  const serving = w.bothNodes.some((n) => n.client !== null);
+  if (serving) w.idleSinceMs = w.nowMs;
+  if (serving || w.nowMs - w.idleSinceMs < HEARTBEAT_PATIENCE_MS) return;
+  w.idleSinceMs = w.nowMs;
+  for (const n of w.bothNodes) n.heartbeat?.heartbeat.stop();
+}
+
 function serveAgain(w: World): void {
+  if (w.config.heartbeat !== null) {
+    for (const n of w.bothNodes) n.heartbeat?.heartbeat.start();
+    serveByHeartbeat(w);
+    return;
+  }
   const serving = w.bothNodes.filter((n) => n.client !== null);
   if (serving.length === 2 && serving.every((n) => n.state !== null)) {
     // Two services after a split brain: the operator ends the one that did not run last.

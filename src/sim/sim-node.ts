@@ -19,6 +19,7 @@ import type { Client } from './client.js';
 import { type ClusterConfig, type NodeName, peerOf } from './config.js';
 import { between, dice } from './dice.js';
 import { NodeClock } from './node-clock.js';
+import { NodeHeartbeat, type NodeHeartbeatWorld } from './node-heartbeat.js';
 import type { SimClock } from './sim-clock.js';
 import { SimDevice } from './sim-device.js';
 import { DEFAULT_SIM_DISK, SimDisk } from './sim-disk.js';
@@ -26,7 +27,7 @@ import { SimDrbdd } from './sim-drbdd.js';
 import type { SimNet } from './sim-net.js';
 
 /** What a node tells the world that it is part of. */
-export interface NodeWorld {
+export interface NodeWorld extends NodeHeartbeatWorld {
   readonly seed: number;
   readonly clock: SimClock;
   readonly net: SimNet;
@@ -45,13 +46,6 @@ const HANDLER_MS = [5, 200] as const;
 const RESPAWN_MS = [20, 400] as const;
 const HALT_TO_BOOT_MS = 8000;
 
-/** What a node's heartbeat looks like from here: sim-heartbeat in cluster.ts, or nothing. */
-export interface Membership {
-  kill(): void;
-  start(): void;
-  outdatePeer(done: (exit: number) => void): void;
-}
-
 export class SimNode {
   readonly name: NodeName;
   readonly clock: NodeClock;
@@ -63,7 +57,8 @@ export class SimNode {
   device: SimDevice;
   drbdd: SimDrbdd | null = null;
   client: Client | null = null;
-  membership: Membership | null = null;
+  /** Null: a cluster without heartbeat. */
+  readonly heartbeat: NodeHeartbeat | null;
   powered = false;
   /** In /run: what a successor of drbdd resumes. */
   saved: SavedState | null = null;
@@ -82,6 +77,7 @@ export class SimNode {
     this.disk = this.newDisk();
     this.disks.set(LOWER_DISK, this.disk);
     this.device = new SimDevice(this.clock);
+    this.heartbeat = config.heartbeat ? new NodeHeartbeat(world, this) : null;
   }
 
   /** A disk as from the shop, with meta-data made by create-md. */
@@ -124,7 +120,7 @@ export class SimNode {
     this.#world.log(this.name, 'node', 'info', 'boots');
     this.#startDrbdd(null);
     this.drbdadm('up', [], () => {});
-    this.membership?.start();
+    this.heartbeat?.start();
   }
 
   powerOff(): void {
@@ -136,11 +132,17 @@ export class SimNode {
     this.clock.resume();
     this.client?.kill();
     this.client = null;
-    this.membership?.kill();
+    this.heartbeat?.powerCut();
     this.drbdd?.kill(true, false);
     this.#world.net.crash(this.name, true);
     this.#world.died(this, true);
     this.drbdd = null;
+  }
+
+  /** `reboot -nf`, or halt: somebody switches it on again. */
+  reboot(): void {
+    this.powerOff();
+    this.#world.clock.after(HALT_TO_BOOT_MS, () => this.boot());
   }
 
   /** SIGKILL of drbdd; the angel starts a successor. */
@@ -203,15 +205,12 @@ export class SimNode {
     };
     if (event === 'pri-lost-after-sb') {
       // As the manual's example has it: halt. Somebody switches it on again.
-      later(() => {
-        this.powerOff();
-        this.#world.clock.after(HALT_TO_BOOT_MS, () => this.boot());
-      });
+      later(() => this.reboot());
       return;
     }
     if (event !== 'fence-peer' || fenceHandler === 'none') done(0);
     else if (typeof fenceHandler === 'object') later(() => answer(fenceHandler.exit));
-    else if (fenceHandler === 'dopd' && this.membership) this.membership.outdatePeer(answer);
+    else if (fenceHandler === 'dopd' && this.heartbeat) this.heartbeat.outdatePeer(answer);
     else later(() => this.#outdateByNetwork(answer));
   }
 
@@ -254,6 +253,11 @@ export class SimNode {
 
   startClient(): void {
     if (!this.client) this.client = this.#world.client(this);
+  }
+
+  killClient(): void {
+    this.client?.kill();
+    this.client = null;
   }
 
   stopClient(done: () => void): void {

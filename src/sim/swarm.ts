@@ -14,7 +14,15 @@ import { dice, logBetween } from './dice.js';
 export const SWARM_VERSION = 1;
 
 /** What `--fault` chooses between. */
-export const PROFILES = ['swarm', 'none', 'network', 'crash', 'disk', 'operator'] as const;
+export const PROFILES = [
+  'swarm',
+  'none',
+  'network',
+  'crash',
+  'disk',
+  'operator',
+  'heartbeat',
+] as const;
 export type Profile = (typeof PROFILES)[number];
 
 export interface Plan {
@@ -269,15 +277,61 @@ const FAULTS: readonly Fault[] = [
   },
 ];
 
+const SCRIPTS = ['drbddisk', 'Filesystem', 'IPaddr', 'service'] as const;
+
+/** Exist in clusters with heartbeat only. */
+const HEARTBEAT_FAULTS: readonly Fault[] = [
+  {
+    kind: 'heartbeat',
+    in10: 5,
+    draw: (r) => [[0, `hb_standby ${r.pick(['all', 'all', 'local', 'foreign'])} on ${anyNode(r)}`]],
+  },
+  {
+    kind: 'heartbeat',
+    in10: 3,
+    draw: (r) => [[0, `hb_takeover ${r.pick(['all', 'local', 'failback'])} on ${anyNode(r)}`]],
+  },
+  { kind: 'heartbeat', in10: 4, draw: (r) => [[0, `crash heartbeat on ${anyNode(r)}`]] },
+  {
+    kind: 'heartbeat',
+    in10: 3,
+    draw: (r) => {
+      const node = anyNode(r);
+      return [
+        [0, `stop heartbeat on ${node}`],
+        [seconds(r, 1, 25), `start heartbeat on ${node}`],
+      ];
+    },
+  },
+  {
+    kind: 'heartbeat',
+    in10: 3,
+    draw: (r) => [[0, `pause heartbeat on ${anyNode(r)} for ${text(seconds(r, 0.2, 20))}`]],
+  },
+  {
+    kind: 'heartbeat',
+    in10: 3,
+    draw: (r) => {
+      const what = `script ${r.pick(SCRIPTS)} on ${anyNode(r)} ${r.pick(['start', 'stop', 'status'])}`;
+      const how = r.pick(['fails', 'hangs', 'lies', `takes ${text(seconds(r, 0.2, 12))}`]);
+      return [
+        [0, `${what} ${how}`],
+        [seconds(r, 1, 20), `${what} works`],
+      ];
+    },
+  },
+];
+
 /** Faults begin when the first sync is over, or not. */
 const FIRST_FAULT_MS = 3000;
 
 export function plan(seed: number, profile: Profile): Plan {
   const r = dice(seed, 'swarm');
-  const config = drawConfig(r);
+  const config = drawHeartbeat(dice(seed, 'swarm heartbeat'), drawConfig(r), profile);
   const steps = firstSteps(r);
   const faultsMs = 10_000 + r.below(50_000);
-  const kinds = FAULTS.filter((f) => {
+  const all = config.heartbeat === null ? FAULTS : [...FAULTS, ...HEARTBEAT_FAULTS];
+  const kinds = all.filter((f) => {
     const exists = r.below(10) < f.in10;
     return profile === 'swarm' ? exists : f.kind === profile && r.chance(0.7);
   });
@@ -311,6 +365,31 @@ function firstSteps(r: Prng): Step[] {
     steps.push({ atMs: 1900, text: 'serve on alpha' });
   }
   return steps;
+}
+
+/** Half of the clusters have heartbeat; then the fence handler may be dopd. */
+function drawHeartbeat(r: Prng, config: ClusterConfig, profile: Profile): ClusterConfig {
+  if (profile !== 'heartbeat' && r.chance(0.5)) return config;
+  const keepaliveMs = r.pick([200, 500, 1000]);
+  const deadtimeMs = r.pick([3000, 5000, 8000]);
+  return {
+    ...config,
+    heartbeat: {
+      keepaliveMs,
+      warntimeMs: Math.round(deadtimeMs / 2),
+      deadtimeMs,
+      initdeadMs: 2 * deadtimeMs + r.pick([0, 4000]),
+    },
+    autoFailback: r.pick(['on', 'off', 'off', 'legacy']),
+    heartbeatNetworks: r.pick([
+      ['eth0'],
+      ['eth0', 'eth1'],
+      ['eth0', 'replication'],
+      ['eth0', 'eth1', 'replication'],
+    ] as const),
+    fenceHandler:
+      config.fenceHandler === 'ssh' ? r.pick(['dopd', 'dopd', 'ssh']) : config.fenceHandler,
+  };
 }
 
 function drawConfig(r: Prng): ClusterConfig {

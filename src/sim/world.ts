@@ -17,6 +17,7 @@ import { type BadSector, Ledger } from './ledger.js';
 import { SimClock } from './sim-clock.js';
 import { SimNet } from './sim-net.js';
 import { type NodeWorld, SimNode } from './sim-node.js';
+import type { ScriptTrace } from './sim-scripts.js';
 import type { Trace } from './trace.js';
 import { Truth } from './truth.js';
 
@@ -50,6 +51,9 @@ export class World implements NodeWorld {
   stepsDone = 0;
   /** The trace names every request of the client. */
   tracesRequests = false;
+  /** A script lies or fails, or somebody works by hand: heartbeat cannot know what runs. */
+  meddled = false;
+  idleSinceMs = 0; // while healing: when somebody last served
   /** Images of disks that a step remembered. */
   readonly images = new Map<NodeName, DiskImage>();
   /** Without heartbeat: where the operator had the service last; whether it is being started. */
@@ -160,6 +164,13 @@ export class World implements NodeWorld {
       truth.inSync(primary?.name ?? null);
       if (node.protocol === 'C') truth.async = false;
     }
+  }
+
+  scripted(node: SimNode, script: ScriptTrace): void {
+    const { text, action, event, outcome } = script;
+    const end = outcome ? `: ${outcome.exitStatus ?? outcome.failure} ${outcome.output}` : '';
+    this.trace.line(this.nowMs, node.name, 'script', `${text} ${action} ${event}${end}`.trimEnd());
+    for (const c of this.#checkers) c.scripted(node, script);
   }
 
   died(node: SimNode, power: boolean): void {

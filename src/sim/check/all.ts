@@ -5,6 +5,7 @@ import { Bits } from './bits.js';
 import { Bounds } from './bounds.js';
 import type { Checker } from './checker.js';
 import { Equal } from './equal.js';
+import { Group } from './group.js';
 import { Log } from './log.js';
 import { Order } from './order.js';
 import { Promotion } from './promotion.js';
@@ -20,5 +21,6 @@ export const CHECKERS: readonly ((world: World) => Checker)[] = [
   (w) => new Order(w),
   (w) => new Acknowledgement(w),
   (w) => new Bounds(w),
+  (w) => new Group(w),
   (w) => new Log(w),
 ];

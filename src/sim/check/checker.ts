@@ -2,6 +2,7 @@
 import type { State } from '../../drbd/state.js';
 import type { NodeName } from '../config.js';
 import type { SimNode } from '../sim-node.js';
+import type { ScriptTrace } from '../sim-scripts.js';
 import type { World } from '../world.js';
 
 export class Checker {
@@ -33,6 +34,8 @@ export class Checker {
   answered(_node: SimNode, _error: number): void {}
   handled(_node: SimNode, _event: string, _exit: number): void {}
   logged(_node: NodeName, _object: string, _level: string, _text: string): void {}
+  /** A resource script began or ended. */
+  scripted(_node: SimNode, _script: ScriptTrace): void {}
   /** Some time passed. */
   tick(): void {}
   /** Faults are over, and everything has come to rest. */
