@@ -65,7 +65,7 @@ for (const [i, root] of roots.entries()) {
   const driver = kind === 'dev' && i === 0 ? 'fuse' : 'export';
   writeFileSync(
     join(root, 'etc/twinbeat.ini'),
-    `[drbdd]\ndevice-driver = ${driver}\npool-mib = 256\n`,
+    `[drbdd]\ndevice-driver = ${driver}\npool-mib = 256\n${process.env['TWINBEAT_BENCH_INI'] ?? ''}`,
   );
   const daemon = spawn(process.execPath, [join(SRC, 'drbdd.js')], {
     env: environment(i),

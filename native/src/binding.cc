@@ -501,6 +501,31 @@ napi_value Exec(napi_env env, napi_callback_info info) {
   return Number(env, twinbeat::Exec(argv));
 }
 
+void FreeMapping(napi_env, void* base, void* hint) {
+  twinbeat::UnmapFile(base, reinterpret_cast<size_t>(hint));
+}
+
+// path, bytes => ArrayBuffer, or -errno
+napi_value MapFile(napi_env env, napi_callback_info info) {
+  Arguments args(env, info, 2);
+  std::string path = args.Text(0);
+  int32_t bytes = args.Int(1);
+  if (args.good && bytes <= 0) args.Fail("a size above 0");
+  if (!args.good) return nullptr;
+  void* base = nullptr;
+  int error = twinbeat::MapFile(path, static_cast<size_t>(bytes), &base);
+  if (error != 0) return Number(env, error);
+  napi_value memory;
+  void* hint = reinterpret_cast<void*>(static_cast<size_t>(bytes));
+  if (napi_create_external_arraybuffer(env, base, static_cast<size_t>(bytes), FreeMapping, hint,
+                                       &memory) != napi_ok) {
+    twinbeat::UnmapFile(base, static_cast<size_t>(bytes));
+    napi_throw_error(env, nullptr, "external ArrayBuffers are not allowed here");
+    return nullptr;
+  }
+  return memory;
+}
+
 napi_value LockMemory(napi_env env, napi_callback_info) {
   return Number(env, twinbeat::LockMemory());
 }
@@ -547,6 +572,7 @@ NAPI_MODULE_INIT() {
       {"closeDescriptor", CloseDescriptor},
       {"setCloseOnExec", SetCloseOnExec},
       {"exec", Exec},
+      {"mapFile", MapFile},
       {"lockMemory", LockMemory},
       {"setIoFlusher", SetIoFlusher},
       {"haveIoUring", HaveIoUring},

@@ -59,6 +59,30 @@ int Exec(const std::vector<std::string>& argv) {
   return -errno;
 }
 
+int MapFile(const std::string& path, size_t bytes, void** base) {
+  int fd = open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+  if (fd < 0) return -errno;
+  // A page for which there is no space when it is touched would be SIGBUS.
+  int error = -posix_fallocate(fd, 0, static_cast<off_t>(bytes));
+  void* map = MAP_FAILED;
+  if (error == 0) {
+    map = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+    if (map == MAP_FAILED) error = -errno;
+  }
+  close(fd);
+  if (error != 0) {
+    unlink(path.c_str());
+    return error;
+  }
+  // Best effort: who writes there must not wait for a page to be swapped in.
+  mlock(map, bytes);
+  madvise(map, bytes, MADV_DONTFORK);
+  *base = map;
+  return 0;
+}
+
+void UnmapFile(void* base, size_t bytes) { munmap(base, bytes); }
+
 int HaveIoUring(const char** why) {
   Ring ring;
   int error = ring.Setup(4, why);

@@ -14,6 +14,10 @@ int SetIoFlusher();
 int SetCloseOnExec(int descriptor);
 // Becomes another program, same process number; returns only when that is not possible.
 int Exec(const std::vector<std::string>& argv);
+// A new file of `bytes` zeros (mode 0600), shared memory of this process from now on: what is written there outlives it.
+// All of its space is reserved: writing to the memory never fails. 0 or -errno.
+int MapFile(const std::string& path, size_t bytes, void** base);
+void UnmapFile(void* base, size_t bytes);
 // 0 when an engine can be made here; otherwise -errno, and `why` names the step.
 int HaveIoUring(const char** why);
 

@@ -101,6 +101,7 @@ async function serve(options: Options, world: World): Promise<number> {
       root: world.root,
       version: version(),
       ini: ini.drbdd,
+      flight: ini.flight,
       engine: options.ioEngine,
       log,
       env: world.env,

@@ -8,6 +8,7 @@ import { Command, CommanderError } from 'commander';
 import { demoDown, demoMain } from './demo.js';
 import { clientMain, ledgerMain, rowsMain } from './demo-parts.js';
 import { PROJECT } from './pair.js';
+import { type ReplayOptions, replayMain } from './twinbeat-replay.js';
 import { restartMain } from './twinbeat-restart.js';
 import { simCommand, simMain } from './twinbeat-sim.js';
 import type { SimFlags } from './twinbeat-sim-options.js';
@@ -67,6 +68,16 @@ function build(argv: readonly string[], world: World, done: (status: number) => 
   simCommand(program).action(async (flags: SimFlags) =>
     done(await simMain(flags, argv.slice(argv.indexOf('sim') + 1), world)),
   );
+
+  program
+    .command('replay <file...>')
+    .description('feed recordings of drbdd and heartbeat to the same machines again')
+    .option('--until <time>', 'stop there: +SECONDS, HH:MM:SS, or a date with a time')
+    .option('--explain', 'why each transition happened; log lines and refusals, too')
+    .option('--json', 'one object a line')
+    .action(async (files: string[], options: ReplayOptions) =>
+      done(await replayMain(files, options, version(), world)),
+    );
 
   program
     .command('version')

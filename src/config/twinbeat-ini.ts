@@ -19,6 +19,12 @@ export interface TwinbeatIni {
     readonly logFormat: LogFormat;
     readonly poolMiB: number; // buffers for I/O, resident and locked
   };
+  /** The flight recorder of both daemons (docs/FLIGHT-RECORDER.md). */
+  readonly flight: {
+    readonly enabled: 'yes' | 'no';
+    readonly sizeMiB: number; // of one life of drbdd, in memory and on disk; heartbeat takes a quarter
+    readonly lives: number; // kept per daemon
+  };
   readonly heartbeat: {
     /** A resource script that runs longer has failed and is killed; 0, as in the original: never. */
     readonly scriptTimeoutS: number;
@@ -37,6 +43,7 @@ export const DEFAULT_TWINBEAT_INI: TwinbeatIni = {
     poolMiB: 64,
   },
   heartbeat: { scriptTimeoutS: 0, logLevel: 'info', logFormat: 'text' },
+  flight: { enabled: 'yes', sizeMiB: 32, lives: 4 },
 };
 
 export interface TwinbeatIniResult {
@@ -88,6 +95,11 @@ const KEYS: Readonly<Record<keyof TwinbeatIni, Readonly<Record<string, Key>>>> =
     ...LOG,
   },
   heartbeat: { 'script-timeout': whole('scriptTimeoutS', 0, 86_400), ...LOG },
+  flight: {
+    enabled: oneOf('enabled', 'yes', 'no'),
+    'size-mib': whole('sizeMiB', 4, 1024),
+    lives: whole('lives', 1, 1000),
+  },
 };
 
 export function parseTwinbeatIni(text: string, file: string): TwinbeatIniResult {
@@ -124,6 +136,7 @@ export function parseTwinbeatIni(text: string, file: string): TwinbeatIniResult 
     config: {
       drbdd: { ...DEFAULT_TWINBEAT_INI.drbdd, ...values['drbdd'] },
       heartbeat: { ...DEFAULT_TWINBEAT_INI.heartbeat, ...values['heartbeat'] },
+      flight: { ...DEFAULT_TWINBEAT_INI.flight, ...values['flight'] },
     },
     errors,
   };

@@ -18,7 +18,14 @@ import { Ss, stateText } from './return-codes.js';
 import { Conns, Disks, isSuspended, Roles, type State } from './state.js';
 import { changeText, stateLine } from './state-text.js';
 import { marksConsiderResync } from './sync-decision.js';
-import { type ChangeContext, type ChangeResult, requestChange, sameState } from './transition.js';
+import {
+  type ChangeContext,
+  type ChangeKind,
+  type ChangeResult,
+  precheckClusterWide,
+  requestChange,
+  sameState,
+} from './transition.js';
 import type { Volume } from './volume.js';
 
 /** What a change of this volume depends on besides its states. */
@@ -38,13 +45,30 @@ export function contextOf(v: Volume): ChangeContext {
   };
 }
 
-/** Ask for a state; when it is allowed, it is committed and what follows is begun. */
-export function change(v: Volume, wanted: State, how: { hard?: boolean } = {}): ChangeResult {
+/** Would this change be allowed? Nothing is changed. */
+export function wouldChange(
+  v: Volume,
+  wanted: State,
+  how: 'soft' | 'cluster-wide' = 'soft',
+): ChangeResult {
+  return judge(v, wanted, how, false);
+}
+
+function judge(v: Volume, wanted: State, how: ChangeKind, commit: boolean): ChangeResult {
   const old = v.state;
   const context = contextOf(v);
-  const hard = how.hard === true;
-  const result = requestChange(old, wanted, context, { hard });
-  v.core.host.decision?.({ type: 'change', minor: v.minor, old, wanted, hard, context, result });
+  const result =
+    how === 'cluster-wide'
+      ? precheckClusterWide(old, wanted, context)
+      : requestChange(old, wanted, context, { hard: how === 'hard' });
+  const { minor } = v;
+  v.core.host.decision?.({ type: 'change', minor, old, wanted, how, commit, context, result });
+  return result;
+}
+
+/** Ask for a state; when it is allowed, it is committed and what follows is begun. */
+export function change(v: Volume, wanted: State, how: { hard?: boolean } = {}): ChangeResult {
+  const result = judge(v, wanted, how.hard === true ? 'hard' : 'soft', true);
   if (result.code < Ss.SUCCESS) {
     v.core.host.log('warn', v.name, `State change failed: ${stateText(result.code)}`);
     v.core.host.log('debug', v.name, stateLine(' state', v.state));

@@ -11,12 +11,11 @@
  * So a Secondary cannot leave a diskless Primary, and with fencing a Primary and its leaving peer agree on who is old. Source:
  * docs/STATES.md, administrative operations.
  */
-import { contextOf, force } from './changes.js';
+import { force, wouldChange } from './changes.js';
 import type { Resource } from './resource.js';
 import { Ss } from './return-codes.js';
 import { Conns, Disks } from './state.js';
 import { type MaskField, stateMask } from './state-mask.js';
-import { requestChange } from './transition.js';
 
 type Fields = Readonly<Partial<Record<MaskField, number>>>;
 
@@ -88,7 +87,7 @@ function ask(r: Resource, fields: Fields, done: (code: number) => void): void {
 /** The first refusal among the volumes. */
 function judge(r: Resource, fields: Fields): { readonly code: number; readonly rule: string } {
   for (const v of r.volumes) {
-    const judged = requestChange(v.state, { ...v.state, ...fields }, contextOf(v));
+    const judged = wouldChange(v, { ...v.state, ...fields });
     if (judged.code < Ss.SUCCESS) return judged;
   }
   return { code: Ss.SUCCESS, rule: '' };

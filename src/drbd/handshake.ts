@@ -18,7 +18,7 @@ import {
   type Uuids,
 } from '../wire/params.js';
 import { stateReplyCodec } from '../wire/state-packets.js';
-import { change, contextOf, force, setUuids } from './changes.js';
+import { change, force, setUuids, wouldChange } from './changes.js';
 import { maskUuid, skipInitialSync, UUID_JUST_CREATED, withRole } from './generation.js';
 import type { Link } from './link.js';
 import { sendSizes, sendState, sendUuids } from './params.js';
@@ -35,7 +35,6 @@ import {
   startsHandshake,
   syncDecision,
 } from './sync-decision.js';
-import { requestChange } from './transition.js';
 import type { Volume } from './volume.js';
 
 /** P_PROTOCOL: settings that must be the same. The result is why the connection is refused, for good. */
@@ -371,7 +370,7 @@ export function receiveStateRequest(
   };
   // All or nothing: judge every volume before the first is changed.
   for (const v of volumes) {
-    const judged = requestChange(v.state, wanted(v), contextOf(v));
+    const judged = wouldChange(v, wanted(v));
     if (judged.code < Ss.SUCCESS) {
       v.core.host.log('info', v.name, `refused the peer's state change: ${judged.rule}`);
       answer(judged.code);

@@ -6,7 +6,7 @@
 import type { DigestSource, RandomSource } from '../base/ports.js';
 import type { State } from './state.js';
 import type { HandshakeInput, SyncDecision } from './sync-decision.js';
-import type { ChangeContext, ChangeResult } from './transition.js';
+import type { ChangeContext, ChangeKind, ChangeResult } from './transition.js';
 
 export const NO_TAG = 0xffffffff;
 
@@ -107,7 +107,9 @@ export type Decision =
       readonly minor: number;
       readonly old: State;
       readonly wanted: State;
-      readonly hard: boolean;
+      readonly how: ChangeKind;
+      /** False: only asked whether it would be allowed. */
+      readonly commit: boolean;
       readonly context: ChangeContext;
       readonly result: ChangeResult;
     }

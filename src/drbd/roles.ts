@@ -4,7 +4,7 @@
  */
 
 import { UUID_FLAGS } from '../wire/params.js';
-import { beginGeneration, change, contextOf, force, setUuids } from './changes.js';
+import { beginGeneration, change, force, setUuids, wouldChange } from './changes.js';
 import { fencePeer } from './fencing.js';
 import {
   maskUuid,
@@ -18,7 +18,6 @@ import { sendState, sendUuids } from './params.js';
 import { Err, Ss } from './return-codes.js';
 import { Conns, Disks, Roles, type State } from './state.js';
 import { type MaskField, stateMask } from './state-mask.js';
-import { precheckClusterWide, requestChange } from './transition.js';
 import type { Volume } from './volume.js';
 
 /** The outcome of a request. `state`: a code of a state change; `failure`: one of drbdsetup's other codes. */
@@ -53,7 +52,7 @@ export function clusterChange(
     done(result.code, result.rule);
     return;
   }
-  const local = precheckClusterWide(v.state, wanted(), contextOf(v));
+  const local = wouldChange(v, wanted(), 'cluster-wide');
   if (local.code < Ss.SUCCESS) {
     done(local.code, local.rule);
     return;
@@ -294,7 +293,7 @@ export function detach(v: Volume, forceIt: boolean, done: Done): void {
     return;
   }
   // Judged as if the disk were gone already: a Primary must keep access to UpToDate data.
-  const judged = requestChange(v.state, { ...v.state, disk: Disks.Diskless }, contextOf(v));
+  const judged = wouldChange(v, { ...v.state, disk: Disks.Diskless });
   if (judged.code < Ss.SUCCESS) {
     done(refused(judged.code, `rule: ${judged.rule}`));
     return;

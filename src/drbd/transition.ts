@@ -34,6 +34,9 @@ export interface ChangeResult {
   readonly rule: string; // label of the row that refused ('valid 3'), '' when none did
 }
 
+/** A fact (only HARD rules can refuse it), a request, or a request that the peer is to be asked about. */
+export type ChangeKind = 'hard' | 'soft' | 'cluster-wide';
+
 /**
  * Judge a change from `old` to `wanted` (usually `{ ...old, conn: Conns.Disconnecting }`). `hard`: a fact, or an
  * operator's --force; only the HARD rules can refuse it.
@@ -59,12 +62,7 @@ export function precheckClusterWide(
   return judge(old, wanted, context, 'cluster-wide');
 }
 
-function judge(
-  old: State,
-  wanted: State,
-  context: ChangeContext,
-  how: 'hard' | 'soft' | 'cluster-wide',
-): ChangeResult {
+function judge(old: State, wanted: State, context: ChangeContext, how: ChangeKind): ChangeResult {
   const { state, warning } = sanitize(old, wanted, context);
   const result = (code: StateCode, rule: string): ChangeResult => ({
     code,

@@ -8,6 +8,17 @@ export interface EngineSettings {
   readonly runDirectory: string; // /run/twinbeat under TWINBEAT_ROOT
   readonly procFormat: '8.4' | '8.0';
   readonly buildTag: string;
+  readonly flight: FlightPlan | null; // null: no flight recorder
+}
+
+/** What the engine thread needs to make its flight recorder. */
+export interface FlightPlan {
+  readonly path: string; // of the live file; '' without the addon
+  readonly shared: SharedArrayBuffer | null; // then this
+  readonly coldBlocks: number;
+  readonly hotBlocks: number;
+  readonly node: string;
+  readonly life: string;
 }
 
 /** A FUSE descriptor to serve. minor -1: the status file. */
@@ -33,7 +44,12 @@ export type ToEngine =
   | { readonly type: 'stop'; readonly id: number };
 
 export type FromEngine =
-  | { readonly type: 'ready'; readonly engine: string; readonly remarks: readonly string[] }
+  | {
+      readonly type: 'ready';
+      readonly engine: string;
+      readonly remarks: readonly string[];
+      readonly recording: boolean;
+    }
   | { readonly type: 'reply'; readonly id: number; readonly reply: ControlReply }
   | {
       readonly type: 'log';

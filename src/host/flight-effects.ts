@@ -24,26 +24,38 @@ export const E = {
   close: 12,
   blockDone: 13,
   timer: 14,
+  writeFua: 15,
+  zeroUnmap: 16,
 } as const;
 
-export interface Folder {
-  fold(value: number): void;
+/** One number into a hash. */
+export function mix(hash: number, value: number): number {
+  const h = Math.imul(hash ^ value, 0x9e3779b1);
+  return h ^ (h >>> 15);
 }
 
-export function foldOffset(f: Folder, offsetBytes: number): void {
-  f.fold(offsetBytes >>> 0);
-  f.fold(Math.floor(offsetBytes / 0x100000000));
+export function mixEffect(
+  hash: number,
+  kind: number,
+  handle: number,
+  offsetBytes: number,
+  length: number,
+  tag: number,
+): number {
+  // One round an effect: it is in the way of every write.
+  const where = (offsetBytes / 512) | 0; // of huge disks the low bits
+  const h = Math.imul(hash ^ where, 0x9e3779b1) ^ (hash >>> 15);
+  return (
+    (h + Math.imul((length << 5) ^ kind, 0x85ebca6b) + ((tag & INDEX_MASK) ^ (handle << 22))) | 0
+  );
+}
+
+export interface Folder {
+  hash: number;
 }
 
 export function foldText(f: Folder, text: string): void {
-  for (let i = 0; i < text.length; i++) f.fold(text.charCodeAt(i));
-}
-
-function foldBytes(f: Folder, view: DataView, at: number, length: number): void {
-  const end = at + length;
-  let i = at;
-  for (; i + 4 <= end; i += 4) f.fold(view.getUint32(i));
-  for (; i < end; i++) f.fold(view.getUint8(i));
+  for (let i = 0; i < text.length; i++) f.hash = mix(f.hash, text.charCodeAt(i));
 }
 
 /** A write of meta-data or a packet without payload: what it says is part of the effect. */
@@ -57,6 +69,11 @@ export function foldContent(
 ): void {
   const by = (tag & INDEX_MASK) >>> KIND_SHIFT;
   // Cold sends are the handshake: they depend on the secret, which no recording has.
-  const content = kind === E.send ? by === KIND_OUTBOX : by === KIND_COLD;
-  if (content) foldBytes(f, view, at, Math.min(length, SMALL_BYTES));
+  if (by !== (kind === E.send ? KIND_OUTBOX : KIND_COLD)) return;
+  const end = at + Math.min(length, SMALL_BYTES);
+  let h = f.hash;
+  let i = at;
+  for (; i + 4 <= end; i += 4) h = mix(h, view.getUint32(i));
+  for (; i < end; i++) h = mix(h, view.getUint8(i));
+  f.hash = h;
 }

@@ -100,11 +100,12 @@ export const R = {
   READ: 48, // input: front, tag, minor, sector, length
   WRITE: 49, // input: front, tag, minor, sector, length
   WRITE_FUA: 50,
-  FLUSH: 51, // input: front, tag, minor
+  FLUSH: 51, // input: front, tag, minor, 0, 0
   DISCARD: 52, // input: front, tag, minor, sector, sectors
-  ZEROES: 53, // input: front, tag, minor, sector, sectors, may unmap
-  OPEN: 54, // input: minor, 1 for write
-  RELEASE: 55, // input: minor, 1 for write
+  ZEROES: 53, // input: front, tag, minor, sector, sectors
+  ZEROES_UNMAP: 54,
+  OPEN: 55, // input: minor, 1 for write
+  RELEASE: 56, // input: minor, 1 for write
   // ---- checks
   LOG: 60, // level index, object, text
   STATE: 61, // minor, old state word, new state word
@@ -149,9 +150,10 @@ export const LAYOUT: ReadonlyMap<number, string> = new Map([
   [R.READ, 'nnnnn'],
   [R.WRITE, 'nnnnn'],
   [R.WRITE_FUA, 'nnnnn'],
-  [R.FLUSH, 'nnn'],
+  [R.FLUSH, 'nnnnn'],
   [R.DISCARD, 'nnnnn'],
-  [R.ZEROES, 'nnnnnn'],
+  [R.ZEROES, 'nnnnn'],
+  [R.ZEROES_UNMAP, 'nnnnn'],
   [R.OPEN, 'nb'],
   [R.RELEASE, 'nb'],
   [R.LOG, 'btt'],

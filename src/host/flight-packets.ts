@@ -2,6 +2,7 @@
  * What a recording may know of the bytes of a stream: headers and bodies of small packets, never payload, never an answer to
  * a challenge. The magic alone tells which header it is, so no protocol version is needed here.
  */
+import { connName, decodeState, diskName, roleName } from '../drbd/state.js';
 import { COMMANDS, commandName, MAGIC_H80, MAGIC_H95, MAGIC_H100 } from '../wire/constants.js';
 import { DATA_BYTES } from '../wire/hot.js';
 
@@ -107,12 +108,19 @@ export function withoutResponses(
   return copy;
 }
 
+/** What a packet says of states. */
+function detail(view: DataView, p: Readonly<PacketAt>, body: number, end: number): string {
+  if (p.command !== COMMANDS.P_STATE || body + 4 > end) return '';
+  const s = decodeState(view.getUint32(body));
+  return `(${roleName(s.role)} ${connName(s.conn)} ${diskName(s.disk)})`;
+}
+
 /** Names of the packets in these bytes, for people. */
 export function packetNames(view: DataView, start: number, end: number): string {
   const names: string[] = [];
   const counts = new Map<string, number>();
-  eachPacket(view, start, end, (p) => {
-    const name = commandName(p.command);
+  eachPacket(view, start, end, (p, body) => {
+    const name = commandName(p.command) + detail(view, p, body, end);
     if (!counts.has(name)) names.push(name);
     counts.set(name, (counts.get(name) ?? 0) + 1);
   });

@@ -40,7 +40,6 @@ export interface Rec {
   c: number;
   d: number;
   e: number;
-  f: number;
   text: string;
   text2: string;
   bytes: Uint8Array;
@@ -287,7 +286,6 @@ export class RecordCursor {
     c: 0,
     d: 0,
     e: 0,
-    f: 0,
     text: '',
     text2: '',
     bytes: new Uint8Array(0),
@@ -354,11 +352,8 @@ export class RecordCursor {
         case 3:
           rec.d = value;
           break;
-        case 4:
-          rec.e = value;
-          break;
         default:
-          rec.f = value;
+          rec.e = value;
       }
     };
     for (const part of layout) {

@@ -6,6 +6,8 @@
  * The machine sees the clock in whole microseconds and only as it was at its last input or `submit`: exactly what is
  * recorded, so a replay sees the same.
  */
+
+import { mix, mixEffect } from './flight-effects.js';
 import {
   COLD,
   type Daemon,
@@ -18,7 +20,7 @@ import {
   SEAL_MS,
 } from './flight-format.js';
 import { flightJson } from './flight-json.js';
-import { type Checksum, FlightRing } from './flight-ring.js';
+import { type Checksum, FlightRing, SMALL_RECORD_BYTES } from './flight-ring.js';
 
 /** The wall clock is noted when so much has passed. */
 const WALL_EVERY_US = 10_000_000;
@@ -106,6 +108,13 @@ export class FlightRecorder {
     return hot;
   }
 
+  /** The hot ring, with room for a record of numbers. */
+  small(): FlightRing {
+    const { hot } = this;
+    if (hot.full(SMALL_RECORD_BYTES)) hot.begin(this.#us, this.#wall());
+    return hot;
+  }
+
   /** An input is coming: the clock, and whether it happens inside a callback. */
   begin(rawMs: number, kind: number, a: number, b: number): void {
     if (this.depth > 0) {
@@ -126,11 +135,16 @@ export class FlightRecorder {
   }
 
   #time(kind: number, rawMs: number): void {
-    const us = Math.max(this.#us, Math.floor(rawMs * 1000));
-    const r = this.record(kind, 16);
-    r.number(us - this.#us);
-    if (kind === R.SUBMIT) r.u32(this.hash);
-    r.commit();
+    let delta = Math.floor(rawMs * 1000 - this.#us);
+    if (delta < 0) delta = 0;
+    const us = this.#us + delta;
+    if (kind === R.TIME) this.small().put1(R.TIME, delta);
+    else {
+      const r = this.record(kind, 16);
+      r.number(delta);
+      r.u32(this.hash);
+      r.commit();
+    }
     this.#raw = rawMs;
     this.#us = us;
     this.#nowMs = us / 1000;
@@ -165,10 +179,13 @@ export class FlightRecorder {
     cold.commit();
   }
 
-  /** One number of an effect into the hash. */
   fold(value: number): void {
-    const h = Math.imul(this.hash ^ value, 0x9e3779b1);
-    this.hash = (h ^ (h >>> 15)) >>> 0;
+    this.hash = mix(this.hash, value);
+  }
+
+  /** An effect into the hash. */
+  effect(kind: number, handle: number, offsetBytes: number, length: number, tag: number): void {
+    this.hash = mixEffect(this.hash, kind, handle, offsetBytes, length, tag);
   }
 
   /** The life ends; nothing is recorded after it. */

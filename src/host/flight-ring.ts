@@ -15,6 +15,38 @@ export type Checksum = (bytes: Uint8Array) => number;
 
 const encoder = new TextEncoder();
 
+/** LEB128 of `value` at m[at ...]; where it ends. */
+function put(m: Uint8Array, at: number, value: number): number {
+  if (value < 128) {
+    m[at] = value;
+    return at + 1;
+  }
+  if (value < 16384) {
+    m[at] = (value & 127) | 128;
+    m[at + 1] = value >>> 7;
+    return at + 2;
+  }
+  return putLong(m, at, value);
+}
+
+function putLong(m: Uint8Array, at: number, value: number): number {
+  let to = at;
+  let x = value;
+  while (x >= 0x80000000) {
+    m[to++] = (x % 128) | 128;
+    x = Math.floor(x / 128);
+  }
+  while (x > 127) {
+    m[to++] = (x & 127) | 128;
+    x >>>= 7;
+  }
+  m[to++] = x;
+  return to;
+}
+
+/** Most bytes of a record of `put2` or `put5`: a kind and numbers. */
+export const SMALL_RECORD_BYTES = 48;
+
 export class FlightRing {
   readonly #memory: Uint8Array;
   readonly #view: DataView;
@@ -84,19 +116,32 @@ export class FlightRing {
 
   /** Any whole number from 0 to 2^53. */
   number(value: number): void {
+    this.#at = put(this.#memory, this.#at, value);
+  }
+
+  /** A whole record of the kind and two numbers, with room for it: those of the data path are made in one call. */
+  put2(kind: number, a: number, b: number): void {
     const m = this.#memory;
-    let at = this.#at;
-    let x = value;
-    while (x >= 0x80000000) {
-      m[at++] = (x % 128) | 128;
-      x = Math.floor(x / 128);
-    }
-    while (x > 127) {
-      m[at++] = (x & 127) | 128;
-      x >>>= 7;
-    }
-    m[at++] = x;
-    this.#at = at;
+    const at = this.#at;
+    m[at] = kind;
+    this.#at = put(m, put(m, at + 1, a), b);
+    this.commit();
+  }
+
+  put1(kind: number, a: number): void {
+    const m = this.#memory;
+    const at = this.#at;
+    m[at] = kind;
+    this.#at = put(m, at + 1, a);
+    this.commit();
+  }
+
+  put5(kind: number, a: number, b: number, c: number, d: number, e: number): void {
+    const m = this.#memory;
+    const at = this.#at;
+    m[at] = kind;
+    this.#at = put(m, put(m, put(m, put(m, put(m, at + 1, a), b), c), d), e);
+    this.commit();
   }
 
   signed(value: number): void {
@@ -115,15 +160,21 @@ export class FlightRing {
 
   /** At most PIECE_BYTES. */
   bytes(from: Uint8Array, start: number, end: number): void {
-    if (end - start <= 64) {
-      const m = this.#memory;
-      let at = this.#at;
-      for (let i = start; i < end; i++) m[at++] = from[i] as number;
-      this.#at = at;
-      return;
-    }
     this.#memory.set(from.subarray(start, end), this.#at);
     this.#at += end - start;
+  }
+
+  /** As `bytes`, a few of them: no array is made on the way. */
+  words(from: DataView, start: number, end: number): void {
+    const view = this.#view;
+    let at = this.#at;
+    let i = start;
+    for (; i + 4 <= end; i += 4) {
+      view.setUint32(at, from.getUint32(i));
+      at += 4;
+    }
+    for (; i < end; i++) view.setUint8(at++, from.getUint8(i));
+    this.#at = at;
   }
 
   /** Length and bytes; what is longer than PIECE_BYTES is cut. */

@@ -17,6 +17,7 @@ import { E } from './flight-effects.js';
 import { PIECE_BYTES, R } from './flight-format.js';
 import { flightJson } from './flight-json.js';
 import { type FlightMemory, FlightRecorder, type FlightStart } from './flight-recorder.js';
+import type { FlightRing } from './flight-ring.js';
 import type { Io } from './io.js';
 import { RecordingIo } from './recording-io.js';
 import type { TimerId, Timers } from './timers.js';
@@ -191,7 +192,7 @@ export class RecordedDrbd {
 
   #decision(d: Decision): void {
     const rec = this.recorder;
-    if (d.type === 'change' && d.result.code >= 1) {
+    if (d.type === 'change' && d.commit && d.result.code >= 1) {
       const r = rec.record(R.STATE, 24);
       r.number(d.minor);
       r.u32(encodeState(d.old));
@@ -313,10 +314,7 @@ export class RecordedFront implements FrontEnd {
 
   blockDone(tag: number, error: number): void {
     const rec = this.#recorder;
-    rec.fold(E.blockDone);
-    rec.fold(this.id);
-    rec.fold(tag);
-    rec.fold(error);
+    rec.effect(E.blockDone, this.id, error, 0, tag);
     rec.callbacks++;
     rec.depth++;
     this.#front.blockDone(tag, error);
@@ -353,23 +351,16 @@ class RecordedVolume implements BlockVolume {
     return this.#lastFront;
   }
 
-  #record(kind: number, front: RecordedFront, tag: number, x: number, y: number, z: number): void {
-    const rec = this.#rec;
-    if (rec.stopped) return;
+  #begin(kind: number): FlightRing {
     this.#recorded.begin(kind, this.minor, 0);
-    const r = rec.record(kind, 56);
-    r.number(front.id);
-    r.number(tag);
-    r.number(this.minor);
-    if (x >= 0) r.number(x);
-    if (y >= 0) r.number(y);
-    if (z >= 0) r.number(z);
-    r.commit();
+    return this.#rec.small();
   }
 
   read(front: FrontEnd, tag: number, sector: number, at: number, lengthBytes: number): void {
     const f = this.#front(front);
-    this.#record(R.READ, f, tag, sector, lengthBytes, -1);
+    if (!this.#rec.stopped) {
+      this.#begin(R.READ).put5(R.READ, f.id, tag, this.minor, sector, lengthBytes);
+    }
     this.#volume.read(f, tag, sector, at, lengthBytes);
   }
 
@@ -382,19 +373,24 @@ class RecordedVolume implements BlockVolume {
     fua: boolean,
   ): void {
     const f = this.#front(front);
-    this.#record(fua ? R.WRITE_FUA : R.WRITE, f, tag, sector, lengthBytes, -1);
+    const kind = fua ? R.WRITE_FUA : R.WRITE;
+    if (!this.#rec.stopped) {
+      this.#begin(kind).put5(kind, f.id, tag, this.minor, sector, lengthBytes);
+    }
     this.#volume.write(f, tag, sector, at, lengthBytes, fua);
   }
 
   flush(front: FrontEnd, tag: number): void {
     const f = this.#front(front);
-    this.#record(R.FLUSH, f, tag, -1, -1, -1);
+    if (!this.#rec.stopped) this.#begin(R.FLUSH).put5(R.FLUSH, f.id, tag, this.minor, 0, 0);
     this.#volume.flush(f, tag);
   }
 
   discard(front: FrontEnd, tag: number, sector: number, lengthSectors: number): void {
     const f = this.#front(front);
-    this.#record(R.DISCARD, f, tag, sector, lengthSectors, -1);
+    if (!this.#rec.stopped) {
+      this.#begin(R.DISCARD).put5(R.DISCARD, f.id, tag, this.minor, sector, lengthSectors);
+    }
     this.#volume.discard(f, tag, sector, lengthSectors);
   }
 
@@ -406,7 +402,10 @@ class RecordedVolume implements BlockVolume {
     mayUnmap: boolean,
   ): void {
     const f = this.#front(front);
-    this.#record(R.ZEROES, f, tag, sector, lengthSectors, mayUnmap ? 1 : 0);
+    const kind = mayUnmap ? R.ZEROES_UNMAP : R.ZEROES;
+    if (!this.#rec.stopped) {
+      this.#begin(kind).put5(kind, f.id, tag, this.minor, sector, lengthSectors);
+    }
     this.#volume.writeZeroes(f, tag, sector, lengthSectors, mayUnmap);
   }
 

@@ -6,7 +6,7 @@
  */
 import { assert } from '../base/assert.js';
 import { KIND_COLD } from '../drbd/core.js';
-import { E, foldContent, foldOffset, foldText } from './flight-effects.js';
+import { E, foldContent, foldText } from './flight-effects.js';
 import { PIECE_BYTES, R } from './flight-format.js';
 import { leftBytes, packetNames, withoutResponses } from './flight-packets.js';
 import type { FlightRecorder } from './flight-recorder.js';
@@ -125,10 +125,8 @@ export class RecordingIo implements Io {
       const slot = index & SLOT_MASK;
       rec.begin(this.#io.nowMs(), R.DONE_KIND + kind, slot, result);
       if (kind === KIND_COLD && this.#reads.size > 0) this.#content(slot, result);
-      const r = rec.record(R.DONE_KIND + kind, 16);
-      r.number(slot);
-      r.signed(result);
-      r.commit();
+      const zigzag = result < 0 ? -2 * result - 1 : 2 * result;
+      rec.small().put2(R.DONE_KIND + kind, slot, zigzag);
     }
     owner.ioDone(index, result);
   }
@@ -200,11 +198,7 @@ export class RecordingIo implements Io {
 
   readDisk(disk: number, offsetBytes: number, at: number, lengthBytes: number, tag: number): void {
     const rec = this.#rec;
-    rec.fold(E.readDisk);
-    rec.fold(disk);
-    foldOffset(rec, offsetBytes);
-    rec.fold(lengthBytes);
-    rec.fold(tag & INDEX_MASK);
+    rec.effect(E.readDisk, disk, offsetBytes, lengthBytes, tag);
     const index = tag & INDEX_MASK;
     if (index >>> KIND_SHIFT === KIND_COLD) this.#reads.set(index & SLOT_MASK, at);
     this.#io.readDisk(disk, offsetBytes, at, lengthBytes, tag);
@@ -219,30 +213,20 @@ export class RecordingIo implements Io {
     tag: number,
   ): void {
     const rec = this.#rec;
-    rec.fold(fua ? -E.writeDisk : E.writeDisk);
-    rec.fold(disk);
-    foldOffset(rec, offsetBytes);
-    rec.fold(lengthBytes);
-    rec.fold(tag & INDEX_MASK);
+    rec.effect(fua ? E.writeFua : E.writeDisk, disk, offsetBytes, lengthBytes, tag);
     foldContent(rec, this.poolView, E.writeDisk, tag, at, lengthBytes);
     this.#io.writeDisk(disk, offsetBytes, at, lengthBytes, fua, tag);
   }
 
   flushDisk(disk: number, tag: number): void {
     const rec = this.#rec;
-    rec.fold(E.flushDisk);
-    rec.fold(disk);
-    rec.fold(tag & INDEX_MASK);
+    rec.effect(E.flushDisk, disk, 0, 0, tag);
     this.#io.flushDisk(disk, tag);
   }
 
   discardDisk(disk: number, offsetBytes: number, lengthBytes: number, tag: number): void {
     const rec = this.#rec;
-    rec.fold(E.discardDisk);
-    rec.fold(disk);
-    foldOffset(rec, offsetBytes);
-    foldOffset(rec, lengthBytes);
-    rec.fold(tag & INDEX_MASK);
+    rec.effect(E.discardDisk, disk, offsetBytes, lengthBytes / 512, tag);
     this.#io.discardDisk(disk, offsetBytes, lengthBytes, tag);
   }
 
@@ -254,11 +238,7 @@ export class RecordingIo implements Io {
     tag: number,
   ): void {
     const rec = this.#rec;
-    rec.fold(mayUnmap ? -E.zeroDisk : E.zeroDisk);
-    rec.fold(disk);
-    foldOffset(rec, offsetBytes);
-    foldOffset(rec, lengthBytes);
-    rec.fold(tag & INDEX_MASK);
+    rec.effect(mayUnmap ? E.zeroUnmap : E.zeroDisk, disk, offsetBytes, lengthBytes / 512, tag);
     this.#io.zeroDisk(disk, offsetBytes, lengthBytes, mayUnmap, tag);
   }
 
@@ -295,9 +275,7 @@ export class RecordingIo implements Io {
     tag: number,
   ): void {
     const rec = this.#rec;
-    rec.fold(E.connect);
-    rec.fold(timeoutMs);
-    rec.fold(tag & INDEX_MASK);
+    rec.effect(E.connect, 0, 0, timeoutMs, tag);
     this.#io.connect(remote, local, timeoutMs, options, tag);
   }
 
@@ -313,10 +291,7 @@ export class RecordingIo implements Io {
     const rec = this.#rec;
     if (rec.stopped) return;
     rec.begin(this.#io.nowMs(), R.DATA, start, end);
-    const r = rec.record(R.DATA, 16);
-    r.number(id);
-    r.number(end - start);
-    r.commit();
+    rec.small().put2(R.DATA, id, end - start);
   }
 
   streamEnd(id: number, error: number): void {
@@ -331,10 +306,7 @@ export class RecordingIo implements Io {
 
   send(stream: number, at: number, lengthBytes: number, tag: number): void {
     const rec = this.#rec;
-    rec.fold(E.send);
-    rec.fold(stream);
-    rec.fold(lengthBytes);
-    rec.fold(tag & INDEX_MASK);
+    rec.effect(E.send, stream, 0, lengthBytes, tag);
     foldContent(rec, this.poolView, E.send, tag, at, lengthBytes);
     this.#io.send(stream, at, lengthBytes, tag);
   }
@@ -351,8 +323,7 @@ export class RecordingIo implements Io {
 
   consume(stream: number, count: number, payload = false): void {
     const rec = this.#rec;
-    rec.fold(E.consume);
-    rec.fold(count);
+    rec.effect(E.consume, 0, 0, count, 0);
     const s = this.#streams.get(stream);
     if (s && !rec.stopped) {
       if (payload) {
@@ -369,12 +340,12 @@ export class RecordingIo implements Io {
 
   /** The next bytes of a stream, as they may be recorded. */
   #bytes(kind: number, s: RecordedStream, count: number): void {
-    let from = this.pool;
+    let from = this.poolView;
     let at = s.start;
     if (s.consumed < HANDSHAKE_BYTES) {
       const changed = withoutResponses(this.poolView, at, at + count, this.#stand);
       if (changed) {
-        from = changed;
+        from = new DataView(changed.buffer);
         at = 0;
       }
     }
@@ -383,17 +354,14 @@ export class RecordingIo implements Io {
       const r = this.#rec.record(kind, piece + 24);
       r.number(s.id);
       r.number(piece);
-      r.bytes(from, at + done, at + done + piece);
+      r.words(from, at + done, at + done + piece);
       r.commit();
     }
   }
 
   receive(stream: number, skip: number, at: number, lengthBytes: number, tag: number): void {
     const rec = this.#rec;
-    rec.fold(E.receive);
-    rec.fold(skip);
-    rec.fold(lengthBytes);
-    rec.fold(tag & INDEX_MASK);
+    rec.effect(E.receive, skip, 0, lengthBytes, tag);
     const s = this.#streams.get(stream);
     if (s && !rec.stopped) {
       let left = skip;
@@ -407,7 +375,7 @@ export class RecordingIo implements Io {
       r.number(s.id);
       r.number(lengthBytes);
       r.number(left);
-      r.bytes(this.pool, s.start, s.start + left);
+      r.words(this.poolView, s.start, s.start + left);
       r.commit();
       s.start = Math.min(s.end, s.start + left + lengthBytes);
       s.consumed += skip + lengthBytes;

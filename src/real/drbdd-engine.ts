@@ -8,14 +8,17 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { procText } from '../drbd/proc-text.js';
 import type { BlockVolume } from '../host/block.js';
 import { DEFAULT_POOL, type PoolCounts } from '../host/buffer-pool.js';
-import { DrbdControl } from '../host/drbd-control.js';
-import { DrbdLoop } from '../host/drbd-loop.js';
+import type { ControlRequest } from '../host/control.js';
+import { DrbdControl, type Reply } from '../host/drbd-control.js';
+import { type DrbdHooks, DrbdLoop, type FrontPart } from '../host/drbd-loop.js';
 import type { EngineSettings, FromEngine, ServeMessage, ToEngine } from '../host/drbdd-messages.js';
 import { DEFAULT_FEED, FuseServer } from '../host/fuse-server.js';
 import type { Endpoint } from '../host/io.js';
 import { NbdServer } from '../host/nbd-server.js';
+import { RecordedDrbd } from '../host/recording-hooks.js';
 import { StatusFile } from '../host/status-file.js';
 import { saveExposed } from './drbdd-state.js';
+import { flightChecksum, flightMemory } from './flight-files.js';
 import { nodeDigests, nodeRandom, nodeTimers } from './node-ports.js';
 import { openIo } from './open-io.js';
 
@@ -42,14 +45,12 @@ function poolCounts(mib: number): PoolCounts {
 const handlers = new Map<number, (exit: number) => void>();
 let nextHandler = 1;
 
-const opened = openIo({
-  engine: settings.engine,
-  pool: poolCounts(settings.poolMiB),
-  streams: 256,
-});
+const pool = poolCounts(settings.poolMiB);
+const opened = openIo({ engine: settings.engine, pool, streams: 256 });
 const { io } = opened;
+const remarks = [...opened.remarks];
 let control: DrbdControl | null = null;
-const loop = new DrbdLoop(io, {
+const hooks: DrbdHooks = {
   random: nodeRandom,
   digests: nodeDigests,
   timers: nodeTimers,
@@ -68,8 +69,61 @@ const loop = new DrbdLoop(io, {
     control?.stateChanged();
     post({ type: 'state-changed', resource });
   },
-});
+};
+
+/** The flight recorder between the engine and everything else; null when there is none. */
+function recorder(): RecordedDrbd | null {
+  const plan = settings.flight;
+  if (!plan) return null;
+  try {
+    const { coldBlocks, hotBlocks, node, life } = plan;
+    const checksum = flightChecksum;
+    const memory = {
+      memory: flightMemory(plan),
+      coldBlocks,
+      hotBlocks,
+      checksum,
+      wallMs: Date.now,
+    };
+    const start = {
+      daemon: 'drbdd',
+      version: settings.version,
+      node,
+      life,
+      setup: { pool },
+    } as const;
+    return new RecordedDrbd(io, hooks, memory, start);
+  } catch (e) {
+    remarks.push(`flight recorder: off: ${e instanceof Error ? e.message : String(e)}`);
+    return null;
+  }
+}
+
+const recorded = recorder();
+const loop = new DrbdLoop(recorded?.io ?? io, recorded?.hooks ?? hooks);
+recorded?.join(loop);
 control = new DrbdControl(loop, settings.version);
+
+function addFront(part: FrontPart): void {
+  if (recorded) recorded.addFront(part);
+  else loop.addFront(part);
+}
+
+function removeFront(part: FrontPart): void {
+  if (recorded) recorded.removeFront(part);
+  else loop.removeFront(part);
+}
+
+/** A turn in which front ends begin or end something. */
+function enter<T>(work: () => T): T {
+  return recorded ? recorded.enter(loop, work) : loop.enter(work);
+}
+
+/** A volume as front ends see it. */
+function frontVolume(minor: number): BlockVolume | null {
+  const volume = loop.engine.volume(minor);
+  return volume && recorded ? recorded.volume(volume) : volume;
+}
 
 const fuse = new Map<number, FuseServer>();
 let status: StatusFile | null = null;
@@ -93,10 +147,10 @@ function serve(m: ServeMessage): void {
       ended: (error) => post({ type: 'fuse-ended', minor: -1, error }),
     });
     status.start();
-    loop.addFront(status);
+    addFront(status);
     return;
   }
-  const volume: BlockVolume | null = loop.engine.volume(m.minor);
+  const volume = frontVolume(m.minor);
   const old = fuse.get(m.minor);
   if (m.reused && old) {
     if (!old.setVolume(volume)) throw new Error(`the device of minor ${m.minor} is still in use`);
@@ -112,14 +166,14 @@ function serve(m: ServeMessage): void {
     feed: DEFAULT_FEED,
     ended: (error) => {
       fuse.delete(m.minor);
-      loop.removeFront(server);
+      removeFront(server);
       post({ type: 'fuse-ended', minor: m.minor, error });
     },
   });
-  if (m.openWriters > 0) loop.engine.volume(m.minor)?.open(true);
+  if (m.openWriters > 0) volume?.open(true);
   server.start();
   fuse.set(m.minor, server);
-  loop.addFront(server);
+  addFront(server);
 }
 
 function endpoint(text: string): Endpoint {
@@ -136,13 +190,16 @@ function exportVolumes(listen: string): number {
     exports: () => {
       const names = new Map<string, BlockVolume>();
       for (const r of loop.engine.resources) {
-        for (const v of r.volumes) names.set(v.number === 0 ? r.name : `${r.name}/${v.number}`, v);
+        for (const v of r.volumes) {
+          const front = recorded ? recorded.volume(v) : v;
+          names.set(v.number === 0 ? r.name : `${r.name}/${v.number}`, front);
+        }
       }
       return names;
     },
     log: (text) => post({ type: 'log', level: 'info', object: 'export', text }),
   });
-  loop.addFront(nbd);
+  addFront(nbd);
   return nbd.listen(endpoint(listen));
 }
 
@@ -168,10 +225,22 @@ function refuse(id: number, text: string): void {
   });
 }
 
+function request(r: ControlRequest, done: Reply): void {
+  if (!control) return;
+  if (recorded) recorded.request(control, r, done);
+  else control.handle(r, done);
+}
+
+function resumePrimary(minor: number, done: Reply): void {
+  if (!control) return;
+  if (recorded) recorded.resumePrimary(control, minor, done);
+  else control.resumePrimary(minor, done);
+}
+
 function message(m: ToEngine): void {
   switch (m.type) {
     case 'request':
-      control?.handle(m.request, (answer) => {
+      request(m.request, (answer) => {
         // A minor that is gone leaves its file behind without a volume.
         if (answer.ok && (m.request.verb === 'down' || m.request.verb === 'del-minor')) {
           for (const [minor, server] of fuse) {
@@ -183,20 +252,20 @@ function message(m: ToEngine): void {
       return;
     case 'serve':
       try {
-        loop.enter(() => serve(m));
+        enter(() => serve(m));
         reply(m.id, null);
       } catch (e) {
         refuse(m.id, e instanceof Error ? e.message : String(e));
       }
       return;
     case 'export': {
-      const result = loop.enter(() => exportVolumes(m.listen));
+      const result = enter(() => exportVolumes(m.listen));
       if (result < 0) refuse(m.id, `can not listen on ${m.listen} (errno ${-result})`);
       else reply(m.id, null);
       return;
     }
     case 'resume-primary':
-      control?.resumePrimary(m.minor, (answer) => post({ type: 'reply', id: m.id, reply: answer }));
+      resumePrimary(m.minor, (answer) => post({ type: 'reply', id: m.id, reply: answer }));
       return;
     case 'proc':
       reply(m.id, render());
@@ -208,10 +277,11 @@ function message(m: ToEngine): void {
       return;
     }
     case 'drain':
-      loop.enter(() => drain(() => reply(m.id, null)));
+      enter(() => drain(() => reply(m.id, null)));
       return;
     case 'stop':
       loop.stop();
+      recorded?.recorder.stop('stopped');
       void io.destroy().then(() => reply(m.id, null));
       return;
   }
@@ -223,4 +293,4 @@ try {
   // Without the right it runs as everybody does.
 }
 port.on('message', message);
-post({ type: 'ready', engine: opened.engine, remarks: opened.remarks });
+post({ type: 'ready', engine: opened.engine, remarks, recording: recorded !== null });

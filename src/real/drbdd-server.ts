@@ -6,7 +6,7 @@
  * while somebody has it open), then changes the role. One request that changes something is done at a time.
  */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
-import { release } from 'node:os';
+import { hostname, release } from 'node:os';
 import { dirname, join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import type { Logger } from 'pino';
@@ -26,6 +26,7 @@ import { type Attachment, angelDescriptors, DeviceManager } from './device-manag
 import { runHandler } from './drbdd-handler.js';
 import { ControlSocket, refuseSecond } from './drbdd-socket.js';
 import { loadExposed, loadState, saveState } from './drbdd-state.js';
+import { FlightKeeper } from './flight-files.js';
 import { fuseMounts } from './fuse-mount.js';
 import { setIoFlusher } from './native-addon.js';
 
@@ -40,6 +41,7 @@ export interface DrbddOptions {
   readonly root: string; // TWINBEAT_ROOT, '' on a real node
   readonly version: string;
   readonly ini: TwinbeatIni['drbdd'];
+  readonly flight: TwinbeatIni['flight'];
   readonly engine: 'auto' | 'native' | 'fallback';
   readonly log: Logger;
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -63,13 +65,15 @@ export class Drbdd {
   readonly #statePath: string;
   readonly #answers = new Map<number, (reply: ControlReply) => void>();
   readonly #handlers = new Map<string, ResourceHandlers>();
+  readonly #flight: FlightKeeper | null;
   #devices: DeviceManager | null = null;
   #nextId = 1;
   #busy: Promise<unknown> = Promise.resolve();
   #ending = false;
   #procTimer: ReturnType<typeof setInterval> | null = null;
 
-  private constructor(options: DrbddOptions, worker: Worker) {
+  private constructor(options: DrbddOptions, worker: Worker, flight: FlightKeeper | null) {
+    this.#flight = flight;
     this.#options = options;
     this.#log = options.log;
     this.#worker = worker;
@@ -84,6 +88,7 @@ export class Drbdd {
     const run = `${options.root}/run/twinbeat`;
     mkdirSync(run, { recursive: true, mode: 0o755 });
     await refuseSecond(join(run, 'drbdd.sock'));
+    const flight = flightKeeper(options);
     const settings: EngineSettings = {
       version: options.version,
       poolMiB: options.ini.poolMiB,
@@ -91,12 +96,13 @@ export class Drbdd {
       runDirectory: run,
       procFormat: options.ini.procFormat,
       buildTag: `twinbeat ${options.version}`,
+      flight: flight?.plan ?? null,
     };
     markIoFlusher(options.log); // before the thread is made: it inherits the mark
     const worker = new Worker(new URL('./drbdd-engine.js', import.meta.url), {
       workerData: settings,
     });
-    const drbdd = new Drbdd(options, worker);
+    const drbdd = new Drbdd(options, worker, flight);
     await drbdd.#engineReady();
     await drbdd.#openDevices();
     await drbdd.#resume();
@@ -124,6 +130,7 @@ export class Drbdd {
         if (m.type === 'ready') {
           this.#log.info(`twinbeat ${this.#options.version}: I/O engine ${m.engine}`);
           for (const remark of m.remarks) this.#log.warn(remark);
+          if (m.recording) void this.#flight?.start();
           resolve();
         } else this.#fromEngine(m);
       });
@@ -531,6 +538,7 @@ export class Drbdd {
     await this.#save();
     await this.#ask({ type: 'drain' });
     await this.#ask({ type: 'stop' });
+    await this.#flight?.end();
     setImmediate(() => this.#options.ended(RESTART_STATUS));
     return { ok: true, value: null };
   }
@@ -549,12 +557,28 @@ export class Drbdd {
     if (this.#procTimer) clearInterval(this.#procTimer);
     await this.#devices?.shutdown();
     await this.#ask({ type: 'stop' });
+    await this.#flight?.end();
     this.#socket.close();
     rmSync(this.#statePath, { force: true });
     this.#log.info('drbdd ends');
     this.#options.ended(0);
     return true;
   }
+}
+
+function flightKeeper(options: DrbddOptions): FlightKeeper | null {
+  const { flight, root, env, log } = options;
+  if (flight.enabled === 'no') return null;
+  return FlightKeeper.prepare({
+    root,
+    daemon: 'drbdd',
+    node: env['__DRBD_NODE__'] || hostname(),
+    sizeMiB: flight.sizeMiB,
+    lives: flight.lives,
+    wallMs: Date.now(),
+    pid: process.pid,
+    warn: (what) => log.warn(what),
+  });
 }
 
 /** Writeback must not wait for the device that this process serves (needs CAP_SYS_RESOURCE). */

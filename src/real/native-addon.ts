@@ -101,6 +101,7 @@ export interface NativeAddon {
   closeDescriptor(descriptor: number): number;
   setCloseOnExec(descriptor: number): number;
   exec(argv: readonly string[]): number;
+  mapFile(path: string, bytes: number): ArrayBuffer | number;
   lockMemory(): number;
   setIoFlusher(): number;
   haveIoUring(): readonly [number, string];
@@ -168,6 +169,13 @@ export function setCloseOnExec(descriptor: number): void {
 export function replaceProcess(argv: readonly string[]): never {
   const result = addon().exec(argv);
   throw new IoError('SYSTEM', `exec ${argv[0]}: ${errnoName(result)}`, -result);
+}
+
+/** A new file of zeros whose bytes are the memory that is given: what is written there outlives the process. */
+export function mapFile(path: string, bytes: number): Uint8Array {
+  const mapped = addon().mapFile(path, bytes);
+  if (typeof mapped === 'number') checked(mapped, `map ${path}`);
+  return new Uint8Array(mapped as ArrayBuffer);
 }
 
 /** mlockall(2): now and in future. */

@@ -15,23 +15,16 @@ import { parseFlightJson } from '../host/flight-json.js';
 import { packetNames } from '../host/flight-packets.js';
 import { FlightError, type FlightFile } from '../host/flight-read.js';
 import { describeRequest, LEVELS, replyText } from '../host/recording-hooks.js';
+import type { Replay, ReplayResult } from './replay.js';
 import { changeEvents, type ReplayEvent, syncEvents } from './replay-explain.js';
 import { ReplayIo } from './replay-io.js';
-import { Difference, describeRecord, EndOfRecording, ReplayLog } from './replay-log.js';
-
-export interface ReplayResult {
-  /** Null: the same to the end. */
-  readonly difference: Difference | null;
-  /** The machine broke, as it did then; '' when it did not. */
-  readonly broke: string;
-  readonly inputs: number;
-  readonly end: string; // why the recording ends
-}
+import { type Difference, describeRecord, EndOfRecording, ReplayLog } from './replay-log.js';
 
 const START_WORDS = 'the machine was started';
 
-export class DrbdReplay {
+export class DrbdReplay implements Replay {
   readonly file: FlightFile;
+  readonly whole = true;
   readonly loop: DrbdLoop;
   readonly #log: ReplayLog;
   readonly #io: ReplayIo;
@@ -87,8 +80,8 @@ export class DrbdReplay {
   }
 
   #over(e: unknown): ReplayResult {
+    if (this.#log.first) return this.#result(this.#log.first, '');
     if (e instanceof EndOfRecording) return this.#result(null, '');
-    if (e instanceof Difference) return this.#result(e, '');
     if (e instanceof FlightError) throw e;
     const text = e instanceof Error ? e.message : String(e);
     const { rec } = this.#log;
@@ -96,7 +89,7 @@ export class DrbdReplay {
     const last =
       rec.kind === 0 || rec.kind === R.STOP || rec.kind === R.LEFT || rec.kind === R.BYTES;
     if (last) return this.#result(null, text);
-    return this.#result(new Difference(rec.place, describeRecord(rec), `it broke: ${text}`), '');
+    return this.#result(this.#log.differs(describeRecord(rec), `it broke: ${text}`), '');
   }
 
   #result(difference: Difference | null, broke: string): ReplayResult {
@@ -109,7 +102,7 @@ export class DrbdReplay {
   #step(): void {
     const log = this.#log;
     const { rec } = log;
-    const { kind, a, b, c, d, e, f, text } = rec;
+    const { kind, a, b, c, d, e, text } = rec;
     if (kind === R.TIME) {
       log.advance();
       return;
@@ -123,7 +116,7 @@ export class DrbdReplay {
     }
     if (kind >= R.READ && kind <= R.RELEASE) {
       log.advance();
-      this.#front(kind, a, b, c, d, e, f);
+      this.#front(kind, a, b, c, d, e);
       return;
     }
     switch (kind) {
@@ -153,7 +146,7 @@ export class DrbdReplay {
         return;
       case R.TIMER: {
         const run = this.#timers.get(a);
-        if (!run) throw new Difference(rec.place, `timer ${a}`, 'no such timer');
+        if (!run) throw this.#log.differs(`timer ${a}`, 'no such timer');
         this.#timers.delete(a);
         log.advance();
         this.#cause = () => 'a time was reached';
@@ -162,7 +155,7 @@ export class DrbdReplay {
       }
       case R.HANDLER_DONE: {
         const done = this.#handlers.get(a);
-        if (!done) throw new Difference(rec.place, `the end of handler ${a}`, 'no such handler');
+        if (!done) throw this.#log.differs(`the end of handler ${a}`, 'no such handler');
         this.#handlers.delete(a);
         log.advance();
         this.#cause = () => `a handler ended with exit status ${b}`;
@@ -187,7 +180,7 @@ export class DrbdReplay {
         log.advance();
         return;
       default:
-        throw new Difference(rec.place, describeRecord(rec), 'nothing of that');
+        throw this.#log.differs(describeRecord(rec), 'nothing of that');
     }
   }
 
@@ -254,7 +247,7 @@ export class DrbdReplay {
   #replied(text: string): void {
     const r = this.#log.expect(R.REPLY, `the answer "${text}"`);
     if (r.text !== text) {
-      throw new Difference(r.place, `the answer "${r.text}"`, `the answer "${text}"`);
+      throw this.#log.differs(`the answer "${r.text}"`, `the answer "${text}"`);
     }
     this.#log.advance();
     if (text !== 'ok') this.#event('request', `refused: ${text}`, this.#cause(), []);
@@ -262,12 +255,12 @@ export class DrbdReplay {
 
   // ---- front ends
 
-  #front(kind: number, a: number, b: number, c: number, d: number, e: number, f: number): void {
+  #front(kind: number, a: number, b: number, c: number, d: number, e: number): void {
     this.#cause = () => 'the device was used';
     const minor = kind === R.OPEN || kind === R.RELEASE ? a : c;
     const volume = this.loop.engine.volume(minor);
     if (!volume) {
-      throw new Difference(this.#log.rec.place, `use of minor ${minor}`, 'no such minor');
+      throw this.#log.differs(`use of minor ${minor}`, 'no such minor');
     }
     if (kind === R.OPEN) {
       volume.open(b === 1);
@@ -297,7 +290,7 @@ export class DrbdReplay {
         volume.discard(front, b, d, e);
         return;
       default:
-        volume.writeZeroes(front, b, d, e, f === 1);
+        volume.writeZeroes(front, b, d, e, kind === R.ZEROES_UNMAP);
     }
   }
 
@@ -361,7 +354,7 @@ export class DrbdReplay {
     const said = `the log line "${object}: ${text}"`;
     const r = this.#log.expect(R.LOG, said);
     if (r.text !== object || r.text2 !== text || LEVELS[r.a] !== level) {
-      throw new Difference(r.place, describeRecord(r), said);
+      throw this.#log.differs(describeRecord(r), said);
     }
     this.#log.advance();
     if (level !== 'debug') this.#event('log', `${object}: ${text}`, '', []);
@@ -376,7 +369,7 @@ export class DrbdReplay {
     const id = this.#nextHandler++;
     const r = this.#log.expect(R.HANDLER, `the handler ${event} of ${resource}`);
     if (r.text !== event || r.text2 !== resource || r.b !== (minor === null ? 0 : minor + 1)) {
-      throw new Difference(r.place, describeRecord(r), `the handler ${event} of ${resource}`);
+      throw this.#log.differs(describeRecord(r), `the handler ${event} of ${resource}`);
     }
     this.#log.advance();
     this.#event('handler', `${resource}: handler ${event}`, this.#cause(), []);
@@ -385,15 +378,11 @@ export class DrbdReplay {
   }
 
   #decided(d: Decision): void {
-    if (d.type === 'change' && d.result.code >= 1) {
+    if (d.type === 'change' && d.commit && d.result.code >= 1) {
       const state = encodeState(d.result.state);
       const r = this.#log.expect(R.STATE, `minor ${d.minor} changes its state`);
       if (r.a !== d.minor || r.b !== encodeState(d.old) || r.c !== state) {
-        throw new Difference(
-          r.place,
-          describeRecord(r),
-          `another one: state ${state.toString(16)}`,
-        );
+        throw this.#log.differs(describeRecord(r), `another one: state ${state.toString(16)}`);
       }
       this.#log.advance();
     }
@@ -436,10 +425,7 @@ class ReplayFront {
   }
 
   blockDone(tag: number, error: number): void {
-    this.#io.fold(E.blockDone);
-    this.#io.fold(this.#id);
-    this.#io.fold(tag);
-    this.#io.fold(error);
+    this.#io.effect(E.blockDone, this.#id, error, 0, tag);
     const at = this.#reads.get(tag);
     if (at !== undefined) {
       this.#reads.delete(tag);

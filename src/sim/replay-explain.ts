@@ -38,11 +38,13 @@ export function changeEvents(d: Extract<Decision, { type: 'change' }>): Part[] {
       },
     ];
   }
-  if (sameState(old, result.state)) return [];
+  if (!d.commit || sameState(old, result.state)) return [];
   const what = changeText(old, result.state).trim();
   const why = [
     `was ${short(old)}`,
-    d.hard ? 'a fact: only the hard rules could refuse it' : 'asked for: all rules allow it',
+    d.how === 'hard'
+      ? 'a fact: only the hard rules could refuse it'
+      : 'asked for: all rules allow it',
   ];
   if (what !== asked) {
     why.push(

@@ -6,7 +6,7 @@
  */
 import { assert } from '../base/assert.js';
 import { BufferPool, type PoolCounts } from '../host/buffer-pool.js';
-import { E, foldContent, foldOffset, foldText } from '../host/flight-effects.js';
+import { E, foldContent, foldText, mix, mixEffect } from '../host/flight-effects.js';
 import { R } from '../host/flight-format.js';
 import type { FlightFile } from '../host/flight-read.js';
 import { decodeRuns } from '../host/flight-ring.js';
@@ -21,7 +21,7 @@ import type {
   SocketOptions,
   StreamOwner,
 } from '../host/io.js';
-import { Difference, type ReplayLog } from './replay-log.js';
+import type { ReplayLog } from './replay-log.js';
 
 const KIND_SHIFT = 20;
 const INDEX_MASK = 0xffffff;
@@ -120,15 +120,17 @@ export class ReplayIo implements Io {
   }
 
   fold(value: number): void {
-    const h = Math.imul(this.hash ^ value, 0x9e3779b1);
-    this.hash = (h ^ (h >>> 15)) >>> 0;
+    this.hash = mix(this.hash, value);
+  }
+
+  effect(kind: number, handle: number, offsetBytes: number, length: number, tag: number): void {
+    this.hash = mixEffect(this.hash, kind, handle, offsetBytes, length, tag);
   }
 
   /** What the machine has done must be what was done then. */
   compare(recorded: number): void {
-    if (recorded === this.hash) return;
-    const { place } = this.#log.rec;
-    throw new Difference(place, 'other reads, writes or packets', 'these');
+    if (recorded === this.hash >>> 0) return;
+    throw this.#log.differs('other reads, writes or packets', 'these');
   }
 
   // ---- inputs
@@ -148,13 +150,12 @@ export class ReplayIo implements Io {
   /** CONTENT records before a DONE: all of them, with the slot of that. */
   content(pieces: readonly { count: number; bytes: Uint8Array }[], slot: number): void {
     const read = this.#reads.get(slot);
-    const { place } = this.#log.rec;
-    if (!read) throw new Difference(place, 'a read of meta-data', 'no such read');
+    if (!read) throw this.#log.differs('a read of meta-data', 'no such read');
     let at = read.at;
     for (const piece of pieces) {
       const bytes = decodeRuns(piece.bytes, piece.count);
       if (!bytes || at + piece.count > read.at + read.length) {
-        throw new Difference(place, 'what was read from meta-data', 'a shorter read');
+        throw this.#log.differs('what was read from meta-data', 'a shorter read');
       }
       this.pool.set(bytes, at);
       at += piece.count;
@@ -208,7 +209,7 @@ export class ReplayIo implements Io {
 
   accepted(listener: number, handle: number, peer: string): void {
     const owner = this.#listeners.get(listener);
-    if (!owner) throw new Difference(this.#log.rec.place, 'a connection', 'nobody listens');
+    if (!owner) throw this.#log.differs('a connection', 'nobody listens');
     owner.accepted(listener, handle, peer);
   }
 
@@ -218,8 +219,7 @@ export class ReplayIo implements Io {
 
   #stream(id: number): { handle: number; stream: ReplayStream } {
     const found = this.#byId.get(id);
-    if (!found)
-      throw new Difference(this.#log.rec.place, `bytes of stream ${id}`, 'no such stream');
+    if (!found) throw this.#log.differs(`bytes of stream ${id}`, 'no such stream');
     return found;
   }
 
@@ -276,11 +276,7 @@ export class ReplayIo implements Io {
   }
 
   readDisk(disk: number, offsetBytes: number, at: number, lengthBytes: number, tag: number): void {
-    this.fold(E.readDisk);
-    this.fold(disk);
-    foldOffset(this, offsetBytes);
-    this.fold(lengthBytes);
-    this.fold(tag & INDEX_MASK);
+    this.effect(E.readDisk, disk, offsetBytes, lengthBytes, tag);
     const index = tag & INDEX_MASK;
     const slot = index & ((1 << KIND_SHIFT) - 1);
     if (index >>> KIND_SHIFT === 6) this.#reads.set(slot, { at, length: lengthBytes, paths: '' });
@@ -295,28 +291,18 @@ export class ReplayIo implements Io {
     fua: boolean,
     tag: number,
   ): void {
-    this.fold(fua ? -E.writeDisk : E.writeDisk);
-    this.fold(disk);
-    foldOffset(this, offsetBytes);
-    this.fold(lengthBytes);
-    this.fold(tag & INDEX_MASK);
+    this.effect(fua ? E.writeFua : E.writeDisk, disk, offsetBytes, lengthBytes, tag);
     foldContent(this, this.poolView, E.writeDisk, tag, at, lengthBytes);
     this.#began(tag, `write of ${lengthBytes} bytes at sector ${offsetBytes / 512}`);
   }
 
   flushDisk(disk: number, tag: number): void {
-    this.fold(E.flushDisk);
-    this.fold(disk);
-    this.fold(tag & INDEX_MASK);
+    this.effect(E.flushDisk, disk, 0, 0, tag);
     this.#began(tag, 'flush of the disk');
   }
 
   discardDisk(disk: number, offsetBytes: number, lengthBytes: number, tag: number): void {
-    this.fold(E.discardDisk);
-    this.fold(disk);
-    foldOffset(this, offsetBytes);
-    foldOffset(this, lengthBytes);
-    this.fold(tag & INDEX_MASK);
+    this.effect(E.discardDisk, disk, offsetBytes, lengthBytes / 512, tag);
     this.#began(tag, `discard of ${lengthBytes} bytes at sector ${offsetBytes / 512}`);
   }
 
@@ -327,11 +313,7 @@ export class ReplayIo implements Io {
     mayUnmap: boolean,
     tag: number,
   ): void {
-    this.fold(mayUnmap ? -E.zeroDisk : E.zeroDisk);
-    this.fold(disk);
-    foldOffset(this, offsetBytes);
-    foldOffset(this, lengthBytes);
-    this.fold(tag & INDEX_MASK);
+    this.effect(mayUnmap ? E.zeroUnmap : E.zeroDisk, disk, offsetBytes, lengthBytes / 512, tag);
     this.#began(tag, `zeroing of ${lengthBytes} bytes at sector ${offsetBytes / 512}`);
   }
 
@@ -349,9 +331,7 @@ export class ReplayIo implements Io {
     _options: SocketOptions,
     tag: number,
   ): void {
-    this.fold(E.connect);
-    this.fold(timeoutMs);
-    this.fold(tag & INDEX_MASK);
+    this.effect(E.connect, 0, 0, timeoutMs, tag);
     const to = remote.family === 'unix' ? remote.path : `${remote.host}:${remote.port}`;
     this.#began(tag, `dialing ${to}`);
   }
@@ -367,10 +347,7 @@ export class ReplayIo implements Io {
   }
 
   send(handle: number, at: number, lengthBytes: number, tag: number): void {
-    this.fold(E.send);
-    this.fold(handle);
-    this.fold(lengthBytes);
-    this.fold(tag & INDEX_MASK);
+    this.effect(E.send, handle, 0, lengthBytes, tag);
     foldContent(this, this.poolView, E.send, tag, at, lengthBytes);
     this.#began(tag, `sending ${lengthBytes} bytes`);
   }
@@ -382,8 +359,7 @@ export class ReplayIo implements Io {
   }
 
   consume(handle: number, count: number, payload = false): void {
-    this.fold(E.consume);
-    this.fold(count);
+    this.effect(E.consume, 0, 0, count, 0);
     const stream = this.#streams.get(handle);
     if (!stream) return;
     if (payload) {
@@ -405,10 +381,7 @@ export class ReplayIo implements Io {
   }
 
   receive(handle: number, skip: number, _at: number, lengthBytes: number, tag: number): void {
-    this.fold(E.receive);
-    this.fold(skip);
-    this.fold(lengthBytes);
-    this.fold(tag & INDEX_MASK);
+    this.effect(E.receive, skip, 0, lengthBytes, tag);
     const stream = this.#streams.get(handle);
     if (!stream) return;
     const before = skip > 256 ? skip - (skip % 256) : 0;

@@ -29,6 +29,8 @@ export class ReplayLog {
   readonly #cursor: RecordCursor;
   /** The record that is due. */
   readonly rec: Rec;
+  /** What was thrown first: on its way out others may follow (a turn is ended all the same). */
+  first: Difference | null = null;
   #us: number; // before the record that is due
   #wallMs = 0;
 
@@ -60,6 +62,11 @@ export class ReplayLog {
     if (this.rec.kind === R.WALL) this.advance();
   }
 
+  differs(recorded: string, replayed: string, place = this.rec.place): Difference {
+    this.first ??= new Difference(place, recorded, replayed);
+    return this.first;
+  }
+
   /** Whether a record of this kind is due. */
   due(kind: number): boolean {
     return this.rec.kind === kind;
@@ -69,15 +76,14 @@ export class ReplayLog {
   expect(kind: number, asked: string): Rec {
     const { rec } = this;
     if (rec.kind === 0) throw new EndOfRecording();
-    if (rec.kind !== kind) throw new Difference(rec.place, describeRecord(rec), asked);
+    if (rec.kind !== kind) throw this.differs(describeRecord(rec), asked);
     return rec;
   }
 
   /** As `expect`, with one number that has to be the same. */
   same(kind: number, recorded: number, replayed: number, asked: string): void {
     if (recorded === replayed) return;
-    const { place } = this.rec;
-    throw new Difference(place, `${recordName(kind)} ${recorded}`, `${asked}: ${replayed}`);
+    throw this.differs(`${recordName(kind)} ${recorded}`, `${asked}: ${replayed}`);
   }
 }
 

@@ -32,7 +32,7 @@ test('values are converted', (t) => {
 
 test('what is not known is an error with its place, and nothing is applied', (t) => {
   const cases: readonly (readonly [string, RegExp])[] = [
-    ['[drbd]\n', /^f:1:1: expected \[drbdd\] or \[heartbeat\], got \[drbd\]$/],
+    ['[drbd]\n', /^f:1:1: expected \[drbdd\] or \[heartbeat\] or \[flight\], got \[drbd\]$/],
     ['x = 1\n', /^f:1:1: expected .*, got 'x'$/],
     ['[drbdd]\n\n  pool = 1\n', /^f:3:3: expected one of device-driver.*, got 'pool'$/],
     [

@@ -1,6 +1,5 @@
 /** The file of the flight recorder: what is written is read again, and whatever is wrong with a file is said with its place. */
 import test, { type ExecutionContext } from 'ava';
-import { crc32c } from '../../src/base/crc32c.js';
 import { Prng } from '../../src/base/prng.js';
 import {
   AT,
@@ -15,6 +14,7 @@ import { flightJson, parseFlightJson } from '../../src/host/flight-json.js';
 import { FlightError, FlightFile } from '../../src/host/flight-read.js';
 import { FlightRecorder } from '../../src/host/flight-recorder.js';
 import { decodeRuns, encodeRuns, RUNS_BYTES } from '../../src/host/flight-ring.js';
+import { flightChecksum } from '../../src/real/flight-files.js';
 
 const START = {
   daemon: 'drbdd',
@@ -29,7 +29,7 @@ function recorder(sizeMiB = 0): { memory: Uint8Array; rec: FlightRecorder } {
   const memory = new Uint8Array(fileBytes(blocks.coldBlocks, blocks.hotBlocks));
   let wall = 1_000_000;
   const rec = new FlightRecorder(
-    { memory, ...blocks, checksum: crc32c, wallMs: () => wall++ },
+    { memory, ...blocks, checksum: flightChecksum, wallMs: () => wall++ },
     START,
     5,
   );
@@ -62,7 +62,7 @@ test('numbers of every size, texts and bytes come back as they went in', (t) => 
   r.text('drbd0');
   r.text('ä ∞');
   r.commit();
-  const cursor = FlightFile.read('x', memory, crc32c).records();
+  const cursor = FlightFile.read('x', memory, flightChecksum).records();
   for (const n of numbers) {
     t.is(cursor.next().a, n);
     t.is(cursor.next().a, n === 0 ? 0 : -Math.min(n, 2 ** 52));
@@ -74,9 +74,9 @@ test('numbers of every size, texts and bytes come back as they went in', (t) => 
 
 test('a ring that has wrapped keeps the newest records and says that the beginning is gone', (t) => {
   const { memory, rec } = recorder();
-  t.false(FlightFile.read('x', memory, crc32c).wrapped);
+  t.false(FlightFile.read('x', memory, flightChecksum).wrapped);
   timers(rec, 0, 150_000);
-  const file = FlightFile.read('x', memory, crc32c);
+  const file = FlightFile.read('x', memory, flightChecksum);
   t.true(file.wrapped);
   const cursor = file.records();
   let last = -1;
@@ -96,7 +96,7 @@ test('the cold ring has its times and values', (t) => {
   const { memory, rec } = recorder();
   timers(rec, 0, 10);
   rec.note({ type: 'x', uuid: 0xabcdef0123456789n, bytes: new Uint8Array([1, 255]) });
-  const [only] = FlightFile.read('x', memory, crc32c).cold;
+  const [only] = FlightFile.read('x', memory, flightChecksum).cold;
   t.deepEqual(only?.what, {
     type: 'x',
     uuid: 0xabcdef0123456789n,
@@ -114,7 +114,7 @@ test('no secret leaves through JSON', (t) => {
 
 function refused(t: ExecutionContext, bytes: Uint8Array): FlightError {
   try {
-    const cursor = FlightFile.read('file', bytes, crc32c).records();
+    const cursor = FlightFile.read('file', bytes, flightChecksum).records();
     while (cursor.next().kind !== 0);
   } catch (e) {
     if (e instanceof FlightError) return e;
@@ -141,7 +141,7 @@ test('foreign, truncated, of another version: said with the place', (t) => {
   const head = text.indexOf('{');
   const view = new DataView(other.buffer);
   const length = view.getUint32(head - 8, true);
-  view.setUint32(head - 4, crc32c(other.subarray(head, head + length)), true);
+  view.setUint32(head - 4, flightChecksum(other.subarray(head, head + length)), true);
   const version = refused(t, other);
   t.is(version.code, 'version');
   t.regex(version.message, /made by twinbeat 1\.2\.3 in format 7; this one reads format 1/);
@@ -181,7 +181,7 @@ test('garbage in the unsealed end is read without harm', (t) => {
       bytes[first + BLOCK_HEAD_BYTES + random.below(400)] = random.below(256);
     }
     try {
-      const cursor = FlightFile.read('file', bytes, crc32c).records();
+      const cursor = FlightFile.read('file', bytes, flightChecksum).records();
       while (cursor.next().kind !== 0);
     } catch (e) {
       t.true(e instanceof FlightError);

@@ -5,7 +5,6 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { crc32c } from '../../src/base/crc32c.js';
 import {
   DEFAULT_DISK_OPTIONS,
   DEFAULT_NET_OPTIONS,
@@ -22,6 +21,7 @@ import { blocksFor, fileBytes } from '../../src/host/flight-format.js';
 import { FlightFile } from '../../src/host/flight-read.js';
 import type { Io } from '../../src/host/io.js';
 import { RecordedDrbd } from '../../src/host/recording-hooks.js';
+import { flightChecksum } from '../../src/real/flight-files.js';
 import { nodeDigests, nodeRandom, nodeTimers } from '../../src/real/node-ports.js';
 import { DEFAULT_IO, openIo } from '../../src/real/open-io.js';
 import { createMeta, ownAddress, type Teardown } from './engines.js';
@@ -73,7 +73,7 @@ export class RecordedNode {
     this.recorded = new RecordedDrbd(
       opened.io,
       hooks,
-      { memory: this.memory, ...blocks, checksum: crc32c, wallMs: Date.now },
+      { memory: this.memory, ...blocks, checksum: flightChecksum, wallMs: Date.now },
       { daemon: 'drbdd', version: 'test', node: name, life: `${name}-1`, setup: { pool: POOL } },
     );
     this.loop = new DrbdLoop(this.recorded.io, this.recorded.hooks);
@@ -215,7 +215,7 @@ export class RecordedNode {
 
   /** The recording as a file would have it now. */
   file(): FlightFile {
-    return FlightFile.read(this.name, this.memory.slice(), crc32c);
+    return FlightFile.read(this.name, this.memory.slice(), flightChecksum);
   }
 }
 
