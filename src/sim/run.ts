@@ -117,6 +117,7 @@ function assertionText(e: unknown): string {
 /** Faults end; the operator does what the manual says; within the bound all is well. */
 export function settle(w: World): void {
   w.healing = true;
+  w.idleSinceMs = w.nowMs;
   w.trace.line(w.nowMs, '', 'step', 'heal all');
   healAll(w);
   w.runUntil(w.nowMs + 5000);
