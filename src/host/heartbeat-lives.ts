@@ -30,6 +30,7 @@ import type {
 } from './heartbeat-ports.js';
 import { heartbeatReport } from './heartbeat-report.js';
 import { loadState, saveState, takeGeneration, takeUuid } from './heartbeat-state.js';
+import { ScriptWatch } from './script-watch.js';
 import { type StopGroupsHost, stopGroups } from './stop-groups.js';
 import type { TimerId } from './timers.js';
 
@@ -68,7 +69,7 @@ export class HeartbeatLives {
   #script: ScriptProcess | null = null;
   /** A script that a killed predecessor left running: ours wait for its end, the life does not. */
   #left: ScriptProcess | null = null;
-  #leftTold = false;
+  #leftWatch: ScriptWatch | null = null;
   #savedMs = 0;
   #savedHold: Hold = 'none';
   readonly #stuck: string[] = [];
@@ -286,15 +287,13 @@ export class HeartbeatLives {
   readonly #runScript: StopGroupsHost['runScript'] = (resource, action, done) => {
     const { scripts, timers } = this.#host;
     if (this.#left && scripts.isRunning(this.#left)) {
-      if (!this.#leftTold) {
-        const text = `waiting for a resource script of the last heartbeat [pid ${this.#left.pid}]`;
-        this.#log('WARN', text);
-      }
-      this.#leftTold = true;
+      if (!this.#leftWatch) this.#leftWatch = this.#watchLeft(this.#left);
       timers.after(SCRIPT_POLL_MS, () => this.#runScript(resource, action, done));
       return;
     }
     this.#left = null;
+    this.#leftWatch?.end();
+    this.#leftWatch = null;
     scripts.run(this.#config, resource, action, {
       running: (script) => {
         this.#script = script;
@@ -303,6 +302,19 @@ export class HeartbeatLives {
       done,
     });
   };
+
+  /** A script that outlived its daemon gets its time anew, and no more: the group would be down for ever. */
+  #watchLeft(script: ScriptProcess): ScriptWatch {
+    const { scripts, timers } = this.#host;
+    const words = `resource script of the last heartbeat [pid ${script.pid}]`;
+    this.#log('WARN', `waiting for a ${words}`);
+    return new ScriptWatch(words, this.#config.ini.heartbeat.scriptTimeoutS * 1000, {
+      timers,
+      nowMs: () => this.#nowMs(),
+      kill: (signal) => scripts.kill(script, signal),
+      log: (level, text) => this.#log(level, text),
+    });
+  }
 
   #disarm(): void {
     if (this.#timer) this.#host.timers.cancel(this.#timer);

@@ -72,6 +72,8 @@ export interface ScriptEvents {
 export interface ScriptRunner {
   run(config: HeartbeatConfig, resource: HaResource, action: Action, events: ScriptEvents): void;
   isRunning(script: ScriptProcess): boolean;
+  /** To the script and everything that it started, if it still runs. */
+  kill(script: ScriptProcess, signal: 'SIGTERM' | 'SIGKILL'): void;
 }
 
 /** hb_generation and hb_uuid outlive a power cut, the state file only a process. */

@@ -1,7 +1,6 @@
 /**
  * Watches a resource script that runs: reported after a minute and from then on ever less often; killed when it exceeds
- * its time, first with TERM, then with KILL. In production it is the daemon's: a script that outlives its daemon is not
- * watched by anybody.
+ * its time, first with TERM, then with KILL. It is the daemon's: of a script that outlives its daemon the successor takes care (heartbeat-lives).
  */
 import type { TimerId, Timers } from './timers.js';
 

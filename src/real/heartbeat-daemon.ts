@@ -48,6 +48,14 @@ export class HeartbeatDaemon {
           run: (current, resource, action, events) =>
             runScript(this.#scriptHost(current, events.running), resource, action, events.done),
           isRunning: ({ pid, start }) => processStart(pid) === start,
+          kill: ({ pid, start }, signal) => {
+            if (processStart(pid) !== start) return;
+            try {
+              process.kill(-pid, signal);
+            } catch {
+              // It has just ended.
+            }
+          },
         },
         config: { load: () => loadConfig(root), times: () => configTimes(root) },
         environment: process.env,

@@ -249,6 +249,7 @@ export class SimHeartbeat {
         run: (config, resource, action, events) =>
           this.#runScript(process, config, resource, action, events),
         isRunning: ({ pid, start }) => host.scripts.isRunning(pid, start),
+        kill: ({ pid, start }, signal) => host.scripts.kill(pid, start, signal),
       },
       config: {
         load: () => readHeartbeatTexts(host.node, this.#texts),

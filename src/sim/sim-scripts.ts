@@ -183,6 +183,11 @@ export class SimScripts {
     return start === this.startOf(pid) && this.#runs.has(pid);
   }
 
+  /** As kill(2) on its process group. */
+  kill(pid: number, start: string, signal: string): void {
+    if (start === this.startOf(pid)) this.#runs.get(pid)?.kill(signal);
+  }
+
   /** When a process began, in the kernel's words; differs from boot to boot. */
   startOf(pid: number): string {
     return `${this.#boot}.${pid}`;
