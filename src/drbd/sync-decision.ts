@@ -113,16 +113,27 @@ export function marksConsiderResync(old: State, next: State): boolean {
 }
 
 /**
- * By its generation the Inconsistent copy is the newer one (on-io-error pass_on made it so, alone): a resync from the other
- * would take acknowledged writes back, under its users' feet when it is Primary. The originals do that. They cannot mean it
- * either when the good copy itself knows that it is Outdated. `good`: 1 when the good disk is ours.
+ * The Inconsistent copy is of a newer generation than the good one (on-io-error pass_on made it so, alone): a resync from the
+ * good one takes acknowledged writes back. The originals do that. Refused where nobody can mean it: under the feet of the
+ * users of a Primary, and from a disk that does not claim to be current. `good`: 1 when the good disk is ours.
+ *
+ * Both nodes come to the same answer: of a disk that is being attached the other one hears no more than that it is
+ * Consistent, so neither believes more. Rules 40 and 41 prefer a crashed Primary of the same generation: then the good copy has
+ * all that was acknowledged, since a Primary with a bad disk answers what its peer has.
  */
-function wouldLoseNewest(input: HandshakeInput, myDisk: number, good: number): boolean {
-  const badRole = good > 0 ? input.peerRole : input.role;
-  const goodDisk = good > 0 ? myDisk : input.peerDisk;
-  const given =
-    good > 0 ? (input.peerFlags & UUID_FLAG.DISCARD_MY_DATA) !== 0 : input.discardMyData;
-  return !given && (badRole === Roles.Primary || goodDisk === Disks.Outdated);
+function wouldLoseNewest(
+  input: HandshakeInput,
+  rule: number,
+  myDisk: number,
+  good: number,
+): boolean {
+  const mine = good > 0;
+  const given = mine ? (input.peerFlags & UUID_FLAG.DISCARD_MY_DATA) !== 0 : input.discardMyData;
+  if (given || rule === 40 || rule === 41) return false;
+  const attaching = mine ? input.disk === Disks.Negotiating : input.peerAttaching;
+  const goodDisk = mine ? myDisk : input.peerDisk;
+  const badRole = mine ? input.peerRole : input.role;
+  return badRole === Roles.Primary || attaching || goodDisk < Disks.UpToDate;
 }
 
 /**
@@ -201,11 +212,17 @@ export function syncDecision(input: HandshakeInput): SyncDecision {
   ) {
     const full = hg === -100 || Math.abs(hg) === 2;
     const good = myDisk > Inconsistent ? 1 : -1;
-    if (Math.abs(hg) < 100 && hg * good < 0 && wouldLoseNewest(input, myDisk, good)) {
+    if (
+      Math.abs(hg) < 100 &&
+      hg * good < 0 &&
+      wouldLoseNewest(input, compared.rule, myDisk, good)
+    ) {
       error(
         'The newest data are on an Inconsistent disk, and the other copy is older. Not synchronised.',
       );
-      error('Choose one copy: `primary --force` on the node that has it, then connect again.');
+      error(
+        'To keep it: `primary --force` on its node. To give it up: `connect --discard-my-data` there.',
+      );
       return decided('newest-data-inconsistent');
     }
     hg = good * (full ? 2 : 1);

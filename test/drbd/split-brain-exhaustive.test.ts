@@ -286,6 +286,7 @@ function inputOf(c: Case): HandshakeInput {
 }
 
 const IN_USE = 'peers-data-in-use';
+const NEWEST = 'newest-data-inconsistent';
 
 /** docs/STATES.md, from result to action, by its numbers. [result] or why it is refused. */
 function action(c: Case): number | string {
@@ -295,6 +296,11 @@ function action(c: Case): number | string {
   if (c.compared === 'both') return 'contradictory';
   let hg = Number(c.compared);
   if (bad(mine) !== bad(theirs)) {
+    const [newest, other] = bad(mine) ? ([0, 1] as const) : ([1, 0] as const);
+    const newer = Math.abs(hg) < 100 && (newest === 0 ? hg > 0 : hg < 0);
+    const claimed = c.attaching[other] ? Disks.Consistent : c.disks[other]; // all that the other node hears of it
+    const meant = c.discard[newest] || (c.roles[newest] !== Primary && claimed === Disks.UpToDate);
+    if (newer && !meant) return NEWEST; // 2a
     const full = hg === -100 || Math.abs(hg) === 2; // 2
     hg = (bad(mine) ? -1 : 1) * (full ? 2 : 1);
   }
@@ -362,6 +368,8 @@ function judge(c: Case, tally: Tally): void {
       tally.bad.push(`${where()}: ${mine} and ${theirs}`);
     }
   }
+  // A copy that is too new to be overwritten is so for both.
+  if ((mine === NEWEST) !== (theirs === NEWEST)) tally.bad.push(`${where()}: ${mine}, ${theirs}`);
   // A refused attach leaves the connection. Who attaches must foresee what the other refuses (of which it would not
   // hear); its own refusal the other sees as a failed disk, which must not cost it a good copy.
   const same = c.asbp[0] === c.asbp[1] && c.rr[0] === c.rr[1];

@@ -67,6 +67,8 @@ function mirror(i: HandshakeInput): HandshakeInput {
     peer: i.self,
     role: i.peerRole,
     peerRole: i.role,
+    crashedPrimary: i.peerCrashedPrimary,
+    peerCrashedPrimary: i.crashedPrimary,
     resolveConflicts: !i.resolveConflicts,
     disk: i.peerDisk,
     peerDisk: i.disk,
@@ -205,6 +207,41 @@ test('disk states decide before UUIDs: an Inconsistent disk is never the source'
   t.is(result({ ...newer, peerDisk: Disks.Inconsistent }), 'source-inconsistent');
   const negotiating = { ...newer, disk: Disks.Negotiating, negotiatedDisk: Disks.Inconsistent };
   t.is(result(negotiating), -1);
+});
+
+// on-io-error pass_on on a node that was alone; swarm.
+test('the newest copy, Inconsistent, is not overwritten from an older one, on either node', (t) => {
+  const newest: HandshakeInput = {
+    ...SPLIT,
+    self: set(0x10n, 0x20n),
+    peer: set(0x20n),
+    disk: Disks.Inconsistent,
+    role: Primary,
+  };
+  const pair = (i: Partial<HandshakeInput>): (number | string)[] =>
+    [{ ...newest, ...i }, mirror({ ...newest, ...i })].map(result);
+  const refused = ['newest-data-inconsistent', 'newest-data-inconsistent'];
+  t.deepEqual(pair({}), refused);
+  t.deepEqual(pair({ discardMyData: true }), [-1, 1], 'given up by an operator');
+  t.deepEqual(
+    pair({ role: Secondary }),
+    [-1, 1],
+    'no users, and the other one claims to be current',
+  );
+  t.deepEqual(pair({ role: Secondary, peerDisk: Disks.Outdated }), refused);
+  t.deepEqual(pair({ role: Secondary, peerDisk: Disks.Consistent }), refused);
+  const attaching = { role: Secondary, peerDisk: Disks.Consistent, peerAttaching: true };
+  t.deepEqual(pair(attaching).slice(0, 1), refused.slice(1));
+  const attaches = { ...mirror(newest), peerRole: Secondary, disk: Disks.Negotiating };
+  for (const negotiatedDisk of [Disks.Outdated, Disks.Consistent, Disks.UpToDate]) {
+    t.is(result({ ...attaches, negotiatedDisk }), 'newest-data-inconsistent');
+  }
+  // The engine was restarted, so rule 41 prefers the Primary; what it answered is all on its peer's disk.
+  const restarted = { self: set(0x10n), peer: set(0x10n), crashedPrimary: true };
+  t.deepEqual(pair(restarted), [-1, 1]);
+  // The source of a resync that missed its end went on alone: no new generation began (rules 34, 35).
+  const missed = { self: set(0x10n, 0x20n, 0x30n), peer: set(0x10n, 0n, 0x20n, 0x30n) };
+  t.deepEqual(pair(missed), refused);
 });
 
 test('a Primary with good data does not become target, unless told to', (t) => {
