@@ -161,9 +161,14 @@ export function simOptions(f: SimFlags, mutant: string | null): SimOptions {
   };
 }
 
-/** What to type to see this run again. */
-export function replayCommand(seed: number, o: Pick<SimOptions, 'profile' | 'mutant'>): string {
-  const words = ['twinbeat', 'sim', '--seed', seedText(seed)];
+/** What to type to see a run again. */
+export function replayCommand(
+  which: { readonly seed: number } | { readonly scenario: string },
+  o: Pick<SimOptions, 'profile' | 'mutant'>,
+): string {
+  const words = ['twinbeat', 'sim'];
+  if ('seed' in which) words.push('--seed', seedText(which.seed));
+  else words.push('--scenario', which.scenario);
   if (o.profile !== 'swarm') words.push('--fault', o.profile);
   if (o.mutant !== null) words.push('--mutant', o.mutant);
   return words.join(' ');

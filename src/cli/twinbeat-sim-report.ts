@@ -27,6 +27,8 @@ export class Sums {
   reads = 0;
   rows = 0;
   steps = 0;
+  /** Over the traces of all runs, in their order. */
+  hash = 0x811c9dc5;
   looked: Record<string, number> = {};
   coverage: CoverageReport | null = null;
   readonly found: Found[] = [];
@@ -38,6 +40,7 @@ export class Sums {
     this.reads += r.reads;
     this.rows += r.rows;
     this.steps += r.steps;
+    this.hash = Math.imul(this.hash ^ r.traceHash, 0x01000193) >>> 0;
     for (const [checker, n] of Object.entries(r.looked)) {
       this.looked[checker] = (this.looked[checker] ?? 0) + n;
     }
@@ -52,6 +55,7 @@ export class Sums {
   }
 }
 
+const hex = (n: number): string => n.toString(16).padStart(8, '0');
 const seconds = (ms: number): string => (ms / 1000).toFixed(1);
 
 export function shortViolation(v: Violation): string {
@@ -90,11 +94,11 @@ export function summary(s: Sums, o: SimOptions): string {
   lines.push(
     '',
     `${s.runs} ${s.runs === 1 ? 'run' : 'runs'}, ${s.found.length} violated; ${Math.round(s.virtualMs / 1000)} virtual seconds, ` +
-      `${s.faults} faults, ${s.writes} writes (${s.rows} rows), ${s.reads} reads checked`,
+      `${s.faults} faults, ${s.writes} writes (${s.rows} rows), ${s.reads} reads checked; trace ${hex(s.hash)}`,
   );
   if (!single) {
     for (const f of s.found) {
-      lines.push(`  ${replayCommand(f.seed, o)}    # ${shortViolation(f.violation)}`);
+      lines.push(`  ${replayCommand({ seed: f.seed }, o)}    # ${shortViolation(f.violation)}`);
     }
   }
   return `${lines.join('\n')}\n`;
@@ -118,7 +122,8 @@ export interface JsonParts {
   readonly sums: Sums;
   readonly options: SimOptions;
   readonly wallMs: number;
-  readonly shrunk: readonly string[] | null;
+  /** A scenario file. */
+  readonly shrunk: string | null;
 }
 
 export function json({ sums: s, options: o, wallMs, shrunk }: JsonParts): string {
@@ -131,7 +136,10 @@ export function json({ sums: s, options: o, wallMs, shrunk }: JsonParts): string
     violations: s.found.map((f) => ({
       seed: o.what.kind === 'scenario' ? null : seedText(f.seed),
       ...f.violation,
-      replay: o.what.kind === 'scenario' ? null : replayCommand(f.seed, o),
+      replay: replayCommand(
+        o.what.kind === 'scenario' ? { scenario: o.what.file } : { seed: f.seed },
+        o,
+      ),
       tail: f.tail,
     })),
     shrunk,
@@ -139,6 +147,7 @@ export function json({ sums: s, options: o, wallMs, shrunk }: JsonParts): string
     writes: s.writes,
     rows: s.rows,
     reads: s.reads,
+    trace: hex(s.hash),
     faults: ofClass(step, 'fault'),
     operator: ofClass(step, 'operator'),
     repairs: ofClass(step, 'repair'),

@@ -7,9 +7,11 @@ import type { Command } from 'commander';
 import { nodeDigests } from '../real/node-ports.js';
 import { Pcap } from '../sim/pcap.js';
 import { type RunResult, run, type Schedule } from '../sim/run.js';
-import { shrink } from '../sim/shrink.js';
+import { parseScenario, type Scenario, scenarioText } from '../sim/scenario.js';
+import { runScenario } from '../sim/scenario-run.js';
+import { type Shrunk, sameViolation, shrink } from '../sim/shrink.js';
 import { PROFILES, plan, SWARM_VERSION } from '../sim/swarm.js';
-import type { World as Simulated } from '../sim/world.js';
+import type { World as Simulated, Violation } from '../sim/world.js';
 import { listMutants, plantedMutant, runMutant } from './sim-mutant.js';
 import { runSeeds, SimWorkerError } from './sim-pool.js';
 import {
@@ -22,6 +24,7 @@ import {
   simOptions,
 } from './twinbeat-sim-options.js';
 import {
+  type Found,
   json,
   progressLine,
   Sums,
@@ -74,7 +77,8 @@ export async function simMain(
   const options = simOptions(flags, plantedMutant(world.env));
   const { what } = options;
   if (what.kind === 'one') return new Session(options, world).one(what.seed);
-  if (what.kind === 'scenario') throw new UsageError('twinbeat sim: --scenario: not yet', 2);
+  if (what.kind === 'scenario')
+    return new Session(options, world).scenario(readScenario(what.file));
   return new Session(options, world).many();
 }
 
@@ -98,17 +102,28 @@ class Session {
   }
 
   one(seed: number): number {
-    const { trace, pcap: pcapFile, profile } = this.#options;
-    const schedule: Schedule = { seed, ...plan(seed, profile) };
-    this.#say(`${this.#header()}, seed ${seedText(seed)}\n`);
-    const output = new Lines(this.#world);
-    const capture = pcapFile === null ? null : new Capture(pcapFile);
-    const result = run(
-      schedule,
-      nodeDigests,
-      trace ? (line) => output.add(line) : null,
-      (w: Simulated) => capture?.listen(w),
+    const schedule: Schedule = { seed, ...plan(seed, this.#options.profile) };
+    return this.#single(`${this.#header()}, seed ${seedText(seed)}`, (sink, prepare) =>
+      run(schedule, nodeDigests, sink, prepare),
     );
+  }
+
+  scenario(scenario: Scenario): number {
+    const header = `scenario ${scenario.file}${this.#planted}, seed ${scenario.seed}`;
+    return this.#single(header, (sink, prepare) =>
+      runScenario(scenario, nodeDigests, sink, prepare),
+    );
+  }
+
+  #single(
+    header: string,
+    play: (sink: ((line: string) => void) | null, prepare: (w: Simulated) => void) => RunResult,
+  ): number {
+    const { trace, pcap } = this.#options;
+    const output = new Lines(this.#world);
+    const capture = pcap === null ? null : new Capture(pcap);
+    this.#say(`${header}\n`);
+    const result = play(trace ? (line) => output.add(line) : null, (w) => capture?.listen(w));
     output.end();
     capture?.write();
     this.#took(result);
@@ -128,7 +143,8 @@ class Session {
       if (!(e instanceof SimWorkerError)) throw e;
       this.#clear();
       this.#world.err(`twinbeat sim: ${e.message}\n`);
-      if (e.seed !== null) this.#world.err(`replay: ${replayCommand(e.seed, this.#options)}\n`);
+      if (e.seed !== null)
+        this.#world.err(`replay: ${replayCommand({ seed: e.seed }, this.#options)}\n`);
       return 1;
     } finally {
       clearInterval(timer);
@@ -148,9 +164,12 @@ class Session {
   }
 
   #header(): string {
-    const { profile, mutant } = this.#options;
-    const planted = mutant === null ? '' : `, mutant ${mutant}`;
-    return `swarm ${SWARM_VERSION}, profile ${profile}${planted}`;
+    return `swarm ${SWARM_VERSION}, profile ${this.#options.profile}${this.#planted}`;
+  }
+
+  get #planted(): string {
+    const { mutant } = this.#options;
+    return mutant === null ? '' : `, mutant ${mutant}`;
   }
 
   #plan(kept: readonly KeptSeed[]): string {
@@ -168,12 +187,17 @@ class Session {
   /** False: that is enough. */
   #took(r: RunResult): boolean {
     this.#sums.add(r);
-    const found = this.#sums.found;
     if (r.violation) {
-      const replay = replayCommand(r.seed, this.#options);
+      const { what } = this.#options;
+      const { found } = this.#sums;
+      const scenario = what.kind === 'scenario' ? what.file : null;
+      const replay = replayCommand(
+        scenario === null ? { seed: r.seed } : { scenario },
+        this.#options,
+      );
+      const where = scenario === null ? `seed ${seedText(r.seed)}` : `scenario ${scenario}`;
       const last = found.at(-1);
-      if (found.length === 1 && last)
-        this.#say(violationReport(`seed ${seedText(r.seed)}`, last, replay));
+      if (found.length === 1 && last) this.#say(violationReport(where, last, replay));
       else this.#say(`${replay}    # ${shortViolation(r.violation)}\n`);
     }
     return !(r.violation && this.#options.first);
@@ -183,19 +207,22 @@ class Session {
     const wallMs = performance.now() - this.#startMs;
     const sums = this.#sums;
     const first = sums.found[0];
-    const shrunk = first && this.#options.shrink ? this.#shrink(first.seed) : null;
-    if (shrunk) this.#say(`\n${shrunk.join('\n')}\n`);
+    const shrunk = first && this.#options.shrink ? this.#shrink(first) : null;
+    if (shrunk !== null) this.#say(`\n${shrunk}`);
     this.#say(summary(sums, this.#options));
-    if (this.#options.json) this.#world.out(json({ sums, options: this.#options, wallMs, shrunk }));
-    else {
+    if (this.#options.json) {
+      this.#world.out(json({ sums, options: this.#options, wallMs, shrunk }));
+    } else {
       this.#clear();
-      const workers = this.#options.what.kind === 'one' ? 1 : this.#options.workers;
-      this.#world.err(`${speed(sums, wallMs, workers)}\n`);
+      const { kind } = this.#options.what;
+      const threads = kind === 'one' || kind === 'scenario' ? 1 : this.#options.workers;
+      this.#world.err(`${speed(sums, wallMs, threads)}\n`);
     }
     return sums.found.length > 0 ? 1 : 0;
   }
 
-  #shrink(seed: number): string[] {
+  /** The scenario file that is left of a schedule. */
+  #shrink({ seed, violation }: Found): string {
     const schedule: Schedule = { seed, ...plan(seed, this.#options.profile) };
     const shrunk = shrink(schedule, nodeDigests, {
       mostRuns: MOST_SHRINK_RUNS,
@@ -203,12 +230,10 @@ class Session {
       progress: (runs, steps) => this.#show(`shrinking: run ${runs}, ${steps} steps left`),
     });
     this.#clear();
-    if (!shrunk) return ['--shrink: the violation does not come again'];
-    return [
-      `shrunk from ${schedule.steps.length} steps to ${shrunk.schedule.steps.length} in ${shrunk.runs} runs:`,
-      '',
-      ...shrunk.schedule.steps.map((s) => `at ${s.atMs / 1000}s ${s.text}`),
-    ];
+    if (!shrunk) {
+      throw new Error(`seed ${seedText(seed)} violates nothing when it is run again`);
+    }
+    return shrunkText(shrunk, schedule, violation, this.#options);
   }
 
   // ---- output
@@ -290,6 +315,42 @@ class Capture {
       2,
     );
   }
+}
+
+function shrunkText(
+  { schedule, result, runs }: Shrunk,
+  from: Schedule,
+  found: Violation,
+  options: SimOptions,
+): string {
+  const comment = [
+    `Shrunk from ${from.steps.length} to ${schedule.steps.length} steps in ${runs} runs of`,
+    `${replayCommand({ seed: from.seed }, options)}`,
+    ...shortViolation(result.violation ?? found).split('\n'),
+  ];
+  const text = scenarioText(schedule, comment);
+  const parsed = parseScenario(text, 'shrunk');
+  const again = parsed.ok ? runScenario(parsed.scenario, nodeDigests, null).violation : null;
+  const same = again !== null && sameViolation(again, found);
+  return same
+    ? text
+    : `${text}# As a scenario it does not violate that: a step or option cannot be written so.\n`;
+}
+
+function readScenario(file: string): Scenario {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (e) {
+    const why = e instanceof Error ? e.message : String(e);
+    throw new UsageError(
+      `twinbeat sim: --scenario: cannot read ${file}: ${why}; etc/scenarios has some to begin with`,
+      2,
+    );
+  }
+  const parsed = parseScenario(text, file);
+  if (!parsed.ok) throw new UsageError(parsed.text, 2);
+  return parsed.scenario;
 }
 
 function readSeeds(file: string): KeptSeed[] {

@@ -24,8 +24,8 @@ function parts(line: string): Parts {
 
 /** At most `columns` wide: broken at spaces where there are some; what follows is indented under the text. */
 function wrapped(object: string, text: string, columns: number): string[] {
-  const indent = OBJECT_COLUMNS + 1;
-  const room = columns - indent;
+  const head = object.padEnd(OBJECT_COLUMNS);
+  const room = columns - head.length - 1;
   const out: string[] = [];
   for (const paragraph of text.split('\n')) {
     for (let rest = paragraph; out.length === 0 || rest !== ''; ) {
@@ -38,8 +38,7 @@ function wrapped(object: string, text: string, columns: number): string[] {
       rest = rest.slice(cut).trimStart();
     }
   }
-  const head = object.padEnd(OBJECT_COLUMNS);
-  return out.map((line, i) => `${i === 0 ? head : ' '.repeat(OBJECT_COLUMNS)} ${line}`.trimEnd());
+  return out.map((line, i) => `${i === 0 ? head : ' '.repeat(head.length)} ${line}`.trimEnd());
 }
 
 /** No line is wider than `columns`. */

@@ -29,6 +29,8 @@ export interface Violation {
 }
 
 const TICK_MS = 200;
+/** A busy pair has 5,000. */
+const MOST_EVENTS_PER_S = 500_000;
 
 export class World implements NodeWorld {
   readonly seed: number;
@@ -47,6 +49,8 @@ export class World implements NodeWorld {
   readonly #checkers: Checker[];
   readonly #before: Record<NodeName, State | null> = { alpha: null, beta: null };
   #clients = 0;
+  #events = 0; // since then
+  #eventsSinceMs = 0;
   rowsAcknowledged = 0;
   stepsDone = 0;
   /** The trace names every request of the client. */
@@ -100,8 +104,20 @@ export class World implements NodeWorld {
 
   /** Runs until `timeMs`, or the first violation. */
   runUntil(timeMs: number): void {
-    while (this.violations.length === 0 && this.clock.nextMs <= timeMs) this.clock.step();
+    while (this.violations.length === 0 && this.clock.nextMs <= timeMs) {
+      this.clock.step();
+      if (++this.#events > MOST_EVENTS_PER_S) this.#livelock();
+    }
     if (this.violations.length === 0) this.clock.runUntil(timeMs);
+  }
+
+  /** Time does not go on: the machines keep each other busy. A run would never end. */
+  #livelock(): void {
+    this.#events = 0;
+    if (this.nowMs >= this.#eventsSinceMs + 1000) this.#eventsSinceMs = this.nowMs;
+    else {
+      this.violate('I9', 'livelock', `${MOST_EVENTS_PER_S} events within a second`);
+    }
   }
 
   /** One more that is told everything. */

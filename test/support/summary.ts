@@ -1,7 +1,7 @@
-/** Turns ava's TAP report and the list of skips into what `make test` prints; exit status 1 when a test failed. */
+/** Turns ava's TAP report, the list of skips and what tests have noted into what `make test` prints; exit status 1 when a test failed. */
 import { readFileSync } from 'node:fs';
 
-const [report, skipList, avaStatus] = process.argv.slice(2);
+const [report, skipList, avaStatus, noteList] = process.argv.slice(2);
 const lines = readFileSync(report ?? '', 'utf8').split('\n');
 const skips = readFileSync(skipList ?? '', 'utf8')
   .split('\n')
@@ -28,6 +28,7 @@ if (failed === 0 && avaStatus !== '0') {
   console.log(`ava ended with status ${avaStatus}; the end of its report:`);
   console.log(lines.slice(-40).join('\n'));
 }
+if (noteList) process.stdout.write(readFileSync(noteList, 'utf8'));
 for (const skip of skips) console.log(`skipped: ${skip}`);
 console.log(`${passed - skips.length} passed, ${failed} failed, ${skipped + skips.length} skipped`);
 process.exitCode = failed === 0 ? 0 : 1;
