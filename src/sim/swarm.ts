@@ -11,7 +11,7 @@ import { dice, logBetween } from './dice.js';
  * Which drawing this is. A seed means the same schedule only while nothing here or in config.ts that is drawn changes: raise
  * this number then (test/sim/swarm-version.test.ts notices), so that an old seed is refused and not run as another one.
  */
-export const SWARM_VERSION = 1;
+export const SWARM_VERSION = 2;
 
 /** What `--fault` chooses between. */
 export const PROFILES = [
