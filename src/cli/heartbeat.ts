@@ -23,6 +23,7 @@ import { HeartbeatDaemon } from '../real/heartbeat-daemon.js';
 import { daemonPid } from '../real/heartbeat-files.js';
 import { replaceProcess } from '../real/native-addon.js';
 import { heartbeatReport } from './heartbeat-client.js';
+import { version } from './version.js';
 import type { World } from './world.js';
 
 const EXIT_USAGE = 2;
@@ -183,7 +184,7 @@ async function start(world: World, options: Options): Promise<number> {
   if (options.v) world.out(`${JSON.stringify(loaded.config.haCf, null, 2)}\n`);
   const isChild = world.env['TWINBEAT_ANGEL'] !== undefined;
   if (options.f && (!options.keepalive || isChild)) {
-    const node = new HeartbeatDaemon(world.root, loaded.config, !isDetached(world));
+    const node = new HeartbeatDaemon(world.root, loaded.config, !isDetached(world), version());
     for (const { level, text } of loaded.messages) {
       if (level !== 'stderr') node.log(level, text);
     }

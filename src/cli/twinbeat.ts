@@ -2,23 +2,15 @@
  * twinbeat: what has no counterpart among the programs of DRBD and Heartbeat. A table of commands; each is a handler with the
  * world, and the exit status is its result.
  */
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { demoDown, demoMain } from './demo.js';
 import { clientMain, ledgerMain, rowsMain } from './demo-parts.js';
-import { PROJECT } from './pair.js';
 import { type ReplayOptions, replayMain } from './twinbeat-replay.js';
 import { restartMain } from './twinbeat-restart.js';
 import { simCommand, simMain } from './twinbeat-sim.js';
 import type { SimFlags } from './twinbeat-sim-options.js';
+import { version } from './version.js';
 import { type Main, UsageError, type World } from './world.js';
-
-export function version(): string {
-  const text = readFileSync(join(PROJECT, 'package.json'), 'utf8');
-  const { version } = JSON.parse(text) as { version: string }; // our own file
-  return version;
-}
 
 export const twinbeat: Main = async (argv, world) => {
   let status = 0;

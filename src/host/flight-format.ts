@@ -111,8 +111,10 @@ export const R = {
   STATE: 61, // minor, old state word, new state word
   HANDLER: 62, // number of the call, event, resource, minor + 1
   REPLY: 63, // JSON of the answer to a request
-  // ---- heartbeat (recording-heartbeat.ts): one record is JSON
-  BEAT: 80,
+  // ---- heartbeat (recording-heartbeat.ts)
+  BEAT: 80, // input: hash, JSON
+  BEAT_ANSWER: 81, // answer: JSON
+  PART: 82, // the beginning of the text of the next BEAT or BEAT_ANSWER, which is too long for one record
   // ---- both
   STOP: 90, // text: why the life ended
 } as const;
@@ -160,7 +162,9 @@ export const LAYOUT: ReadonlyMap<number, string> = new Map([
   [R.STATE, 'nuu'],
   [R.HANDLER, 'nttn'],
   [R.REPLY, 't'],
-  [R.BEAT, 't'],
+  [R.BEAT, 'ut'],
+  [R.BEAT_ANSWER, 't'],
+  [R.PART, 't'],
   [R.STOP, 't'],
 ]);
 

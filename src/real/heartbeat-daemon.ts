@@ -5,8 +5,10 @@
 import { mkdirSync, readFileSync } from 'node:fs';
 import { HeartbeatLives } from '../host/heartbeat-lives.js';
 import type { NodeLogLevel } from '../host/heartbeat-node.js';
-import type { HeartbeatConfig } from '../host/heartbeat-ports.js';
+import type { HeartbeatConfig, LivesHost } from '../host/heartbeat-ports.js';
 import { VERSION } from '../host/heartbeat-report.js';
+import { type LivesCalls, RecordedLives } from '../host/recording-heartbeat.js';
+import { FlightKeeper, flightChecksum, flightMemory } from './flight-files.js';
 import { configTimes, loadConfig } from './heartbeat-config.js';
 import { HeartbeatControlServer } from './heartbeat-control-server.js';
 import { HeartbeatFifo } from './heartbeat-fifo.js';
@@ -23,56 +25,64 @@ import { runDrbdadmOutdate, runReboot } from './heartbeat-programs.js';
 import { runScript } from './heartbeat-script.js';
 import { nodeDigests, nodeRandom, nodeTimers } from './node-ports.js';
 
+/** Of the size that [flight] gives to drbdd. */
+const FLIGHT_SHARE = 4;
+
 export class HeartbeatDaemon {
   readonly #root: string;
   readonly #foreground: boolean;
+  readonly #version: string;
   readonly #control: HeartbeatControlServer;
   readonly #fifo: HeartbeatFifo;
-  readonly #lives: HeartbeatLives;
+  readonly #lives: LivesCalls;
+  readonly #flight: FlightKeeper | null;
+  readonly #recorded: RecordedLives | null;
   #log: HeartbeatLog;
   #ended: ((status: number) => void) | null = null;
 
-  constructor(root: string, config: HeartbeatConfig, foreground: boolean) {
+  /** `version`: of this project, for its recordings. */
+  constructor(root: string, config: HeartbeatConfig, foreground: boolean, version: string) {
+    this.#version = version;
     this.#root = root;
     this.#foreground = foreground;
     this.#log = this.#openLog(config);
-    this.#lives = new HeartbeatLives(
-      {
-        pid: process.pid,
-        clock: { nowMs: monotonicMs, wallMs: () => Date.now() },
-        timers: nodeTimers,
-        random: nodeRandom,
-        digests: nodeDigests,
-        files: livesFiles(root),
-        scripts: {
-          run: (current, resource, action, events) =>
-            runScript(this.#scriptHost(current, events.running), resource, action, events.done),
-          isRunning: ({ pid, start }) => processStart(pid) === start,
-          kill: ({ pid, start }, signal) => {
-            if (processStart(pid) !== start) return;
-            try {
-              process.kill(-pid, signal);
-            } catch {
-              // It has just ended.
-            }
-          },
+    const host: LivesHost = {
+      pid: process.pid,
+      clock: { nowMs: monotonicMs, wallMs: () => Date.now() },
+      timers: nodeTimers,
+      random: nodeRandom,
+      digests: nodeDigests,
+      files: livesFiles(root),
+      scripts: {
+        run: (current, resource, action, events) =>
+          runScript(this.#scriptHost(current, events.running), resource, action, events.done),
+        isRunning: ({ pid, start }) => processStart(pid) === start,
+        kill: ({ pid, start }, signal) => {
+          if (processStart(pid) !== start) return;
+          try {
+            process.kill(-pid, signal);
+          } catch {
+            // It has just ended.
+          }
         },
-        config: { load: () => loadConfig(root), times: () => configTimes(root) },
-        environment: process.env,
-        loadavg,
-        openMedia: (current, events) =>
-          openMedia(current, events, (level, text) => this.log(level, text)),
-        reboot: root === '' ? runReboot : null,
-        runDrbdadmOutdate: (resource, ended) =>
-          runDrbdadmOutdate(resource, (text) => this.log('ERROR', text), ended),
-        log: (level, text) => this.log(level, text),
-        configured: (current) => {
-          this.#log = this.#openLog(current);
-        },
-        ended: (status) => this.#end(status),
       },
-      config,
-    );
+      config: { load: () => loadConfig(root), times: () => configTimes(root) },
+      environment: process.env,
+      loadavg,
+      openMedia: (current, events) =>
+        openMedia(current, events, (level, text) => this.log(level, text)),
+      reboot: root === '' ? runReboot : null,
+      runDrbdadmOutdate: (resource, ended) =>
+        runDrbdadmOutdate(resource, (text) => this.log('ERROR', text), ended),
+      log: (level, text) => this.log(level, text),
+      configured: (current) => {
+        this.#log = this.#openLog(current);
+      },
+      ended: (status) => this.#end(status),
+    };
+    this.#flight = this.#keeper(config);
+    this.#recorded = this.#recorder(host, config);
+    this.#lives = this.#recorded ?? new HeartbeatLives(host, config);
     this.#control = new HeartbeatControlServer(
       root,
       (request) => new Promise((reply) => this.#lives.answer(request, reply)),
@@ -81,6 +91,48 @@ export class HeartbeatDaemon {
       received: (message) => this.#lives.send(message),
       log: (level, text) => this.log(level, text),
     });
+  }
+
+  #keeper({ node, ini }: HeartbeatConfig): FlightKeeper | null {
+    if (ini.flight.enabled === 'no') return null;
+    return FlightKeeper.prepare({
+      root: this.#root,
+      daemon: 'heartbeat',
+      node,
+      sizeMiB: ini.flight.sizeMiB / FLIGHT_SHARE,
+      lives: ini.flight.lives,
+      wallMs: Date.now(),
+      pid: process.pid,
+      warn: (text) => this.log('WARN', text),
+    });
+  }
+
+  #recorder(host: LivesHost, config: HeartbeatConfig): RecordedLives | null {
+    const plan = this.#flight?.plan;
+    if (!plan) return null;
+    try {
+      const { coldBlocks, hotBlocks, node, life } = plan;
+      const checksum = flightChecksum;
+      const memory = {
+        memory: flightMemory(plan),
+        coldBlocks,
+        hotBlocks,
+        checksum,
+        wallMs: Date.now,
+      };
+      const version = this.#version;
+      return new RecordedLives(host, config, memory, {
+        daemon: 'heartbeat',
+        version,
+        node,
+        life,
+        setup: {},
+      });
+    } catch (e) {
+      const text = e instanceof Error ? e.message : String(e);
+      this.log('WARN', `flight recorder: off: ${text}`);
+      return null;
+    }
   }
 
   #openLog({ haCf, node, ini }: HeartbeatConfig): HeartbeatLog {
@@ -105,6 +157,7 @@ export class HeartbeatDaemon {
     this.log('info', `heartbeat: version ${VERSION} (twinbeat)`);
     await this.#control.listen();
     this.#fifo.open();
+    if (this.#recorded) void this.#flight?.start();
     this.#lives.start();
     return ended;
   }
@@ -113,7 +166,9 @@ export class HeartbeatDaemon {
     this.#control.close();
     this.#fifo.close();
     removePidFile(this.#root);
-    this.#ended?.(status);
+    const done = (): void => this.#ended?.(status);
+    if (this.#recorded && this.#flight) void this.#flight.end().then(done, done);
+    else done();
   }
 
   #scriptHost(

@@ -85,6 +85,17 @@ export class DecisionReplay implements Replay {
       case 'log':
         event('log', `${String(what['object'])}: ${String(what['text'])}`, '', []);
         return null;
+      case 'asked':
+        event('request', `heartbeat: ${String(what['what'])}`, '', []);
+        return null;
+      case 'script':
+        event(
+          'handler',
+          `heartbeat: runs ${String(what['resource'])} ${String(what['action'])}`,
+          '',
+          [],
+        );
+        return null;
       case 'stop':
         this.#end = String(what['why']);
         return null;

@@ -7,6 +7,7 @@ import type { FlightFile } from '../host/flight-read.js';
 import { DecisionReplay } from './replay-decisions.js';
 import { DrbdReplay } from './replay-drbd.js';
 import type { ReplayEvent } from './replay-explain.js';
+import { HeartbeatReplay } from './replay-heartbeat.js';
 import type { Difference } from './replay-log.js';
 
 export interface ReplayResult {
@@ -35,6 +36,7 @@ export function replayOf(
   emit: (event: ReplayEvent) => void,
 ): Replay {
   if (file.wrapped) return new DecisionReplay(file, emit);
+  if (file.head.daemon === 'heartbeat') return new HeartbeatReplay(file, digests, emit);
   return new DrbdReplay(file, digests, emit);
 }
 

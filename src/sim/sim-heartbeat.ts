@@ -26,6 +26,7 @@ import type {
   MediaEvents,
   ScriptEvents,
 } from '../host/heartbeat-ports.js';
+import type { LivesCalls, RecordedLives } from '../host/recording-heartbeat.js';
 import { ScriptWatch } from '../host/script-watch.js';
 import type { Action } from '../resource-manager/group-operation.js';
 import type { Hold } from '../resource-manager/hold.js';
@@ -48,6 +49,8 @@ export interface SimHeartbeatHost {
   /** `reboot -nf`: a group cannot be stopped. */
   powerOff(): void;
   log(level: NodeLogLevel, text: string): void;
+  /** A process with a flight recorder. */
+  readonly record?: (host: LivesHost, config: HeartbeatConfig) => RecordedLives;
   /** How long the program takes to load, random in [min, max). */
   readonly loadMs: readonly [number, number];
   /** Under an angel: the pause after which a killed process is started again. Null: nobody does. */
@@ -69,6 +72,7 @@ export class SimHeartbeat {
   #phase: Phase = 'off';
   #process: ProcessClock | null = null;
   #lives: HeartbeatLives | null = null;
+  #calls: LivesCalls | null = null; // the same, through its recorder if it has one
   #angel: ProcessClock | null = null; // that waits before it starts the next one
   #lastPid = 100;
   readonly #bound = new Set<string>(); // networks
@@ -115,8 +119,10 @@ export class SimHeartbeat {
       return;
     }
     this.#phase = 'running';
-    this.#lives = new HeartbeatLives(this.#livesHost(process), config);
-    this.#lives.start();
+    const recorded = this.#host.record?.(this.#livesHost(process), config);
+    this.#lives = recorded?.lives ?? new HeartbeatLives(this.#livesHost(process), config);
+    this.#calls = recorded ?? this.#lives;
+    this.#calls.start();
   }
 
   /** SIGKILL, or a crash. What it started goes on. */
@@ -147,7 +153,7 @@ export class SimHeartbeat {
   /** SIGTERM. */
   stop(): void {
     if (this.#phase === 'booting') this.#end();
-    else this.#process?.after(0, () => this.#lives?.stop());
+    else this.#process?.after(0, () => this.#calls?.stop());
   }
 
   /** The files were edited; `reload` makes it look. */
@@ -158,7 +164,7 @@ export class SimHeartbeat {
 
   /** SIGHUP. */
   reload(): void {
-    this.#process?.after(0, () => this.#lives?.reload());
+    this.#process?.after(0, () => this.#calls?.reload());
   }
 
   /** hb_standby; `done` gets null, or why it is refused. */
@@ -204,7 +210,7 @@ export class SimHeartbeat {
     };
     this.#gone.add(lost);
     process.after(0, () => {
-      this.#lives?.answer(request, (reply) => {
+      this.#calls?.answer(request, (reply) => {
         if (this.#gone.delete(lost)) done(reply);
       });
     });
@@ -225,6 +231,7 @@ export class SimHeartbeat {
     this.#process?.end();
     this.#process = null;
     this.#lives = null;
+    this.#calls = null;
     const { net, node } = this.#host;
     for (const network of this.#bound) net.unbindDatagram(node, network, HEARTBEAT_PORT);
     this.#bound.clear();

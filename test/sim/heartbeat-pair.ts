@@ -9,7 +9,7 @@ import { DEFAULT_CONFIG, NODES, type NodeName, peerOf } from '../../src/sim/conf
 import { HARESOURCES, heartbeatTexts } from '../../src/sim/heartbeat-config.js';
 import { NodeClock } from '../../src/sim/node-clock.js';
 import { SimClock } from '../../src/sim/sim-clock.js';
-import { SimHeartbeat } from '../../src/sim/sim-heartbeat.js';
+import { SimHeartbeat, type SimHeartbeatHost } from '../../src/sim/sim-heartbeat.js';
 import { SimNet } from '../../src/sim/sim-net.js';
 import { type ScriptPorts, SimScripts } from '../../src/sim/sim-scripts.js';
 
@@ -21,6 +21,8 @@ export interface PairOptions {
   readonly scriptTimeoutS: number;
   readonly respawnMs: number | null;
   readonly haCf: readonly string[]; // further lines
+  readonly authkeys: string | null; // the whole file; null: as the simulator has it
+  readonly record: ((name: NodeName) => SimHeartbeatHost['record']) | null;
 }
 
 const DEFAULTS: PairOptions = {
@@ -31,7 +33,14 @@ const DEFAULTS: PairOptions = {
   scriptTimeoutS: 0,
   respawnMs: null,
   haCf: [],
+  authkeys: null,
+  record: null,
 };
+
+function recording(options: PairOptions, name: NodeName): Pick<SimHeartbeatHost, 'record'> {
+  const record = options.record?.(name);
+  return record ? { record } : {};
+}
 
 export class PairNode {
   readonly name: NodeName;
@@ -75,6 +84,7 @@ export class PairNode {
         },
         log: (level, text) => pair.note(`${name} ${level}: ${text}`),
         loadMs: [80, 200],
+        ...recording(pair.options, name),
         respawnMs: pair.options.respawnMs,
       },
       pair.texts(),
@@ -165,13 +175,14 @@ export class HeartbeatPair {
   }
 
   texts() {
-    const { haresources, autoFailback, networks, scriptTimeoutS, haCf } = this.options;
+    const { haresources, autoFailback, networks, scriptTimeoutS, haCf, authkeys } = this.options;
     const cluster = { ...DEFAULT_CONFIG, autoFailback, heartbeatNetworks: networks };
     const texts = heartbeatTexts(cluster, haresources);
     return {
       ...texts,
       haCf: texts.haCf + haCf.map((line) => `${line}\n`).join(''),
       scriptTimeoutS,
+      ...(authkeys === null ? {} : { authkeys }),
     };
   }
 

@@ -1,0 +1,150 @@
+/**
+ * A recording of heartbeat replays to the same: every life of two simulated nodes through a fail over, an operator's moves, a kill,
+ * a healed partition, a new configuration. Keys are not in it.
+ */
+import test, { type ExecutionContext } from 'ava';
+import { blocksFor, fileBytes } from '../../src/host/flight-format.js';
+import { FlightFile } from '../../src/host/flight-read.js';
+import { RecordedLives } from '../../src/host/recording-heartbeat.js';
+import { flightChecksum } from '../../src/real/flight-files.js';
+import { nodeDigests } from '../../src/real/node-ports.js';
+import type { NodeName } from '../../src/sim/config.js';
+import type { ReplayEvent } from '../../src/sim/replay-explain.js';
+import { HeartbeatReplay } from '../../src/sim/replay-heartbeat.js';
+import { EVERYTHING, HeartbeatPair, type PairOptions } from './heartbeat-pair.js';
+
+interface Life {
+  readonly name: NodeName;
+  readonly memory: Uint8Array;
+  readonly lives: RecordedLives;
+  readonly log: string[];
+}
+
+function recordedPair(options: Partial<PairOptions> = {}): { pair: HeartbeatPair; lives: Life[] } {
+  const lives: Life[] = [];
+  const blocks = blocksFor(4);
+  const pair = new HeartbeatPair({
+    ...options,
+    record: (name) => (host, config) => {
+      const memory = new Uint8Array(fileBytes(blocks.coldBlocks, blocks.hotBlocks));
+      const log: string[] = [];
+      const tapped = {
+        ...host,
+        log: (level: Parameters<typeof host.log>[0], text: string) => {
+          log.push(`${level}: ${text}`);
+          host.log(level, text);
+        },
+      };
+      const recorded = new RecordedLives(
+        tapped,
+        config,
+        { memory, ...blocks, checksum: flightChecksum, wallMs: () => host.clock.wallMs() },
+        { daemon: 'heartbeat', version: 'test', node: name, life: `${lives.length}`, setup: {} },
+      );
+      lives.push({ name, memory, lives: recorded, log });
+      return recorded;
+    },
+  });
+  return { pair, lives };
+}
+
+function replaysToTheSame(t: ExecutionContext, life: Life): ReplayEvent[] {
+  const events: ReplayEvent[] = [];
+  const file = FlightFile.read(life.name, life.memory, flightChecksum);
+  const replay = new HeartbeatReplay(file, nodeDigests, (e) => events.push(e));
+  const result = replay.run(Number.POSITIVE_INFINITY);
+  t.is(result?.difference ?? null, null);
+  t.is(result?.broke, '');
+  t.true((result?.inputs ?? 0) > 5);
+  t.deepEqual(
+    events.filter((e) => e.kind === 'log').map((e) => e.what.replace('heartbeat: ', '')),
+    life.log.filter((l) => !l.startsWith('debug')),
+  );
+  const now = life.lives.lives;
+  t.is(replay.lives.phase, now.phase);
+  t.is(replay.lives.node?.resources.state, now.node?.resources.state);
+  t.is(replay.lives.node?.resources.hold, now.node?.resources.hold);
+  return events;
+}
+
+test('fail over, standby, take over, a kill, a pause: every life replays to the same', (t) => {
+  const { pair, lives } = recordedPair();
+  pair.alpha.heartbeat.start();
+  pair.runFor(300);
+  pair.beta.heartbeat.start();
+  pair.runFor(30_000);
+  t.is(pair.alpha.has, EVERYTHING);
+  pair.alpha.heartbeat.standby('all');
+  pair.runFor(6000);
+  t.is(pair.beta.has, EVERYTHING);
+  pair.alpha.heartbeat.takeover('all');
+  pair.runFor(6000);
+  pair.alpha.heartbeat.standby('all', () => {});
+  pair.beta.heartbeat.takeover('local', () => {}); // at a bad moment: refused or queued
+  pair.runFor(8000);
+  pair.alpha.heartbeat.kill();
+  pair.runFor(1000);
+  pair.alpha.heartbeat.start();
+  pair.runFor(10_000);
+  pair.powerCut('beta');
+  pair.runFor(40_000);
+  t.is(pair.alpha.has, EVERYTHING);
+  pair.boot('beta');
+  pair.runFor(40_000);
+  pair.alpha.heartbeat.reload();
+  pair.runFor(2000);
+  const texts = pair.texts();
+  pair.alpha.heartbeat.configure({ ...texts, haCf: `${texts.haCf}# changed\n` });
+  pair.alpha.heartbeat.reload();
+  pair.runFor(5000);
+  pair.beta.heartbeat.stop();
+  pair.runFor(10_000);
+  t.is(lives.length, 4);
+  for (const life of lives) {
+    const events = replaysToTheSame(t, life);
+    t.true(events.some((e) => e.kind === 'transition'));
+  }
+  const all = lives.flatMap((life) => replaysToTheSame(t, life));
+  t.true(all.some((e) => e.kind === 'request' && e.what.includes('standby')));
+  t.true(all.some((e) => /runs service start/.test(e.what)));
+  t.true(
+    all.some((e) => /node (alpha|beta) dead/.test(e.what) && e.cause === 'a time was reached'),
+  );
+});
+
+test('a partition that heals, scripts that run while a killed one is left: the same', (t) => {
+  const { pair, lives } = recordedPair({ networks: ['eth0', 'eth1'] });
+  pair.alpha.heartbeat.start();
+  pair.beta.heartbeat.start();
+  pair.runFor(30_000);
+  for (const network of ['eth0', 'eth1']) pair.net.cut(network);
+  pair.runFor(20_000);
+  for (const network of ['eth0', 'eth1']) pair.net.heal(network);
+  pair.runFor(60_000);
+  pair.alpha.heartbeat.standby('all');
+  pair.runFor(150);
+  pair.alpha.heartbeat.kill();
+  pair.runFor(200);
+  pair.alpha.heartbeat.start();
+  pair.runFor(30_000);
+  t.true(lives.length >= 3);
+  for (const life of lives) replaysToTheSame(t, life);
+});
+
+test('foreign and broken datagrams replay; no key is in a recording', (t) => {
+  const key = 'the-key-of-the-cluster';
+  const { pair, lives } = recordedPair({ authkeys: `auth 2\n1 md5 older\n2 sha1 ${key}\n` });
+  pair.alpha.heartbeat.start();
+  pair.beta.heartbeat.start();
+  pair.runFor(20_000);
+  for (const text of ['###\nnonsense\n%%%\n', '>>>\nt=status\nsrc=beta\nauth=1 00ff\n<<<\n', '']) {
+    pair.net.sendDatagram('beta', 'eth0', 694, new TextEncoder().encode(text));
+  }
+  pair.runFor(3000);
+  for (const life of lives) {
+    replaysToTheSame(t, life);
+    const bytes = Buffer.from(life.memory.buffer);
+    t.false(bytes.includes(key));
+    t.true(bytes.includes('not-recorded'));
+  }
+});
