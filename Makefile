@@ -12,7 +12,7 @@ NODE_PREFIX := $(shell $(NODE) -p 'require("path").resolve(process.execPath, "..
 NODEDIR := $(if $(wildcard $(NODE_PREFIX)/include/node/node_api.h),--nodedir=$(NODE_PREFIX))
 PROGRAMS := drbdd drbdadm drbdsetup drbdmeta heartbeat hb_standby hb_takeover cl_status drbd-peer-outdater twinbeat
 
-.PHONY: all ts native native-asan test check format demo soak bench install clean
+.PHONY: all ts native native-asan test check format demo soak sim bench bench-sim install clean
 
 all: ts native
 
@@ -47,6 +47,13 @@ demo: all
 
 soak: all
 	@$(NODE) build/test/soak/soak.js --cycles $(or $(CYCLES),20)
+
+# Fresh seeds and all kept ones; SEEDS=2000 for more, ARGS='--minutes 60' instead.
+sim: ts
+	@$(NODE) build/src/bin/twinbeat.js sim $(or $(ARGS),--seeds $(or $(SEEDS),500)) --also test/sim/seeds.txt
+
+bench-sim: ts
+	@$(NODE) build/bench/sim.js
 
 bench: all
 	@$(NODE) build/bench/run.js

@@ -16,9 +16,20 @@ export interface DiskImage {
   readonly chunks: readonly (Uint8Array | undefined)[];
 }
 
+/** A chunk was the same as the other's while both had these versions. */
+interface Equal {
+  readonly other: DiskContent;
+  readonly versions: readonly [number, number];
+}
+
 export class DiskContent {
   #chunks: (Uint8Array | undefined)[] = [];
   #own: (true | undefined)[] = []; // this chunk is in no image
+  // A chunk with the same version has the same content as before.
+  #changes = 0;
+  #versions: (number | undefined)[] = [];
+  #version = 0; // of all others
+  #equal: (Equal | undefined)[] = []; // found by the last comparison
 
   read(offsetBytes: number, out: Uint8Array): void {
     for (let done = 0; done < out.length; ) {
@@ -47,8 +58,11 @@ export class DiskContent {
       const within = (offsetBytes + done) % CHUNK_BYTES;
       const n = Math.min(lengthBytes - done, CHUNK_BYTES - within);
       const index = (offsetBytes + done - within) / CHUNK_BYTES;
-      if (byte === 0 && n === CHUNK_BYTES) this.#chunks[index] = undefined;
-      else if (byte !== 0 || this.#chunks[index]) this.#owned(index).fill(byte, within, within + n);
+      if (byte === 0 && n === CHUNK_BYTES) {
+        this.#chunks[index] = undefined;
+        this.#versions[index] = ++this.#changes;
+      } else if (byte !== 0 || this.#chunks[index])
+        this.#owned(index).fill(byte, within, within + n);
       done += n;
     }
   }
@@ -66,13 +80,11 @@ export class DiskContent {
   }
 
   restore(image: DiskImage): void {
-    this.#own = [];
-    this.#chunks = [...image.chunks];
+    this.#replace([...image.chunks]);
   }
 
   clear(): void {
-    this.#own = [];
-    this.#chunks = [];
+    this.#replace([]);
   }
 
   /** The first sector of [fromSector, fromSector + sectors) that differs from the other's, or -1. */
@@ -83,17 +95,41 @@ export class DiskContent {
       const n = Math.min(endBytes - at, CHUNK_BYTES - within);
       const index = (at - within) / CHUNK_BYTES;
       const [mine, theirs] = [this.#chunks[index], other.#chunks[index]];
-      if (mine !== theirs) {
+      if (mine !== theirs && !this.#knownEqual(other, index)) {
         const a = (mine ?? ZEROES).subarray(within, within + n);
         const b = (theirs ?? ZEROES).subarray(within, within + n);
         if (!sameBytes(a, b)) return Math.floor((at + firstByte(a, b)) / SECTOR_BYTES);
+        if (n === CHUNK_BYTES) {
+          const versions = [this.#versionOf(index), other.#versionOf(index)] as const;
+          this.#equal[index] = { other, versions };
+        }
       }
       at += n;
     }
     return -1;
   }
 
+  #knownEqual(other: DiskContent, index: number): boolean {
+    const known = this.#equal[index];
+    if (!known || known.other !== other) return false;
+    const [mine, theirs] = known.versions;
+    return mine === this.#versionOf(index) && theirs === other.#versionOf(index);
+  }
+
+  #versionOf(index: number): number {
+    return this.#versions[index] ?? this.#version;
+  }
+
+  #replace(chunks: (Uint8Array | undefined)[]): void {
+    this.#own = [];
+    this.#chunks = chunks;
+    this.#versions = [];
+    this.#version = ++this.#changes;
+  }
+
+  /** A chunk that is about to change. */
   #owned(index: number): Uint8Array {
+    this.#versions[index] = ++this.#changes;
     const chunk = this.#chunks[index];
     if (chunk && this.#own[index]) return chunk;
     const own = chunk ? chunk.slice() : new Uint8Array(CHUNK_BYTES);

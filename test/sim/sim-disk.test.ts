@@ -171,6 +171,34 @@ test('equals names the first sector that differs, within the range that was aske
   t.is(a.equals(b, 301, SECTORS - 301), SECTORS - 1);
 });
 
+test('equals remembers what was equal and notices every change since', (t) => {
+  const random = new Prng(77);
+  const [a, b] = [disk(7), disk(8)];
+  const images = [a.snapshot(), b.snapshot()];
+  let equal = 0;
+  for (let i = 0; i < 600; i++) {
+    const [sector, d] = [random.below(SECTORS), random.pick([a, b])];
+    const bytes = new Uint8Array(512).fill(random.below(2));
+    const what = random.below(100);
+    if (what < 60) for (const each of [a, b]) each.write(sector * 512, bytes, what < 20);
+    else if (what < 70) d.write(sector * 512, bytes, false);
+    else if (what < 75) d.zero(sector * 512, (SECTORS - sector) * 512);
+    else if (what < 80) for (const each of [a, b]) each.zero(0, SECTORS * 512);
+    else if (what < 82) d.corrupt(sector);
+    else if (what < 84) d.powerCut([]);
+    else if (what < 86) d.blank();
+    else if (what < 90) images[random.below(2)] = d.snapshot();
+    else if (what < 95) d.restore(random.pick(images));
+    const [x, y] = [a.content(0, SECTORS * 512), b.content(0, SECTORS * 512)];
+    const same = Buffer.compare(x, y) === 0;
+    const at = same ? -1 : x.findIndex((byte, n) => byte !== y[n]);
+    if (at < 0) equal++;
+    const expected = at < 0 ? -1 : Math.floor(at / 512);
+    if (a.equals(b, 0, SECTORS) !== expected) t.fail(`after step ${i}`);
+  }
+  t.true(equal > 50, `${equal}`);
+});
+
 test('corruption changes one sector, for good', (t) => {
   for (let seed = 1; seed <= 30; seed++) {
     const [d, clean] = [disk(seed), disk(seed)];
