@@ -177,9 +177,27 @@ const RECOMPUTED_FLAGS =
   MDF.CRASHED_PRIMARY |
   MDF.AL_CLEAN;
 
-/** The meta-data flags while `state` holds: to be written when they differ from `flags`. */
-export function metaFlags(flags: number, state: State, crashedPrimary: boolean): number {
-  const { Inconsistent, Outdated } = Disks;
+/**
+ * The meta-data flags while `state` holds: to be written when they differ from `flags`. `diverged`: the peer's copy has
+ * stopped following ours (there is a bitmap UUID).
+ *
+ * Beyond the originals: a peer that has lost its disk while this copy went on holds an old one, and that is remembered while
+ * nothing else is known of it. Otherwise a Primary whose disk failed could come back alone after a power failure, fence
+ * the node that has its data, and serve the old ones.
+ */
+export function metaFlags(
+  flags: number,
+  state: State,
+  crashedPrimary: boolean,
+  diverged: boolean,
+): number {
+  const { Inconsistent, Outdated, UpToDate, DUnknown } = Disks;
+  const leftBehind =
+    diverged &&
+    state.disk === UpToDate &&
+    (state.pdsk === DUnknown
+      ? (flags & MDF.PEER_OUT_DATED) !== 0
+      : state.pdsk < Inconsistent && state.conn >= Conns.Connected);
   const primary =
     state.role === Roles.Primary || (state.pdsk < Inconsistent && state.peer === Roles.Primary);
   return (
@@ -188,7 +206,9 @@ export function metaFlags(flags: number, state: State, crashedPrimary: boolean):
     (state.conn > Conns.WFReportParams ? MDF.CONNECTED_IND : 0) |
     (state.disk > Inconsistent ? MDF.CONSISTENT : 0) |
     (state.disk > Outdated ? MDF.WAS_UP_TO_DATE : 0) |
-    (state.pdsk >= Inconsistent && state.pdsk <= Outdated ? MDF.PEER_OUT_DATED : 0) |
+    (leftBehind || (state.pdsk >= Inconsistent && state.pdsk <= Outdated)
+      ? MDF.PEER_OUT_DATED
+      : 0) |
     (crashedPrimary ? MDF.CRASHED_PRIMARY : 0)
   );
 }

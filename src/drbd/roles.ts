@@ -3,6 +3,7 @@
  * where both must agree, and answered once with DRBD's code. Source: docs/STATES.md, administrative operations.
  */
 
+import { MDF } from '../md/superblock.js';
 import { UUID_FLAGS } from '../wire/params.js';
 import { beginGeneration, change, force, setUuids, wouldChange } from './changes.js';
 import { fencePeer } from './fencing.js';
@@ -305,6 +306,12 @@ export function detach(v: Volume, forceIt: boolean, done: Done): void {
 }
 
 export function outdate(v: Volume, done: Done): void {
+  // The peer would fence the newer copy, and become Primary with the older one. Exit 17, which dopd tells it as 6.
+  const newer = v.state.disk === Disks.UpToDate && (v.flags & MDF.PEER_OUT_DATED) !== 0;
+  if (newer && v.state.conn < Conns.Connected) {
+    done(refused(Ss.NO_UP_TO_DATE_DISK, "the peer's copy is older than this one"));
+    return;
+  }
   const result = change(v, { ...v.state, disk: Disks.Outdated });
   done(result.code < Ss.SUCCESS ? refused(result.code, `rule: ${result.rule}`) : OK);
 }

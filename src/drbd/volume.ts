@@ -294,7 +294,8 @@ export class Volume {
   /** The meta-data flags of this state. A disk that is failing or not yet offered keeps what it says. */
   currentFlags(): number {
     if (this.state.disk < Disks.Inconsistent) return this.flags;
-    return metaFlags(this.flags, this.state, this.crashedPrimary);
+    const diverged = this.uuids.bitmap !== 0n;
+    return metaFlags(this.flags, this.state, this.crashedPrimary, diverged);
   }
 
   /** What the superblock says now. */

@@ -260,18 +260,18 @@ function operatorDrbdadm(
 ): void {
   const n = w.node(name);
   if (!n.powered) return;
-  n.drbdadm(verb, flag ? [flag] : [], (exit) => {
-    if (exit !== 0) return;
-    if (flag === '--force' && verb === 'primary') w.truth.force(name, 'primary --force');
-    if (flag === '--discard-my-data') w.truth.force(peerOf(name), 'connect --discard-my-data');
-    if (verb === 'resume-io') w.truth.wroteAlone(name, 'resume-io');
-  });
   // What it may do is allowed from the moment it is asked for.
   if (flag === '--force' && verb === 'primary') w.truth.force(name, 'primary --force');
   if (flag === '--discard-my-data') w.truth.force(peerOf(name), 'connect --discard-my-data');
   if (verb === 'invalidate') w.truth.force(peerOf(name), 'invalidate');
   if (verb === 'invalidate-remote') w.truth.force(name, 'invalidate-remote');
   if (verb === 'new-current-uuid' && flag === '--clear-bitmap') w.truth.force(name, 'clear-bitmap');
+  n.drbdadm(verb, flag ? [flag] : [], (exit) => {
+    if (exit !== 0) return;
+    if (flag === '--force' && verb === 'primary') w.truth.force(name, 'primary --force');
+    if (flag === '--discard-my-data') w.truth.force(peerOf(name), 'connect --discard-my-data');
+    if (verb === 'resume-io') w.truth.wroteAlone(name, 'resume-io');
+  });
 }
 
 function diskWorks(w: World, name: NodeName): void {

@@ -65,6 +65,7 @@ export class Truth {
   /** Another disk, or an old image of it: nothing is promised for it until it was synchronised. */
   replaced(node: NodeName): void {
     this.forced[node] = 'the disk was replaced';
+    this.forced[peerOf(node)] = 'the other disk was replaced'; // it may be the older copy, and the only one
   }
 
   #forget(node: NodeName): void {

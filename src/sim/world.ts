@@ -8,6 +8,7 @@ import { Conns, Disks, Roles, type State } from '../drbd/state.js';
 import { REPLICATION_ADDRESS } from './administrator.js';
 import { CHECKERS } from './check/all.js';
 import type { Checker } from './check/checker.js';
+import { dataOf } from './check/promotion.js';
 import { Client } from './client.js';
 import { type ClusterConfig, NODES, type NodeName, peerOf } from './config.js';
 import { Coverage } from './coverage.js';
@@ -152,6 +153,8 @@ export class World implements NodeWorld {
     this.trace.line(this.nowMs, node, object, level === 'info' ? text : `${level}: ${text}`);
     if (object === 'drbd0' || object === 'r0') {
       this.coverage.log(text);
+      if (/^Split-Brain detected.* solved/.test(text))
+        this.truth.force(node, 'a split brain was solved');
       if (level === 'info') this.#maybeTransition(node);
     }
     for (const c of this.#checkers) c.logged(node, object, level, text);
@@ -172,7 +175,10 @@ export class World implements NodeWorld {
     const { truth } = this;
     const target = (s: State | null): boolean =>
       s !== null && (s.conn === Conns.SyncTarget || s.conn === Conns.PausedSyncT);
-    if (target(next) && !target(old)) truth.resyncBegins(node.name);
+    if (target(next) && !target(old)) {
+      if (truth.forced.alpha !== null || truth.forced.beta !== null) this.#decided(node.peer);
+      truth.resyncBegins(node.name);
+    }
     if (next.conn >= Conns.Connected) node.fenceExit = null;
     const other = node.peer.state;
     if (inSync(next) && other !== null && inSync(other)) {
@@ -180,6 +186,14 @@ export class World implements NodeWorld {
       truth.inSync(primary?.name ?? null);
       if (node.protocol === 'C') truth.async = false;
     }
+  }
+
+  /** Somebody, or a policy, chose the copy of `source`: it is the data from now on. */
+  #decided(source: SimNode): void {
+    const { truth, ledger } = this;
+    const underWay = this.bothNodes.flatMap((n) => n.client?.writesUnderWay ?? []);
+    truth.fork(source.name, underWay);
+    ledger.rebase(truth.lineage[source.name], dataOf(source));
   }
 
   scripted(node: SimNode, script: ScriptTrace): void {

@@ -170,8 +170,8 @@ test('wait-connect: which timeout, and when it is over', (t) => {
 });
 
 test('the flags that a state writes', (t) => {
-  const flags = (text: string, crashed = false, before = 0) =>
-    metaFlags(before, stateOf(text), crashed);
+  const flags = (text: string, crashed = false, before = 0, diverged = false) =>
+    metaFlags(before, stateOf(text), crashed, diverged);
   t.is(flags('Connected Primary/Secondary UpToDate/UpToDate'), 0x17);
   t.is(flags('WFConnection Primary/Unknown UpToDate/DUnknown'), 0x13);
   t.is(flags('StandAlone Secondary/Unknown UpToDate/DUnknown'), 0x11);
@@ -185,6 +185,11 @@ test('the flags that a state writes', (t) => {
     0x119,
     'AL_CLEAN goes',
   );
+  // A Primary lost its disk, and this copy went on: the other one is old, also when it is not heard of any more.
+  t.is(flags('Connected Secondary/Primary UpToDate/Diskless', false, 0, true), 0x37);
+  t.is(flags('WFConnection Secondary/Unknown UpToDate/DUnknown', false, 0x37, true), 0x31);
+  t.is(flags('WFConnection Secondary/Unknown UpToDate/DUnknown', false, 0x17, true), 0x11);
+  t.is(flags('Connected Secondary/Primary UpToDate/UpToDate', false, 0x37, true), 0x15);
 });
 
 test('when a generation begins', (t) => {
