@@ -175,7 +175,7 @@ export class HeartbeatNode {
 
   /** hb_standby. Null, or why it is refused. */
   standby(rsc: Hold, nowMs: number): string | null {
-    const refusal = this.#refusal();
+    const refusal = this.#refusal() ?? this.resources.standbyBlocked;
     if (refusal) return refusal;
     const out: ResourceEffect[] = [];
     this.resources.requestStandby(rsc, out);
@@ -214,6 +214,7 @@ export class HeartbeatNode {
     const out: ResourceEffect[] = [];
     if (!this.membership.commUp && this.#config.resume === 'none') {
       this.#end(); // nothing is held, and nobody counts on us
+      this.abandon(); // nor takes over what nobody would stop again, should initdead be over now
       return;
     }
     this.#ports.log('info', 'Heartbeat shutdown in progress.');

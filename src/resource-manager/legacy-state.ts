@@ -35,7 +35,7 @@ export class LegacyState implements ResourceMachine {
   readonly #held = new Set<string>(); // keys of groups that may run here
   readonly #requested = new Set<string>(); // own keys, asked of the peer
   readonly #answers = new Map<number, { readonly key: string; readonly held: boolean }>(); // by job
-  readonly #jobs = new Map<number, readonly string[]>(); // open jobs -> keys being given up
+  readonly #jobs = new Map<number, readonly string[]>(); // open jobs -> keys held before, being given up
   #state: RscState = 'INIT';
   #deadBeforeActive = false;
   #requestMs = Number.POSITIVE_INFINITY;
@@ -72,6 +72,10 @@ export class LegacyState implements ResourceMachine {
     return NO_STANDBY;
   }
 
+  get standbyBlocked(): string | null {
+    return NO_STANDBY;
+  }
+
   claims(): Hold {
     return this.#scopes(new Set([...this.#held, ...[...this.#jobs.values()].flat()]));
   }
@@ -83,14 +87,20 @@ export class LegacyState implements ResourceMachine {
   }
 
   active(nowMs: number, out: ResourceEffect[]): void {
+    if (this.#state === 'SHUTDOWN') return; // told to leave before that
     this.#state = 'STABLE';
     if (this.#config.peer === null || this.#deadBeforeActive) {
       this.#takeOver(out);
       return;
     }
-    if (this.#config.resume !== 'none') this.#job('take', this.#config.resume, null, out);
+    // The other node lives: what we resume of its groups it asks for, or has started already without our hearing of it.
     for (const { key, scope } of this.#config.groups) {
-      if (scope === 'local' && !this.#held.has(key)) this.#requested.add(key);
+      if (scope === 'foreign' && this.#held.delete(key)) this.#job('give', scope, key, [key], out);
+    }
+    if (this.#held.size > 0) this.#job('take', 'local', null, [], out);
+    // Asked for what we resume, too: the other node may have taken it over without our hearing of it.
+    for (const { key, scope } of this.#config.groups) {
+      if (scope === 'local') this.#requested.add(key);
     }
     this.#request(nowMs, out);
   }
@@ -112,7 +122,7 @@ export class LegacyState implements ResourceMachine {
         if (!group || this.#state === 'SHUTDOWN') break; // `shutdone` will say more
         {
           const held = this.#held.delete(key);
-          const id = this.#job('give', group.scope, key, out);
+          const id = this.#job('give', group.scope, key, held ? [key] : [], out);
           this.#answers.set(id, { key, held });
         }
         break;
@@ -124,7 +134,7 @@ export class LegacyState implements ResourceMachine {
           out,
         );
         this.#held.add(key);
-        this.#job('take', group.scope, key, out);
+        this.#job('take', group.scope, key, [], out);
         break;
       case 'shutdone':
         this.#log('info', `Received shutdown notice from '${this.#config.peer ?? ''}'.`, out);
@@ -141,10 +151,16 @@ export class LegacyState implements ResourceMachine {
     out.push({ type: 'log', level, text });
   }
 
-  #job(kind: 'take' | 'give', scope: Hold, key: string | null, out: ResourceEffect[]): number {
+  /** `giving`: what may still run here until it is done. Everything is stopped, held or not. */
+  #job(
+    kind: 'take' | 'give',
+    scope: Hold,
+    key: string | null,
+    giving: readonly string[],
+    out: ResourceEffect[],
+  ): number {
     const id = ++this.#lastJob;
-    const keys = key === null ? this.#config.groups.map((group) => group.key) : [key];
-    this.#jobs.set(id, kind === 'give' ? keys : []);
+    this.#jobs.set(id, giving);
     out.push({ type: 'job', id, kind, scope, key });
     return id;
   }
@@ -159,7 +175,7 @@ export class LegacyState implements ResourceMachine {
     this.#requested.clear();
     this.#answers.clear(); // whoever asked is gone
     for (const { key } of this.#config.groups) this.#held.add(key);
-    this.#job('take', 'all', null, out);
+    this.#job('take', 'all', null, [], out);
   }
 
   peerRestarted(_out: ResourceEffect[]): void {
@@ -222,9 +238,10 @@ export class LegacyState implements ResourceMachine {
     this.#state = 'SHUTDOWN';
     this.#shutdownWaits = false;
     this.#requested.clear();
+    const held = [...this.#held];
     this.#held.clear();
     this.#log('info', 'Giving up all HA resources.', out);
-    this.#releaseJob = this.#job('give', 'all', null, out);
+    this.#releaseJob = this.#job('give', 'all', null, held, out);
   }
 
   tick(nowMs: number, out: ResourceEffect[]): void {

@@ -35,6 +35,8 @@ export interface ResourceMachine {
   readonly rscStatus: Hold | 'transition';
   /** Why hb_standby and hb_takeover cannot be, null when they can. */
   readonly standbyRefusal: string | null;
+  /** Why a request of ours to go standby would not be followed now. */
+  readonly standbyBlocked: string | null;
   readonly deadlineMs: number;
   /** What we claim, and what we are still stopping although we have dropped the claim. */
   claims(): Hold;

@@ -22,7 +22,13 @@ import type {
   ResourceMachine,
   RscState,
 } from './resource-machine.js';
-import { STANDBY_PHASES, type StandbyPhase, type StandbyRow, standbyRow } from './standby.js';
+import {
+  STANDBY_PHASES,
+  type StandbyInfo,
+  type StandbyPhase,
+  type StandbyRow,
+  standbyRow,
+} from './standby.js';
 
 export interface ResourceConfig {
   readonly node: string;
@@ -32,6 +38,8 @@ export interface ResourceConfig {
   readonly resume: Hold;
 }
 
+/** `info` of the claim that a resuming node makes before it has heard the peer's. Ours; the original passes it over. */
+const RESUME = 'resume';
 const RSC_TIMER_MS = 10_000;
 const FAILBACK_RETRY_MS = 1000;
 const START_FAILED_STANDBY_MS = 30_000;
@@ -97,9 +105,14 @@ export class ResourceState implements ResourceMachine {
 
   /** Communication is up. */
   active(nowMs: number, out: ResourceEffect[]): void {
+    if (this.#state === 'SHUTDOWN') return; // told to leave before that
     this.#state = 'STARTING';
     // `clean` is ours, also in `resource`: nothing runs here that we do not claim. The original ignores it.
-    out.push({ type: 'send', message: haFields({ t: 'starting', clean: '1' }) });
+    // So is `rsc_hold` here, what we resume: a peer that starts too has no other way to know in time.
+    const resumed = this.#hold === 'none' ? {} : { rsc_hold: this.#hold };
+    const starting = haFields({ t: 'starting', ...resumed, clean: '1' });
+    out.push({ type: 'send', message: starting });
+    if (this.#hold !== 'none') this.#sendResource(false, RESUME, out); // for the original
     if (this.#config.peer === null) this.#takeOver(null, out);
     if (this.#deadBeforeActive !== null) this.peerDied(this.#deadBeforeActive, nowMs, out);
   }
@@ -132,11 +145,13 @@ export class ResourceState implements ResourceMachine {
     out: ResourceEffect[],
     hold = this.#hold,
   ): void {
+    // What is not claimed but still being stopped: the peer is not to take it yet.
+    const isStopping = minus(this.claims(), hold) !== 'none';
     const message = haFields({
       t: 'resource',
       rsc_hold: hold,
       rtype: 'full',
-      isstable: isStable ? '1' : '0',
+      isstable: isStable && !isStopping ? '1' : '0',
       ...(info === null ? {} : { info }),
       clean: '1',
     });
@@ -152,7 +167,7 @@ export class ResourceState implements ResourceMachine {
 
   #peerStarts(message: HaMessage, out: ResourceEffect[]): void {
     this.#peerClean = fieldOf(message, 'clean') === '1';
-    this.#otherMay = 'none';
+    this.#otherMay = parseHold(fieldOf(message, 'rsc_hold')) ?? 'none';
     if (this.#state === 'INIT') {
       this.#log('ERROR', "Received 'starting' before we are active: ignored.", out);
       return;
@@ -173,6 +188,8 @@ export class ResourceState implements ResourceMachine {
       if (!own) this.#log('ERROR', 'resource message before we are active: ignored', out);
       return;
     }
+    const isResume = fieldOf(message, 'info') === RESUME;
+    if (own && isResume) return; // not an answer to anything
     if (this.#state === 'STARTING' || this.#state === 'BOTHSTARTING') {
       this.#state = 'RSCRCVD';
       this.#timerMs = nowMs + RSC_TIMER_MS;
@@ -185,7 +202,8 @@ export class ResourceState implements ResourceMachine {
     const isStable = fieldOf(message, 'isstable');
     // Without isstable=1 a smaller claim announces a stop that is yet to come (standby, shutdown).
     this.#otherMay = isStable === '1' ? this.#other : plus(this.#otherMay, this.#other);
-    if (this.#checkClaims(message, out)) return;
+    // It yields itself when it hears what we hold.
+    if (!isResume && this.#checkClaims(message, out)) return;
     if (isStable === '0') this.#otherStable = false;
     if (isStable === '1' && !this.#otherStable) {
       this.#log('info', 'remote resource transition completed.', out);
@@ -258,13 +276,14 @@ export class ResourceState implements ResourceMachine {
   /** `req_our_resources`, not forced. */
   #acquireLocal(reason: string, out: ResourceEffect[]): void {
     const taken = includes(this.#otherMay, 'foreign') || includes(this.#hold, 'local');
+    const resumes = this.#config.resume !== 'none' && !this.#initialLogged;
+    const resumed = resumes ? this.#hold : 'none'; // looked at whether it runs: it may just have been claimed
     if (taken && this.#standby === 'NOT') {
       this.#log('info', 'Local Resource acquisition completed. (none)', out);
-      const resumes = this.#config.resume !== 'none' && !this.#initialLogged;
-      if (resumes && this.#hold !== 'none') this.#job('take', this.#hold, out); // looks whether it runs
+      if (resumed !== 'none') this.#job('take', resumed, out);
     } else {
       this.#hold = plus(this.#hold, 'local');
-      this.#job('take', 'local', out);
+      this.#job('take', plus(resumed, 'local'), out);
       this.#sendResource(true, 'req_our_resources()', out);
     }
     if (this.#initialLogged) return;
@@ -281,7 +300,7 @@ export class ResourceState implements ResourceMachine {
       this.#log('ERROR', `ask_resources message from ${from} without a valid rsc_hold`, out);
       return;
     }
-    if (own && info === 'other') return; // our answer to the peer
+    if (own && (info === 'other' || info === 'cancel')) return; // our answers to the peer
     this.#checkStandbyTimer(nowMs, out);
     const row = standbyRow(this.#standby, info, own);
     if (!row) {
@@ -293,13 +312,20 @@ export class ResourceState implements ResourceMachine {
         const state = STANDBY_PHASES.indexOf(this.#standby);
         const text = `Ignored standby message '${info ?? ''}' from ${from} in state ${state}`;
         this.#log('WARN', text, out);
+        if (info === 'other' && this.#standby === 'NOT') this.#ask(rsc, 'cancel', out);
       }
       return;
     }
-    if (row.info === 'me' && !this.#mayStandby(from, out)) return;
-    if (row.info !== 'me' && rsc !== this.#standbyRsc) {
+    if (row.info === 'me') {
+      const flux = this.#inFlux();
+      if (flux !== null) {
+        this.#log('WARN', `standby message [me] from ${from} ignored.  ${flux}`, out);
+        return;
+      }
+    } else if (rsc !== this.#standbyRsc) {
       const text = `Ignored standby message '${row.info}' [${rsc}] from ${from}: [${this.#standbyRsc}] is under way`;
       this.#log('WARN', text, out);
+      if (row.info === 'other') this.#ask(rsc, 'cancel', out);
       return;
     }
     this.#standby = row.next;
@@ -307,27 +333,24 @@ export class ResourceState implements ResourceMachine {
     this.#move(row, rsc, from, out);
   }
 
-  #mayStandby(from: string, out: ResourceEffect[]): boolean {
-    const ignored = (why: string) =>
-      this.#log('WARN', `standby message [me] from ${from} ignored.  ${why}`, out);
-    if (!this.#otherStable) ignored('Other side is in flux.');
-    else if (this.#state !== 'STABLE') ignored('local resources in flux.');
-    else return true;
-    return false;
+  /** Why groups cannot change hands now; the original's words. */
+  #inFlux(): string | null {
+    if (!this.#otherStable) return 'Other side is in flux.';
+    return this.#state === 'STABLE' ? null : 'local resources in flux.';
+  }
+
+  #ask(rsc: Hold, info: StandbyInfo, out: ResourceEffect[]): void {
+    const message = haFields({ t: 'ask_resources', rsc_hold: rsc, info });
+    out.push({ type: 'send', message });
   }
 
   #move(row: StandbyRow, rsc: Hold, from: string, out: ResourceEffect[]): void {
-    const ask = (info: string) =>
-      out.push({
-        type: 'send',
-        message: haFields({ t: 'ask_resources', rsc_hold: rsc, info }),
-      });
     switch (row.move) {
       case 'ask':
       case 'agree':
         this.#standbyRsc = rsc;
         this.#log('info', `${from} wants to go standby [${rsc}]`, out);
-        if (row.move === 'agree') ask('other');
+        if (row.move === 'agree') this.#ask(rsc, 'other', out);
         break;
       case 'give':
         if (this.#standbyJob !== 0) break; // said twice
@@ -359,6 +382,9 @@ export class ResourceState implements ResourceMachine {
         this.#sendResource(true, null, out);
         break;
       }
+      case 'off':
+        this.#log('info', `${from} does not go standby [${rsc}].`, out);
+        break;
     }
   }
 
@@ -375,10 +401,7 @@ export class ResourceState implements ResourceMachine {
         ? `${rsc} HA resource release completed (standby).`
         : `${swapped(rsc)} HA resource acquisition completed (standby).`;
       this.#log('info', what, out);
-      out.push({
-        type: 'send',
-        message: haFields({ t: 'ask_resources', rsc_hold: rsc, info: 'done' }),
-      });
+      this.#ask(rsc, 'done', out);
     }
     if (id === this.#releaseJob) {
       this.#releaseJob = 0;
@@ -480,11 +503,22 @@ export class ResourceState implements ResourceMachine {
     this.requestStandby(rsc === null ? 'all' : swapped(rsc), out); // `failback` is all, as in 3.0.6
   }
 
-  /** hb_standby: an operator's request, or our own after a failed start. */
+  /**
+   * hb_standby: an operator's request, or our own after a failed start. The original sends it when it will not follow it
+   * itself, too; the other node, if it can take the groups, then waits for them for an hour.
+   */
   requestStandby(rsc: Hold, out: ResourceEffect[]): void {
+    const blocked = this.standbyBlocked;
+    if (blocked !== null) {
+      this.#log('WARN', `request to go standby [${rsc}] ignored.  ${blocked}`, out);
+      return;
+    }
     this.#log('info', `Going standby [${rsc}].`, out);
-    const message = haFields({ t: 'ask_resources', rsc_hold: rsc, info: 'me' });
-    out.push({ type: 'send', message });
+    this.#ask(rsc, 'me', out);
+  }
+
+  get standbyBlocked(): string | null {
+    return this.#standby === 'NOT' ? this.#inFlux() : 'Standby in progress.';
   }
 
   /** A group did not start and has been stopped again. */
@@ -532,14 +566,14 @@ export class ResourceState implements ResourceMachine {
     }
     this.#failbackMs = nowMs + FAILBACK_RETRY_MS; // until it has happened: a request may go unanswered
     if (this.inTransition) return;
-    const message = haFields({ t: 'ask_resources', rsc_hold: 'foreign', info: 'me' });
-    out.push({ type: 'send', message });
+    this.#ask('foreign', 'me', out);
   }
 
   #checkStandbyTimer(nowMs: number, out: ResourceEffect[]): void {
     // While our own scripts run the step is not over, whatever the clock says.
     if (nowMs < this.#standbyMs || this.#standbyJob !== 0) return;
     this.#cancelStandby('No reply to standby request.  Standby request cancelled.', out);
+    this.#checkOrphans(out); // it was put off meanwhile
   }
 
   /** Release everything and leave, as soon as nothing is half done. Calling it again is harmless. */
@@ -565,10 +599,12 @@ export class ResourceState implements ResourceMachine {
     this.#standbyJob = 0;
     const wasActive = this.#state !== 'INIT';
     this.#state = 'SHUTDOWN';
+    const held = this.#hold;
     this.#hold = 'none';
     if (wasActive) this.#sendResource(false, 'shutdown', out);
     this.#log('info', 'Giving up all HA resources.', out);
     this.#releaseJob = this.#job('give', 'all', out);
+    this.#jobs.set(this.#releaseJob, held); // the others' groups are stopped too, but do not run here
   }
 
   tick(nowMs: number, out: ResourceEffect[]): void {

@@ -9,12 +9,15 @@
  *     DONE  (own done)                  DONE (peer's done), starts the groups
  *     NOT   <------------------ done --  NOT  (own done)
  *
+ * A giver that has not asked, or asks no longer, answers `other` by `cancel`, which is ours: the taker waits for an hour
+ * otherwise, as it does for the original.
+ *
  * This file is the table: what a message does in a phase. What follows from it is the resource state machine's.
  * Source: docs/HEARTBEAT.md, standby.
  */
 
 export type StandbyPhase = 'NOT' | 'ME' | 'OTHER' | 'DONE';
-export type StandbyInfo = 'me' | 'other' | 'done';
+export type StandbyInfo = 'me' | 'other' | 'done' | 'cancel';
 
 export const STANDBY_PHASES: readonly StandbyPhase[] = ['NOT', 'ME', 'OTHER', 'DONE'];
 
@@ -25,7 +28,8 @@ export type StandbyMove =
   | 'given' // our own done
   | 'take' // the peer's done: start
   | 'taken' // our own done
-  | 'over'; // the peer's done: it runs there
+  | 'over' // the peer's done: it runs there
+  | 'off'; // the peer gives nothing
 
 export interface StandbyRow {
   readonly phase: StandbyPhase;
@@ -45,6 +49,7 @@ export const STANDBY_TABLE: readonly StandbyRow[] = [
   { phase: 'ME', info: 'other', own: false, move: 'give', next: 'ME', timeoutMs: WORK_MS },
   { phase: 'ME', info: 'done', own: true, move: 'given', next: 'DONE', timeoutMs: WORK_MS },
   { phase: 'OTHER', info: 'done', own: false, move: 'take', next: 'DONE', timeoutMs: WORK_MS },
+  { phase: 'OTHER', info: 'cancel', own: false, move: 'off', next: 'NOT', timeoutMs: 0 },
   { phase: 'DONE', info: 'done', own: true, move: 'taken', next: 'NOT', timeoutMs: 0 },
   { phase: 'DONE', info: 'done', own: false, move: 'over', next: 'NOT', timeoutMs: 0 },
 ];

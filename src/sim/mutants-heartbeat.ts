@@ -147,8 +147,9 @@ export const HEARTBEAT_MUTANTS: readonly Mutant[] = [
     name: 'take-before-done',
     what: 'a node starts a group when the other asks to go standby, before it says that it has stopped',
     file: 'resource-manager/resource-state.js',
-    find: "if (row.move === 'agree')\n                    ask('other');",
-    replace: "if (row.move === 'agree') { ask('other'); this.#job('take', swapped(rsc), out); }",
+    find: "if (row.move === 'agree')\n                    this.#ask(rsc, 'other', out);",
+    replace:
+      "if (row.move === 'agree') { this.#ask(rsc, 'other', out); this.#job('take', swapped(rsc), out); }",
     expected: ['I7'],
     caughtBy: null,
   },

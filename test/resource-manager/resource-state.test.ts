@@ -1,6 +1,13 @@
 /** The resource state machine message by message, against the sequences observed of 3.0.6 (docs/HEARTBEAT.md). */
 import test from 'ava';
-import { both, minus, parseHold, plus, swapped } from '../../src/resource-manager/hold.js';
+import {
+  both,
+  type Hold,
+  minus,
+  parseHold,
+  plus,
+  swapped,
+} from '../../src/resource-manager/hold.js';
 import type { ResourceEffect } from '../../src/resource-manager/resource-machine.js';
 import { ResourceState } from '../../src/resource-manager/resource-state.js';
 import { STANDBY_PHASES, STANDBY_TABLE, standbyRow } from '../../src/resource-manager/standby.js';
@@ -17,7 +24,7 @@ test('holds: union, difference, the other node’s terms', (t) => {
 
 test('standby: every phase and message has at most one row', (t) => {
   for (const phase of STANDBY_PHASES) {
-    for (const info of ['me', 'other', 'done']) {
+    for (const info of ['me', 'other', 'done', 'cancel']) {
       for (const own of [true, false]) {
         const rows = STANDBY_TABLE.filter(
           (r) => r.phase === phase && r.info === info && r.own === own,
@@ -38,8 +45,8 @@ class Hand {
   readonly others: string[] = [];
   nowMs = 0;
 
-  constructor(autoFailback = false) {
-    this.state = new ResourceState({ node: 'a', peer: 'b', autoFailback, resume: 'none' });
+  constructor(autoFailback = false, resume: Hold = 'none') {
+    this.state = new ResourceState({ node: 'a', peer: 'b', autoFailback, resume });
   }
 
   apply(effects: readonly ResourceEffect[]): void {
@@ -359,5 +366,140 @@ test('hb_takeover of the peer is our standby with the sides exchanged', (t) => {
     const hand = Hand.stable();
     hand.hear({ t: 'hb_takeover', rsc_hold: asked ?? '' });
     t.is(hand.sent[0], `ASK(${ours},me)`);
+  }
+});
+
+// Both nodes' daemons start at one time, one of them with services that run on.
+test('what is resumed is said with the first word, and not taken by a peer that starts too', (t) => {
+  const resumed = new Hand(false, 'all');
+  const said: HaMessage[] = [];
+  resumed.call((s, out) => {
+    s.active(0, out);
+    for (const e of out) if (e.type === 'send') said.push(e.message);
+  });
+  t.deepEqual(
+    said.map((m) => [fieldOf(m, 't'), fieldOf(m, 'rsc_hold'), fieldOf(m, 'isstable')]),
+    [
+      ['starting', 'all', null],
+      ['resource', 'all', '0'],
+    ],
+  );
+  t.is(resumed.state.state, 'STARTING', 'our own claim is no answer');
+  for (const heard of [said, said.slice(0, 1)]) {
+    const hand = new Hand();
+    hand.call((s, out) => s.active(0, out));
+    for (const message of heard) hand.say(message);
+    hand.until(10_000);
+    t.deepEqual(hand.jobs, [], hand.logs.join(' '));
+    t.is(hand.state.hold, 'none');
+  }
+  // A node that kept running does not give way to the claim: the one that resumes does, when it hears the answer.
+  const stable = Hand.stable();
+  for (const message of said) stable.say(message);
+  t.deepEqual(stable.jobs, []);
+  t.is(stable.state.hold, 'local');
+});
+
+test('while we stop what we no longer claim we are not stable', (t) => {
+  const hand = Hand.stable();
+  hand.call((s, out) => s.requestStandby('local', out));
+  hand.ask('local', 'other');
+  hand.call((s, out) => s.peerRestarted(out));
+  hand.hear({ t: 'starting', clean: '1' });
+  hand.clear();
+  hand.resource('none', '1');
+  t.deepEqual(hand.sent, ['R(none,0)']);
+  t.is(hand.state.claims(), 'local');
+  hand.finishJobs();
+  t.is(hand.sent[1], 'R(none,1)', 'now the peer may take them');
+});
+
+test('told to leave before communication is up: it does not begin to work when that comes', (t) => {
+  const hand = new Hand(false, 'local');
+  hand.call((s, out) => s.shutdown(0, out));
+  hand.call((s, out) => s.peerDied(false, 1, out));
+  hand.call((s, out) => s.active(2, out));
+  t.is(hand.state.state, 'SHUTDOWN');
+  t.deepEqual(
+    hand.jobs.map((job) => job.what),
+    ['give all'],
+  );
+});
+
+test('a release claims what was held, not all that it stops', (t) => {
+  const hand = Hand.stable();
+  hand.call((s, out) => s.release(out));
+  t.deepEqual(
+    hand.jobs.map((job) => job.what),
+    ['give all'],
+  );
+  t.is(hand.state.claims(), 'local');
+});
+
+// The taker of a standby that does not come waits for an hour: no other standby, no shutdown meanwhile.
+test('a request that we would not follow ourselves is not made', (t) => {
+  const hand = Hand.stable();
+  hand.resource('local', '0');
+  t.is(hand.state.standbyBlocked, 'Other side is in flux.');
+  hand.clear();
+  hand.call((s, out) => s.requestStandby('all', out));
+  t.deepEqual(hand.sent, []);
+  hand.resource('local', '1');
+  t.is(hand.state.standbyBlocked, null);
+  hand.call((s, out) => s.requestStandby('all', out));
+  t.is(hand.state.standbyBlocked, 'Standby in progress.');
+});
+
+test('an agreement that comes too late is cancelled, and ends the wait for what was agreed to', (t) => {
+  const giver = Hand.stable();
+  giver.call((s, out) => s.requestStandby('all', out));
+  giver.until(10_000);
+  t.is(giver.state.standby, 'NOT');
+  giver.clear();
+  giver.ask('all', 'other');
+  t.deepEqual(giver.sent, ['ASK(all,cancel)']);
+  t.deepEqual([giver.state.standby, giver.state.hold], ['NOT', 'local']);
+
+  const taker = Hand.stable();
+  taker.ask('all', 'me');
+  t.is(taker.state.standby, 'OTHER');
+  taker.ask('local', 'cancel');
+  t.is(taker.state.standby, 'OTHER', 'another request');
+  taker.ask('all', 'cancel');
+  t.is(taker.state.standby, 'NOT');
+  t.deepEqual(taker.jobs, []);
+});
+
+test('groups that nobody has are looked for again when a standby has come to nothing', (t) => {
+  const hand = Hand.stable();
+  hand.call((s, out) => s.requestStandby('local', out));
+  hand.ask('local', 'other');
+  hand.call((s, out) => s.peerRestarted(out));
+  hand.hear({ t: 'starting', clean: '1' });
+  hand.resource('none', '1');
+  hand.call((s, out) => s.requestStandby('local', out));
+  hand.finishJobs();
+  t.is(hand.state.hold, 'none');
+  hand.until(10_000);
+  t.deepEqual(
+    hand.jobs.map((job) => job.what),
+    ['take local'],
+  );
+});
+
+test('all that is resumed is looked at, the other node’s groups, too', (t) => {
+  for (const [resume, wanted] of [
+    ['foreign', 'take all'],
+    ['local', 'take local'],
+    ['all', 'take all'],
+  ] as const) {
+    const hand = new Hand(false, resume);
+    hand.call((s, out) => s.active(0, out));
+    hand.resource('none', '0');
+    hand.until(10_000);
+    t.deepEqual(
+      hand.jobs.map((job) => job.what),
+      [wanted],
+    );
   }
 });
