@@ -9,14 +9,14 @@
  *     closing      told to stop -> ended;  restart, after a partition -> resting (deadtime + 1 s) -> opening
  *     reload       living -> closing -> opening, with the claim of the old life
  *
- * A group that cannot be stopped takes the machine down (reboot -nf), as the original does: its resources must not be
- * started elsewhere while they run here. Where no reboot is to be had, the daemon stays and goes on claiming them.
+ * A group that cannot be stopped takes the machine down (stuck-group.ts); where that is not to be had, the daemon stays and
+ * goes on claiming it.
  *
  * The same class runs in production (real/heartbeat-daemon) and in the simulator (sim/sim-heartbeat).
  */
 import type { HaResourceGroup } from '../config/haresources.js';
-import type { Hold } from '../resource-manager/hold.js';
-import type { HaMessage } from '../wire/hamsg.js';
+import { type Hold, parseHold } from '../resource-manager/hold.js';
+import { fieldOf, type HaMessage } from '../wire/hamsg.js';
 import { Dopd } from './dopd.js';
 import type { HeartbeatReply, HeartbeatReport, HeartbeatRequest } from './heartbeat-control.js';
 import { HeartbeatNode, type HeartbeatPorts } from './heartbeat-node.js';
@@ -25,13 +25,13 @@ import type {
   HeartbeatConfig,
   LivesHost,
   Media,
-  RebootWay,
   ScriptProcess,
 } from './heartbeat-ports.js';
 import { heartbeatReport } from './heartbeat-report.js';
 import { loadState, saveState, takeGeneration, takeUuid } from './heartbeat-state.js';
 import { ScriptWatch } from './script-watch.js';
 import { type StopGroupsHost, stopGroups } from './stop-groups.js';
+import { rebootFor } from './stuck-group.js';
 import type { TimerId } from './timers.js';
 
 export type LivesPhase =
@@ -49,11 +49,6 @@ const RESUME_MARGIN_MS = 1000;
 const LINGER_MS = 1000;
 const RESTART_EXTRA_MS = 1000;
 const SCRIPT_POLL_MS = 100;
-const REBOOT_LIMIT_MS = 30_000;
-const REBOOT_WAYS: readonly RebootWay[] = [
-  { program: '/sbin/reboot', args: ['-nf'] },
-  { program: '/sbin/init', args: ['6'] },
-];
 
 export class HeartbeatLives {
   readonly #host: LivesHost;
@@ -72,6 +67,7 @@ export class HeartbeatLives {
   #leftWatch: ScriptWatch | null = null;
   #savedMs = 0;
   #savedHold: Hold = 'none';
+  #staleMs: number | null = null; // the last keepalive of a predecessor whose resources are being stopped
   readonly #stuck: string[] = [];
   #stopAsked = false;
   #reloadAsked = false;
@@ -118,6 +114,17 @@ export class HeartbeatLives {
     this.#arm();
   }
 
+  /** What the original's scripts write to the FIFO: hb_standby, hb_takeover. */
+  receiveScript(message: HaMessage): void {
+    const type = fieldOf(message, 't');
+    const resources = parseHold(fieldOf(message, 'rsc_hold'));
+    if (type === 'ask_resources' && fieldOf(message, 'info') === 'me' && resources !== null) {
+      this.answer({ verb: 'standby', resources }, (reply) => {
+        if (!reply.ok) this.#log('WARN', `hb_standby ${resources}: ${reply.text}`);
+      });
+    } else this.send(message);
+  }
+
   /** A message of this machine for the cluster. */
   send(message: HaMessage): void {
     this.#node?.send(message, this.#nowMs());
@@ -162,7 +169,15 @@ export class HeartbeatLives {
     } else {
       const text = `the last heartbeat ended without releasing ${hold} resources: stopping them`;
       this.#log('WARN', text);
-      this.#stopEverything(() => done('none'));
+      // Killed before this is over, we leave the same behind, as old as it is.
+      this.#savedHold = hold;
+      this.#staleMs = state.aliveMs;
+      this.#stopEverything(() => {
+        this.#savedHold = 'none';
+        this.#staleMs = null;
+        this.#save();
+        done('none');
+      });
     }
   }
 
@@ -342,7 +357,8 @@ export class HeartbeatLives {
     this.#savedMs = this.#nowMs();
     const hold = this.#node?.resources.claims() ?? this.#savedHold;
     this.#savedHold = hold;
-    saveState(this.#host.files, { hold, aliveMs: this.#savedMs, script: this.#script });
+    const aliveMs = this.#staleMs ?? this.#savedMs;
+    saveState(this.#host.files, { hold, aliveMs, script: this.#script });
   }
 
   // ---- the end of a life
@@ -386,26 +402,7 @@ export class HeartbeatLives {
 
   #escalate(group: HaResourceGroup): void {
     this.#stuck.push(group.key);
-    const hold = () => {
-      const text = `resource group ${group.key} cannot be stopped: this node goes on claiming it. Stop it by hand, then restart heartbeat.`;
-      this.#log('CRIT', text);
-    };
-    const { reboot, timers } = this.#host;
-    const attempt = (index: number): void => {
-      const way = REBOOT_WAYS[index];
-      if (!reboot || !way) {
-        hold();
-        return;
-      }
-      this.#log('CRIT', `Rebooting: ${way.program} ${way.args.join(' ')}`);
-      // Said to have worked: then we end with the machine. Until then we go on claiming: the original kills itself
-      // here, and a reboot that does not come would leave the group running on two nodes.
-      reboot(way, (worked) => {
-        if (worked) timers.after(REBOOT_LIMIT_MS, hold);
-        else attempt(index + 1);
-      });
-    };
-    attempt(0);
+    rebootFor(group.key, this.#host);
   }
 
   // ---- a new configuration
