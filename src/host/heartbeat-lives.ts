@@ -115,18 +115,17 @@ export class HeartbeatLives {
   }
 
   /** What the original's scripts write to the FIFO: hb_standby, hb_takeover. */
-  receiveScript(message: HaMessage): void {
+  send(message: HaMessage): void {
     const type = fieldOf(message, 't');
     const resources = parseHold(fieldOf(message, 'rsc_hold'));
     if (type === 'ask_resources' && fieldOf(message, 'info') === 'me' && resources !== null) {
       this.answer({ verb: 'standby', resources }, (reply) => {
         if (!reply.ok) this.#log('WARN', `hb_standby ${resources}: ${reply.text}`);
       });
-    } else this.send(message);
+    } else this.#send(message);
   }
 
-  /** A message of this machine for the cluster. */
-  send(message: HaMessage): void {
+  #send(message: HaMessage): void {
     this.#node?.send(message, this.#nowMs());
     this.#arm();
   }
@@ -265,7 +264,7 @@ export class HeartbeatLives {
       timers,
       generation,
       isPeerAlive: () => ['up', 'active'].includes(this.#node?.peerStatus() ?? ''),
-      send: (message) => this.send(message),
+      send: (message) => this.#send(message),
       runDrbdadmOutdate: (resource, ended) => this.#host.runDrbdadmOutdate(resource, ended),
       log: this.#log,
     });

@@ -88,7 +88,7 @@ export class HeartbeatDaemon {
       (request) => new Promise((reply) => this.#lives.answer(request, reply)),
     );
     this.#fifo = new HeartbeatFifo(root, {
-      received: (message) => this.#lives.receiveScript(message),
+      received: (message) => this.#lives.send(message),
       log: (level, text) => this.log(level, text),
     });
   }

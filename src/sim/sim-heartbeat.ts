@@ -30,6 +30,7 @@ import type { LivesCalls, RecordedLives } from '../host/recording-heartbeat.js';
 import { ScriptWatch } from '../host/script-watch.js';
 import type { Action } from '../resource-manager/group-operation.js';
 import type { Hold } from '../resource-manager/hold.js';
+import type { HaMessage } from '../wire/hamsg.js';
 import type { NodeName } from './config.js';
 import { HEARTBEAT_PORT, type HeartbeatTexts, readHeartbeatTexts } from './heartbeat-config.js';
 import { HeartbeatFiles } from './heartbeat-files.js';
@@ -59,6 +60,8 @@ export interface SimHeartbeatHost {
 
 /** What a socket keeps for a process that does not read: 208 KiB of small datagrams. The newest are lost. */
 const SOCKET_DATAGRAMS = 256;
+/** The angel tells a successor to end this long after it has started it. */
+const TERM_AGAIN_MS = 2000;
 /** drbd-peer-outdater waits this much longer than dopd. */
 const OUTDATER_MARGIN_MS = 2000;
 
@@ -74,6 +77,7 @@ export class SimHeartbeat {
   #lives: HeartbeatLives | null = null;
   #calls: LivesCalls | null = null; // the same, through its recorder if it has one
   #angel: ProcessClock | null = null; // that waits before it starts the next one
+  #stopping = false; // the angel was told to end
   #lastPid = 100;
   readonly #bound = new Set<string>(); // networks
   readonly #gone = new Set<() => void>(); // who waits for an answer of this process
@@ -100,7 +104,7 @@ export class SimHeartbeat {
 
   /** Starts the program; nothing when it runs already. */
   start(): void {
-    if (this.#phase !== 'off') return;
+    if (this.#phase !== 'off' || this.#angel) return;
     this.#phase = 'booting';
     const process = this.#host.clock.process();
     this.#process = process;
@@ -115,6 +119,7 @@ export class SimHeartbeat {
       if (level === 'ERROR') this.#host.log('ERROR', text);
     }
     if (!config) {
+      this.#stopping = false;
       this.#end();
       return;
     }
@@ -123,6 +128,7 @@ export class SimHeartbeat {
     this.#lives = recorded?.lives ?? new HeartbeatLives(this.#livesHost(process), config);
     this.#calls = recorded ?? this.#lives;
     this.#calls.start();
+    if (this.#stopping) process.after(TERM_AGAIN_MS, () => this.#calls?.stop());
   }
 
   /** SIGKILL, or a crash. What it started goes on. */
@@ -133,7 +139,10 @@ export class SimHeartbeat {
     if (respawnMs === null) return;
     const angel = clock.process();
     this.#angel = angel;
-    angel.after(respawnMs, () => this.start());
+    angel.after(respawnMs, () => {
+      this.#angel = null;
+      this.start();
+    });
   }
 
   /** SIGSTOP. */
@@ -150,9 +159,11 @@ export class SimHeartbeat {
     return this.#process?.paused ?? false;
   }
 
-  /** SIGTERM. */
+  /** SIGTERM, to the angel if there is one: a process that dies of it before it can listen is started and told again. */
   stop(): void {
-    if (this.#phase === 'booting') this.#end();
+    this.#stopping =
+      this.#host.respawnMs !== null && (this.#phase !== 'off' || this.#angel !== null);
+    if (this.#phase === 'booting') this.kill();
     else this.#process?.after(0, () => this.#calls?.stop());
   }
 
@@ -175,6 +186,11 @@ export class SimHeartbeat {
   /** hb_takeover. */
   takeover(resources: Hold | 'failback', done: (refusal: string | null) => void = () => {}): void {
     this.#ask({ verb: 'takeover', resources }, (reply) => done(reply.ok ? null : reply.text));
+  }
+
+  /** What a script of the original writes to the FIFO. */
+  writeFifo(message: HaMessage): void {
+    this.#process?.after(0, () => this.#calls?.send(message));
   }
 
   /** drbd-peer-outdater on this node: its exit status. Nothing comes after a power cut. */
@@ -222,6 +238,8 @@ export class SimHeartbeat {
     for (const outdater of this.#outdaters) outdater.end();
     this.#outdaters.clear();
     this.#angel?.end();
+    this.#angel = null;
+    this.#stopping = false;
     this.#end();
     this.files.powerCut();
   }
@@ -272,7 +290,10 @@ export class SimHeartbeat {
       runDrbdadmOutdate: (resource, ended) => this.#runOutdate(process, resource, ended),
       log: host.log,
       configured: () => {},
-      ended: () => this.#end(),
+      ended: () => {
+        this.#stopping = false;
+        this.#end();
+      },
     };
   }
 

@@ -64,9 +64,9 @@ export interface ScriptTrace {
 export interface SimScriptsOptions {
   /** How long any run takes besides its work, random in [min, max). */
   readonly delayMs: readonly [number, number];
-  /** Scripts of services, and the directory whose file system holds their data. */
+  /** Scripts of services, and the directory whose file system holds their data (null: they need none). */
   readonly services: readonly string[];
-  readonly serviceDir: string;
+  readonly serviceDir: string | null;
   /** FORCE_UNMOUNT of Filesystem. */
   readonly forceUnmount: boolean;
 }
@@ -406,8 +406,9 @@ export class SimScripts {
       this.#untilStopped(process, name, process.nowMs + STOP_WAIT_MS, exit);
     } else {
       if (state === undefined) {
-        if (!this.#mounts.has(this.#options.serviceDir)) {
-          process.say(`${name}: ${this.#options.serviceDir} holds no data (is it mounted?)`);
+        const { serviceDir } = this.#options;
+        if (serviceDir !== null && !this.#mounts.has(serviceDir)) {
+          process.say(`${name}: ${serviceDir} holds no data (is it mounted?)`);
           exit(1);
           return;
         }

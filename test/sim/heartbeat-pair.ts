@@ -11,7 +11,12 @@ import { NodeClock } from '../../src/sim/node-clock.js';
 import { SimClock } from '../../src/sim/sim-clock.js';
 import { SimHeartbeat, type SimHeartbeatHost } from '../../src/sim/sim-heartbeat.js';
 import { SimNet } from '../../src/sim/sim-net.js';
-import { type ScriptPorts, SimScripts } from '../../src/sim/sim-scripts.js';
+import {
+  DEFAULT_SIM_SCRIPTS,
+  type ScriptPorts,
+  SimScripts,
+  type SimScriptsOptions,
+} from '../../src/sim/sim-scripts.js';
 
 export interface PairOptions {
   readonly seed: number;
@@ -23,6 +28,7 @@ export interface PairOptions {
   readonly haCf: readonly string[]; // further lines
   readonly authkeys: string | null; // the whole file; null: as the simulator has it
   readonly record: ((name: NodeName) => SimHeartbeatHost['record']) | null;
+  readonly scripts: Partial<SimScriptsOptions>;
 }
 
 const DEFAULTS: PairOptions = {
@@ -35,6 +41,7 @@ const DEFAULTS: PairOptions = {
   haCf: [],
   authkeys: null,
   record: null,
+  scripts: {},
 };
 
 function recording(options: PairOptions, name: NodeName): Pick<SimHeartbeatHost, 'record'> {
@@ -60,7 +67,10 @@ export class PairNode {
   constructor(pair: HeartbeatPair, name: NodeName, seed: Prng) {
     this.name = name;
     this.clock = new NodeClock(pair.clock, name === 'alpha' ? 40 : -60);
-    this.scripts = new SimScripts(this.clock, new Prng(seed.u32()), this.#ports(pair));
+    this.scripts = new SimScripts(this.clock, new Prng(seed.u32()), this.#ports(pair), {
+      ...DEFAULT_SIM_SCRIPTS,
+      ...pair.options.scripts,
+    });
     this.scripts.trace = ({ text, action, event, outcome }) => {
       if (event === 'begins') pair.note(`${name} ${text} ${action}`);
       else pair.note(`${name} ${text} ${action} = ${outcome?.exitStatus ?? outcome?.failure}`);
@@ -158,8 +168,8 @@ export class HeartbeatPair {
   readonly log: string[] = [];
   /** The replication link, as far as the plain device looks at it. */
   connected = true;
-  /** Times at which both nodes had the service. */
-  readonly twice: number[] = [];
+  /** What was seen on both nodes at one time, and when. */
+  readonly twice: string[] = [];
 
   constructor(options: Partial<PairOptions> = {}) {
     this.options = { ...DEFAULTS, ...options };
@@ -201,8 +211,8 @@ export class HeartbeatPair {
     const endMs = this.clock.nowMs + ms;
     while (this.clock.nowMs < endMs) {
       this.clock.runUntil(Math.min(endMs, this.clock.nowMs + 50));
-      if (NODES.every((name) => this.nodes[name].scripts.services.size > 0)) {
-        this.twice.push(this.clock.nowMs);
+      for (const name of this.alpha.scripts.services.keys()) {
+        if (this.beta.scripts.services.has(name)) this.twice.push(`${this.clock.nowMs} ${name}`);
       }
     }
   }

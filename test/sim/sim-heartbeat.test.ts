@@ -1,6 +1,7 @@
 /** Two simulated heartbeats with scripts: start, power cut, standby, a killed daemon, pauses, dopd. */
 import test, { type ExecutionContext } from 'ava';
 import { DEFAULT_CONFIG } from '../../src/sim/config.js';
+import { haFields } from '../../src/wire/hamsg.js';
 import { EVERYTHING, HeartbeatPair } from './heartbeat-pair.js';
 
 const DEADTIME_MS = DEFAULT_CONFIG.heartbeat?.deadtimeMs ?? 0;
@@ -57,6 +58,17 @@ test('hb_standby: stopped from right to left, then started on the other node; hb
   expectGroup(t, pair, { alpha: EVERYTHING, beta: '' });
 });
 
+test('the original’s hb_standby, by the FIFO: followed, or refused and not sent', (t) => {
+  const pair = HeartbeatPair.started();
+  const message = haFields({ t: 'ask_resources', rsc_hold: 'all', info: 'me' });
+  pair.alpha.heartbeat.writeFifo(message);
+  pair.alpha.heartbeat.writeFifo(message);
+  pair.runFor(5000);
+  expectGroup(t, pair, { alpha: '', beta: EVERYTHING });
+  t.is(pair.log.filter((line) => line.includes('alpha wants to go standby')).length, 2);
+  t.true(pair.log.some((line) => line.includes('WARN: hb_standby all: Standby in progress.')));
+});
+
 test('an orderly stop hands over at once', (t) => {
   const pair = HeartbeatPair.started();
   pair.alpha.heartbeat.stop();
@@ -88,6 +100,24 @@ test('a daemon that may already be missed does not resume', (t) => {
   pair.alpha.heartbeat.start();
   pair.runFor(1000);
   t.true(pair.log.some((line) => line.includes('without releasing local resources: stopping')));
+});
+
+test('killed again while it stops what its predecessor left: the next one stops it, too', (t) => {
+  const pair = HeartbeatPair.started();
+  pair.alpha.scripts.fault('service', 'stop', { slowMs: 3000, times: 1 });
+  pair.alpha.heartbeat.kill();
+  pair.runFor(DEADTIME_MS + 3000);
+  for (let i = 0; i < 2; i++) {
+    pair.alpha.heartbeat.start();
+    pair.runFor(1000);
+    t.is(pair.alpha.heartbeat.node, null, 'no life while it stops');
+    pair.alpha.heartbeat.kill();
+  }
+  pair.alpha.heartbeat.start();
+  pair.runFor(1000);
+  t.is(pair.alpha.has, EVERYTHING);
+  pair.until(10_000, () => pair.alpha.heartbeat.node !== null);
+  t.is(pair.alpha.has, '', pair.tail());
 });
 
 test('an angel starts a killed daemon again', (t) => {
