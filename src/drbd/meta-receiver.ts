@@ -119,7 +119,8 @@ export class MetaReceiver implements StreamOwner {
           v.resync.peerStored(a.sector, end);
           return;
         }
-        v.setInSync(a.sector, end);
+        // Equal only when it was written here as well: a local failure has set the bit, and it stays.
+        if (this.#request()?.local !== LEG_FAILED) v.setInSync(a.sector, end);
         this.#written(name);
         v.resync.peerStored(a.sector, end); // it may have been the last bit
         return;

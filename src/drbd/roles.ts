@@ -307,6 +307,11 @@ export function detach(v: Volume, forceIt: boolean, done: Done): void {
 
 export function outdate(v: Volume, done: Done): void {
   // The peer would fence the newer copy, and become Primary with the older one. Exit 17, which dopd tells it as 6.
+  // The same of a Primary: without a disk, too, it has users who must not find their data on another node.
+  if (v.state.role === Roles.Primary) {
+    done(refused(Ss.NO_UP_TO_DATE_DISK, 'this node is Primary'));
+    return;
+  }
   const newer = v.state.disk === Disks.UpToDate && (v.flags & MDF.PEER_OUT_DATED) !== 0;
   if (newer && v.state.conn < Conns.Connected) {
     done(refused(Ss.NO_UP_TO_DATE_DISK, "the peer's copy is older than this one"));
