@@ -4,11 +4,12 @@
 const SECRET = '(not recorded)';
 
 export function flightJson(value: unknown): string {
-  return JSON.stringify(value, (key, v: unknown) => {
+  return JSON.stringify(value, function (this: Readonly<Record<string, unknown>>, key, v: unknown) {
+    const raw = this[key]; // a Buffer has been made something else by now
+    if (raw instanceof Uint8Array) return `bytes:${[...raw].map(hex).join('')}`;
     // Options travel inside many things: none gets out with its secret.
     if (key === 'sharedSecret' && v !== '') return SECRET;
     if (typeof v === 'bigint') return `bigint:${v.toString(16)}`;
-    if (v instanceof Uint8Array) return `bytes:${[...v].map(hex).join('')}`;
     return v;
   });
 }

@@ -105,7 +105,10 @@ test('the cold ring has its times and values', (t) => {
   t.is(only?.us, 14_000);
 });
 
-test('no secret leaves through JSON', (t) => {
+test('no secret leaves through JSON; bytes come back as bytes, of a Buffer too', (t) => {
+  const bytes = Buffer.from('abc');
+  t.deepEqual(parseFlightJson(flightJson({ bytes })), { bytes: new Uint8Array(bytes) });
+  t.deepEqual(parseFlightJson(flightJson(bytes)), new Uint8Array(bytes));
   const deep = { a: [{ options: { sharedSecret: 'geheim', x: 1n } }] };
   t.false(flightJson(deep).includes('geheim'));
   t.deepEqual(parseFlightJson(flightJson({ sharedSecret: '' })), { sharedSecret: '' });

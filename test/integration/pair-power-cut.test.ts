@@ -2,6 +2,7 @@
 import test from 'ava';
 import { WANTS } from '../support/disk-pair.js';
 import { need } from '../support/need.js';
+import { replayRecordings } from '../support/pair-recordings.js';
 import { PowerCutRun } from '../support/power-cut-run.js';
 
 test('nothing acknowledged is lost in a power cut of the Primary, or of both nodes', async (t) => {
@@ -13,4 +14,11 @@ test('nothing acknowledged is lost in a power cut of the Primary, or of both nod
     t.log(`${cut}: ${result.acknowledged} writes acknowledged, ${result.blocks} blocks checked`);
     t.true(result.acknowledged >= 100);
   }
+  // What both nodes recorded of it, lives that ended in a power cut among them, replays to the same.
+  const recordings = replayRecordings(run.cluster.pair.nodes);
+  t.deepEqual(
+    recordings.filter((r) => r.wrong !== ''),
+    [],
+  );
+  t.true(recordings.length >= 4);
 });

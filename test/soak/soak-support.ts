@@ -1,7 +1,8 @@
 /** What the soak tests share: arguments, the client's journal, and the comparison of both lower disks. */
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { cpSync, lstatSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Acknowledged, lostRows, readJournal } from '../../src/cli/demo-client.js';
+import { PROJECT } from '../../src/cli/pair.js';
 import type { Cluster } from '../../src/cli/pair-cluster.js';
 import { DEVICE, MOUNT_POINT } from '../../src/cli/pair-config.js';
 import type { Spawned } from '../../src/cli/pair-namespace.js';
@@ -87,6 +88,18 @@ export async function innodbComplaints(cluster: Cluster, index: 0 | 1): Promise<
   if (cluster.kind !== 'mysql') return [];
   const log = await cluster.node(index).exec(['cat', '/run/mysqld/mysqld.err']);
   return log.stdout.split('\n').filter((line) => /\[ERROR\]|corrupt/i.test(line));
+}
+
+/** Logs and recordings as they are now, where a failure can be looked at later. */
+export function keepTraces(cluster: Cluster, n: number): string {
+  const to = join(PROJECT, 'build', 'soak-failed', `${process.pid}-${n}`);
+  for (const node of cluster.pair.nodes) {
+    for (const from of ['log', 'lib/twinbeat/flight']) {
+      const filter = (path: string): boolean => !lstatSync(path).isCharacterDevice();
+      cpSync(join(node.dir, from), join(to, node.name, from), { recursive: true, filter });
+    }
+  }
+  return to;
 }
 
 /** min / median / max. */

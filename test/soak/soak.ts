@@ -7,7 +7,15 @@
 import { longestGap, wallMs } from '../../src/cli/demo-client.js';
 import { seconds } from '../../src/cli/demo-show.js';
 import { Cluster } from '../../src/cli/pair-cluster.js';
-import { argument, Committer, identicalDisks, innodbComplaints, say } from './soak-support.js';
+import { replayRecordings } from '../support/pair-recordings.js';
+import {
+  argument,
+  Committer,
+  identicalDisks,
+  innodbComplaints,
+  keepTraces,
+  say,
+} from './soak-support.js';
 
 const ROWS_BETWEEN = 100;
 /** Longer than any take-over on a machine that is not overloaded: the logs are shown. */
@@ -76,13 +84,24 @@ try {
   let failures = 0;
   for (let n = 1; n <= cycles; n++) {
     // Each cycle moves the service, so it is on node 0 before every odd one.
-    if (!(await cycle(n, n % 2 === 1 ? 0 : 1, cluster, client))) failures++;
+    if (await cycle(n, n % 2 === 1 ? 0 : 1, cluster, client)) continue;
+    failures++;
+    say(`      logs and recordings of both nodes: ${keepTraces(cluster, n)}`);
   }
   await client.stop();
   const lost = await client.lost();
   const rows = client.rows().length;
   say(`soak: ${cycles} cycles, ${rows} rows acknowledged, ${lost.length} lost, ${failures} failed`);
-  process.exitCode = failures === 0 && lost.length === 0 ? 0 : 1;
+  const recordings = replayRecordings(cluster.pair.nodes);
+  for (const r of recordings) {
+    const kind = r.whole ? 'inputs' : 'decisions (its beginning is overwritten)';
+    say(
+      `      ${r.name}: ${r.wrong || 'the same'}; ${r.inputs} ${kind}, ${r.transitions} transitions`,
+    );
+  }
+  const wrong = recordings.filter((r) => r.wrong !== '').length;
+  say(`soak: ${recordings.length} recordings replayed, ${wrong} of them differ`);
+  process.exitCode = failures === 0 && lost.length === 0 && wrong === 0 ? 0 : 1;
 } catch (e) {
   say(`soak: failed: ${e instanceof Error ? (e.stack ?? e.message) : String(e)}`);
   process.exitCode = 1;
