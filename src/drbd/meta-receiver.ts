@@ -14,7 +14,7 @@ import {
   readBlockAck,
   readHeader,
 } from '../wire/hot.js';
-import { type AppRequest, LEG_PENDING } from './app-request.js';
+import { type AppRequest, LEG_FAILED, LEG_PENDING } from './app-request.js';
 import type { Core } from './core.js';
 import type { Link } from './link.js';
 import type { StreamOwner } from './ports.js';
