@@ -126,6 +126,9 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
   get protocol(): 'A' | 'B' | 'C' {
     return this.resource.netOptions.protocol;
   }
+  get pingTimeoutMs(): number {
+    return this.resource.netOptions.pingTimeoutDs * 100;
+  }
   /** Protocol A: a write is answered when the socket has it. */
   get answersWhenSent(): boolean {
     return this.resource.netOptions.protocol === 'A';

@@ -32,10 +32,15 @@ export class MetaReceiver implements StreamOwner {
   }
 
   streamEnd(_stream: number, error: number): void {
-    this.#link.fail(
-      'NetworkFailure',
-      error === 0 ? 'meta connection shut down by peer.' : `meta socket: errno ${error}`,
-    );
+    const link = this.#link;
+    const end = (): void =>
+      link.fail(
+        'NetworkFailure',
+        error === 0 ? 'meta connection shut down by peer.' : `meta socket: errno ${error}`,
+      );
+    // A peer that refuses the handshake closes both; what it said before on the data socket tells us why.
+    if (error === 0 && link.resource.stateSent) link.resource.after(link.pingTimeoutMs, end);
+    else end();
   }
 
   streamData(stream: number, start: number, end: number): void {
