@@ -4,7 +4,7 @@
  *
  *     start -> dialing -> accepting -> dialing ...          until both streams are there
  *     both there -> checking (T_check) -> asking -> handshake -> established
- *     handshake lost or damaged -> resting (1 s) -> start;   refused -> standAlone
+ *     handshake lost or damaged -> resting (1 s, 2 s, 4 s ... 10 s) -> start;   refused -> standAlone
  *
  * The first stream that a node dials becomes its data stream, the second its meta stream; the first packet says so to
  * whoever accepts. Any mixture is right. When both nodes dial the same one at the same time ("crossed"), one of
@@ -90,8 +90,14 @@ export function connectSettings(options: NetOptions): ConnectSettings {
   };
 }
 
-/** Rest after an attempt that got as far as the handshake. */
-const REST_MS = 1000;
+/**
+ * Rest after the `count`th attempt in a row that got as far as a handshake: a peer that ends each of them would otherwise be
+ * met many times a second, with a page of log each time.
+ */
+export function restMs(count: number): number {
+  return Math.min(1000 * 2 ** (count - 1), 10_000);
+}
+
 /** Accepted streams without a first packet; the oldest goes when one more comes, so that idlers do not lock us. */
 const MAX_CANDIDATES = 16;
 /** Kept of the data stream: more than the longest packet of the handshake (16 + 128). */
@@ -127,6 +133,7 @@ export class Connect {
   #kept: Uint8Array = new Uint8Array(0); // first unconsumed bytes of the data stream
   #dataConsumed = 0; // by the handshake
   #handshake: ConnectHandshake | null = null;
+  #rests = 0; // in a row
 
   constructor(settings: ConnectSettings, random: RandomSource, digests: DigestSource) {
     assert(settings.cramHmacAlg === '' || settings.sharedSecret.length > 0, 'a secret is set');
@@ -147,9 +154,13 @@ export class Connect {
     return this.#phase !== 'idle';
   }
 
-  /** Begin, or begin again after the end of a connection. */
-  start(nowMs: number, out: ConnectEffect[]): void {
+  /** Begin, or begin again after the end of a connection; maybe after a rest. */
+  start(nowMs: number, out: ConnectEffect[], afterMs = 0): void {
     assert(this.#phase === 'idle', 'one attempt at a time');
+    if (afterMs > 0) {
+      this.#enter('resting', nowMs + afterMs);
+      return;
+    }
     out.push({ type: 'cstate', conn: 'WFConnection' }, { type: 'listen' });
     this.#dial(nowMs, out);
   }
@@ -428,6 +439,7 @@ export class Connect {
     const { data, meta } = this.#streams;
     assert(data !== null && meta !== null, 'the handshake has its streams');
     this.#handshake = null;
+    this.#rests = 0;
     this.#streams.data = null; // they belong to the connection now
     this.#streams.meta = null;
     this.#enter('idle', NEVER);
@@ -451,7 +463,8 @@ export class Connect {
 
   #rest(nowMs: number, out: ConnectEffect[]): void {
     this.#end(out);
-    this.#enter('resting', nowMs + REST_MS);
+    this.#rests++;
+    this.#enter('resting', nowMs + restMs(this.#rests));
     out.push({ type: 'cstate', conn: 'Unconnected' });
   }
 

@@ -56,7 +56,7 @@ export class Connector implements StreamOwner {
     this.#resource = resource;
   }
 
-  start(): void {
+  start(afterMs: number): void {
     const { local, remote, netOptions } = this.#resource;
     if (!local || !remote) return;
     if (!this.#machine?.running) {
@@ -64,7 +64,7 @@ export class Connector implements StreamOwner {
       const settings = connectSettings(netOptions);
       this.#machine = new Connect(settings, random, digests);
     }
-    this.#machine.start(this.#core.port.nowMs(), this.#effects);
+    this.#machine.start(this.#core.port.nowMs(), this.#effects, afterMs);
     this.#work();
   }
 

@@ -26,6 +26,7 @@ import {
 import { stateChangeCodec, syncUuidCodec } from '../wire/state-packets.js';
 import { finishDetach } from './attach.js';
 import { beginGeneration, force } from './changes.js';
+import { restMs } from './connect.js';
 import { Connector } from './connector.js';
 import type { Core } from './core.js';
 import { disconnect } from './disconnect.js';
@@ -51,6 +52,9 @@ interface PeerRequestWaiting {
   readonly done: (code: number) => void;
 }
 
+/** So long after its handshake a connection counts as one that works. */
+const GOOD_MS = 5000;
+
 export class Resource {
   readonly core: Core;
   readonly name: string;
@@ -69,6 +73,8 @@ export class Resource {
   readonly #connector: Connector;
   readonly #waits: Waits;
   #incarnation = 0;
+  #goodAtMs = Number.POSITIVE_INFINITY; // a connection that lives then was one
+  #brief = 0; // connections in a row that were none
   #asked: PeerRequestWaiting | null = null;
   #closeAtMs = Number.POSITIVE_INFINITY; // an agreed disconnect: the peer closes, or we do then
   readonly #leftovers: Link[] = []; // ended, with writes of the peer's under way
@@ -124,14 +130,16 @@ export class Resource {
       v.sendSectors = 0;
       v.receiveSectors = 0;
     }
+    this.#brief = 0;
     this.setConn(Conns.Unconnected);
     this.#startConnecting();
   }
 
+  /** At once; but after connections that came to nothing, later and later. */
   #startConnecting(): void {
     if (!this.configured) return;
     this.setConn(Conns.WFConnection);
-    this.#connector.start();
+    this.#connector.start(this.#brief > 1 ? restMs(this.#brief - 1) : 0);
   }
 
   /** Both sockets are there and the peer has shown that it knows the secret. */
@@ -139,6 +147,7 @@ export class Resource {
     this.#incarnation = (this.#incarnation + 1) >>> 0;
     const link = new Link(this.core, this, e, this.#incarnation);
     this.link = link;
+    this.#goodAtMs = Number.POSITIVE_INFINITY;
     this.#closeAtMs = Number.POSITIVE_INFINITY;
     sendProtocol(link, this);
     for (const v of this.volumes) {
@@ -167,6 +176,7 @@ export class Resource {
     if (this.volumes.some((o) => o.state.conn === Conns.WFReportParams)) return;
     if (!this.stateSent) return;
     this.stateSent = false;
+    this.#goodAtMs = this.core.port.nowMs() + GOOD_MS;
     for (const o of this.volumes) if (o.state.suspFen !== 0) force(o, { suspFen: 0 });
   }
 
@@ -276,6 +286,7 @@ export class Resource {
       if (conn < Conns.WFReportParams) continue; // TearDown, Disconnecting: the cause is known
       force(v, { conn: Conns[how] });
     }
+    this.#brief = this.core.port.nowMs() >= this.#goodAtMs ? 0 : this.#brief + 1;
     this.#afterLink(link, () => {
       if (!this.configured) return;
       this.setConn(Conns.Unconnected);
