@@ -93,6 +93,21 @@ export const EXPECTATIONS: readonly Expectation[] = [
     const is = on.length === 2 ? 'both' : (on[0] ?? 'nobody');
     return is === l.values['SERVER'] ? null : `serving: ${is}`;
   }),
+  row(
+    'address at SERVER',
+    'who has the address of the service; clients go where it was announced last',
+    (l) => {
+      const on = l.world.bothNodes.filter(
+        (n) => n.heartbeat && n.heartbeat.scripts.addresses.size > 0,
+      );
+      const names = on.map((n) => n.name);
+      const is = names.length === 2 ? 'both' : (names[0] ?? 'nobody');
+      if (is !== l.values['SERVER']) return `the address is at: ${is}`;
+      const last = l.history.announcedBy;
+      if (names.length !== 1 || last === is) return null;
+      return `clients go to ${last}, which announced it last`;
+    },
+  ),
   row('rows all', 'every row that was ever acknowledged is there, where it counts', (l) => {
     const { world, history } = l;
     if (history.rows === 0) return 'no row was acknowledged yet';

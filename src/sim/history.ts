@@ -52,6 +52,8 @@ export class History extends Checker {
     alpha: new NodeHistory(),
     beta: new NodeHistory(),
   };
+  /** Who said last that it has the service's address: where its clients go. */
+  announcedBy: NodeName | null = null;
   readonly #rows: Row[][] = Array.from({ length: ROW_AREA_SECTORS / ROW_SECTORS }, () => []);
 
   constructor(world: World) {
@@ -66,12 +68,13 @@ export class History extends Checker {
     this.#generation(node);
   }
 
-  override logged(node: NodeName, _object: string, _level: string, text: string): void {
+  override logged(node: NodeName, object: string, _level: string, text: string): void {
     const timeMs = this.world.nowMs;
     const history = this.nodes[node];
     history.lines.push({ timeMs, text });
     const target = TARGET.exec(text);
     if (target) history.resyncs.push({ timeMs, kib: Number(target[1]) });
+    if (object === 'address' && text.endsWith(' is here')) this.announcedBy = node;
     this.#generation(this.world.node(node));
   }
 

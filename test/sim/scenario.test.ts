@@ -41,6 +41,15 @@ at 21s serve on beta
 at 25s heal replication
 `;
 
+/** The same with heartbeat. */
+const HEARTBEAT = `
+set connect-int 1
+set think 50ms
+at 0s boot alpha
+at 0s boot beta
+at 2s drbdadm new-current-uuid --clear-bitmap on alpha
+`;
+
 interface Sample {
   readonly usage: string;
   readonly base?: string;
@@ -117,6 +126,13 @@ const SAMPLES: readonly Sample[] = [
     met: 'at 5s expect serving alpha',
     unmet: 'at 5s unserve on alpha\nexpect serving beta within 2s',
     because: /serving: nobody$/,
+  },
+  {
+    usage: 'address at SERVER',
+    base: HEARTBEAT,
+    met: 'expect address at alpha within 30s',
+    unmet: 'expect address at beta within 20s',
+    because: /the address is at: alpha$/,
   },
   {
     usage: 'rows all',
