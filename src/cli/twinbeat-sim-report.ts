@@ -12,6 +12,8 @@ import { replayCommand, type SimOptions, seedText } from './twinbeat-sim-options
 const TAIL_LINES = 70;
 const MOST_TAILS = 10;
 const SHORT_TEXT = 160;
+/** Of one kind of violation; all of them were named when they came. */
+const MOST_SEEDS_NAMED = 10;
 
 export interface Found {
   readonly seed: number;
@@ -97,8 +99,13 @@ export function summary(s: Sums, o: SimOptions): string {
       `${s.faults} faults, ${s.writes} writes (${s.rows} rows), ${s.reads} reads checked; trace ${hex(s.hash)}`,
   );
   if (!single) {
-    for (const f of s.found) {
-      lines.push(`  ${replayCommand({ seed: f.seed }, o)}    # ${shortViolation(f.violation)}`);
+    const kinds = new Map<string, string[]>();
+    for (const { seed, violation: v } of s.found) {
+      const kind = `${v.invariant} ${v.checker}`;
+      kinds.set(kind, [...(kinds.get(kind) ?? []), seedText(seed)]);
+    }
+    for (const [kind, seeds] of kinds) {
+      lines.push(`  ${kind}, ${seeds.length} times: ${seeds.slice(0, MOST_SEEDS_NAMED).join(' ')}`);
     }
   }
   return `${lines.join('\n')}\n`;

@@ -48,13 +48,19 @@ const KINDS: readonly {
   { kind: 'uuidRule', title: 'uuid_compare, rule (result)', all: UUID_ROWS },
 ];
 
+const VERIFY = 'online verify is not part of this version';
+const AHEAD = 'on-congestion pull-ahead is not part of this version';
+
 /** Why no run will ever be there. */
 export const UNREACHABLE: Readonly<Partial<Record<Kind, Readonly<Record<string, string>>>>> = {
-  cstate: {},
-  dstate: {},
-  pdsk: {},
-  roles: {},
-  uuidRule: {},
+  cstate: { VerifyS: VERIFY, VerifyT: VERIFY, Ahead: AHEAD, Behind: AHEAD },
+  dstate: { DUnknown: "only a peer's disk is unknown" },
+  pdsk: {
+    Negotiating: 'a peer that attaches is shown with the disk it has decided on (realPeerDisk)',
+  },
+  roles: {
+    'Primary/Primary': 'two Primaries never stay connected: it would be a violation of I2',
+  },
 };
 
 export interface Unreached {

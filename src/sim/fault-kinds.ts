@@ -3,11 +3,11 @@ import type { Counts } from './coverage.js';
 
 export type StepClass = 'fault' | 'operator' | 'repair';
 
-const REPAIRS = [/^heal /, /^boot /, /^disk NODE works/, /^disk NODE remember/, /^look after /];
-const OPERATOR = /^(drbdadm|set|serve|unserve|switch|hb_\w+) /;
+const REPAIRS = /^(heal|boot|look after|start heartbeat) | works$|^disk NODE remember/;
+const OPERATOR = /^(drbdadm|set|serve|unserve|switch|hb_\w+|stop heartbeat) /;
 
 export function classOf(usage: string): StepClass {
-  if (REPAIRS.some((r) => r.test(usage))) return 'repair';
+  if (REPAIRS.test(usage)) return 'repair';
   return OPERATOR.test(usage) ? 'operator' : 'fault';
 }
 

@@ -103,12 +103,15 @@ export function execute(
 
 const FRAMES = 8;
 
-/** What was broken and where, in words that are the same wherever the program is installed and whoever runs it. */
+/**
+ * What was broken and where, in words that are the same wherever the program is installed and whoever runs it: no paths; no
+ * lines either, which a loader with source maps counts in the sources.
+ */
 function assertionText(e: unknown): string {
   if (!(e instanceof Error)) return String(e);
   const frames: string[] = [];
   for (const line of (e.stack ?? '').split('\n')) {
-    const m = /at (?:(?:new |async )?(\S+) .*)?\/src\/((?!cli\/)[^:]+:\d+):/.exec(line);
+    const m = /at (?:(?:new |async )?(\S+) .*)?\/src\/((?!cli\/)[^:]+)\.[jt]s:\d+:/.exec(line);
     if (m) frames.push(`  at ${m[1] ?? '(anonymous)'} ${m[2]}`);
   }
   return [`${e.name}: ${e.message}`, ...frames.slice(0, FRAMES)].join('\n');

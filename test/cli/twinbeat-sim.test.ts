@@ -162,6 +162,7 @@ test('many runs: kept seeds first, coverage with what is missing', async (t) => 
   t.regex(said.stdout, /\n {4}.*cut NETWORK \[from NODE\] +\d+/);
   t.regex(said.stdout, /\nconnection: \d+ of 24 reached\n/);
   t.regex(said.stdout, /\n {4}not reached: .*ProtocolError/);
+  t.regex(said.stdout, /\n {4}never: DUnknown: only a peer's disk is unknown\n/);
   t.regex(said.stdout, /\n4 runs, 0 violated/);
 });
 
@@ -217,6 +218,7 @@ test('a violation: status 1, which invariant, both nodes side by side, how to re
   for (const line of ran.stdout.split('\n')) {
     if (line.includes(' | ')) t.true(line.length <= 160, line);
   }
+  t.regex(ran.stdout, /\n {2}A\/B\/C acknowledgement, 3 times: 1@\d+ 2@\d+ 3@\d+\n$/);
   t.is((await mutant(...argv, '--workers', '1')).stdout, ran.stdout);
 
   const again = await run([process.execPath, PROGRAM, ...replay.split(' ').slice(1)], {
