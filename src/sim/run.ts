@@ -4,6 +4,7 @@
  * the manual says (I9).
  */
 import type { DigestSource } from '../base/ports.js';
+import { UUID_JUST_CREATED } from '../drbd/generation.js';
 import { Conns, connName, Disks, diskName, Roles, roleName } from '../drbd/state.js';
 import { carryOut, healAll, type Step } from './actions.js';
 import { isQuiet } from './check/equal.js';
@@ -178,6 +179,7 @@ function repair(w: World): void {
     else if (s.susp) act(() => n.drbdadm('resume-io', [], () => {}));
     else if (s.userIsp) act(() => n.drbdadm('resume-sync', [], () => {}));
     else if (s.conn === Conns.StandAlone && isOnlyNewest(n)) act(() => takeAsItIs(w, n));
+    else if (hasOnlyCopy(n)) act(() => takeAsItIs(w, n));
     else if (s.conn === Conns.StandAlone) act(() => reconnect(w, n));
     else if (s.conn === Conns.Connected) connectedRepair(w, n, act);
   }
@@ -190,6 +192,16 @@ function isOnlyNewest(n: SimNode): boolean {
   const other = n.peer.state;
   if (s?.role !== Roles.Primary || s.disk !== Disks.Inconsistent) return false;
   return other === null || other.disk < Disks.Consistent;
+}
+
+/** No disk is good any more, nobody serves, and only this one has ever had a generation of data. */
+function hasOnlyCopy(n: SimNode): boolean {
+  const s = n.state;
+  const other = n.peer.state;
+  if (!s || !other || s.conn >= Conns.Connected || n.client || n.peer.client) return false;
+  if (s.disk !== Disks.Inconsistent || other.disk !== Disks.Inconsistent) return false;
+  const created = (m: SimNode): boolean => m.drbdd?.volume?.uuids.current === UUID_JUST_CREATED;
+  return !created(n) && created(n.peer);
 }
 
 /** The administrator takes this copy, knowing that a block of it may be bad. */

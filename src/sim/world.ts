@@ -257,6 +257,11 @@ export class World implements NodeWorld {
         s.pdsk !== Disks.Outdated &&
         s.pdsk !== Disks.DUnknown;
       if (!peerHas) this.truth.wroteAlone(node.name, this.#aloneExcuse(node));
+      // Through the peer only: this node's own disk does not have it, wherever it may turn up again.
+      if (s.disk < Disks.Inconsistent) {
+        const excuse = this.config.disk.fencing === 'dont-care' ? 'fencing dont-care' : null;
+        this.truth.wroteAlone(node.peer.name, excuse);
+      }
     }
     if (node.protocol !== 'C') this.truth.async = true;
     for (const c of this.#checkers) c.acknowledged(node, id, sector, sectors);
