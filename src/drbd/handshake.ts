@@ -172,6 +172,7 @@ export function receiveUuids(v: Volume, u: Uuids): string | null {
     v.core.host.log('info', v.name, 'Accepted new current UUID, preparing to skip initial sync');
     v.bitmap.clearAll();
     v.store.writeBitmap(v.bitmap, null);
+    v.peerUuids = { ...u, bitmap: 0n }; // as soon as it has told us
     setUuids(v, skipInitialSync(v.uuids, u.current, state.role === Roles.Primary));
     force(v, { disk: Disks.UpToDate, pdsk: Disks.UpToDate });
     // A P_STATE of the handshake, still Inconsistent, may have crossed the peer's packet: this one is the last word.

@@ -478,7 +478,9 @@ export class Resync {
         return;
       }
       const primary = v.state.role === Roles.Primary;
-      setUuids(v, finishAsTarget(v.uuids, peer, primary), () => {
+      const set = finishAsTarget(v.uuids, peer, primary);
+      v.peerUuids = { ...peer, ...set }; // the next resync may begin without an exchange of P_UUIDS
+      setUuids(v, set, () => {
         if (v.link !== link || !isTarget(v.state.conn)) return;
         force(v, { conn: Conns.Connected, disk: Disks.UpToDate, pdsk: Disks.UpToDate });
         this.#core.host.handler('after-resync-target', v.resource.name, v.minor, () => {});
@@ -539,6 +541,7 @@ export class Resync {
       // UUIDs are on disk is what uuid_compare rule 34 is for.
       v.writeBitmap();
       setUuids(v, clearBitmapUuid(v.uuids));
+      if (v.peerUuids) v.peerUuids = { ...v.peerUuids, ...v.uuids };
       force(v, { conn: Conns.Connected, disk: Disks.UpToDate, pdsk: Disks.UpToDate });
       v.resource.resyncFinished();
     });

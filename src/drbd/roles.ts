@@ -417,6 +417,7 @@ export function newCurrentUuid(v: Volume, clearBitmap: boolean, done: Done): voi
         v.core.host.log('info', v.name, 'Preparing to skip initial sync');
         sendUuids(v.link, v, UUID_FLAGS.SKIP_INITIAL_SYNC);
         setUuids(v, { ...v.uuids, bitmap: 0n });
+        if (v.peerUuids) v.peerUuids = { ...v.peerUuids, ...v.uuids };
         force(v, { disk: Disks.UpToDate, pdsk: Disks.UpToDate });
       }
       done(OK);

@@ -3,7 +3,15 @@
  * were found by the swarm (seeds in the tests' comments).
  */
 import test from 'ava';
-import { detach, invalidate, invalidateRemote, pauseSync } from '../../src/drbd/roles.js';
+import { maskUuid } from '../../src/drbd/generation.js';
+import {
+  detach,
+  invalidate,
+  invalidateRemote,
+  newCurrentUuid,
+  pauseSync,
+  setSecondary,
+} from '../../src/drbd/roles.js';
 import { SimPair } from '../support/sim-pair.js';
 
 const block = (n: number): Uint8Array => new Uint8Array(4096).fill(n);
@@ -95,4 +103,46 @@ test('writes of the application that never cease do not keep a resync from endin
   for (const tag of tags) t.is(pair.alpha.answer(tag), 0);
   pair.run(2000);
   t.is(pair.firstDifference(), -1);
+});
+
+/** What both nodes call the data, and its past. */
+function sameGenerations(pair: SimPair): boolean {
+  const [a, b] = [pair.alpha, pair.beta].map((n) => n.volume.uuids);
+  if (!a || !b) return false;
+  const keys = ['current', 'bitmap', 'history1', 'history2'] as const;
+  return keys.every((key) => maskUuid(a[key]) === maskUuid(b[key]));
+}
+
+// Swarm seed 1279: the target took over what its peer had said of itself before it was a target.
+test('a resync back, on the same connection: both nodes have the generation of the source', (t) => {
+  const pair = inSync(1);
+  pair.net.cut('replication');
+  pair.until(() => pair.alpha.volume.link === null, 'cut');
+  t.is(pair.alpha.write(8, block(1)), 0);
+  pair.net.heal('replication');
+  pair.settled();
+  t.true(sameGenerations(pair));
+  t.is(pair.alpha.ask(setSecondary).kind, 'ok');
+  const { current } = pair.beta.volume.uuids;
+  t.is(pair.beta.ask(invalidateRemote).kind, 'ok');
+  pair.alpha.until(/cs:SyncTarget/);
+  pair.settled();
+  t.is(maskUuid(pair.alpha.volume.uuids.current), maskUuid(current));
+  t.true(sameGenerations(pair));
+});
+
+test('the same after a skipped first resync, whichever node is thrown away', (t) => {
+  for (const which of ['alpha', 'beta'] as const) {
+    const pair = new SimPair(1, { sizeBytes: 2 << 20 });
+    for (const node of [pair.alpha, pair.beta]) node.attach();
+    for (const node of [pair.alpha, pair.beta]) node.connect();
+    for (const node of [pair.alpha, pair.beta]) node.until(/cs:Connected/);
+    t.is(pair.alpha.ask((v, done) => newCurrentUuid(v, true, done)).kind, 'ok');
+    pair.settled();
+    const { current } = pair.alpha.volume.uuids;
+    t.is(pair[which].ask(invalidate).kind, 'ok');
+    pair.settled();
+    t.is(maskUuid(pair[which].volume.uuids.current), maskUuid(current));
+    t.true(sameGenerations(pair));
+  }
 });
