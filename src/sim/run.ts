@@ -143,6 +143,7 @@ export function settle(w: World): void {
     return;
   }
   w.count('liveness');
+  w.ending = true;
   for (const n of w.bothNodes) n.client?.stop(() => {});
   w.runUntil(w.nowMs + 10_000);
   for (const n of w.bothNodes) {
@@ -228,6 +229,12 @@ function reconnect(w: World, n: SimNode): void {
     return;
   }
   n.device.release();
+  if (attempt % 4 === 3) {
+    // No common ancestor among the generations that are remembered: one copy is made anew.
+    w.truth.replaced(n.name);
+    n.recreateMeta();
+    return;
+  }
   n.drbdadm('secondary', [], () => {
     w.truth.force(n.peer.name, 'connect --discard-my-data');
     n.drbdadm('connect', ['--discard-my-data'], () => {});

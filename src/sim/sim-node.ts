@@ -180,6 +180,16 @@ export class SimNode {
     if (saved) this.drbdd.resume(saved, this.exposed);
   }
 
+  /** `drbdadm down`, `create-md`, `up`: its data count for nothing any more, and are copied from the peer. */
+  recreateMeta(): void {
+    this.drbdadm('down', ['--force'], () => {
+      if (!this.powered || this.state !== null) return;
+      this.#world.log(this.name, 'drbdmeta', 'info', 'create-md');
+      createMeta(this.disk, this.#world.config.sizeBytes);
+      this.drbdadm('up', [], () => {});
+    });
+  }
+
   drbdadm(verb: DrbdadmVerb, flags: readonly string[], done: Answered): void {
     const { config } = this.#world;
     drbdadm(this.drbdd, { config, node: this.name }, verb, flags, (exit, text) => {

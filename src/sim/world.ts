@@ -67,6 +67,8 @@ export class World implements NodeWorld {
   reconnects = 0;
   /** Nothing is injected any more: liveness counts. */
   healing = false;
+  /** Whoever starts the service now starts one that asks for nothing. */
+  ending = false;
 
   constructor(seed: number, config: ClusterConfig, digests: DigestSource, trace: Trace) {
     this.seed = seed;
@@ -225,7 +227,7 @@ export class World implements NodeWorld {
   client(node: SimNode): Client {
     const { config, ledger, truth } = this;
     this.#clients++;
-    return new Client({
+    const client = new Client({
       node: node.name,
       clock: node.clock,
       device: node.device,
@@ -246,6 +248,8 @@ export class World implements NodeWorld {
         for (const c of this.#checkers) c.answered(node, error);
       },
     });
+    if (this.ending) client.stop(() => {});
+    return client;
   }
 
   #acknowledged(node: SimNode, id: number, sector: number, sectors: number): void {
