@@ -93,6 +93,7 @@ class Session {
   readonly #world: World;
   readonly #sums = new Sums();
   readonly #startMs = performance.now();
+  #interrupted = false;
   /** Progress on a terminal, when standard output is not a pipe that somebody reads. */
   readonly #terminal = process.stderr.isTTY === true;
 
@@ -134,6 +135,11 @@ class Session {
     const { what, also, workers, profile } = this.#options;
     const kept = also === null ? [] : readSeeds(also);
     const seeds = this.#seeds(kept);
+    // Ctrl-C: what was found so far; a second one ends it at once.
+    const interrupt = (): void => {
+      this.#interrupted = true;
+    };
+    process.once('SIGINT', interrupt);
     this.#say(`${this.#header()}, ${this.#plan(kept)}\n`);
     const timer = setInterval(() => this.#progress(), PROGRESS_MS);
     const of = what.kind === 'many' ? Math.min(workers, what.count + kept.length) : workers;
@@ -148,6 +154,7 @@ class Session {
       return 1;
     } finally {
       clearInterval(timer);
+      process.removeListener('SIGINT', interrupt);
     }
     return this.#end();
   }
@@ -200,7 +207,7 @@ class Session {
       if (found.length === 1 && last) this.#say(violationReport(where, last, replay));
       else this.#say(`${replay}    # ${shortViolation(r.violation)}\n`);
     }
-    return !(r.violation && this.#options.first);
+    return !this.#interrupted && !(r.violation && this.#options.first);
   }
 
   #end(): number {

@@ -1,4 +1,6 @@
 /** twinbeat sim: what it refuses and how, what it prints. What the simulator does is in test/sim. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -181,6 +183,19 @@ test('--minutes runs until then', async (t) => {
   const said = await sim('--minutes', '0.01', '--from', '1', '--fault', 'none');
   t.is(said.status, 0, said.stdout);
   t.true(Number(/\n(\d+) runs?, 0 violated/.exec(said.stdout)?.[1]) >= 1);
+});
+
+test('Ctrl-C: the sums of what was run until then', async (t) => {
+  const child = spawn(process.execPath, [PROGRAM, 'sim', '--minutes', '10', '--fault', 'none']);
+  t.teardown(() => child.kill('SIGKILL'));
+  let stdout = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    if (stdout === '') child.kill('SIGINT');
+    stdout += text;
+  });
+  const [status] = await once(child, 'close');
+  t.is(status, 0, stdout);
+  t.regex(stdout, /\n\d+ runs?, 0 violated/);
 });
 
 test('--json: one object', async (t) => {
