@@ -24,6 +24,7 @@ import {
   DEMO_LOGIN,
   openStore,
   PATIENT_LIMITS,
+  TABLE,
 } from '../../src/cli/demo-store.js';
 import { Stream } from '../../src/cli/demo-stream.js';
 import { parseProcDrbd } from '../../src/cli/pair-cluster.js';
@@ -96,6 +97,18 @@ test.serial('rows are committed to a real MariaDB, and known again', async (t) =
   for (const row of [1, 2, 3, 2]) await store.commit(row);
   t.deepEqual(await store.rows(), [1, 2, 3]);
   store.close();
+  // A row that is there already may be there in memory alone: asking again committed something, so it is on the disk.
+  const looks = await MysqlClient.connect(login, 5_000, 5_000);
+  const notes = await looks.query(`SELECT n, note FROM ${TABLE} ORDER BY n`);
+  looks.close();
+  t.deepEqual(
+    notes.map(([n, note]) => [n, note?.replace(/, .*/, ', again')]),
+    [
+      ['1', 'row 1'],
+      ['2', 'row 2, again'],
+      ['3', 'row 3'],
+    ],
+  );
 });
 
 test.serial('the ledger keeps what it answered, and cuts off a torn line', async (t) => {
