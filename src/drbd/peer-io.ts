@@ -88,7 +88,7 @@ export class PeerIo {
   }
 
   intervalReady(p: PeerRequest): void {
-    if (p.kind === PEER_RESYNC_READ) this.#submitRead(p);
+    if (p.kind === PEER_RESYNC_READ || p.kind === PEER_READ) this.#submitRead(p);
     else this.tryWrite(p);
   }
 
@@ -227,12 +227,9 @@ export class PeerIo {
 
   /** P_DATA_REQUEST or P_RS_DATA_REQUEST, with its buffer. */
   beginRead(p: PeerRequest): void {
-    if (p.kind === PEER_RESYNC_READ) {
-      // No write to these sectors may overtake the answer on the data socket.
-      if (this.#volume.intervals.enter(p)) this.#submitRead(p);
-    } else {
-      this.#submitRead(p);
-    }
+    // A resync's: no write to these sectors may overtake the answer on the data socket. A reader's: under protocol B a write
+    // is answered when it is received, and may still wait here for its turn; who reads after that answer sees it.
+    if (this.#volume.intervals.enter(p)) this.#submitRead(p);
   }
 
   #submitRead(p: PeerRequest): void {
