@@ -303,6 +303,7 @@ class Attach {
     v.metaHandle = this.#meta;
     v.diskInfo = this.#core.port.diskInfo(this.#data);
     v.store = store;
+    store.setDataDisk(this.#data);
     v.bitmap = bitmap;
     v.usableSectors = usable;
     v.deviceUuid = sb.deviceUuid;

@@ -2,7 +2,7 @@
  * The activity log between a write and the disk: a write waits here until its extents are in the log on disk.
  *
  *     enter --all extents hot--> go
- *        \--wait--> transaction (dirty bitmap pages of what it evicts first, then the block) --commit--> logReady
+ *        \--wait--> transaction (data and dirty bitmap pages of what it evicts first, then the block) --commit--> logReady
  *        \--full--> queue, until writes leave
  *
  * One transaction at a time; all that waits when it begins shares it. The log itself is activity-log.ts.
@@ -151,19 +151,13 @@ export class LogGate implements TurnEnd {
       this.#committed(log);
     };
     const pages = [...transaction.pages];
-    const write = (flushed: number): void => {
-      if (flushed < 0) {
-        finish(flushed);
-        return;
-      }
-      store.writeBitmap(bitmap, pages, (result) => {
-        if (result < 0 || !this.#volume.diskOptions.alUpdates) finish(result);
-        else store.writeLogBlock(ringBlock, finish);
-      });
+    const write = (result: number): void => {
+      if (result < 0 || !this.#volume.diskOptions.alUpdates) finish(result);
+      else store.writeLogBlock(ringBlock, finish);
     };
     // What was written to the extents that are forgotten here must be durable first: the log no longer covers it.
     if (pages.length === 0) write(0);
-    else this.#core.port.flushDisk(this.#volume.dataDisk, this.#core.cold(write));
+    else store.writeBitmap(bitmap, pages, write, true);
   }
 
   #committed(log: ActivityLog): void {

@@ -4,6 +4,13 @@
  *
  * Buffers are taken at attach, so that meta-data can be written when no buffer is left for anything else. Writes of one
  * kind are done one at a time; a superblock asked for while one is under way is written once more for all who asked.
+ *
+ * A bit that is clear on disk says that its block is there after a power cut too. So what cleared bits stand for is made
+ * durable before the bitmap that has them clear:
+ *
+ *     pages copied in memory -> data disk flushed, if bits were cleared since it was last -> the copies written, durably
+ *
+ * In this order: a bit that is cleared during the flush is not in the copy, and its page is dirty again.
  */
 import { AL_BLOCK_BYTES } from '../md/activity-log.js';
 import { encodeRing } from '../md/apply-al.js';
@@ -20,8 +27,17 @@ import type { Core } from './core.js';
 /** Bitmap is moved in runs of this many bytes. */
 const RUN_BYTES = 65536;
 const PAGE_BYTES = 4096;
+/** And copied out of memory by so many pages, with a flush of the data in front of each part that needs one. */
+const PART_PAGES = 256;
 
 type Done = (result: number) => void;
+
+interface BitmapJob {
+  readonly bitmap: Bitmap;
+  readonly pages: readonly number[] | null; // null: all dirty ones
+  readonly flush: boolean; // the data, whatever the bits say
+  readonly done: Done;
+}
 
 export class MetaStore {
   readonly #core: Core;
@@ -38,7 +54,11 @@ export class MetaStore {
   #superblockWanted = false;
 
   #bitmapWriting = false;
-  readonly #bitmapQueue: { bitmap: Bitmap; pages: number[] | null; done: Done }[] = [];
+  readonly #bitmapQueue: BitmapJob[] = [];
+  #dataDisk = -1;
+  /** Bits were cleared since the data were last flushed. */
+  #dataUnflushed = false;
+  #part = new Uint8Array(0); // the copied pages
 
   private constructor(
     core: Core,
@@ -165,9 +185,27 @@ export class MetaStore {
 
   // ---- bitmap
 
-  /** Write the pages given, or all dirty ones (null), durably. Pages changed meanwhile are dirty again. */
-  writeBitmap(bitmap: Bitmap, pages: number[] | null, done: Done = () => {}): void {
-    this.#bitmapQueue.push({ bitmap, pages, done });
+  /** Where the blocks are that the bitmap is about: known once the disk is offered. */
+  setDataDisk(handle: number): void {
+    this.#dataDisk = handle;
+  }
+
+  /** Bits were cleared, or data written that must be durable when the bitmap is the next time. */
+  dataWritten(): void {
+    this.#dataUnflushed = true;
+  }
+
+  /**
+   * Write the pages given, or all dirty ones (null), durably; the data that clear bits stand for before. `flush`: the
+   * data in any case. Pages changed meanwhile are dirty again.
+   */
+  writeBitmap(
+    bitmap: Bitmap,
+    pages: readonly number[] | null,
+    done: Done = () => {},
+    flush = false,
+  ): void {
+    this.#bitmapQueue.push({ bitmap, pages, done, flush });
     if (!this.#bitmapWriting) this.#nextBitmapJob();
   }
 
@@ -175,54 +213,83 @@ export class MetaStore {
     const job = this.#bitmapQueue.shift();
     if (!job) return;
     const { bitmap, done } = job;
-    const list: number[] = [];
-    if (job.pages === null) bitmap.takeDirtyPages(list);
-    else {
-      for (const page of job.pages) {
-        if (!bitmap.isPageDirty(page)) continue;
-        bitmap.markPageClean(page);
-        list.push(page);
-      }
-      list.sort((a, b) => a - b);
-    }
-    if (list.length === 0) {
-      done(0);
-      this.#nextBitmapJob();
-      return;
-    }
+    const list = pagesOf(job);
     this.#bitmapWriting = true;
+    let from = 0; // the part at hand
     const finish = (result: number): void => {
-      if (result < 0) for (const page of list) bitmap.markPageDirty(page);
+      if (result < 0) for (const page of list.slice(from)) bitmap.markPageDirty(page);
       this.#bitmapWriting = false;
-      done(result);
-      if (!this.#closed) this.#nextBitmapJob();
+      done(Math.min(result, 0));
+      if (!this.#closed && !this.#bitmapWriting) this.#nextBitmapJob();
     };
-    const { port } = this.#core;
-    const fua = list.length <= 16; // few: each durable by itself; many: one flush at the end
-    let i = 0;
-    const next = (result: number): void => {
-      if (result < 0) {
+    const part = (result: number): void => {
+      const pages = list.slice(from, from + PART_PAGES);
+      if (result < 0 || (pages.length === 0 && from > 0)) {
         finish(result);
         return;
       }
-      if (i >= list.length) {
-        if (fua) finish(0);
-        else
-          port.flushDisk(
-            this.#disk,
-            this.#core.cold((r) => finish(Math.min(r, 0))),
-          );
+      this.#copyPages(bitmap, pages);
+      this.#flushData(job.flush && from === 0, (flushed) => {
+        if (flushed < 0) finish(flushed);
+        else if (pages.length === 0) finish(0);
+        else {
+          this.#writePages(pages, (written) => {
+            if (written >= 0) from += PART_PAGES;
+            part(written);
+          });
+        }
+      });
+    };
+    part(0);
+  }
+
+  #copyPages(bitmap: Bitmap, pages: readonly number[]): void {
+    const bytes = pages.length * PAGE_BYTES;
+    if (this.#part.length < bytes) this.#part = new Uint8Array(bytes);
+    for (const [i, page] of pages.entries()) {
+      // Changed since the list was made: this is newer. And a bitmap that shrank has no such page any more.
+      bitmap.markPageClean(page);
+      const start = page * PAGE_BYTES;
+      this.#part.set(bitmap.bytes.subarray(start, start + PAGE_BYTES), i * PAGE_BYTES);
+    }
+  }
+
+  #flushData(always: boolean, done: Done): void {
+    if (this.#dataDisk < 0 || !(this.#dataUnflushed || always)) {
+      done(0);
+      return;
+    }
+    this.#dataUnflushed = false;
+    const tag = this.#core.cold((result) => {
+      if (result < 0) this.#dataUnflushed = true;
+      done(result);
+    });
+    this.#core.port.flushDisk(this.#dataDisk, tag);
+  }
+
+  /** The copied pages to disk, in runs. */
+  #writePages(pages: readonly number[], done: Done): void {
+    const { port } = this.#core;
+    const fua = pages.length <= 16; // few: each durable by itself; many: one flush at the end
+    let i = 0;
+    const next = (result: number): void => {
+      if (result < 0 || (i >= pages.length && fua)) {
+        done(Math.min(result, 0));
         return;
       }
-      const first = list[i] as number;
+      if (i >= pages.length) {
+        port.flushDisk(this.#disk, this.#core.cold(done));
+        return;
+      }
+      const first = pages[i] as number;
       let count = 1;
-      while (list[i + count] === first + count && (count + 1) * PAGE_BYTES <= RUN_BYTES) count++;
+      while (pages[i + count] === first + count && (count + 1) * PAGE_BYTES <= RUN_BYTES) count++;
+      const at = i * PAGE_BYTES;
+      const bytes = count * PAGE_BYTES;
       i += count;
-      const start = first * PAGE_BYTES;
-      const end = Math.min(bitmap.bytes.length, start + count * PAGE_BYTES);
-      port.pool.set(bitmap.bytes.subarray(start, end), this.#run);
-      const offset = (this.layout as MetaLayout).bitmapSector * 512 + start;
-      port.writeDisk(this.#disk, offset, this.#run, end - start, fua, this.#core.cold(next));
+      port.pool.set(this.#part.subarray(at, at + bytes), this.#run);
+      const offset = (this.layout as MetaLayout).bitmapSector * 512 + first * PAGE_BYTES;
+      port.writeDisk(this.#disk, offset, this.#run, bytes, fua, this.#core.cold(next));
     };
     next(0);
   }
@@ -243,4 +310,19 @@ export class MetaStore {
     };
     next(0);
   }
+}
+
+/** What a job writes, ascending; those pages are clean from now on. */
+function pagesOf({ bitmap, pages }: BitmapJob): number[] {
+  const list: number[] = [];
+  if (pages === null) bitmap.takeDirtyPages(list);
+  else {
+    for (const page of pages) {
+      if (!bitmap.isPageDirty(page)) continue;
+      bitmap.markPageClean(page);
+      list.push(page);
+    }
+    list.sort((a, b) => a - b);
+  }
+  return list;
 }

@@ -491,7 +491,7 @@ export class Resync {
   /** What was stored is durable before this disk is called UpToDate; the bitmap follows. */
   #flushThen(done: () => void): void {
     const v = this.#volume;
-    v.resyncUnflushed = true;
+    v.store?.dataWritten();
     v.writeBitmap((result) => {
       if (result < 0) v.metaFailed(-result);
       else done();

@@ -60,8 +60,6 @@ export class Volume {
   resuming = false;
   alSuspended = false;
   detaching = false;
-  /** Bits were cleared since the disk was last flushed. */
-  resyncUnflushed = false;
   /** P_SYNC_UUID is to be sent as soon as it is on disk: until then no P_STATE (apv >= 96). */
   syncUuidDue = false;
   stateDue = false;
@@ -239,37 +237,16 @@ export class Volume {
     const end = Math.min(endSector, this.sizeSectors);
     if (end <= sector) return;
     // At the source, too: what was written while all bits were set is in no activity log.
-    this.resyncUnflushed = true;
+    this.store?.dataWritten();
     this.bitmap.clearSectors(sector, end - sector, this.sizeSectors);
     this.resync.advanced();
   }
 
-  /**
-   * All changed pages of the bitmap to disk, durably. What the cleared bits stand for is made durable first: a bit that
-   * is clear on disk says that the block is there after a power cut too.
-   */
+  /** All changed pages of the bitmap to disk, durably, and what the cleared bits stand for before (meta-store.ts). */
   writeBitmap(done: (result: number) => void = () => {}): void {
-    const { store, bitmap, core } = this;
-    if (!store || !bitmap) {
-      done(0);
-      return;
-    }
-    if (!this.resyncUnflushed || this.dataDisk < 0) {
-      store.writeBitmap(bitmap, null, done);
-      return;
-    }
-    this.resyncUnflushed = false;
-    const tag = core.cold((result) => {
-      if (result < 0) {
-        this.resyncUnflushed = true;
-        done(result);
-      } else if (this.store !== store) {
-        done(0);
-      } else {
-        store.writeBitmap(bitmap, null, done);
-      }
-    });
-    core.port.flushDisk(this.dataDisk, tag);
+    const { store, bitmap } = this;
+    if (store && bitmap) store.writeBitmap(bitmap, null, done);
+    else done(0);
   }
 
   /** Discard or write zeroes: the range reads back as zeroes, so that both copies stay equal. */
