@@ -335,6 +335,9 @@ class Attach {
         return;
       }
       v.log.attach(log, store);
+      store.onFailure((errno) => {
+        if (v.store === store) v.metaFailed(errno);
+      });
       v.alSuspended = suspendsAlUpdates(v.state, bitmap.count, bitmap.bits);
       if (v.alSuspended) this.#core.host.log('info', v.name, 'Suspended AL updates');
       this.#become(sb);

@@ -47,6 +47,7 @@ export class MetaStore {
   readonly #logBlock: number;
   readonly #run: number;
   #closed = false;
+  #failed: (errno: number) => void = () => {};
   layout: MetaLayout | null = null;
 
   #superblockWriting = false;
@@ -132,6 +133,11 @@ export class MetaStore {
     next(0);
   }
 
+  /** Since it is in use: told of every write that failed, whoever asked for it. What is on disk is not known then. */
+  onFailure(failed: (errno: number) => void): void {
+    this.#failed = failed;
+  }
+
   // ---- superblock
 
   /** Write the superblock as it is now, durably. */
@@ -151,6 +157,7 @@ export class MetaStore {
     const tag = this.#core.cold((result) => {
       this.#superblockWriting = false;
       if (this.#superblockWanted && !this.#closed) this.#startSuperblock();
+      if (result < 0) this.#failed(-result);
       for (const done of waiters) done(Math.min(result, 0));
     });
     port.writeDisk(
@@ -219,6 +226,7 @@ export class MetaStore {
     const finish = (result: number): void => {
       if (result < 0) for (const page of list.slice(from)) bitmap.markPageDirty(page);
       this.#bitmapWriting = false;
+      if (result < 0) this.#failed(-result);
       done(Math.min(result, 0));
       if (!this.#closed && !this.#bitmapWriting) this.#nextBitmapJob();
     };
