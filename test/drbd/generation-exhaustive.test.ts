@@ -1,0 +1,390 @@
+/**
+ * Generations and meta-data flags: when a generation begins, what each operation makes of the four slots, what an attach
+ * concludes from the flags, which flags a state writes. Everything that the rules look at, against the tables of
+ * docs/STATES.md as data.
+ */
+import test from 'ava';
+import {
+  type AttachInput,
+  attachDecision,
+  negotiatedStates,
+} from '../../src/drbd/attach-decision.js';
+import {
+  beginsGeneration,
+  clearBitmapUuid,
+  clearsCrashedPrimary,
+  exposesCurrent,
+  finishAsSource,
+  finishAsTarget,
+  metaFlags,
+  newCurrent,
+  newCurrentByCommand,
+  promotionBeginsGeneration,
+  setBitmapRotating,
+  setCurrent,
+  skipInitialSync,
+  startAsSource,
+  startAsTarget,
+  UUID_NEW_BM_OFFSET,
+  type UuidSet,
+  withRole,
+} from '../../src/drbd/generation.js';
+import { Err } from '../../src/drbd/return-codes.js';
+import {
+  CONNS,
+  Conns,
+  DISKS,
+  Disks,
+  INITIAL_STATE,
+  Roles,
+  type State,
+} from '../../src/drbd/state.js';
+import { MDF } from '../../src/md/superblock.js';
+import { factIndex, firstRow, specTable } from './spec-table.js';
+
+const { Primary, Secondary, Unknown } = Roles;
+const NAMES = {
+  ...Object.fromEntries(CONNS.map((name, n) => [name, n])),
+  ...Object.fromEntries(DISKS.map((name, n) => [name, n])),
+  Primary,
+  Secondary,
+};
+const ALL_DISKS = DISKS.map((_, n) => n);
+const ROLE_PEERS = [Unknown, Primary, Secondary];
+
+test('when a generation begins: every change of disks and roles', (t) => {
+  const F = factIndex([
+    'role',
+    'peer',
+    'o.peer',
+    'disk',
+    'pdsk',
+    'o.pdsk',
+    'bitmap',
+    'susp',
+    'conn',
+    'forced',
+  ]);
+  const lost = 'bitmap=0 disk=UpToDate';
+  // followed: Inconsistent, Negotiating is below it; Outdated and DUnknown did not follow
+  const gone = 'pdsk=Diskless|Attaching|Failed|Negotiating|DUnknown|Outdated';
+  const rows = specTable(
+    ['role=Primary', 'peer=Primary']
+      .flatMap((who) => [
+        `later | later | ${lost} ${who} susp>0 o.pdsk=Inconsistent|Consistent|UpToDate ${gone}`,
+        `later | later | ${lost} ${who} susp>0 o.pdsk=DUnknown pdsk=Diskless|Failed|Outdated`,
+        `now   | now   | ${lost} ${who} susp=0 o.pdsk=Inconsistent|Consistent|UpToDate ${gone}`,
+        `now   | now   | ${lost} ${who} susp=0 o.pdsk=DUnknown pdsk=Diskless|Failed|Outdated`,
+      ])
+      .concat([
+        `diskless peer promoted | now | ${lost} pdsk<Inconsistent o.peer!=Primary peer=Primary`,
+        'else | no | always',
+      ])
+      .join('\n'),
+    F,
+    NAMES,
+  );
+  const bad: string[] = [];
+  const seen = new Map<string, number>();
+  for (const role of [Primary, Secondary])
+    for (const oldPeer of ROLE_PEERS)
+      for (const peer of ROLE_PEERS)
+        for (const disk of ALL_DISKS)
+          for (const oldPdsk of ALL_DISKS)
+            for (const pdsk of ALL_DISKS)
+              for (const bitmap of [0n, 0x50n])
+                for (const flags of [{}, { susp: 1 }, { suspNod: 1 }, { suspFen: 1 }]) {
+                  const old = { ...INITIAL_STATE, role, peer: oldPeer, disk, pdsk: oldPdsk };
+                  const next = { ...old, ...flags, peer, pdsk };
+                  const susp = Object.keys(flags).length;
+                  const facts = [
+                    role,
+                    peer,
+                    oldPeer,
+                    disk,
+                    pdsk,
+                    oldPdsk,
+                    Number(bitmap),
+                    susp,
+                    0,
+                    0,
+                  ];
+                  const expected = rows[firstRow(rows, facts)]?.outcome ?? '';
+                  const set = { current: 0x10n, bitmap, history1: 0n, history2: 0n };
+                  const got = beginsGeneration(old, next, set);
+                  seen.set(got, (seen.get(got) ?? 0) + 1);
+                  if (got !== expected)
+                    bad.push(`${JSON.stringify([old, next])}: ${got}, not ${expected}`);
+                }
+  t.deepEqual(bad.slice(0, 3), []);
+  t.deepEqual([...seen.keys()].sort(), ['later', 'no', 'now']);
+
+  const promotion = specTable(
+    `
+    forced | 1 | forced=1
+    alone  | 1 | conn<Connected bitmap=0
+    alone  | 1 | pdsk<=Failed bitmap=0
+    else   | 0 | always`,
+    F,
+    NAMES,
+  );
+  for (const conn of CONNS.keys())
+    for (const pdsk of ALL_DISKS)
+      for (const bitmap of [0n, 0x50n])
+        for (const forced of [false, true]) {
+          const facts = [Primary, 0, 0, 0, pdsk, 0, Number(bitmap), 0, conn, Number(forced)];
+          const expected = promotion[firstRow(promotion, facts)]?.outcome === '1';
+          const state = { ...INITIAL_STATE, role: Primary, conn, pdsk };
+          const set = { current: 0x10n, bitmap, history1: 0n, history2: 0n };
+          if (promotionBeginsGeneration(state, set, forced) !== expected) {
+            t.fail(`${CONNS[conn]} ${DISKS[pdsk]} ${bitmap} ${forced}`);
+          }
+        }
+});
+
+/** Letters: the slots c b h i of the set, C B H I of the peer's; v a given value, r a random one, + the offset. */
+const OPERATIONS = `
+  new current                     | v c h i
+  rotate bitmap            b=0    | c v h i
+  rotate bitmap            b!=0   | c v b h
+  clear bitmap             b=0    | c 0 h i
+  clear bitmap             b!=0   | c 0 b h
+  set current                     | v b h i
+  source starts            b=0    | c r h i
+  source starts            b=4    | c r b h
+  source starts            else   | c b+ b h
+  target starts                   | v 0 h i
+  source finishes          b=0    | c 0 h i
+  source finishes          b!=0   | c 0 b h
+  target finishes          B=0    | C 0 c H
+  target finishes          B!=0   | C 0 c B
+  new-current-uuid         b=0    | v c h i
+  new-current-uuid         b!=0   | v c b h
+  skip initial sync               | v 0 h i
+  role                            | c b h i
+`;
+
+test('what each operation makes of the slots: every set, either role', (t) => {
+  const table = OPERATIONS.trim()
+    .split('\n')
+    .map((line) => {
+      const [left = '', slots = ''] = line.split('|').map((cell) => cell.trim());
+      const [, name = '', when = ''] = /^(.*?)(?:\s{2,}(\S+))?$/.exec(left) ?? [];
+      return { name, when, slots: slots.split(' ') };
+    });
+  const V = 0xaaaa_0000_0000_0011n;
+  const RANDOM = 0xbbbb_0000_cccc_0001n;
+  const random = (): { u32: () => number; bytes: () => Uint8Array } => {
+    const words = [0xbbbb_0000, 0xcccc_0001];
+    return { u32: () => words.shift() ?? 0, bytes: () => new Uint8Array() };
+  };
+  const operations: Readonly<
+    Record<string, (s: UuidSet, p: UuidSet, primary: boolean) => UuidSet>
+  > = {
+    'new current': (s, _, primary) => newCurrent(s, V, primary),
+    'rotate bitmap': (s) => setBitmapRotating(s, V),
+    'clear bitmap': (s) => clearBitmapUuid(s),
+    'set current': (s, _, primary) => setCurrent(s, V, primary),
+    'source starts': (s) => startAsSource(s, random()).set,
+    'target starts': (s, _, primary) => startAsTarget(s, V, primary),
+    'source finishes': (s) => finishAsSource(s),
+    'target finishes': (s, p, primary) => finishAsTarget(s, p, primary),
+    'new-current-uuid': (s, _, primary) => newCurrentByCommand(s, V, primary),
+    'skip initial sync': (s, _, primary) => skipInitialSync(s, V, primary),
+    role: (s, _, primary) => withRole(s, primary),
+  };
+  // operations that write current force its bit 0 to the role
+  const keepsCurrent = ['rotate bitmap', 'clear bitmap', 'source starts', 'source finishes'];
+  const slotValues = [0n, 4n, 0x20n, 0x31n, 0xffff_0000_0000_0041n];
+  const bad: string[] = [];
+  const used = new Set<string>();
+  const judge = (name: string, s: UuidSet, p: UuidSet, primary: boolean): void => {
+    const row = table.find((r) => {
+      if (r.name !== name) return false;
+      const [, which = '', op = '', value = ''] = /^(b|B)(=|!=)(\d)$/.exec(r.when) ?? [];
+      if (which === '') return true;
+      return ((which === 'b' ? s : p).bitmap === BigInt(value)) === (op === '=');
+    });
+    used.add(`${name} ${row?.when}`);
+    const letters: Readonly<Record<string, bigint>> = {
+      c: s.current,
+      b: s.bitmap,
+      h: s.history1,
+      i: s.history2,
+      C: p.current,
+      B: p.bitmap,
+      H: p.history1,
+      I: p.history2,
+      'b+': (s.bitmap + UUID_NEW_BM_OFFSET) & ((1n << 64n) - 1n),
+      v: V,
+      r: RANDOM,
+      '0': 0n,
+    };
+    const expected = (row?.slots ?? []).map((letter) => letters[letter]);
+    if (!keepsCurrent.includes(name)) {
+      const current = expected[0] ?? 0n;
+      expected[0] = primary ? current | 1n : current & ~1n;
+    }
+    const got = operations[name]?.(s, p, primary);
+    if (Object.values(got ?? {}).join() !== expected.join()) {
+      bad.push(
+        `${name} ${Object.values(s)} ${Object.values(p)}: ${Object.values(got ?? {})}, not ${expected}`,
+      );
+    }
+  };
+  for (const current of slotValues)
+    for (const bitmap of slotValues)
+      for (const history1 of slotValues)
+        for (const history2 of slotValues) {
+          const s = { current, bitmap, history1, history2 };
+          for (const primary of [false, true])
+            for (const name of Object.keys(operations)) {
+              if (name === 'target finishes' && current === 0n) continue; // it is the sync UUID then
+              const peers = name === 'target finishes' ? slotValues : [0n];
+              for (const b of peers)
+                for (const h of peers)
+                  judge(
+                    name,
+                    s,
+                    { current: 0x70n, bitmap: b, history1: h, history2: 0x90n },
+                    primary,
+                  );
+            }
+        }
+  t.deepEqual(bad.slice(0, 3), []);
+  t.is(used.size, table.length, [...used].join());
+});
+
+test('what an attach concludes: every combination of flags, in every situation', (t) => {
+  const F = factIndex(['consistent', 'wasUpToDate', 'peerOld', 'pdsk', 'fence']);
+  const rows = specTable(
+    `
+    bad         | Inconsistent | consistent=0
+    old         | Outdated     | wasUpToDate=0
+    peer is old | UpToDate     | peerOld=1
+    peer is old | UpToDate     | pdsk=Outdated
+    no fencing  | UpToDate     | fence=0
+    else        | Consistent   | always`,
+    F,
+    NAMES,
+  );
+  const bad: string[] = [];
+  const uuids: UuidSet = { current: 0x51n, bitmap: 0x41n, history1: 0x31n, history2: 0x21n };
+  let cases = 0;
+  let refused = 0;
+  for (const role of [Primary, Secondary])
+    for (const peer of [Primary, Secondary])
+      for (const conn of [Conns.StandAlone, Conns.Connected])
+        for (const pdsk of ALL_DISKS)
+          for (const suspNod of [0, 1])
+            for (const exposedUuid of [0n, 0x50n, 0x51n, 0x60n])
+              for (const fencing of ['dont-care', 'resource-only'] as const)
+                for (let flags = 0; flags < 512; flags++) {
+                  cases += 1;
+                  const alUpdates = (flags + pdsk) % 2 === 0;
+                  const state: State = {
+                    ...INITIAL_STATE,
+                    role,
+                    peer,
+                    conn,
+                    pdsk,
+                    suspNod,
+                    disk: Disks.Attaching,
+                  };
+                  const input: AttachInput = {
+                    state,
+                    flags,
+                    uuids,
+                    exposedUuid,
+                    fencing,
+                    alUpdates,
+                  };
+                  const got = attachDecision(input);
+                  const has = (flag: number): boolean => (flags & flag) !== 0;
+                  const text = (): string =>
+                    JSON.stringify({ ...state, flags, fencing }) + exposedUuid;
+                  const otherData =
+                    (role === Primary || peer === Primary) &&
+                    pdsk !== Disks.UpToDate &&
+                    exposedUuid === 0x60n;
+                  if (typeof got === 'number' || otherData) {
+                    refused += 1;
+                    if (got !== Err.DATA_NOT_CURRENT || !otherData) bad.push(text());
+                    continue;
+                  }
+                  const facts = [
+                    Number(has(MDF.CONSISTENT)),
+                    Number(has(MDF.WAS_UP_TO_DATE)),
+                    Number(has(MDF.PEER_OUT_DATED)),
+                    pdsk,
+                    Number(fencing !== 'dont-care'),
+                  ];
+                  const disk = DISKS.indexOf(
+                    rows[firstRow(rows, facts)]?.outcome as (typeof DISKS)[number],
+                  );
+                  const peerDisk = has(MDF.PEER_OUT_DATED) ? Disks.Outdated : pdsk;
+                  const crashed =
+                    has(MDF.CRASHED_PRIMARY) ||
+                    (has(MDF.PRIMARY_IND) && !(role === Primary && suspNod === 1));
+                  const connected = conn === Conns.Connected;
+                  const fine =
+                    got.negotiated.disk === disk &&
+                    got.negotiated.pdsk === peerDisk &&
+                    got.wanted.disk === (connected ? Disks.Negotiating : disk) &&
+                    got.wanted.pdsk === (connected ? pdsk : peerDisk) &&
+                    got.crashedPrimary === crashed &&
+                    got.degraded ===
+                      (role !== Primary && has(MDF.PRIMARY_IND) && !has(MDF.CONNECTED_IND)) &&
+                    got.fullSync === (has(MDF.FULL_SYNC) || (crashed && has(MDF.AL_DISABLED))) &&
+                    got.flags ===
+                      (alUpdates ? flags & ~MDF.AL_DISABLED : flags | MDF.AL_DISABLED) &&
+                    got.uuids.current === (role === Primary ? 0x51n : 0x50n);
+                  if (!fine) bad.push(text());
+                }
+  t.deepEqual(bad.slice(0, 3), []);
+  t.true(cases > 500_000 && refused > 10_000, `${cases} ${refused}`);
+  const kept = { disk: Disks.Outdated, pdsk: Disks.DUnknown };
+  t.is(negotiatedStates(kept, 0x51n, uuids), kept);
+  t.is(negotiatedStates(kept, 0x50n, uuids), kept, 'bit 0 is no part of it');
+  t.is(negotiatedStates(kept, 0x60n, uuids), null);
+});
+
+test('which flags a state writes: every state', (t) => {
+  const bad: string[] = [];
+  const good = (disk: number): boolean => disk === Disks.UpToDate;
+  for (const role of [Primary, Secondary])
+    for (const peer of ROLE_PEERS)
+      for (const conn of CONNS.keys())
+        for (const disk of ALL_DISKS)
+          for (const pdsk of ALL_DISKS)
+            for (const crashed of [false, true])
+              for (const before of [0, 0x1ff]) {
+                const s = { ...INITIAL_STATE, role, peer, conn, disk, pdsk };
+                const { Inconsistent, Outdated, Failed } = Disks;
+                const primary =
+                  role === Primary ||
+                  (peer === Primary && (pdsk <= Failed || pdsk === Disks.Negotiating));
+                const expected =
+                  (disk > Inconsistent ? 0x001 : 0) |
+                  (primary ? 0x002 : 0) |
+                  (conn >= Conns.Connected ? 0x004 : 0) |
+                  (before & 0x008) |
+                  (disk > Outdated ? 0x010 : 0) |
+                  (pdsk === Inconsistent || pdsk === Outdated ? 0x020 : 0) |
+                  (crashed ? 0x040 : 0) |
+                  (before & 0x100);
+                if (metaFlags(before, s, crashed) !== expected) bad.push(JSON.stringify(s));
+              }
+  for (const a of ALL_DISKS)
+    for (const b of ALL_DISKS)
+      for (const c of ALL_DISKS)
+        for (const d of ALL_DISKS) {
+          const old = { ...INITIAL_STATE, disk: a, pdsk: b };
+          const next = { ...INITIAL_STATE, disk: c, pdsk: d };
+          const reached = good(c) && good(d) && !(good(a) && good(b));
+          if (clearsCrashedPrimary(old, next) !== reached) bad.push(`crashed ${a} ${b} ${c} ${d}`);
+          const exposes = a < Disks.Consistent && c >= Disks.Consistent;
+          if (exposesCurrent(old, next) !== exposes) bad.push(`exposed ${a} ${c}`);
+        }
+  t.deepEqual(bad.slice(0, 3), []);
+});
