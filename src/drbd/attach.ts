@@ -312,6 +312,8 @@ class Attach {
     v.degraded = decided.degraded;
     v.uuids = decided.uuids;
     v.negotiated = decided.negotiated;
+    v.generationShared = v.uuids.bitmap !== 0n; // what was before, nobody knows any more
+    v.targetHad = 0n;
     v.detaching = false;
     const sizeChanged = v.sizeSectors !== size;
     v.sizeSectors = size;

@@ -8,7 +8,9 @@ import { negotiatedStates } from './attach-decision.js';
 import {
   beginsGeneration,
   clearsCrashedPrimary,
+  maskUuid,
   newCurrent,
+  nextGeneration,
   randomUuid,
   startAsSource,
   type UuidSet,
@@ -132,10 +134,11 @@ function follow(v: Volume, old: State, next: State): void {
   }
 
   // 4. A generation ends when the copies part.
-  let generation = beginsGeneration(old, next, v.uuids);
+  let generation = beginsGeneration(old, next, v.uuids, v.generationShared);
   // Whatever the peer's disk was: a Primary that goes on alone needs a base for its bitmap, or nobody looks at it later.
   const alone = old.conn >= Conns.Connected && next.conn < Conns.Connected;
-  if (generation === 'no' && alone && next.role === Roles.Primary && v.uuids.bitmap === 0n) {
+  const open = v.uuids.bitmap === 0n || v.generationShared;
+  if (generation === 'no' && alone && next.role === Roles.Primary && open) {
     if (next.disk === Disks.UpToDate) generation = isSuspended(next) ? 'later' : 'now';
   }
   if (generation === 'now') beginGeneration(v, true);
@@ -190,10 +193,23 @@ function follow(v: Volume, old: State, next: State): void {
   if (v.state.suspNod !== 0 && v.state === next && reachable) force(v, { suspNod: 0 });
 }
 
-/** A new current UUID: durable before anything that only this node has is answered. */
-export function beginGeneration(v: Volume, tell: boolean, done: () => void = () => {}): void {
+/**
+ * A new current UUID: durable before anything that only this node has is answered. `forced`: the old data are declared
+ * current, so the bitmap counts from them and from nothing else.
+ */
+export function beginGeneration(
+  v: Volume,
+  tell: boolean,
+  done: () => void = () => {},
+  forced = false,
+): void {
   const primary = v.state.role === Roles.Primary;
-  setUuids(v, newCurrent(v.uuids, randomUuid(v.core.host.random), primary), () => {
+  const uuid = randomUuid(v.core.host.random);
+  const set = forced
+    ? newCurrent(v.uuids, uuid, primary)
+    : nextGeneration(v.uuids, uuid, primary, v.targetHad);
+  v.generationShared = false;
+  setUuids(v, set, () => {
     if (tell && v.link && v.state.conn >= Conns.Connected) sendUuids(v.link, v);
     done();
   });
@@ -224,8 +240,12 @@ export function setUuids(v: Volume, set: UuidSet, done: () => void = () => {}): 
  * P_STATE that falls due meanwhile is sent behind it.
  */
 function beginAsSource(v: Volume): void {
-  const { set, syncUuid } = startAsSource(v.uuids, v.core.host.random);
+  const { set, syncUuid } = startAsSource(v.uuids, v.core.host.random, v.targetHad);
   const link = v.link;
+  // Before the target asks for anything, the resync can not end; unless nothing is to be copied, or it has this generation.
+  v.targetHad = v.peerUuids?.current ?? 0n;
+  const has = maskUuid(v.targetHad) === maskUuid(v.uuids.current);
+  v.generationShared = has || (v.bitmap?.count ?? 0) === 0;
   v.resync.start();
   v.syncUuidDue = true;
   v.stateDue = false;

@@ -78,6 +78,29 @@ export function newCurrent(set: UuidSet, uuid: bigint, primary: boolean): UuidSe
   return { ...past, bitmap: set.current, current: roleBit(uuid, primary) };
 }
 
+/**
+ * A new generation of data begins. When the bitmap counts from a base already (see `mayBegin`), that base stays, and the
+ * history keeps what the target of the resync may hold: the generation that ends, and `targetHad`, the one that it began
+ * with (0n: not known any more). Whichever it is, the target is then found to be behind, not ahead.
+ */
+export function nextGeneration(
+  set: UuidSet,
+  uuid: bigint,
+  primary: boolean,
+  targetHad = 0n,
+): UuidSet {
+  if (set.bitmap === 0n) return newCurrent(set, uuid, primary);
+  const had = maskUuid(targetHad);
+  const found = had === maskUuid(set.current) || had === maskUuid(set.bitmap);
+  // history1 is what rule 71 looks for, or else no more than a memory, and the younger one counts for more
+  const derived = maskUuid(set.bitmap) === ((maskUuid(set.history1) + UUID_NEW_BM_OFFSET) & U64);
+  let { history1 } = set;
+  if (had === 0n) {
+    if (!derived && set.history2 !== 0n) history1 = set.history2;
+  } else if (!found) history1 = targetHad;
+  return { ...set, current: roleBit(uuid, primary), history1, history2: set.current };
+}
+
 /** Write the bitmap slot; what stood there goes into the history. */
 export function setBitmapRotating(set: UuidSet, uuid: bigint): UuidSet {
   return set.bitmap === 0n
@@ -90,14 +113,22 @@ export function clearBitmapUuid(set: UuidSet): UuidSet {
   return setBitmapRotating(set, 0n);
 }
 
-/** A resync begins, source side: the UUID that P_SYNC_UUID carries is the new bitmap UUID. */
+/**
+ * A resync begins, source side: the UUID that P_SYNC_UUID carries is the new bitmap UUID. The target holds `targetHas` until
+ * that packet arrives; known by the end of our history only, it stays there, or a lost packet would look like a split brain
+ * (the originals drop it; they seldom have it there, see `nextGeneration`).
+ */
 export function startAsSource(
   set: UuidSet,
   random: RandomSource,
+  targetHas = 0n,
 ): { readonly set: UuidSet; readonly syncUuid: bigint } {
   const derive = set.bitmap !== 0n && set.bitmap !== UUID_JUST_CREATED;
   const syncUuid = derive ? (set.bitmap + UUID_NEW_BM_OFFSET) & U64 : randomUuid(random);
-  return { set: setBitmapRotating(set, syncUuid), syncUuid };
+  const next = setBitmapRotating(set, syncUuid);
+  const had = maskUuid(targetHas);
+  const keep = had !== 0n && had === maskUuid(set.history2) && had !== maskUuid(set.history1);
+  return { set: keep ? { ...next, history2: set.history2 } : next, syncUuid };
 }
 
 /** P_SYNC_UUID arrived, target side. */
@@ -131,10 +162,25 @@ export function skipInitialSync(set: UuidSet, current: bigint, primary: boolean)
 
 // ---- when a new generation must begin ------------------------------------------------------------------------------
 
+/**
+ * While the bitmap has a base, this node's current generation is its own, and going on with it hides nothing. Not so when
+ * it is `shared`: the target of a resync takes the source's generation over at the end, and the source need not hear of
+ * that. If both then went on, the source would look like the past of the other (rule 50), and what was written here
+ * would be lost without a word. The originals do not begin a generation then (test/drbd/uuid-histories.test.ts).
+ */
+function mayBegin(set: UuidSet, shared: boolean): boolean {
+  return set.bitmap === 0n || shared;
+}
+
 /** After a promotion (`state`: as it is now). `forced`: the disk had to be declared UpToDate for it. */
-export function promotionBeginsGeneration(state: State, set: UuidSet, forced: boolean): boolean {
+export function promotionBeginsGeneration(
+  state: State,
+  set: UuidSet,
+  forced: boolean,
+  shared = false,
+): boolean {
   const alone = state.conn < Conns.Connected || state.pdsk <= Disks.Failed;
-  return forced || (alone && set.bitmap === 0n);
+  return forced || (alone && mayBegin(set, shared));
 }
 
 /** The peer's copy stopped following ours between these two states of its disk. */
@@ -151,8 +197,13 @@ export function losesPeerData(oldPdsk: number, pdsk: number): boolean {
  * has diverged yet; remember it, and do it when fencing succeeds or on resume-io (and forget it when the connection
  * comes back).
  */
-export function beginsGeneration(old: State, next: State, set: UuidSet): 'now' | 'later' | 'no' {
-  if (set.bitmap !== 0n || next.disk < Disks.UpToDate) return 'no';
+export function beginsGeneration(
+  old: State,
+  next: State,
+  set: UuidSet,
+  shared = false,
+): 'now' | 'later' | 'no' {
+  if (!mayBegin(set, shared) || next.disk < Disks.UpToDate) return 'no';
   const somePrimary = next.role === Roles.Primary || next.peer === Roles.Primary;
   if (somePrimary && losesPeerData(old.pdsk, next.pdsk)) return isSuspended(next) ? 'later' : 'now';
   const disklessPeerPromoted =

@@ -168,6 +168,7 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
   sendWrite(v: Volume, r: AppRequest): void {
     this.transferLog.add(r);
     this.#lastWriteMs = r.startMs;
+    v.generationShared = true; // this write may fill the last block that a resync lacks
     const { conn } = v.state;
     const syncing = conn >= Conns.SyncSource && conn <= Conns.PausedSyncT;
     let flags: number = DP.RW_SYNC;

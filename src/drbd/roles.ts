@@ -203,9 +203,9 @@ class Promotion {
       tell(); // diskless: the peer's generation is the one in use
       return;
     }
-    if (promotionBeginsGeneration(v.state, v.uuids, this.#forced)) {
+    if (promotionBeginsGeneration(v.state, v.uuids, this.#forced, v.generationShared)) {
       // The old generation becomes the bitmap's as it stood, bit 0 included; the new one carries our role.
-      beginGeneration(v, false, tell);
+      beginGeneration(v, false, tell, this.#forced);
     } else {
       setUuids(v, withRole(v.uuids, true), tell);
     }

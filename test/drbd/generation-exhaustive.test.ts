@@ -19,6 +19,7 @@ import {
   metaFlags,
   newCurrent,
   newCurrentByCommand,
+  nextGeneration,
   promotionBeginsGeneration,
   setBitmapRotating,
   setCurrent,
@@ -50,6 +51,13 @@ const NAMES = {
   Secondary,
 };
 const ALL_DISKS = DISKS.map((_, n) => n);
+/** Bitmap UUID; is the current generation shared? */
+const BASES = [
+  [0n, false],
+  [0n, true],
+  [0x50n, false],
+  [0x50n, true],
+] as const;
 const ROLE_PEERS = [Unknown, Primary, Secondary];
 
 test('when a generation begins: every change of disks and roles', (t) => {
@@ -64,12 +72,15 @@ test('when a generation begins: every change of disks and roles', (t) => {
     'susp',
     'conn',
     'forced',
+    'shared',
   ]);
-  const lost = 'bitmap=0 disk=UpToDate';
+  const lost = 'disk=UpToDate';
   // followed: Inconsistent, Negotiating is below it; Outdated and DUnknown did not follow
   const gone = 'pdsk=Diskless|Attaching|Failed|Negotiating|DUnknown|Outdated';
+  // the bitmap has no base, or (not in the originals) the peer may take the present generation over
   const rows = specTable(
     ['role=Primary', 'peer=Primary']
+      .flatMap((who) => ['bitmap=0', 'shared=1'].map((may) => `${who} ${may}`))
       .flatMap((who) => [
         `later | later | ${lost} ${who} susp>0 o.pdsk=Inconsistent|Consistent|UpToDate ${gone}`,
         `later | later | ${lost} ${who} susp>0 o.pdsk=DUnknown pdsk=Diskless|Failed|Outdated`,
@@ -77,7 +88,8 @@ test('when a generation begins: every change of disks and roles', (t) => {
         `now   | now   | ${lost} ${who} susp=0 o.pdsk=DUnknown pdsk=Diskless|Failed|Outdated`,
       ])
       .concat([
-        `diskless peer promoted | now | ${lost} pdsk<Inconsistent o.peer!=Primary peer=Primary`,
+        `diskless peer promoted | now | ${lost} bitmap=0 pdsk<Inconsistent o.peer!=Primary peer=Primary`,
+        `diskless peer promoted | now | ${lost} shared=1 pdsk<Inconsistent o.peer!=Primary peer=Primary`,
         'else | no | always',
       ])
       .join('\n'),
@@ -92,7 +104,7 @@ test('when a generation begins: every change of disks and roles', (t) => {
         for (const disk of ALL_DISKS)
           for (const oldPdsk of ALL_DISKS)
             for (const pdsk of ALL_DISKS)
-              for (const bitmap of [0n, 0x50n])
+              for (const [bitmap, shared] of BASES)
                 for (const flags of [{}, { susp: 1 }, { suspNod: 1 }, { suspFen: 1 }]) {
                   const old = { ...INITIAL_STATE, role, peer: oldPeer, disk, pdsk: oldPdsk };
                   const next = { ...old, ...flags, peer, pdsk };
@@ -108,10 +120,11 @@ test('when a generation begins: every change of disks and roles', (t) => {
                     susp,
                     0,
                     0,
+                    Number(shared),
                   ];
                   const expected = rows[firstRow(rows, facts)]?.outcome ?? '';
                   const set = { current: 0x10n, bitmap, history1: 0n, history2: 0n };
-                  const got = beginsGeneration(old, next, set);
+                  const got = beginsGeneration(old, next, set, shared);
                   seen.set(got, (seen.get(got) ?? 0) + 1);
                   if (got !== expected)
                     bad.push(`${JSON.stringify([old, next])}: ${got}, not ${expected}`);
@@ -124,19 +137,33 @@ test('when a generation begins: every change of disks and roles', (t) => {
     forced | 1 | forced=1
     alone  | 1 | conn<Connected bitmap=0
     alone  | 1 | pdsk<=Failed bitmap=0
+    alone  | 1 | conn<Connected shared=1
+    alone  | 1 | pdsk<=Failed shared=1
     else   | 0 | always`,
     F,
     NAMES,
   );
   for (const conn of CONNS.keys())
     for (const pdsk of ALL_DISKS)
-      for (const bitmap of [0n, 0x50n])
+      for (const [bitmap, shared] of BASES)
         for (const forced of [false, true]) {
-          const facts = [Primary, 0, 0, 0, pdsk, 0, Number(bitmap), 0, conn, Number(forced)];
+          const facts = [
+            Primary,
+            0,
+            0,
+            0,
+            pdsk,
+            0,
+            Number(bitmap),
+            0,
+            conn,
+            Number(forced),
+            Number(shared),
+          ];
           const expected = promotion[firstRow(promotion, facts)]?.outcome === '1';
           const state = { ...INITIAL_STATE, role: Primary, conn, pdsk };
           const set = { current: 0x10n, bitmap, history1: 0n, history2: 0n };
-          if (promotionBeginsGeneration(state, set, forced) !== expected) {
+          if (promotionBeginsGeneration(state, set, forced, shared) !== expected) {
             t.fail(`${CONNS[conn]} ${DISKS[pdsk]} ${bitmap} ${forced}`);
           }
         }
@@ -153,6 +180,8 @@ const OPERATIONS = `
   source starts            b=0    | c r h i
   source starts            b=4    | c r b h
   source starts            else   | c b+ b h
+  next generation          b=0    | v c h i
+  next generation          else   | v b h c
   target starts                   | v 0 h i
   source finishes          b=0    | c 0 h i
   source finishes          b!=0   | c 0 b h
@@ -185,6 +214,7 @@ test('what each operation makes of the slots: every set, either role', (t) => {
     'rotate bitmap': (s) => setBitmapRotating(s, V),
     'clear bitmap': (s) => clearBitmapUuid(s),
     'set current': (s, _, primary) => setCurrent(s, V, primary),
+    'next generation': (s, _, primary) => nextGeneration(s, V, primary, s.current),
     'source starts': (s) => startAsSource(s, random()).set,
     'target starts': (s, _, primary) => startAsTarget(s, V, primary),
     'source finishes': (s) => finishAsSource(s),
@@ -239,7 +269,8 @@ test('what each operation makes of the slots: every set, either role', (t) => {
           const s = { current, bitmap, history1, history2 };
           for (const primary of [false, true])
             for (const name of Object.keys(operations)) {
-              if (name === 'target finishes' && current === 0n) continue; // it is the sync UUID then
+              if (current === 0n && (name === 'target finishes' || name === 'next generation'))
+                continue; // never without one
               const peers = name === 'target finishes' ? slotValues : [0n];
               for (const b of peers)
                 for (const h of peers)
@@ -388,3 +419,34 @@ test('which flags a state writes: every state', (t) => {
         }
   t.deepEqual(bad.slice(0, 3), []);
 });
+
+test('a generation that begins on a base: what the peer may hold stays findable', (t) => {
+  const P = UUID_NEW_BM_OFFSET;
+  const [X, Y, A, B, N] = [0x11n, 0x20n, 0x30n, 0x40n, 0x51n];
+  const rows: readonly [string, UuidSet, bigint, readonly bigint[]][] = [
+    // P_SYNC_UUID lost, arrived, or all finished: the target has Y, Y+, X
+    ['derived', set4(X, Y + P, Y, B), Y, [N, Y + P, Y, X]],
+    ['derived, begun with another', set4(X, Y + P, Y, B), A, [N, Y + P, A, X]],
+    ['derived, not known', set4(X, Y + P, Y, B), 0n, [N, Y + P, Y, X]],
+    // the resync began between equal generations, with a random UUID
+    ['random', set4(X, A, Y, B), X, [N, A, Y, X]],
+    ['random, again', set4(X, A, Y, B), B, [N, A, B, X]],
+    ['random, not known', set4(X, A, Y, B), 0n, [N, A, B, X]],
+    ['random, not known, nothing else', set4(X, A, Y, 0n), 0n, [N, A, Y, X]],
+    ['the target has the sync UUID', set4(X, A, Y, B), A, [N, A, Y, X]],
+  ];
+  for (const [name, set, targetHad, expected] of rows) {
+    t.deepEqual(Object.values(nextGeneration(set, N, true, targetHad)), expected, name);
+    const { history1, history2 } = nextGeneration(set, N, true, targetHad);
+    const began = startAsSource(
+      { ...set, history1, history2 },
+      { u32: () => 7, bytes: () => new Uint8Array() },
+      history2,
+    ).set;
+    t.is(began.history2, history2, `${name}: stays while the target has it`);
+  }
+});
+
+function set4(current: bigint, bitmap: bigint, history1: bigint, history2: bigint): UuidSet {
+  return { current, bitmap, history1, history2 };
+}
