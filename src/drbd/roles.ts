@@ -17,7 +17,7 @@ import {
 } from './generation.js';
 import { sendState, sendUuids } from './params.js';
 import { Err, Ss } from './return-codes.js';
-import { Conns, Disks, Roles, type State } from './state.js';
+import { Conns, Disks, isSuspended, Roles, type State } from './state.js';
 import { type MaskField, stateMask } from './state-mask.js';
 import type { Volume } from './volume.js';
 
@@ -221,6 +221,10 @@ const RESUME_GRACE_MS = 3000;
  * UpToDate, and what is written here alone before it is fenced would be missing there.
  */
 export function resumeRole(v: Volume, done: Done): void {
+  if (v.state.conn === Conns.WFReportParams) {
+    v.resource.retryLater(() => resumeRole(v, done)); // the peer compares with what it was told
+    return;
+  }
   if (v.state.disk === Disks.Consistent) force(v, { disk: Disks.UpToDate });
   if (v.state.disk < Disks.UpToDate) force(v, { suspNod: 1 });
   const { fencing } = v.diskOptions;
@@ -231,8 +235,21 @@ export function resumeRole(v: Volume, done: Done): void {
   }
   force(v, { role: Roles.Primary });
   v.resuming = false;
-  if (v.state.disk < Disks.Inconsistent) done(OK);
-  else setUuids(v, withRole(v.uuids, true), () => done(OK));
+  const { state, uuids } = v;
+  if (state.disk < Disks.Inconsistent) {
+    done(OK);
+    return;
+  }
+  // What is written from now on only this node has: as after any loss of the peer, or nobody would see that the copies parted.
+  const parts =
+    state.disk === Disks.UpToDate &&
+    promotionBeginsGeneration(state, uuids, false, v.generationShared);
+  if (parts && !isSuspended(state)) {
+    beginGeneration(v, true, () => done(OK));
+    return;
+  }
+  if (parts) v.generationDue = true;
+  setUuids(v, withRole(uuids, true), () => done(OK));
 }
 
 /** The peer did not come: as if it had been lost just now. */

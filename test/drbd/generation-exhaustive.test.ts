@@ -171,7 +171,8 @@ test('when a generation begins: every change of disks and roles', (t) => {
 
 /** Letters: the slots c b h i of the set, C B H I of the peer's; v a given value, r a random one, + the offset. */
 const OPERATIONS = `
-  new current                     | v c h i
+  new current              b=0    | v c h i
+  new current              b!=0   | v c b h
   rotate bitmap            b=0    | c v h i
   rotate bitmap            b!=0   | c v b h
   clear bitmap             b=0    | c 0 h i
@@ -308,7 +309,12 @@ test('what an attach concludes: every combination of flags, in every situation',
       for (const conn of [Conns.StandAlone, Conns.Connected])
         for (const pdsk of ALL_DISKS)
           for (const suspNod of [0, 1])
-            for (const exposedUuid of [0n, 0x50n, 0x51n, 0x60n])
+            for (const [resuming, hasExposed] of [
+              [false, false],
+              [false, true],
+              [true, false],
+              [true, true],
+            ] as const)
               for (const fencing of ['dont-care', 'resource-only'] as const)
                 for (let flags = 0; flags < 512; flags++) {
                   cases += 1;
@@ -326,18 +332,19 @@ test('what an attach concludes: every combination of flags, in every situation',
                     state,
                     flags,
                     uuids,
-                    exposedUuid,
+                    resuming,
+                    hasExposed,
                     fencing,
                     alUpdates,
                   };
                   const got = attachDecision(input);
                   const has = (flag: number): boolean => (flags & flag) !== 0;
                   const text = (): string =>
-                    JSON.stringify({ ...state, flags, fencing }) + exposedUuid;
-                  const otherData =
-                    (role === Primary || peer === Primary) &&
-                    pdsk !== Disks.UpToDate &&
-                    exposedUuid === 0x60n;
+                    JSON.stringify({ ...state, flags, fencing, resuming, hasExposed });
+                  const inUse = role === Primary || peer === Primary || resuming;
+                  // an Inconsistent disk is not read without its source: the users of a restarted engine wait
+                  const unread = resuming && !has(MDF.CONSISTENT);
+                  const otherData = inUse && !unread && pdsk !== Disks.UpToDate && !hasExposed;
                   if (typeof got === 'number' || otherData) {
                     refused += 1;
                     if (got !== Err.DATA_NOT_CURRENT || !otherData) bad.push(text());

@@ -296,6 +296,13 @@ function* steps(w: World, originals: boolean): Generator<Step> {
         }),
       };
     }
+    // the engine dies and is started again under its users: the role stays, nothing is asked
+    if (n.primary && n.disk === UpToDate) {
+      const mayBegin = n.set.bitmap === 0n || !originals;
+      const set = mayBegin ? nextGeneration(n.set, FRESH, true) : n.set;
+      const node = { set, crashed: true, shared: false, targetHad: 0n };
+      yield { name: `restart of ${who}'s engine`, world: withNode(down, side, node) };
+    }
     // operators
     if (w.link === 'connected' && n.disk === UpToDate && peer.disk === UpToDate && !n.primary) {
       const began = startAsSource(peer.set, fixed(FRESH), n.set.current).set;

@@ -7,6 +7,7 @@ import {
   detach,
   invalidate,
   invalidateRemote,
+  resumeRole,
   setPrimary,
   setSecondary,
 } from '../../src/drbd/roles.js';
@@ -93,6 +94,25 @@ test('split brain is found on both sides, and nothing is overwritten', async (t)
   t.true(
     e.a.log.concat(e.b.log).some((line) => line.includes('Split-Brain detected but unresolved')),
   );
+});
+
+test('a restarted engine that goes on alone parts the copies: what both wrote since is a split brain', async (t) => {
+  const e = await pair(t);
+  await e.a.kill();
+  await e.b.until(/cs:WFConnection/);
+  const a = e.revive('a');
+  a.volume.resuming = true;
+  a.volume.exposedUuid = e.b.volume.uuids.current;
+  await a.attach();
+  t.is((await a.ask((v, done) => resumeRole(v, done))).kind, 'ok');
+  t.is(await a.write(0, pattern(1, 4096)), 0);
+  t.is((await a.ask((v, done) => setSecondary(v, done))).kind, 'ok');
+  await promote(e.b);
+  t.is(await e.b.write(0, pattern(2, 4096)), 0);
+  e.connectNode('a');
+  await both(e, /cs:StandAlone/);
+  t.deepEqual(a.onDisk(0, 4096), pattern(1, 4096));
+  t.deepEqual(e.b.onDisk(0, 4096), pattern(2, 4096));
 });
 
 test('a Primary without its disk works on with the peer; its old disk alone is refused afterwards', async (t) => {
