@@ -145,11 +145,8 @@ function follow(v: Volume, old: State, next: State): void {
   else if (generation === 'later') v.generationDue = true;
   if (v.generationDue && isSuspended(old) && !isSuspended(next)) {
     v.generationDue = false;
-    if (
-      next.pdsk < Disks.Inconsistent ||
-      next.pdsk === Disks.Outdated ||
-      next.pdsk === Disks.DUnknown
-    ) {
+    // Thawed without the peer, whatever fence-peer said of its disk (Inconsistent, too: exit 3).
+    if (next.conn < Conns.Connected || next.pdsk < Disks.Inconsistent) {
       beginGeneration(v, true);
     }
   }

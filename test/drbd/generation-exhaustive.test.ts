@@ -396,22 +396,36 @@ test('which flags a state writes: every state', (t) => {
         for (const disk of ALL_DISKS)
           for (const pdsk of ALL_DISKS)
             for (const crashed of [false, true])
-              for (const before of [0, 0x1ff]) {
+              for (const [before, diverged] of [
+                [0, false],
+                [0x1ff, false],
+                [0, true],
+                [0x1ff, true],
+              ] as const) {
                 const s = { ...INITIAL_STATE, role, peer, conn, disk, pdsk };
                 const { Inconsistent, Outdated, Failed } = Disks;
                 const primary =
                   role === Primary ||
                   (peer === Primary && (pdsk <= Failed || pdsk === Disks.Negotiating));
+                // Not in the originals: a peer without its disk while this copy went on holds an old one.
+                const left =
+                  diverged &&
+                  good(disk) &&
+                  (pdsk === Disks.DUnknown
+                    ? (before & 0x020) !== 0
+                    : pdsk < Inconsistent && conn >= Conns.Connected);
+                const old = pdsk === Inconsistent || pdsk === Outdated || left;
                 const expected =
                   (disk > Inconsistent ? 0x001 : 0) |
                   (primary ? 0x002 : 0) |
                   (conn >= Conns.Connected ? 0x004 : 0) |
                   (before & 0x008) |
                   (disk > Outdated ? 0x010 : 0) |
-                  (pdsk === Inconsistent || pdsk === Outdated ? 0x020 : 0) |
+                  (old ? 0x020 : 0) |
                   (crashed ? 0x040 : 0) |
                   (before & 0x100);
-                if (metaFlags(before, s, crashed) !== expected) bad.push(JSON.stringify(s));
+                if (metaFlags(before, s, crashed, diverged) !== expected)
+                  bad.push(JSON.stringify(s));
               }
   for (const a of ALL_DISKS)
     for (const b of ALL_DISKS)
