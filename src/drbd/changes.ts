@@ -99,7 +99,11 @@ function commit(v: Volume, next: State): void {
   }
   settleLogSuspension(v);
   follow(v, old, next);
-  if (v.store && v.currentFlags() !== v.flags) v.store.writeSuperblock();
+  const flags = v.currentFlags();
+  if (v.store && flags !== v.flags) {
+    v.flags = flags; // whatever the state is when the block's turn comes: a disk that fails until then keeps these
+    v.store.writeSuperblock();
+  }
   v.app.resume();
   v.core.host.stateChanged(v.resource.name);
 }

@@ -1,7 +1,8 @@
 /** Meta-data that cannot be written: whoever asked for it, the disk is let go; nobody goes on with what is not on it. */
 import test from 'ava';
-import { invalidate } from '../../src/drbd/roles.js';
+import { detach, invalidate } from '../../src/drbd/roles.js';
 import type { MetaLayout } from '../../src/md/layout.js';
+import { decodeSuperblock, MDF } from '../../src/md/superblock.js';
 import { SimPair, type SimPairNode } from '../support/sim-pair.js';
 
 function layout(node: SimPairNode): MetaLayout {
@@ -36,4 +37,14 @@ test('the bitmap of a disk that was invalidated', (t) => {
   beta.ask(invalidate);
   beta.until(/ds:Diskless/);
   t.true(beta.log.some((line) => line.includes('meta data IO error')));
+});
+
+test('a disk that is let go while its superblock waits keeps the flags of its last good state', (t) => {
+  const pair = new SimPair(1, { sizeBytes: 2 << 20 });
+  pair.upToDate(); // just now: the superblock of the resync's end is being written
+  const { alpha } = pair;
+  const { superblockSector } = layout(alpha);
+  t.is(alpha.ask((v, done) => detach(v, true, done)).kind, 'ok');
+  const superblock = decodeSuperblock(alpha.disk.content(superblockSector * 512, 4096), 0);
+  t.is(superblock.flags & MDF.PEER_OUT_DATED, 0);
 });
