@@ -149,10 +149,9 @@ function follow(v: Volume, old: State, next: State): void {
   else if (generation === 'later') v.generationDue = true;
   if (v.generationDue && isSuspended(old) && !isSuspended(next)) {
     v.generationDue = false;
-    // Thawed without the peer, whatever fence-peer said of its disk (Inconsistent, too: exit 3).
-    if (next.conn < Conns.Connected || next.pdsk < Disks.Inconsistent) {
-      beginGeneration(v, true);
-    }
+    // Not when the connection is back; but whatever fence-peer said of the peer's disk, Inconsistent among it (exit 3).
+    const apart = next.conn < Conns.Connected || next.pdsk === Disks.Outdated;
+    if (apart || next.pdsk < Disks.Inconsistent) beginGeneration(v, true);
   }
 
   if (link && next.conn >= Conns.Connected) {

@@ -403,6 +403,11 @@ export function pauseSync(v: Volume, pause: boolean, done: Done): void {
 }
 
 export function suspendIo(v: Volume, suspend: boolean, done: Done): void {
+  if (!suspend && v.generationDue && v.state.conn === Conns.WFReportParams) {
+    // The peer has been told of the old generation: what is written from now on would belong to none that it knows.
+    v.resource.retryLater(() => suspendIo(v, suspend, done));
+    return;
+  }
   if (suspend) force(v, { susp: 1 });
   else force(v, { susp: 0, suspNod: 0, suspFen: 0 });
   done(OK);

@@ -36,6 +36,8 @@ export interface SimPairOptions {
   readonly sizeBytes?: number;
   readonly net?: Partial<NetOptions>;
   readonly disk?: Partial<DiskOptions>;
+  /** What its handlers exit with. */
+  readonly handlerExit?: (event: string) => number;
 }
 
 export class SimPairNode {
@@ -87,7 +89,10 @@ export class SimPairNode {
       log: (level, object, text) => {
         this.log.push(`${this.#pair.world.nowMs.toFixed(1)} ${level} ${object}: ${text}`);
       },
-      handler: (_event, _resource, _minor, done) => clock.after(1, () => done(0)),
+      handler: (event, _resource, _minor, done) => {
+        const exit = this.#pair.options.handlerExit?.(event) ?? 0;
+        clock.after(1, () => done(exit));
+      },
       sizeChanged: () => {},
       exposed: () => {},
       stateChanged: () => {},
