@@ -9,6 +9,7 @@ import {
   beginsGeneration,
   clearsCrashedPrimary,
   maskUuid,
+  mayBegin,
   newCurrent,
   nextGeneration,
   randomUuid,
@@ -139,11 +140,13 @@ function follow(v: Volume, old: State, next: State): void {
 
   // 4. A generation ends when the copies part.
   let generation = beginsGeneration(old, next, v.uuids, v.generationShared);
-  // Whatever the peer's disk was: a Primary that goes on alone needs a base for its bitmap, or nobody looks at it later.
-  const alone = old.conn >= Conns.Connected && next.conn < Conns.Connected;
-  const open = v.uuids.bitmap === 0n || v.generationShared;
-  if (generation === 'no' && alone && next.role === Roles.Primary && open) {
-    if (next.disk === Disks.UpToDate) generation = isSuspended(next) ? 'later' : 'now';
+  // Whatever the peer's disk was: a Primary that goes on alone needs a base for its bitmap, or nobody looks at it later. It is
+  // left alone, or it was and gets a disk. (A role or a disk that is forced begins its generation in roles.ts.)
+  const goesOn =
+    next.role === Roles.Primary && next.conn < Conns.Connected && next.disk === Disks.UpToDate;
+  const alone = old.conn >= Conns.Connected || old.disk < Disks.Inconsistent;
+  if (generation === 'no' && goesOn && alone && mayBegin(v.uuids, v.generationShared)) {
+    if (old.role === Roles.Primary) generation = isSuspended(next) ? 'later' : 'now';
   }
   if (generation === 'now') beginGeneration(v, true);
   else if (generation === 'later') v.generationDue = true;

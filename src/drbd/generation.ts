@@ -168,7 +168,7 @@ export function skipInitialSync(set: UuidSet, current: bigint, primary: boolean)
  * that. If both then went on, the source would look like the past of the other (rule 50), and what was written here
  * would be lost without a word. The originals do not begin a generation then (test/drbd/uuid-histories.test.ts).
  */
-function mayBegin(set: UuidSet, shared: boolean): boolean {
+export function mayBegin(set: UuidSet, shared: boolean): boolean {
   return set.bitmap === 0n || shared;
 }
 

@@ -5,8 +5,8 @@ import { SimPair, type SimPairNode } from '../support/sim-pair.js';
 
 /** Byte `index` of the bitmap as the disk has it. */
 function byteOnDisk(node: SimPairNode, index: number): number {
-  const { bitmapSector } = node.volume.store?.layout as MetaLayout;
-  return node.disk.content(bitmapSector * 512 + index, 1)[0] as number;
+  const layout = node.volume.store?.layout as MetaLayout;
+  return node.disk.content(layout.bitmapSector * 512 + index, 1)[0] as number;
 }
 
 test('a bit that is cleared while the data are being flushed stays set on disk until the next flush', (t) => {

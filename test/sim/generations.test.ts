@@ -1,0 +1,69 @@
+/** Both nodes hold the same generation whenever they are in sync, however they came there. */
+import test from 'ava';
+import { maskUuid } from '../../src/drbd/generation.js';
+import { detach, invalidate, invalidateRemote, newCurrentUuid } from '../../src/drbd/roles.js';
+import { SimPair } from '../support/sim-pair.js';
+
+const block = (n: number): Uint8Array => new Uint8Array(4096).fill(n);
+
+function sameGeneration(pair: SimPair): boolean {
+  const [a, b] = [pair.alpha.volume.uuids, pair.beta.volume.uuids];
+  return maskUuid(a.current) === maskUuid(b.current) && a.bitmap === b.bitmap;
+}
+
+// Swarm seed 1129: the generation that the target took over was the one that its peer had before the last resync.
+test('resyncs in both directions within one connection', (t) => {
+  const pair = new SimPair(1, { sizeBytes: 2 << 20 });
+  pair.upToDate();
+  pair.net.cut('replication');
+  pair.alpha.until(/cs:WFConnection/);
+  t.is(pair.alpha.write(8, block(1)), 0); // a new generation, which beta takes over
+  pair.net.heal('replication');
+  for (const again of [invalidate, invalidateRemote, invalidateRemote, invalidate]) {
+    pair.settled();
+    pair.run(500);
+    t.true(sameGeneration(pair));
+    t.is(pair.alpha.ask(again).kind, 'ok');
+  }
+  pair.settled();
+  pair.run(500);
+  t.true(sameGeneration(pair));
+});
+
+test('a resync after the first one was skipped', (t) => {
+  const pair = new SimPair(1, { sizeBytes: 2 << 20 });
+  for (const node of [pair.alpha, pair.beta]) node.attach();
+  for (const node of [pair.alpha, pair.beta]) node.connect();
+  pair.alpha.until(/cs:Connected/);
+  pair.beta.until(/cs:Connected/);
+  t.is(pair.alpha.ask((v, done) => newCurrentUuid(v, true, done)).kind, 'ok');
+  const { current } = pair.alpha.volume.uuids;
+  for (const again of [invalidate, invalidateRemote]) {
+    pair.settled();
+    t.is(pair.alpha.ask(again).kind, 'ok');
+  }
+  pair.settled();
+  pair.run(500);
+  t.true(sameGeneration(pair));
+  t.is(maskUuid(pair.alpha.volume.uuids.current), maskUuid(current));
+});
+
+// Swarm seed 1233.
+test('a Primary without a disk is left alone, and then gets it back', (t) => {
+  const pair = new SimPair(1, { sizeBytes: 2 << 20 });
+  pair.upToDate();
+  const { alpha, beta } = pair;
+  const before = alpha.volume.uuids.current;
+  pair.net.cut('replication');
+  t.is(alpha.ask((v, done) => detach(v, true, done)).kind, 'ok'); // beta never hears of it
+  t.regex(alpha.shown, /cs:Connected .*ds:Diskless\/UpToDate/);
+  alpha.until(/cs:WFConnection/);
+  beta.until(/cs:WFConnection/);
+  alpha.attach();
+  alpha.until(/ds:UpToDate/);
+  t.not(maskUuid(alpha.volume.uuids.current), maskUuid(before));
+  t.is(alpha.write(8, block(1)), 0);
+  pair.net.heal('replication');
+  pair.settled();
+  t.is(pair.firstDifference(), -1);
+});
