@@ -49,6 +49,7 @@ export class SimDevice implements FrontEnd {
 
   /** An engine serves the device; what its predecessor left open goes to it again. */
   serve(io: Io, volume: BlockVolume, enter: (work: () => void) => void): void {
+    if (this.#volume === volume) return; // new-minor for one that is there
     this.#io = io;
     this.#volume = volume;
     this.#enter = enter;

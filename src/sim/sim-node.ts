@@ -97,6 +97,11 @@ export class SimNode {
     return disk;
   }
 
+  /** `drbdadm create-md` on the disk that is there; nothing has it open. */
+  createMeta(): void {
+    createMeta(this.disk, this.disk.options.sizeBytes);
+  }
+
   get state(): State | null {
     const { drbdd } = this;
     return drbdd && !drbdd.dead ? (drbdd.volume?.state ?? null) : null;
@@ -180,16 +185,6 @@ export class SimNode {
     if (saved) this.drbdd.resume(saved, this.exposed);
   }
 
-  /** `drbdadm down`, `create-md`, `up`: its data count for nothing any more, and are copied from the peer. */
-  recreateMeta(): void {
-    this.drbdadm('down', ['--force'], () => {
-      if (!this.powered || this.state !== null) return;
-      this.#world.log(this.name, 'drbdmeta', 'info', 'create-md');
-      createMeta(this.disk, this.#world.config.sizeBytes);
-      this.drbdadm('up', [], () => {});
-    });
-  }
-
   drbdadm(verb: DrbdadmVerb, flags: readonly string[], done: Answered): void {
     const { config } = this.#world;
     drbdadm(this.drbdd, { config, node: this.name }, verb, flags, (exit, text) => {
@@ -245,7 +240,8 @@ export class SimNode {
   /** Promote, open, start the client: what haresources would do. */
   serve(flags: readonly string[], done: (ok: boolean) => void): void {
     this.drbdadm('primary', flags, (exit) => {
-      if (exit !== 0 || this.device.open() !== 0) {
+      // Two at once (the operator was impatient): it is opened and served once.
+      if (exit !== 0 || (this.client === null && this.device.open() !== 0)) {
         done(false);
         return;
       }

@@ -64,7 +64,6 @@ export class World implements NodeWorld {
   /** Without heartbeat: where the operator had the service last; whether it is being started. */
   lastActive: NodeName = 'alpha';
   starting = false;
-  reconnects = 0;
   /** Nothing is injected any more: liveness counts. */
   healing = false;
   /** Whoever starts the service now starts one that asks for nothing. */

@@ -1,0 +1,276 @@
+/**
+ * The patient administrator: faults are over, and what does not mend itself is mended as the manual says. Each step is one
+ * that a person would take after reading the log and `drbdadm status`, seconds apart:
+ *
+ *     no volume -> up;  Diskless -> attach;  suspended, paused -> resume;  StandAlone -> connect
+ *     refused again -> one node's data are kept, the other's are given up: --discard-my-data, then create-md
+ *     no good copy -> primary --force where the data are
+ *     frozen for lack of data, and its own disk is refused -> the service ends, its requests fail
+ *
+ * Which data are kept: those of the node that serves, else of the Primary, else of the better disk, else where it ran last.
+ */
+import { maskUuid, UUID_JUST_CREATED } from '../drbd/generation.js';
+import { Conns, Disks, Roles } from '../drbd/state.js';
+import { setOption } from './options.js';
+import type { SimNode } from './sim-node.js';
+import type { World } from './world.js';
+
+const PATIENCE_MS = 4000;
+/** So often something is tried as it is. */
+const FEW = 2;
+/** Longer than any take-over of these timings. */
+const HEARTBEAT_PATIENCE_MS = 45_000;
+/** A resync that takes longer than this gets more of the network. */
+const RESYNC_PATIENCE_MS = 30_000;
+const FAST_RATE_KIBPS = '50000';
+
+const nothing = (): void => {};
+/** No data of it may be used by itself. */
+const isBad = (disk: number): boolean => disk < Disks.Consistent;
+
+interface Notes {
+  triedMs: number;
+  attaches: number; // tried, since it had its disk last
+  syncingSinceMs: number; // +Infinity: it is not
+}
+
+export class Repair {
+  readonly #world: World;
+  readonly #notes = new Map<SimNode, Notes>();
+  #connectedMs = Number.NEGATIVE_INFINITY; // when a connection was tried
+  #refusals = 0; // of connections, since there was one
+  #faster = false;
+
+  constructor(world: World) {
+    this.#world = world;
+    for (const n of world.bothNodes) {
+      this.#notes.set(n, {
+        triedMs: Number.NEGATIVE_INFINITY,
+        attaches: 0,
+        syncingSinceMs: Number.POSITIVE_INFINITY,
+      });
+    }
+  }
+
+  /** A look at both nodes. */
+  step(): void {
+    const world = this.#world;
+    for (const n of world.bothNodes) this.#node(n);
+    this.#connection();
+    this.#service();
+  }
+
+  // ---- one node
+
+  #node(n: SimNode): void {
+    const s = n.state;
+    const notes = this.#notes.get(n) as Notes;
+    this.#watchResync(n, notes);
+    const { nowMs } = this.#world;
+    if (!n.powered || nowMs - notes.triedMs < PATIENCE_MS) return;
+    const act = (what: () => void): void => {
+      notes.triedMs = nowMs;
+      what();
+    };
+    if (s !== null && s.disk >= Disks.Inconsistent) notes.attaches = 0;
+    if (s === null) act(() => n.drbdadm('up', [], nothing));
+    else if (s.disk === Disks.Diskless) act(() => this.#attach(n, notes));
+    else if (s.susp) act(() => n.drbdadm('resume-io', [], nothing));
+    else if (s.userIsp) act(() => n.drbdadm('resume-sync', [], nothing));
+    else if (s.conn === Conns.Connected) this.#connected(n, act);
+  }
+
+  #attach(n: SimNode, notes: Notes): void {
+    const attempt = notes.attaches++;
+    const inUse = n.state?.role === Roles.Primary;
+    if (attempt >= FEW && n.state?.pdsk === Disks.UpToDate) {
+      // A split brain, or a disk of somebody else's: it begins anew as a copy of the peer's.
+      n.createMeta();
+      this.#world.truth.replaced(n.name);
+    } else if (attempt >= FEW && inUse) {
+      // The data in use were the peer's, and nobody can reach them: what waits for them is told so.
+      n.drbdadm('resume-io', [], () => this.#end(n));
+      return;
+    }
+    n.drbdadm('attach', [], nothing);
+  }
+
+  /** Connected, but no disk that anybody may use, or a bad one beside a good one that nobody copies. */
+  #connected(n: SimNode, act: (what: () => void) => void): void {
+    const s = n.state;
+    if (!s) return;
+    const attaching = s.pdsk < Disks.Inconsistent && this.#attaches(n.peer) < FEW;
+    if (isBad(s.disk) && isBad(s.pdsk) && !attaching && n === this.#keeper()) {
+      act(() => this.#force(n, nothing));
+    } else if (s.disk < Disks.UpToDate && s.pdsk === Disks.UpToDate) {
+      act(() => n.drbdadm('invalidate', [], nothing));
+    }
+  }
+
+  #attaches(n: SimNode): number {
+    return this.#notes.get(n)?.attaches ?? 0;
+  }
+
+  /** This copy is taken as it is, knowing that a block of it may be bad or old. */
+  #force(n: SimNode, done: () => void): void {
+    const serves = n.state?.role === Roles.Primary;
+    this.#world.truth.force(n.name, 'primary --force');
+    n.drbdadm('primary', ['--force'], () => {
+      if (serves) done();
+      else n.drbdadm('secondary', [], done);
+    });
+  }
+
+  /** Nothing of this node's is used any more. */
+  #end(n: SimNode): void {
+    if (n.heartbeat && n.client) {
+      n.heartbeat.heartbeat.stop(); // started again by #service
+      return;
+    }
+    n.stopClient(() => {
+      while (n.device.openers > 0) n.device.release();
+      n.drbdadm('secondary', [], nothing);
+    });
+  }
+
+  #watchResync(n: SimNode, notes: Notes): void {
+    const world = this.#world;
+    const conn = n.state?.conn ?? Conns.StandAlone;
+    if (conn !== Conns.SyncTarget) notes.syncingSinceMs = Number.POSITIVE_INFINITY;
+    else notes.syncingSinceMs = Math.min(notes.syncingSinceMs, world.nowMs);
+    if (this.#faster || world.nowMs - notes.syncingSinceMs < RESYNC_PATIENCE_MS) return;
+    this.#faster = true;
+    world.config = setOption(world.config, 'resync-rate', FAST_RATE_KIBPS);
+    for (const node of world.bothNodes) node.drbdadm('adjust', [], nothing);
+  }
+
+  // ---- the connection
+
+  /** Whose data are kept when only one node's can be. */
+  #keeper(): SimNode {
+    const world = this.#world;
+    const last = world.node(world.lastActive);
+    const nodes = [last, last.peer];
+    const better: ((n: SimNode) => boolean)[] = [
+      (n) => n.client !== null && !this.#isDiskless(n),
+      (n) => n.state?.role === Roles.Primary && !this.#isDiskless(n),
+      (n) => (n.state?.disk ?? Disks.Diskless) === Disks.UpToDate,
+      (n) => !this.#isDiskless(n) && !this.#isBlank(n),
+      (n) => !this.#isDiskless(n),
+    ];
+    for (const is of better) {
+      const found = nodes.filter(is);
+      if (found.length > 0) return found[0] as SimNode;
+    }
+    return last;
+  }
+
+  #isDiskless(n: SimNode): boolean {
+    return (n.state?.disk ?? Disks.Diskless) < Disks.Inconsistent;
+  }
+
+  #isBlank(n: SimNode): boolean {
+    const current = n.drbdd?.volume?.uuids.current ?? UUID_JUST_CREATED;
+    return maskUuid(current) === UUID_JUST_CREATED;
+  }
+
+  #connection(): void {
+    const world = this.#world;
+    const states = world.bothNodes.map((n) => n.state);
+    if (states.some((s) => s !== null && s.conn >= Conns.Connected)) {
+      this.#refusals = 0;
+      return;
+    }
+    const alone = states.some((s) => s?.conn === Conns.StandAlone);
+    if (!alone || states.includes(null) || world.nowMs - this.#connectedMs < PATIENCE_MS) return;
+    this.#connectedMs = world.nowMs;
+    const keeper = this.#keeper();
+    const attempt = this.#refusals++;
+    // As it is, twice: the first may have met an end of a connection that was on its way.
+    if (attempt < FEW) {
+      for (const n of world.bothNodes) this.#connect(n);
+    } else if (isBad(keeper.state?.disk ?? 0)) {
+      this.#force(keeper, () => this.#connect(keeper));
+      this.#connect(keeper.peer);
+    } else {
+      this.#connect(keeper);
+      if (attempt % 2 === 0) this.#discard(keeper.peer);
+      else this.#createMeta(keeper.peer);
+    }
+  }
+
+  #connect(n: SimNode): void {
+    if (n.state?.conn === Conns.StandAlone) n.drbdadm('connect', [], nothing);
+  }
+
+  /** A split brain: the changes of this side are given up. */
+  #discard(n: SimNode): void {
+    const world = this.#world;
+    if (n.state?.role === Roles.Primary) this.#end(n);
+    n.drbdadm('disconnect', [], () => {
+      world.truth.force(n.peer.name, 'connect --discard-my-data');
+      n.drbdadm('connect', ['--discard-my-data'], nothing);
+    });
+  }
+
+  /** Unrelated data: this side begins anew. */
+  #createMeta(n: SimNode): void {
+    if (n.peer.state?.disk !== Disks.UpToDate || n.state?.role === Roles.Primary) return;
+    const { disk } = n;
+    n.drbdadm('down', [], (exit) => {
+      if (exit !== 0 || n.disk !== disk) return;
+      n.createMeta();
+      this.#world.truth.replaced(n.name);
+      n.drbdadm('up', [], nothing);
+    });
+  }
+
+  // ---- the service
+
+  #service(): void {
+    if (this.#world.config.heartbeat !== null) this.#serviceByHeartbeat();
+    else this.#serviceByHand();
+  }
+
+  /** Nobody serves for a while: heartbeat is restarted on both nodes. */
+  #serviceByHeartbeat(): void {
+    const world = this.#world;
+    for (const n of world.bothNodes) n.heartbeat?.heartbeat.start();
+    const serving = world.bothNodes.some((n) => n.client !== null);
+    if (serving) world.idleSinceMs = world.nowMs;
+    if (serving || world.nowMs - world.idleSinceMs < HEARTBEAT_PATIENCE_MS) return;
+    world.idleSinceMs = world.nowMs;
+    for (const n of world.bothNodes) n.heartbeat?.heartbeat.stop();
+  }
+
+  #serviceByHand(): void {
+    const world = this.#world;
+    const serving = world.bothNodes.filter((n) => n.client !== null);
+    if (serving.length === 2 && serving.every((n) => n.state !== null)) {
+      // Two services after a split brain: the operator ends the one that did not run last.
+      const loser = serving.find((n) => n.name !== world.lastActive);
+      loser?.unserve(nothing);
+      return;
+    }
+    const [one] = serving;
+    if (one && one.state?.role !== Roles.Primary && one.state !== null) {
+      // Its device was taken away: it is not a service any more.
+      one.stopClient(() => one.device.release());
+      return;
+    }
+    if (serving.length > 0 || world.starting) return;
+    const order = [world.node(world.lastActive), world.node(world.lastActive).peer];
+    const candidate = order.find((n) => n.state?.disk === Disks.UpToDate) ?? order[0];
+    if (!candidate || candidate.peer.state?.role === Roles.Primary) {
+      const held = candidate?.peer;
+      if (held && held.device.openers === 0) held.drbdadm('secondary', [], nothing);
+      else if (held) held.unserve(nothing);
+      return;
+    }
+    world.starting = true;
+    candidate.serve([], (ok) => {
+      world.starting = false;
+      if (ok) world.lastActive = candidate.name;
+    });
+  }
+}
