@@ -61,7 +61,10 @@ export class SimClock {
 
   /** Runs everything up to and including `timeMs`; then it is `timeMs`. */
   runUntil(timeMs: number): void {
-    while (this.#heap.length > 0 && (this.#heap[0] as Event).timeMs <= timeMs) this.step();
+    for (let next = this.#heap[0]; next && next.timeMs <= timeMs; next = this.#heap[0]) {
+      if (next.run) this.step();
+      else this.#pop(); // cancelled: not a step, which would go on to the next event, whenever that is
+    }
     this.#nowMs = Math.max(this.#nowMs, timeMs);
   }
 

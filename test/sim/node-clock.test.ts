@@ -140,3 +140,13 @@ test('the host takes the time of a process as its timers', (t) => {
   world.runUntilIdle(10);
   t.deepEqual(seen, ['run']);
 });
+
+test('runUntil stops at its time, also behind a cancelled timer', (t) => {
+  const world = new SimClock();
+  let ran = 0;
+  world.cancel(world.at(10, () => ran++));
+  world.at(1000, () => ran++);
+  world.runUntil(20);
+  t.is(world.nowMs, 20);
+  t.is(ran, 0);
+});
