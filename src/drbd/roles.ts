@@ -322,6 +322,7 @@ export function detach(v: Volume, forceIt: boolean, done: Done): void {
   });
 }
 
+/** Answered when the meta-data say so: whoever fences by it relies on it after a power cut, too. */
 export function outdate(v: Volume, done: Done): void {
   // The peer would fence the newer copy, and become Primary with the older one. Exit 17, which dopd tells it as 6.
   // The same of a Primary: without a disk, too, it has users who must not find their data on another node.
@@ -335,7 +336,18 @@ export function outdate(v: Volume, done: Done): void {
     return;
   }
   const result = change(v, { ...v.state, disk: Disks.Outdated });
-  done(result.code < Ss.SUCCESS ? refused(result.code, `rule: ${result.rule}`) : OK);
+  if (result.code < Ss.SUCCESS) {
+    done(refused(result.code, `rule: ${result.rule}`));
+    return;
+  }
+  if (!v.store) {
+    done(OK);
+    return;
+  }
+  v.store.writeSuperblock((written) => {
+    if (written < 0) v.metaFailed(-written);
+    done(written < 0 ? failed(Err.IO_MD_DISK, 'the disk does not know that it is Outdated') : OK);
+  });
 }
 
 /** invalidate: this disk is thrown away and copied from the peer. */

@@ -39,6 +39,7 @@ export function saveExposed(run: string, minor: number, generations: readonly bi
   renameSync(join(dir, `${minor}.new`), join(dir, String(minor)));
 }
 
+/** A file that is none of ours counts as not there. */
 export function loadExposed(run: string): Exposed {
   const dir = join(run, 'exposed');
   let names: string[];
@@ -52,7 +53,8 @@ export function loadExposed(run: string): Exposed {
   for (const name of names) {
     if (!/^\d+$/.test(name)) continue;
     const generations = readFileSync(join(dir, name), 'latin1').split(' ');
-    if (generations.every((g) => /^[0-9A-F]{1,16}$/.test(g))) exposed[name] = generations;
+    const right = generations.length <= 2 && generations.every((g) => /^[0-9A-F]{1,16}$/.test(g));
+    if (right) exposed[name] = generations;
   }
   return exposed;
 }

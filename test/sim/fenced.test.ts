@@ -11,8 +11,8 @@ for (const exit of [3, 4, 5, 7]) {
     const pair = new SimPair(1, {
       sizeBytes: 2 << 20,
       disk: { fencing: 'resource-and-stonith' },
-      handlerExit: (event) => (event === 'fence-peer' ? exit : 0),
     });
+    pair.alpha.exits['fence-peer'] = exit;
     pair.upToDate();
     const before = pair.alpha.volume.uuids.current;
     pair.net.cut('replication');

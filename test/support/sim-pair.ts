@@ -9,13 +9,17 @@ import {
   DEFAULT_RESOURCE_OPTIONS,
   type DiskOptions,
   type NetOptions,
+  type ResourceOptions,
 } from '../../src/config/drbd-options.js';
 import { attach } from '../../src/drbd/attach.js';
 import type { Resource } from '../../src/drbd/resource.js';
 import { type Outcome, setPrimary } from '../../src/drbd/roles.js';
-import { connName, diskName, roleName } from '../../src/drbd/state.js';
+import { connName, diskName, Roles, roleName } from '../../src/drbd/state.js';
 import type { Volume } from '../../src/drbd/volume.js';
+import type { ControlReply, ControlRequest, RunningResource } from '../../src/host/control.js';
+import { DrbdControl } from '../../src/host/drbd-control.js';
 import { DrbdLoop } from '../../src/host/drbd-loop.js';
+import { resumeSteps, type SavedState } from '../../src/host/drbdd-resume.js';
 import { encodeRing } from '../../src/md/apply-al.js';
 import { isRefused, layoutOfDevice } from '../../src/md/layout.js';
 import { encodeSuperblock, freshSuperblock } from '../../src/md/superblock.js';
@@ -36,14 +40,18 @@ export interface SimPairOptions {
   readonly sizeBytes?: number;
   readonly net?: Partial<NetOptions>;
   readonly disk?: Partial<DiskOptions>;
-  /** What its handlers exit with. */
-  readonly handlerExit?: (event: string) => number;
+  readonly resource?: Partial<ResourceOptions>;
 }
 
 export class SimPairNode {
   readonly name: 'alpha' | 'beta';
   readonly disk: SimDisk;
   readonly log: string[] = [];
+  /** Handlers that were called, and what they exit with; 0 where nothing is said. */
+  readonly handlers: string[] = [];
+  exits: Record<string, number> = {};
+  /** The generations that users have seen, as a successor would find them in /run. */
+  exposed: readonly string[] = [];
   readonly #pair: SimPair;
   clock: ProcessClock;
   io: SimIo;
@@ -90,14 +98,19 @@ export class SimPairNode {
         this.log.push(`${this.#pair.world.nowMs.toFixed(1)} ${level} ${object}: ${text}`);
       },
       handler: (event, _resource, _minor, done) => {
-        const exit = this.#pair.options.handlerExit?.(event) ?? 0;
-        clock.after(1, () => done(exit));
+        this.handlers.push(event);
+        clock.after(1, () => done(this.exits[event] ?? 0));
       },
       sizeChanged: () => {},
-      exposed: () => {},
+      exposed: (_minor, generations) => {
+        this.exposed = generations.map((uuid) => uuid.toString(16).toUpperCase());
+      },
       stateChanged: () => {},
     });
-    const resource = loop.engine.addResource('r0', DEFAULT_RESOURCE_OPTIONS);
+    const resource = loop.engine.addResource('r0', {
+      ...DEFAULT_RESOURCE_OPTIONS,
+      ...this.#pair.options.resource,
+    });
     return {
       clock,
       io,
@@ -136,7 +149,7 @@ export class SimPairNode {
     if (failed) throw new Error(JSON.stringify(failed));
   }
 
-  connect(): void {
+  connect(discardMyData = false): void {
     const [own, peer] = this.name === 'alpha' ? ['10.1.0.1', '10.1.0.2'] : ['10.1.0.2', '10.1.0.1'];
     const net: NetOptions = { ...DEFAULT_NET_OPTIONS, connectIntS: 1, ...this.#pair.options.net };
     this.loop.enter(() =>
@@ -144,7 +157,7 @@ export class SimPairNode {
         { family: 'ipv4', host: own, port: PORT },
         { family: 'ipv4', host: peer, port: PORT },
         net,
-        false,
+        discardMyData,
         false,
       ),
     );
@@ -166,6 +179,49 @@ export class SimPairNode {
     this.#answers.clear();
     if (power) this.#pair.net.boot(this.name);
     Object.assign(this, this.#start());
+  }
+
+  /** A request of the control socket. */
+  control(request: ControlRequest): ControlReply {
+    const control = new DrbdControl(this.loop, 'sim');
+    return this.wait((done) => control.handle(request, done), request.verb);
+  }
+
+  /** What drbdd keeps for a successor. */
+  saved(): SavedState {
+    const running = this.control({ verb: 'running' });
+    if (!running.ok) throw new Error(running.text);
+    const primary = this.volume.state.role === Roles.Primary;
+    return {
+      version: 1,
+      resources: running.value as readonly RunningResource[],
+      primaries: primary ? [this.volume.minor] : [],
+      handlers: {},
+    };
+  }
+
+  /** drbdd dies under its users, and its successor goes on as production does. What was refused. */
+  restart(saved: SavedState = this.saved()): readonly string[] {
+    const exposed = { [this.volume.minor]: this.exposed };
+    this.crash(false);
+    const refused: string[] = [];
+    for (const step of resumeSteps(saved, exposed)) {
+      if (step.type === 'device') continue;
+      if (step.type === 'request') {
+        const { request } = step;
+        if (request.verb === 'new-resource' || request.verb === 'new-minor') continue; // `#start` did
+        const reply = this.control(request);
+        if (!reply.ok) refused.push(`${request.verb}: ${reply.text}`);
+      } else {
+        const control = new DrbdControl(this.loop, 'sim');
+        const reply = this.wait<ControlReply>(
+          (done) => control.resumePrimary(step.minor, done),
+          'Primary again',
+        );
+        if (!reply.ok) refused.push(`primary: ${reply.text}`);
+      }
+    }
+    return refused;
   }
 
   // ---- application I/O

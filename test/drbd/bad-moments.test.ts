@@ -1,0 +1,111 @@
+/** What an operator asks at a bad moment: force on a Primary left alone with a bad disk, connect in the end of a connection. */
+import test from 'ava';
+import { EIO } from '../../src/drbd/app-io.js';
+import { Ss } from '../../src/drbd/return-codes.js';
+import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
+import { SimPair, type SimPairOptions } from '../support/sim-pair.js';
+
+const block = (byte: number): Uint8Array => new Uint8Array(4096).fill(byte);
+
+function inSync(seed: number, options: SimPairOptions = {}): SimPair {
+  const pair = new SimPair(seed, { sizeBytes: 2 << 20, ...options });
+  pair.upToDate();
+  pair.run(100);
+  return pair;
+}
+
+/** alpha went on alone as Primary, then a write failed: the newest data, Inconsistent. */
+function aloneWithBadDisk(seed: number): SimPair {
+  const pair = inSync(seed, { disk: { onIoError: 'pass_on' } });
+  pair.net.reset('replication');
+  pair.net.cut('replication');
+  pair.alpha.until(/cs:WFConnection ro:Primary\/Unknown ds:UpToDate/);
+  if (pair.alpha.write(0, block(1)) !== 0) throw new Error('write');
+  pair.alpha.disk.full = { fromBytes: 4096, toBytes: 8192 };
+  if (pair.alpha.write(8, block(2)) !== EIO) throw new Error('the write should fail');
+  pair.alpha.disk.full = null;
+  pair.alpha.until(/ro:Primary\/Unknown ds:Inconsistent/);
+  return pair;
+}
+
+const forced = (pair: SimPair): string =>
+  pair.alpha.ask((v, done) => setPrimary(v, true, done)).kind;
+
+test('primary --force on a Primary that is alone with a bad disk: its copy counts', (t) => {
+  const pair = aloneWithBadDisk(1);
+  t.is(pair.alpha.write(16, block(3)), EIO);
+  t.is(forced(pair), 'ok');
+  t.regex(pair.alpha.shown, /ro:Primary\/Unknown ds:UpToDate/);
+  t.is(pair.alpha.write(16, block(3)), 0);
+  t.deepEqual(pair.alpha.read(0, 4096), block(1));
+  pair.net.heal('replication');
+  pair.settled();
+  t.is(pair.firstDifference(), -1);
+  t.deepEqual(pair.beta.disk.content(0, 4096), block(1));
+});
+
+test('primary --force on a Primary whose peer has the data in use changes nothing', (t) => {
+  const pair = inSync(1, { disk: { onIoError: 'pass_on' } });
+  pair.alpha.disk.full = { fromBytes: 0, toBytes: 4096 };
+  t.is(pair.alpha.write(0, block(1)), 0, 'the peer has it');
+  pair.alpha.disk.full = null;
+  t.is(forced(pair), 'ok');
+  t.regex(pair.alpha.shown, /cs:Connected ro:Primary\/Secondary ds:Inconsistent\/UpToDate/);
+  t.deepEqual(pair.alpha.read(0, 4096), block(1));
+});
+
+test('the newest copy, Inconsistent, meets an older one: both stay as they are until an operator decides', (t) => {
+  for (const keep of [true, false]) {
+    const pair = aloneWithBadDisk(1);
+    pair.net.heal('replication');
+    for (const node of [pair.alpha, pair.beta]) {
+      node.until(/cs:StandAlone/);
+      t.true(node.log.some((line) => line.includes('The newest data are on an Inconsistent disk')));
+    }
+    t.deepEqual(pair.alpha.disk.content(0, 4096), block(1));
+    if (keep) t.is(forced(pair), 'ok');
+    else t.is(pair.alpha.ask(setSecondary).kind, 'ok');
+    pair.alpha.connect(!keep);
+    pair.beta.connect();
+    pair.settled();
+    t.is(pair.firstDifference(), -1);
+    t.is(pair.alpha.disk.content(0, 1)[0], keep ? 1 : 0);
+  }
+});
+
+test('a Primary with a bad disk whose engine is restarted finds its peer again', (t) => {
+  const pair = inSync(1, { disk: { onIoError: 'pass_on' } });
+  pair.alpha.disk.full = { fromBytes: 0, toBytes: 4096 };
+  t.is(pair.alpha.write(0, block(1)), 0, 'the peer has it');
+  pair.alpha.disk.full = null;
+  t.deepEqual(pair.alpha.restart(), []);
+  pair.settled();
+  t.deepEqual(pair.alpha.read(0, 4096), block(1));
+  t.is(pair.firstDifference(), -1);
+});
+
+test('connect, when disconnect is answered: writes of the broken connection are still on their way to the disk', (t) => {
+  const pair = inSync(1);
+  const { alpha, beta } = pair;
+  beta.disk.stuck = true;
+  const write = alpha.beginWrite(0, block(1));
+  pair.until(() => beta.volume.peerWork > 0, 'the write is on its way to the disk');
+  pair.net.cut('replication');
+  let connected = false;
+  beta.loop.enter(() =>
+    beta.resource.disconnect(false, (code) => {
+      t.is(code, Ss.SUCCESS);
+      beta.connect();
+      connected = true;
+    }),
+  );
+  beta.until(/cs:(Disconnecting|StandAlone|WFConnection)/); // instead of the answer the connection breaks
+  pair.run(1000);
+  t.false(connected, 'it ends with the last write');
+  beta.disk.stuck = false;
+  pair.until(() => connected, 'the answer');
+  t.is(alpha.answer(write), 0);
+  pair.net.heal('replication');
+  pair.settled();
+  t.is(pair.firstDifference(), -1);
+});

@@ -1,0 +1,182 @@
+/**
+ * The engine is restarted under the users of its device: they see the data that they saw last, or wait, and what is written from
+ * then on is nowhere missing. Two engines in virtual time, the second life configured as production does it
+ * (host/drbdd-resume.ts).
+ */
+import test from 'ava';
+import { outdate, setSecondary, suspendIo } from '../../src/drbd/roles.js';
+import type { SavedState } from '../../src/host/drbdd-resume.js';
+import { SimPair, type SimPairOptions } from '../support/sim-pair.js';
+
+const block = (byte: number): Uint8Array => new Uint8Array(4096).fill(byte);
+const GRACE_MS = 3000;
+const FENCED = { 'fence-peer': 4 }; // outdated
+const BROKEN = { 'fence-peer': 1 };
+
+function inSync(seed: number, options: SimPairOptions = {}): SimPair {
+  const pair = new SimPair(seed, { sizeBytes: 2 << 20, ...options });
+  pair.upToDate();
+  pair.run(100); // both superblocks say so
+  return pair;
+}
+
+function noPeer(pair: SimPair): void {
+  pair.net.reset('replication');
+  pair.net.cut('replication');
+}
+
+test('a disk that was let go is not taken back for the data in use', (t) => {
+  const pair = inSync(1);
+  t.is(pair.alpha.write(0, block(1)), 0);
+  const saved = pair.alpha.saved(); // nobody asked for the detach, so the file still names the disk
+  pair.alpha.disk.full = { fromBytes: 0, toBytes: 4096 };
+  t.is(pair.alpha.write(0, block(2)), 0, 'the peer has it');
+  pair.alpha.disk.full = null;
+  pair.alpha.until(/cs:Connected ro:Primary\/Secondary ds:Diskless\/UpToDate/);
+  t.is(pair.alpha.write(8, block(3)), 0);
+  t.is(pair.alpha.flush(), 0);
+  noPeer(pair);
+  const [refused, ...more] = pair.alpha.restart(saved);
+  t.regex(refused ?? '', /^attach: .*data we lost last/);
+  t.deepEqual(more, []);
+  t.regex(pair.alpha.shown, /ro:Primary\/Unknown ds:Diskless/);
+  const at = pair.alpha.io.alloc(4096);
+  const read = pair.alpha.begin((tag) => pair.alpha.volume.read(pair.alpha, tag, 0, at, 4096));
+  pair.run(10_000);
+  t.is(pair.alpha.peek(read), undefined, 'older data are not shown');
+  pair.net.heal('replication');
+  t.is(pair.alpha.answer(read), 0);
+  t.deepEqual(pair.alpha.io.pool.slice(at, at + 4096), block(2));
+  t.deepEqual(pair.alpha.read(8, 4096), block(3));
+  pair.alpha.attach();
+  pair.settled();
+  t.is(pair.firstDifference(), -1);
+});
+
+test('a node that went on alone takes its own disk back, whenever it dies', (t) => {
+  // In the middle of a new generation, too: both that one and the one before count.
+  for (let seed = 1; seed <= 24; seed++) {
+    const pair = inSync(seed);
+    t.is(pair.alpha.write(0, block(1)), 0);
+    const saved = pair.alpha.saved();
+    noPeer(pair);
+    pair.run(seed * 0.05);
+    t.deepEqual(pair.alpha.restart(saved), [], `seed ${seed}`);
+    t.regex(pair.alpha.shown, /ro:Primary\/Unknown ds:UpToDate/);
+    t.deepEqual(pair.alpha.read(0, 4096), block(1));
+    t.is(pair.alpha.write(8, block(2)), 0);
+    pair.net.heal('replication');
+    pair.settled();
+    t.is(pair.firstDifference(), -1);
+  }
+});
+
+test('an Outdated disk is not declared UpToDate: its users wait for the peer', (t) => {
+  const pair = inSync(1);
+  const primary = pair.alpha.saved().primaries;
+  t.is(pair.alpha.write(0, block(1)), 0);
+  t.is(pair.alpha.ask(setSecondary).kind, 'ok');
+  noPeer(pair);
+  pair.alpha.until(/cs:WFConnection/);
+  t.is(pair.alpha.ask(outdate).kind, 'ok');
+  const saved: SavedState = { ...pair.alpha.saved(), primaries: primary };
+  t.deepEqual(pair.alpha.restart(saved), []);
+  t.regex(pair.alpha.shown, /ro:Primary\/Unknown ds:Outdated/);
+  const write = pair.alpha.beginWrite(8, block(2));
+  pair.run(20_000);
+  t.is(pair.alpha.peek(write), undefined);
+  t.regex(pair.alpha.shown, /ro:Primary\/Unknown ds:Outdated/);
+  pair.net.heal('replication');
+  t.is(pair.alpha.answer(write), 0);
+  pair.settled();
+  t.is(pair.firstDifference(), -1);
+});
+
+test('without fencing nobody waits for the peer', (t) => {
+  const pair = inSync(1);
+  noPeer(pair);
+  pair.alpha.restart();
+  const startMs = pair.world.nowMs;
+  t.is(pair.alpha.write(0, block(1)), 0);
+  t.true(pair.world.nowMs - startMs < 100);
+  t.false(pair.alpha.handlers.includes('fence-peer'));
+});
+
+for (const fencing of ['resource-only', 'resource-and-stonith'] as const) {
+  test(`${fencing}: a living peer is waited for, and nobody is fenced`, (t) => {
+    const pair = inSync(1, { disk: { fencing } });
+    pair.alpha.exits = FENCED;
+    t.deepEqual(pair.alpha.restart(), []);
+    const startMs = pair.world.nowMs;
+    const write = pair.alpha.beginWrite(0, block(1));
+    pair.until(() => pair.alpha.peek(write) !== undefined, 'an answer');
+    t.regex(pair.alpha.shown, /cs:(Connected|WFBitMapS|SyncSource) ro:Primary\/Secondary/);
+    t.is(pair.alpha.answer(write), 0);
+    t.log(`after ${(pair.world.nowMs - startMs).toFixed(0)} ms`);
+    t.true(pair.world.nowMs - startMs < GRACE_MS);
+    pair.settled();
+    pair.run(2 * GRACE_MS);
+    t.false(pair.alpha.handlers.includes('fence-peer'));
+    t.is(pair.firstDifference(), -1);
+  });
+
+  test(`${fencing}: a peer that does not come is fenced, and only then it goes on`, (t) => {
+    const pair = inSync(1, { disk: { fencing } });
+    pair.beta.crash(true);
+    pair.alpha.exits = BROKEN;
+    pair.alpha.until(/cs:WFConnection/);
+    pair.run(100);
+    suspendIo(pair.alpha.volume, false, () => {}); // an operator says: go on
+    pair.alpha.handlers.length = 0;
+    pair.alpha.exits = FENCED;
+    t.deepEqual(pair.alpha.restart(), []);
+    const startMs = pair.world.nowMs;
+    const write = pair.alpha.beginWrite(0, block(1));
+    pair.run(GRACE_MS - 100);
+    t.is(pair.alpha.peek(write), undefined);
+    t.deepEqual(pair.alpha.handlers, []);
+    t.is(pair.alpha.answer(write), 0);
+    t.true(pair.world.nowMs - startMs < GRACE_MS + 200);
+    t.deepEqual(pair.alpha.handlers, ['fence-peer']);
+    t.regex(pair.alpha.shown, /ro:Primary\/Unknown ds:UpToDate\/Outdated/);
+  });
+
+  test(`${fencing}: when fencing fails ${fencing === 'resource-only' ? 'it goes on' : 'it stays frozen'}`, (t) => {
+    const pair = inSync(1, { disk: { fencing } });
+    pair.beta.crash(true);
+    pair.alpha.exits = BROKEN;
+    pair.alpha.until(/cs:WFConnection/);
+    pair.alpha.restart();
+    const write = pair.alpha.beginWrite(0, block(1));
+    pair.run(GRACE_MS + 60_000);
+    t.is(pair.alpha.peek(write), fencing === 'resource-only' ? 0 : undefined);
+    pair.beta.attach();
+    pair.beta.connect();
+    t.is(pair.alpha.answer(write), 0);
+    pair.settled();
+    t.is(pair.firstDifference(), -1);
+  });
+}
+
+test('expose: what is no generation is refused', (t) => {
+  const { alpha } = new SimPair(1);
+  const ask = (generations: unknown): boolean =>
+    alpha.control({ verb: 'expose', minor: 0, generations: generations as string[] }).ok;
+  for (const bad of [
+    null,
+    'A1',
+    ['a1'],
+    [''],
+    ['A1', 'B2', 'C3'],
+    ['123456789ABCDEF01'],
+    ['0x1'],
+  ]) {
+    t.false(ask(bad), JSON.stringify(bad));
+  }
+  t.false(alpha.volume.resuming);
+  t.true(ask(['A1', 'B2']));
+  t.true(alpha.volume.resuming);
+  for (const uuid of [0xa0n, 0xa1n, 0xb2n]) t.true(alpha.volume.hasExposed(uuid));
+  t.false(alpha.volume.hasExposed(0xc3n));
+  t.deepEqual(alpha.exposed, ['A1', 'B2']);
+});
