@@ -4,7 +4,7 @@
  */
 import test from 'ava';
 import { EIO } from '../../src/drbd/app-io.js';
-import { detach, invalidateRemote, outdate } from '../../src/drbd/roles.js';
+import { detach, outdate } from '../../src/drbd/roles.js';
 import { SimPair, type SimPairOptions } from '../support/sim-pair.js';
 
 const block = (byte: number): Uint8Array => new Uint8Array(4096).fill(byte);
