@@ -80,6 +80,10 @@ export function clusterChange(
 
 // ---- roles
 
+/** The connection is over, and its end is not yet. */
+const isEnding = (conn: number): boolean =>
+  conn >= Conns.Disconnecting && conn < Conns.WFConnection && conn !== Conns.Unconnected;
+
 export function setPrimary(v: Volume, forceIt: boolean, done: Done): void {
   new Promotion(v, forceIt, done).begin();
 }
@@ -131,6 +135,11 @@ class Promotion {
   }
 
   #try(): void {
+    if (isEnding(this.#v.state.conn)) {
+      // What the peer sent last is still being written: a reader would see a block before and after it.
+      this.#v.resource.retryLater(() => this.#try());
+      return;
+    }
     this.#tries++;
     clusterChange(this.#v, this.#fields, (code, rule) => {
       if (code >= Ss.SUCCESS) this.#promoted();

@@ -10,7 +10,7 @@
  * Which data are kept: those of the node that serves, else of the Primary, else of the better disk, else where it ran last.
  */
 import { maskUuid, UUID_JUST_CREATED } from '../drbd/generation.js';
-import { Conns, Disks, Roles } from '../drbd/state.js';
+import { Conns, Disks, isSuspended, Roles } from '../drbd/state.js';
 import { setOption } from './options.js';
 import type { SimNode } from './sim-node.js';
 import type { World } from './world.js';
@@ -89,7 +89,7 @@ export class Repair {
       this.#world.truth.replaced(n.name);
     } else if (attempt >= FEW && inUse) {
       // The data in use were the peer's, and nobody can reach them: what waits for them is told so.
-      n.drbdadm('resume-io', [], () => this.#end(n));
+      this.#end(n);
       return;
     }
     n.drbdadm('attach', [], nothing);
@@ -121,8 +121,14 @@ export class Repair {
     });
   }
 
-  /** Nothing of this node's is used any more. */
+  /** Nothing of this node's is used any more. What is frozen there is told so first, or nobody could end the service. */
   #end(n: SimNode): void {
+    if (n.state && isSuspended(n.state)) {
+      n.drbdadm('resume-io', [], () => this.#endService(n));
+    } else this.#endService(n);
+  }
+
+  #endService(n: SimNode): void {
     if (n.heartbeat && n.client) {
       n.heartbeat.heartbeat.stop(); // started again by #service
       return;
@@ -152,8 +158,8 @@ export class Repair {
     const last = world.node(world.lastActive);
     const nodes = [last, last.peer];
     const better: ((n: SimNode) => boolean)[] = [
-      (n) => n.client !== null && !this.#isDiskless(n),
-      (n) => n.state?.role === Roles.Primary && !this.#isDiskless(n),
+      (n) => n.client !== null && this.#mayGoOn(n),
+      (n) => n.state?.role === Roles.Primary && this.#mayGoOn(n),
       (n) => (n.state?.disk ?? Disks.Diskless) === Disks.UpToDate,
       (n) => !this.#isDiskless(n) && !this.#isBlank(n),
       (n) => !this.#isDiskless(n),
@@ -163,6 +169,12 @@ export class Repair {
       if (found.length > 0) return found[0] as SimNode;
     }
     return last;
+  }
+
+  /** It has a disk, and does not stand still because nobody can say whether that is the newest. */
+  #mayGoOn(n: SimNode): boolean {
+    const disk = n.state?.disk ?? Disks.Diskless;
+    return disk === Disks.Inconsistent || disk === Disks.UpToDate;
   }
 
   #isDiskless(n: SimNode): boolean {

@@ -42,6 +42,7 @@ export interface NodeWorld extends NodeHeartbeatWorld {
   handled(node: SimNode, event: string, exit: number): void;
 }
 
+const OUTDATE_LIMIT_MS = 5000;
 const HANDLER_MS = [5, 200] as const;
 const RESPAWN_MS = [20, 400] as const;
 const HALT_TO_BOOT_MS = 8000;
@@ -228,10 +229,16 @@ export class SimNode {
       this.clock.after(3000, () => answer(5));
       return;
     }
+    let answered = false;
+    const once = (exit: number): void => {
+      if (!answered) answer(exit);
+      answered = true;
+    };
+    // drbdadm gives up after five seconds: drbdd there may itself wait for a fence-peer that asks this node.
+    this.clock.after(OUTDATE_LIMIT_MS, () => once(20));
     peer.drbdadm('outdate', [], (exit) => {
-      if (!reaches(peer.name, this.name)) this.clock.after(3000, () => answer(5));
-      else
-        this.clock.after(1, () => answer(exit === 0 ? 4 : exit === 5 ? 3 : exit === 17 ? 6 : 20));
+      if (!reaches(peer.name, this.name)) this.clock.after(3000, () => once(5));
+      else this.clock.after(1, () => once(exit === 0 ? 4 : exit === 5 ? 3 : exit === 17 ? 6 : 20));
     });
   }
 

@@ -109,3 +109,21 @@ test('connect, when disconnect is answered: writes of the broken connection are 
   pair.settled();
   t.is(pair.firstDifference(), -1);
 });
+
+// Swarm seed 20161: a mount read a block, and read it again as the old Primary had written it last.
+test('primary while the last writes of the lost peer are still on their way to the disk: they are waited for', (t) => {
+  const pair = inSync(1);
+  const { alpha, beta } = pair;
+  beta.disk.slowMs = 500;
+  alpha.beginWrite(0, block(1));
+  pair.run(50);
+  pair.net.reset('replication');
+  pair.net.cut('replication');
+  pair.run(50);
+  beta.disk.slowMs = 0;
+  t.regex(beta.shown, /cs:NetworkFailure|cs:BrokenPipe/);
+  t.deepEqual(beta.disk.content(0, 4096), block(0));
+  t.is(beta.ask((v, done) => setPrimary(v, false, done)).kind, 'ok');
+  t.deepEqual(beta.disk.content(0, 4096), block(1));
+  t.deepEqual(beta.read(0, 4096), block(1));
+});
