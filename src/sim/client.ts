@@ -203,7 +203,9 @@ export class Client {
     const of = lineage();
     this.#ask(0, { op: 'read', sector, sectors, bytes, fua: false }, (error) => {
       if (error !== 0) return;
-      const bad = ledger.read(of, begun, sector, bytes);
+      let bad = ledger.read(of, begun, sector, bytes);
+      // An operator may have decided meanwhile which data count.
+      if (bad && lineage() !== of) bad = ledger.read(lineage(), begun, sector, bytes);
       if (bad)
         this.#host.bad(`read of [${sector}, ${sector + sectors}) on ${this.#host.node}`, bad);
     });
