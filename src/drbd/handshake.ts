@@ -204,6 +204,13 @@ export function receiveState(link: Link, v: Volume, word: number): string | null
     }
   }
   if (
+    mine.conn === Conns.SyncSource &&
+    theirs.conn === Conns.Connected &&
+    theirs.disk === Disks.Inconsistent
+  ) {
+    v.resync.peerGaveUp();
+  }
+  if (
     mine.conn === Conns.Connected &&
     mine.pdsk === Disks.UpToDate &&
     theirs.disk === Disks.Inconsistent &&

@@ -227,8 +227,10 @@ export class PeerIo {
 
   /** P_DATA_REQUEST or P_RS_DATA_REQUEST, with its buffer. */
   beginRead(p: PeerRequest): void {
-    // From now on the resync may end any time.
-    if (p.kind === PEER_RESYNC_READ) this.#volume.generationShared = true;
+    if (p.kind === PEER_RESYNC_READ) {
+      this.#volume.generationShared = true; // from now on the resync may end any time
+      this.#volume.resync.peerAsked();
+    }
     // A resync's: no write to these sectors may overtake the answer on the data socket. A reader's: under protocol B a write
     // is answered when it is received, and may still wait here for its turn; who reads after that answer sees it.
     if (this.#volume.intervals.enter(p)) this.#submitRead(p);

@@ -47,6 +47,8 @@ export class Resync {
   #failedBits = 0;
   #finishing = false;
   #peerSaysDone = false; // source: the target's P_STATE has come
+  #peerAsked = false;
+  #peerGaveUp = false; // some blocks could not be written there
 
   // target
   readonly #rate = new ResyncController();
@@ -266,6 +268,8 @@ export class Resync {
     this.#running = true;
     this.#finishing = false;
     this.#failedBits = 0;
+    this.#peerAsked = false;
+    this.#peerGaveUp = false;
     this.#peerSaysDone = false;
     this.#requests.clear();
     this.#meter.start(bits, now);
@@ -515,9 +519,22 @@ export class Resync {
     this.#failedBits += Math.ceil((endSector - sector) / 8);
   }
 
+  /** The target asks for a block: it has begun. */
+  peerAsked(): void {
+    this.#peerAsked = true;
+  }
+
   /** The target has said that it is done (P_STATE: Connected, UpToDate). */
   peerFinished(): void {
     this.#peerSaysDone = true;
+    this.#maybeFinishSource();
+  }
+
+  /** It has said: Connected, Inconsistent. Before it began that is a word from before the resync. */
+  peerGaveUp(): void {
+    if (!this.#peerAsked) return;
+    this.#peerSaysDone = true;
+    this.#peerGaveUp = true;
     this.#maybeFinishSource();
   }
 
@@ -525,14 +542,15 @@ export class Resync {
     const v = this.#volume;
     const { link, bitmap } = v;
     if (!this.#peerSaysDone || !link || !bitmap || this.#finishing) return;
-    if (bitmap.count > this.#failedBits) return;
+    if (bitmap.count > this.#failedBits && !this.#peerGaveUp) return;
     this.#peerSaysDone = false;
     this.#finishing = true;
     link.ping(() => {
       this.#finishing = false;
       if (v.link !== link || !isSyncing(v.state.conn)) return;
       this.#logDone();
-      if (this.#failedBits > 0) {
+      if (this.#failedBits > 0 || this.#peerGaveUp) {
+        this.#core.host.log('error', v.name, `${bitmap.count} failed blocks`);
         force(v, { conn: Conns.Connected });
         return;
       }

@@ -130,8 +130,12 @@ export class SimDrbdd {
     this.#resuming = true; // its users are answered when their volume is there again
     const next = (): void => {
       const step = steps.shift();
-      if (!step) this.#resuming = false;
-      if (!step || this.dead) return;
+      if (this.dead) return;
+      if (!step) {
+        this.#resuming = false;
+        this.#save();
+        return;
+      }
       const done = (answer: ControlReply): void => {
         if (!answer.ok)
           this.#host.log('error', 'drbdd', `resume: ${answer.text} ${answer.info.join('; ')}`);
@@ -172,7 +176,7 @@ export class SimDrbdd {
     this.control.handle(waiting.request, (answer) => {
       this.#queue.shift();
       if (answer.ok && waiting.request.verb === 'new-minor' && !this.#resuming) this.#serve();
-      this.#save();
+      if (!this.#resuming) this.#save(); // half of a state would be all that a successor knows
       this.#answer(waiting, answer);
       this.#next();
     });

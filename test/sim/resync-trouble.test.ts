@@ -146,3 +146,25 @@ test('the same after a skipped first resync, whichever node is thrown away', (t)
     t.true(sameGenerations(pair));
   }
 });
+
+// Swarm seed 31229: the nodes had counted the blocks that failed differently, and the source waited for more.
+test('a target that cannot write some blocks ends the resync on both nodes, and the next one mends it', (t) => {
+  const pair = new SimPair(1, { sizeBytes: 2 << 20, disk: { onIoError: 'pass_on' } });
+  pair.upToDate();
+  const { alpha, beta } = pair;
+  beta.volume.diskOptions = { ...beta.volume.diskOptions, resyncRateKiBps: 250 };
+  alpha.volume.diskOptions = { ...alpha.volume.diskOptions, resyncRateKiBps: 250 };
+  t.is(alpha.ask((v, done) => detach(v, true, done)).kind, 'ok');
+  t.is(alpha.write(64, block(1)), 0);
+  alpha.attach();
+  alpha.until(/cs:SyncTarget ro:Primary/);
+  alpha.disk.full = { fromBytes: 64 * 512, toBytes: 2048 * 512 };
+  for (let at = 64; at < 1024; at += 64) t.is(alpha.write(at, block(2)), 0, 'the peer has it');
+  alpha.until(/cs:Connected ro:Primary\/Secondary ds:Inconsistent\/UpToDate/);
+  beta.until(/cs:Connected/);
+  alpha.disk.full = null;
+  t.is(alpha.ask(invalidate).kind, 'ok');
+  pair.settled();
+  t.is(pair.firstDifference(), -1);
+  t.deepEqual(alpha.disk.content(64 * 512, 4096), block(2));
+});
