@@ -17,7 +17,7 @@ import { UsageError } from './world.js';
 export const MUTANT_VARIABLE = 'TWINBEAT_MUTANT';
 
 const PROGRAM = new URL('../bin/twinbeat.js', import.meta.url);
-const PRELOAD = new URL('./sim-mutant-register.js', import.meta.url);
+export const PRELOAD = new URL('./sim-mutant-register.js', import.meta.url);
 
 /** What `--mutant list` prints: one name a line. */
 export function listMutants(): string {

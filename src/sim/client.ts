@@ -8,7 +8,7 @@ import type { NodeName } from './config.js';
 import { logBetween } from './dice.js';
 import { type BadSector, type Ledger, type Lineage, stamp } from './ledger.js';
 import type { Clock } from './node-clock.js';
-import type { DeviceRequest, SimDevice } from './sim-device.js';
+import type { DeviceOp, DeviceRequest, SimDevice } from './sim-device.js';
 
 export interface ClientHost {
   readonly node: NodeName;
@@ -20,13 +20,15 @@ export interface ClientHost {
   readonly thinkMs: number;
   lineage(): Lineage;
   /** A write or erase was acknowledged. */
-  acknowledged(id: number, sector: number, sectors: number): void;
+  acknowledged(id: number, sector: number, sectors: number, fua: boolean): void;
+  /** A flush was answered well. */
+  flushed(): void;
   bad(what: string, found: BadSector): void;
   rowAcknowledged(id: number): void;
   /** Each request and its answer, for a trace in full; null: not wanted. */
   readonly note: ((text: string) => void) | null;
   /** Any request was answered: 0 or errno. */
-  answered(error: number): void;
+  answered(error: number, op: DeviceOp, tookMs: number): void;
 }
 
 interface Busy {
@@ -124,6 +126,7 @@ export class Client {
     const { op, sector, sectors, fua } = request;
     const what = `${op} ${id} [${sector}, ${sector + sectors})${fua ? ' fua' : ''}`;
     note?.(what);
+    const askedMs = this.#host.clock.nowMs;
     this.#host.device.ask({
       ...request,
       done: (error) => {
@@ -131,7 +134,7 @@ export class Client {
         note?.(`${what}: ${error === 0 ? 'answered' : `errno ${error}`}`);
         this.answered++;
         if (error !== 0) this.errors++;
-        this.#host.answered(error);
+        this.#host.answered(error, op, this.#host.clock.nowMs - askedMs);
         done(error);
         this.#next(error);
       },
@@ -158,7 +161,7 @@ export class Client {
         return;
       }
       ledger.acknowledged(id, fua);
-      acknowledged(id, sector, sectors);
+      acknowledged(id, sector, sectors, fua);
       if (row) rowAcknowledged(id);
     });
   }
@@ -174,7 +177,7 @@ export class Client {
         return;
       }
       ledger.acknowledged(id, false);
-      acknowledged(id, sector, sectors);
+      acknowledged(id, sector, sectors, false);
     });
   }
 
@@ -185,13 +188,16 @@ export class Client {
   }
 
   #flush(): void {
-    const { ledger, lineage } = this.#host;
+    const { ledger, lineage, flushed } = this.#host;
     const begun = ledger.flushBegin();
     const of = lineage();
     this.#sinceFlush = 0;
     this.#ask(0, { op: 'flush', sector: 0, sectors: 0, bytes: null, fua: false }, (error) => {
-      if (error === 0) ledger.flushed(of, begun);
-      else ledger.flushFailed(of);
+      if (error !== 0) ledger.flushFailed(of);
+      else {
+        ledger.flushed(of, begun);
+        flushed();
+      }
     });
   }
 

@@ -77,6 +77,21 @@ export class DiskJournal {
     return this.#versions().size;
   }
 
+  /** What sectors of the range would hold if nothing since they were stable had been written, sector by sector. */
+  beforeIn(fromSector: number, endSector: number): Map<number, Uint8Array> {
+    const before = new Map<number, Uint8Array>();
+    for (let i = this.#first; i < this.#entries.length; i++) {
+      const entry = this.#entries[i] as Entry;
+      const from = entry.offsetBytes / SECTOR_BYTES;
+      const end = Math.min(endSector, from + entry.lengthBytes / SECTOR_BYTES);
+      for (let sector = Math.max(fromSector, from); sector < end; sector++) {
+        if (entry.at < 0) before.delete(sector);
+        else if (!before.has(sector)) before.set(sector, this.#before(entry, sector));
+      }
+    }
+    return before;
+  }
+
   /**
    * The power goes: each sector of `content` becomes one of its versions. Which cache it was is drawn, too: one that
    * had written nothing or everything, one that wrote in order, or (half of the time) one that wrote as it liked.

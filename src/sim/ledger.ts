@@ -75,6 +75,11 @@ export class Ledger {
     return fork;
   }
 
+  /** When the write was asked for. */
+  beganAt(id: number): number {
+    return this.#at(id).beganAt;
+  }
+
   get now(): number {
     return this.#now;
   }
@@ -162,13 +167,17 @@ export class Ledger {
     return null;
   }
 
-  /** The same for a part, beginning at `sector`, by the acknowledged writes. */
-  firstBadAt(lineage: Lineage, sector: number, bytes: Uint8Array): BadSector | null {
+  /** The same for a part, beginning at `sector`. */
+  firstBadAt(
+    lineage: Lineage,
+    sector: number,
+    bytes: Uint8Array,
+    counted: Counted = 'acknowledged',
+  ): BadSector | null {
     for (let i = 0; i < bytes.length / SECTOR_BYTES; i++) {
       const s = sector + i;
       const content = contentOf(bytes, i * SECTOR_BYTES, s);
-      const judgement =
-        content < 0 ? 'torn' : this.#judge(lineage, s, content, 'acknowledged', NEVER);
+      const judgement = content < 0 ? 'torn' : this.#judge(lineage, s, content, counted, NEVER);
       if (judgement !== 'legal') return { sector: s, content, judgement };
     }
     return null;

@@ -9,8 +9,6 @@ export const HEARTBEAT_MUTANTS: readonly Mutant[] = [
     file: 'heartbeat/membership.js',
     find: 'if (!isStatus || seq <= node.statusSeq)\n                return;\n            this.#healed(node, out);',
     replace: 'if (!isStatus || seq <= node.statusSeq)\n                return;',
-    expected: ['I7'],
-    caughtBy: null,
   },
   {
     name: 'stranger-is-welcome',
@@ -18,8 +16,6 @@ export const HEARTBEAT_MUTANTS: readonly Mutant[] = [
     file: 'heartbeat/membership.js',
     find: 'if (!node.askedNodes)\n                this.#healed(node, out);',
     replace: '',
-    expected: ['I7'],
-    caughtBy: null,
   },
   {
     name: 'stall-ignored',
@@ -27,8 +23,6 @@ export const HEARTBEAT_MUTANTS: readonly Mutant[] = [
     file: 'heartbeat/membership.js',
     find: 'if (othersLived && lateMs + CHECK_MS > this.#deadtimeMs) {',
     replace: 'if (false) {',
-    expected: ['I7'],
-    caughtBy: null,
   },
   {
     name: 'deadtime-by-wall-clock',
@@ -37,8 +31,6 @@ export const HEARTBEAT_MUTANTS: readonly Mutant[] = [
     find: 'const limitMs = this.#commUp ? node.deadtimeMs : this.#config.initdeadMs;',
     replace:
       'const limitMs = this.#commUp ? node.deadtimeMs : this.#config.initdeadMs; const aheadMs = this.#around.wallSeconds() * 1000 - nowMs; nowMs += aheadMs - (this.aheadMs ?? aheadMs); this.aheadMs = aheadMs;',
-    expected: ['I7'],
-    caughtBy: null,
   },
   {
     name: 'initdead-ignored',
@@ -46,8 +38,6 @@ export const HEARTBEAT_MUTANTS: readonly Mutant[] = [
     file: 'heartbeat/membership.js',
     find: 'const limitMs = this.#commUp ? node.deadtimeMs : this.#config.initdeadMs;',
     replace: 'const limitMs = node.deadtimeMs;',
-    expected: ['I7'],
-    caughtBy: null,
   },
   {
     name: 'replay-accepted',
@@ -55,8 +45,6 @@ export const HEARTBEAT_MUTANTS: readonly Mutant[] = [
     file: 'heartbeat/membership.js',
     find: 'if (generation < node.generation) {',
     replace: 'if (false) {',
-    expected: ['I7', 'I9'],
-    caughtBy: null,
   },
   {
     name: 'generation-not-increased',
@@ -64,8 +52,6 @@ export const HEARTBEAT_MUTANTS: readonly Mutant[] = [
     file: 'heartbeat/identity.js',
     find: 'return last === null ? wallSeconds + 1 : last + 1;',
     replace: 'return last === null ? wallSeconds + 1 : last;',
-    expected: ['I7', 'I9'],
-    caughtBy: null,
   },
   {
     name: 'message-overtakes',
@@ -73,8 +59,6 @@ export const HEARTBEAT_MUTANTS: readonly Mutant[] = [
     file: 'heartbeat/incoming.js',
     find: 'while (this.#held[0] && this.#held[0].seq < first) {',
     replace: 'while (this.#held[0]) {',
-    expected: ['I7', 'I9'],
-    caughtBy: null,
   },
   {
     name: 'healed-partition-ignored',
@@ -82,8 +66,6 @@ export const HEARTBEAT_MUTANTS: readonly Mutant[] = [
     file: 'host/heartbeat-node.js',
     find: 'this.#beginRestart(HEALED_RELEASE_MS, nowMs);',
     replace: '',
-    expected: ['I7'],
-    caughtBy: null,
   },
   {
     name: 'yield-ignored',
@@ -91,8 +73,6 @@ export const HEARTBEAT_MUTANTS: readonly Mutant[] = [
     file: 'host/heartbeat-node.js',
     find: "case 'yield':\n                    this.#beginRestart(0, nowMs);",
     replace: "case 'yield':",
-    expected: ['I7'],
-    caughtBy: null,
   },
 
   // ---- resource groups
@@ -102,8 +82,6 @@ export const HEARTBEAT_MUTANTS: readonly Mutant[] = [
     file: 'resource-manager/group-operation.js',
     find: "this.#run(resource, 'start', out);",
     replace: "this.#run(resource, 'start', out); this.#take(this.#index + 1, out);",
-    expected: ['I7'],
-    caughtBy: null,
   },
   {
     name: 'start-right-to-left',
@@ -112,8 +90,6 @@ export const HEARTBEAT_MUTANTS: readonly Mutant[] = [
     find: 'const resource = this.group.resources[this.#index];',
     replace:
       "const resource = this.group.resources[this.kind === 'take' && !this.#startFailed ? this.group.resources.length - 1 - this.#index : this.#index];",
-    expected: ['I7'],
-    caughtBy: null,
   },
   {
     name: 'stop-left-to-right',
@@ -122,8 +98,6 @@ export const HEARTBEAT_MUTANTS: readonly Mutant[] = [
     find: 'const resource = this.group.resources[this.#index];',
     replace:
       "const resource = this.group.resources[this.kind === 'give' || this.#startFailed ? this.group.resources.length - 1 - this.#index : this.#index];",
-    expected: ['I7'],
-    caughtBy: null,
   },
   {
     name: 'stop-failure-ignored',
@@ -131,8 +105,6 @@ export const HEARTBEAT_MUTANTS: readonly Mutant[] = [
     file: 'resource-manager/group-operation.js',
     find: 'this.#stopFailed(nowMs, out);',
     replace: 'this.#started.delete(text); this.#give(this.#index - 1, out);',
-    expected: ['I7'],
-    caughtBy: null,
   },
   {
     name: 'stuck-reported-stopped',
@@ -140,8 +112,6 @@ export const HEARTBEAT_MUTANTS: readonly Mutant[] = [
     file: 'resource-manager/group-operation.js',
     find: 'if (isUnknown || (outcome.failure === null && saysRunning(outcome.output))) {',
     replace: 'if (false) {',
-    expected: ['I7'],
-    caughtBy: null,
   },
   {
     name: 'take-before-done',
@@ -150,8 +120,6 @@ export const HEARTBEAT_MUTANTS: readonly Mutant[] = [
     find: "if (row.move === 'agree')\n                    this.#ask(rsc, 'other', out);",
     replace:
       "if (row.move === 'agree') { this.#ask(rsc, 'other', out); this.#job('take', swapped(rsc), out); }",
-    expected: ['I7'],
-    caughtBy: null,
   },
   {
     name: 'leaves-before-stopped',
@@ -160,8 +128,6 @@ export const HEARTBEAT_MUTANTS: readonly Mutant[] = [
     find: "this.#log('info', 'Giving up all HA resources.', out);",
     replace:
       "this.#log('info', 'Giving up all HA resources.', out); out.push({ type: 'send', message: haFields({ t: 'shutdone', st: 'dead' }) });",
-    expected: ['I7'],
-    caughtBy: null,
   },
   {
     name: 'legacy-answer-before-stop',
@@ -170,8 +136,6 @@ export const HEARTBEAT_MUTANTS: readonly Mutant[] = [
     find: 'this.#answers.set(id, { key, held });',
     replace:
       "out.push({ type: 'send', message: haFields({ t: 'ip-request-resp', dest: this.#config.peer, ipaddr: key, weown: held ? 'yes' : 'no', ok: 'OK' }) });",
-    expected: ['I7'],
-    caughtBy: null,
   },
   {
     name: 'claim-forgotten',
@@ -179,8 +143,6 @@ export const HEARTBEAT_MUTANTS: readonly Mutant[] = [
     file: 'resource-manager/resource-state.js',
     find: 'this.#hold = config.resume;',
     replace: "this.#hold = 'none';",
-    expected: ['I7'],
-    caughtBy: null,
   },
   // ---- a heartbeat that was killed, and its successor
   {
@@ -189,8 +151,6 @@ export const HEARTBEAT_MUTANTS: readonly Mutant[] = [
     file: 'host/heartbeat-lives.js',
     find: 'saveState(this.#host.files, { hold, aliveMs, script: this.#script });',
     replace: "saveState(this.#host.files, { hold: 'none', aliveMs, script: this.#script });",
-    expected: ['I7'],
-    caughtBy: null,
   },
   {
     name: 'resume-after-deadtime',
@@ -198,8 +158,6 @@ export const HEARTBEAT_MUTANTS: readonly Mutant[] = [
     file: 'host/heartbeat-lives.js',
     find: 'silentMs >= 0 && silentMs + keepaliveMs + RESUME_MARGIN_MS < deadtimeMs',
     replace: 'silentMs >= 0',
-    expected: ['I7'],
-    caughtBy: null,
   },
   {
     name: 'leftovers-not-stopped',
@@ -207,7 +165,5 @@ export const HEARTBEAT_MUTANTS: readonly Mutant[] = [
     file: 'host/heartbeat-lives.js',
     find: 'this.#stopEverything(() => {',
     replace: "done('none'); ((_stopped) => {})(() => {",
-    expected: ['I7'],
-    caughtBy: null,
   },
 ];

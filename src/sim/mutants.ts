@@ -6,9 +6,11 @@
  * (cli/sim-mutant-register.ts). `find` must occur exactly once in that file; test/sim/mutants.test.ts holds that, so that a
  * change of the machines does not leave mutants behind that do nothing.
  */
+import { CAUGHT } from './mutants-caught.js';
 import { DRBD_MUTANTS } from './mutants-drbd.js';
 import { HEARTBEAT_MUTANTS } from './mutants-heartbeat.js';
 import { RESYNC_MUTANTS } from './mutants-resync.js';
+import type { Profile } from './swarm.js';
 
 export interface Mutant {
   readonly name: string;
@@ -18,16 +20,18 @@ export interface Mutant {
   readonly file: string;
   readonly find: string;
   readonly replace: string;
-  /** Invariants of which one should show it: I1 to I9 of docs/SIMULATION.md, A/B/C, reads, progress, fencing. */
-  readonly expected: readonly string[];
-  /** The first that did, at which seed of the swarm; null: not measured. */
-  readonly caughtBy: Caught | null;
 }
 
-export interface Caught {
+/** A run in which a mutant is to be noticed: a seed of the swarm, or a scenario of etc/scenarios. */
+export type Trial =
+  | { readonly profile: Profile; readonly seed: number }
+  | { readonly scenario: string };
+
+/** Who noticed it first, and where. Seeds are tried from 1 on: the seed is how many it took. */
+export type Caught = Trial & {
+  readonly invariant: string;
   readonly checker: string;
-  readonly seed: number;
-}
+};
 
 export const MUTANTS: readonly Mutant[] = [
   ...DRBD_MUTANTS,
@@ -77,11 +81,28 @@ function distance(a: string, b: string): number {
   return row[b.length] ?? 0;
 }
 
-/** The table of docs/SIMULATION.md. */
-export function mutantTable(mutants: readonly Mutant[] = MUTANTS): string {
-  const lines = ['| mutant | what it does wrong | noticed by | seed |', '|---|---|---|---|'];
-  for (const { name, what, caughtBy } of mutants) {
-    lines.push(`| ${name} | ${what} | ${caughtBy?.checker ?? '-'} | ${caughtBy?.seed ?? '-'} |`);
+/** Null: not measured (bench/mutants.ts). */
+export function caughtBy(name: string): Caught | null {
+  return CAUGHT[name] ?? null;
+}
+
+/** `3 seeds`, `12 seeds of heartbeat`, `scenario split-brain`. */
+export function trialText(trial: Trial): string {
+  if ('scenario' in trial) return `scenario ${trial.scenario}`;
+  const seeds = trial.seed === 1 ? '1 seed' : `${trial.seed} seeds`;
+  return trial.profile === 'swarm' ? seeds : `${seeds} of ${trial.profile}`;
+}
+
+/** The table of docs/MUTANTS.md. */
+export function mutantTable(
+  mutants: readonly Mutant[] = MUTANTS,
+  caught: (name: string) => Caught | null = caughtBy,
+): string {
+  const lines = ['| mutant | what it does wrong | noticed by | after |', '|---|---|---|---|'];
+  for (const { name, what } of mutants) {
+    const by = caught(name);
+    const who = by ? `${by.invariant}: ${by.checker}` : '-';
+    lines.push(`| ${name} | ${what} | ${who} | ${by ? trialText(by) : '-'} |`);
   }
   return `${lines.join('\n')}\n`;
 }

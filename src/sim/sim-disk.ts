@@ -264,6 +264,11 @@ export class SimDisk {
     return this.#content.firstDifference(other.#content, fromSector, sectors);
   }
 
+  /** Sectors of [fromSector, endSector) that a power cut could still change, and the oldest that they could hold then. */
+  volatileIn(fromSector: number, endSector: number): Map<number, Uint8Array> {
+    return this.#journal.beforeIn(fromSector, endSector);
+  }
+
   /** Sectors that a power cut could still change. */
   get volatileSectors(): number {
     return this.#journal.volatileSectors;

@@ -141,6 +141,12 @@ export class SimIoStreams {
     });
   }
 
+  *unsent(): Iterable<Uint8Array> {
+    for (const s of this.#streams.values()) {
+      for (const send of s.sends) yield send.copy.subarray(send.taken);
+    }
+  }
+
   backlogBytes(handle: number): number {
     return this.#get(handle).backlogBytes;
   }

@@ -67,6 +67,11 @@ export class SimIo implements Io {
     return this.#buffers.inUse;
   }
 
+  /** What a process handed to its sockets, and the sockets have no room for yet. */
+  get unsent(): Iterable<Uint8Array> {
+    return this.#streams.unsent();
+  }
+
   get crashed(): boolean {
     return this.#turns.crashed;
   }

@@ -235,7 +235,11 @@ export class World implements NodeWorld {
       depth: config.depth,
       thinkMs: config.thinkMs,
       lineage: () => truth.lineage[node.name],
-      acknowledged: (id, sector, sectors) => this.#acknowledged(node, id, sector, sectors),
+      acknowledged: (id, sector, sectors, fua) =>
+        this.#acknowledged(node, id, sector, sectors, fua),
+      flushed: () => {
+        for (const c of this.#checkers) c.flushed(node);
+      },
       bad: (what, found) => this.badSector('reads', what, node.name, found),
       note: this.tracesRequests
         ? (text) => this.trace.line(this.nowMs, node.name, 'client', text)
@@ -243,15 +247,15 @@ export class World implements NodeWorld {
       rowAcknowledged: () => {
         this.rowsAcknowledged++;
       },
-      answered: (error) => {
-        for (const c of this.#checkers) c.answered(node, error);
+      answered: (error, op, tookMs) => {
+        for (const c of this.#checkers) c.answered(node, error, op, tookMs);
       },
     });
     if (this.ending) client.stop(() => {});
     return client;
   }
 
-  #acknowledged(node: SimNode, id: number, sector: number, sectors: number): void {
+  #acknowledged(node: SimNode, id: number, sector: number, sectors: number, fua: boolean): void {
     const s = node.state;
     if (s) {
       const peerHas =
@@ -267,7 +271,7 @@ export class World implements NodeWorld {
       }
     }
     if (node.protocol !== 'C') this.truth.async = true;
-    for (const c of this.#checkers) c.acknowledged(node, id, sector, sectors);
+    for (const c of this.#checkers) c.acknowledged(node, id, sector, sectors, fua);
   }
 
   /** Why the peer might become Primary without what is written here alone. */

@@ -1,6 +1,6 @@
 /**
- * Planted bugs: each can be planted in the machines of now, and the loader plants it. That each is caught by a checker is
- * for the tests of the simulator itself.
+ * Planted bugs: each can be planted in the machines of now, and the loader plants it. That each is caught by a checker is in
+ * mutants-caught.test.ts.
  */
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -120,4 +120,10 @@ test('the table for the manual has a line for each', (t) => {
   t.is(lines.length, MUTANTS.length + 2);
   t.true(lines.every((line) => line.startsWith('|') && line.endsWith('|')));
   t.true(lines.every((line) => line.split('|').length === 6));
+});
+
+test('docs/MUTANTS.md shows what was measured', (t) => {
+  const page = readFileSync(new URL('../../../docs/MUTANTS.md', import.meta.url), 'utf8');
+  const shown = /<!-- mutants -->\n(.*)<!-- end of mutants -->/s.exec(page)?.[1];
+  t.is(shown, mutantTable(), 'node build/bench/mutants.js --write writes both');
 });

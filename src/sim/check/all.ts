@@ -4,11 +4,14 @@ import { Acknowledgement } from './acknowledgement.js';
 import { Bits } from './bits.js';
 import { Bounds } from './bounds.js';
 import type { Checker } from './checker.js';
+import { Durable } from './durable.js';
 import { Equal } from './equal.js';
+import { Fencing } from './fencing.js';
 import { Group } from './group.js';
 import { Log } from './log.js';
 import { Order } from './order.js';
 import { Promotion } from './promotion.js';
+import { Reads } from './reads.js';
 import { Source } from './source.js';
 import { TwoPrimaries } from './two-primaries.js';
 
@@ -20,6 +23,9 @@ export const CHECKERS: readonly ((world: World) => Checker)[] = [
   (w) => new Source(w),
   (w) => new Order(w),
   (w) => new Acknowledgement(w),
+  (w) => new Durable(w),
+  (w) => new Fencing(w),
+  (w) => new Reads(w),
   (w) => new Bounds(w),
   (w) => new Group(w),
   (w) => new Log(w),

@@ -1,6 +1,7 @@
 /** What a checker is told, and when. Each watches one rule; it counts how often it looked, and reports through the world. */
 import type { State } from '../../drbd/state.js';
 import type { NodeName } from '../config.js';
+import type { DeviceOp } from '../sim-device.js';
 import type { SimNode } from '../sim-node.js';
 import type { ScriptTrace } from '../sim-scripts.js';
 import type { World } from '../world.js';
@@ -29,9 +30,17 @@ export class Checker {
   /** drbdd died, and with `power` its machine. */
   died(_node: SimNode, _power: boolean): void {}
   /** The client's write was acknowledged. */
-  acknowledged(_node: SimNode, _id: number, _sector: number, _sectors: number): void {}
-  /** Any request of the client was answered: 0 or errno. */
-  answered(_node: SimNode, _error: number): void {}
+  acknowledged(
+    _node: SimNode,
+    _id: number,
+    _sector: number,
+    _sectors: number,
+    _fua: boolean,
+  ): void {}
+  /** The client's flush was answered well; the ledger knows what is durable by that. */
+  flushed(_node: SimNode): void {}
+  /** Any request of the client was answered: 0 or errno. `tookMs`: by the node's clock. */
+  answered(_node: SimNode, _error: number, _op: DeviceOp, _tookMs: number): void {}
   handled(_node: SimNode, _event: string, _exit: number): void {}
   logged(_node: NodeName, _object: string, _level: string, _text: string): void {}
   /** A resource script began or ended. */

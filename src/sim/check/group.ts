@@ -1,8 +1,9 @@
 /**
  * I7: a resource group runs on at most one node; it starts left to right and stops right to left.
  *
- * Nodes that could not hear each other for long enough may both run it: without stonith or a witness that is what Heartbeat
- * promises. So a second start counts when both daemons ran, and heard each other, for a while before.
+ * Nodes that could not hear each other for deadtime may both run it: without stonith or a witness that is what Heartbeat
+ * promises. So a second start counts unless they were apart for so long, and a moment ago. A daemon that was killed and has a
+ * successor at once is no such excuse: the successor goes on with what runs.
  */
 import { NODES, type NodeName } from '../config.js';
 import { HARESOURCES } from '../heartbeat-config.js';
@@ -15,9 +16,16 @@ const RESOURCES: readonly string[] = HARESOURCES.trim().split(/\s+/).slice(1);
 
 type Running = 'stopped' | 'starting' | 'running' | 'stopping' | 'unknown';
 
+/** Heard each other for less than this between two silences: it is one. */
+const HEARD_MS = 3000;
+/** After a long silence: for the scripts of a takeover that it led to, and for giving everything up and joining again. */
+const SORTED_MS = 30_000;
+
 export class Group extends Checker {
   readonly #state: Record<NodeName, Map<string, Running>> = { alpha: new Map(), beta: new Map() };
   #apartMs = 0; // when they last could not hear each other
+  #silentMs = 0; // since when, that time
+  #longMs = 0; // when they last had not heard each other for as long as deadtime
 
   constructor(world: World) {
     super(world, 'group', 'I7');
@@ -27,7 +35,13 @@ export class Group extends Checker {
     const { world } = this;
     const timing = world.config.heartbeat;
     if (timing === null) return;
-    if (!this.#hearing()) this.#apartMs = world.nowMs;
+    if (!this.#hearing()) {
+      if (world.nowMs - this.#apartMs > HEARD_MS) this.#silentMs = world.nowMs;
+      this.#apartMs = world.nowMs;
+      // By the last keepalive, which may be as old as its interval.
+      const silentMs = this.#apartMs - this.#silentMs + 2 * timing.keepaliveMs + HEARD_MS;
+      if (silentMs > timing.deadtimeMs) this.#longMs = world.nowMs;
+    }
     const both = NODES.every((n) => this.#state[n].get('service') === 'running');
     if (!both) return;
     this.look();
@@ -69,14 +83,11 @@ export class Group extends Checker {
       }
     }
     const other = this.#state[node.peer.name].get(RESOURCES[place] ?? '') ?? 'stopped';
-    if (other !== 'running') return;
-    const timing = this.world.config.heartbeat;
-    if (timing === null) return;
-    // Long enough for both to know that the other is there and what it holds.
-    const knownMs = timing.deadtimeMs + timing.initdeadMs + 30_000;
-    if (this.world.nowMs - this.#apartMs > knownMs && !this.world.meddled) {
+    if (other === 'stopped' || other === 'unknown') return;
+    const sinceMs = this.world.nowMs - this.#longMs;
+    if (sinceMs > SORTED_MS && !this.world.meddled) {
       this.violate(
-        `${node.name} starts ${RESOURCES[place]} which runs on ${node.peer.name}; they have heard each other for ${Math.round((this.world.nowMs - this.#apartMs) / 1000)} s`,
+        `${node.name} starts ${RESOURCES[place]} which is ${other} on ${node.peer.name}; the last silence of deadtime was ${Math.round(sinceMs / 1000)} s ago`,
       );
     }
   }

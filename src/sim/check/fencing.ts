@@ -1,0 +1,101 @@
+/**
+ * fencing resource-and-stonith: a Primary that has lost its peer freezes its I/O until fence-peer has said that the peer's data
+ * count as old (docs/STATES.md, fencing), the peer is back, or an operator takes the decision. Until then no write is
+ * answered that the peer does not have, and no generation begins.
+ */
+import { Conns, Disks, Roles, type State } from '../../drbd/state.js';
+import type { NodeName } from '../config.js';
+import type { SimNode } from '../sim-node.js';
+import type { World } from '../world.js';
+import { Checker } from './checker.js';
+
+/** Exit codes of fence-peer by which I/O may go on. 5 holds for a node that is UpToDate itself. */
+const FENCED: readonly number[] = [3, 4, 5, 7];
+/** What was answered before it froze is still on its way to the client. */
+const ON_ITS_WAY_MS = 1;
+
+interface Frozen {
+  readonly sinceMs: number;
+  readonly at: number; // position in the ledger
+  generation: bigint;
+  peerLostPower: boolean;
+}
+
+export class Fencing extends Checker {
+  readonly #frozen: Record<NodeName, Frozen | null> = { alpha: null, beta: null };
+
+  constructor(world: World) {
+    super(world, 'fencing', 'fencing');
+  }
+
+  override changed(node: SimNode, old: State | null, next: State): void {
+    const v = node.drbdd?.volume;
+    if (next.role !== Roles.Primary || next.conn >= Conns.Connected || !v) {
+      this.#frozen[node.name] = null;
+      return;
+    }
+    this.#generation(node, next);
+    const lost = old !== null && old.role === Roles.Primary && old.conn >= Conns.Connected;
+    if (!lost || old.pdsk <= Disks.Outdated || next.pdsk !== Disks.DUnknown) return;
+    if (v.diskOptions.fencing !== 'resource-and-stonith') return;
+    this.look();
+    this.#frozen[node.name] = {
+      sinceMs: this.world.nowMs,
+      at: this.world.ledger.now,
+      generation: generationOf(node),
+      peerLostPower: !node.peer.powered,
+    };
+  }
+
+  override handled(node: SimNode, event: string, exit: number): void {
+    if (event === 'fence-peer' && FENCED.includes(exit)) this.#frozen[node.name] = null;
+  }
+
+  override logged(node: NodeName, object: string): void {
+    // An operator may take the decision, and is told so by the log.
+    if (object === 'drbdadm') this.#frozen[node] = null;
+  }
+
+  override died(node: SimNode, power: boolean): void {
+    this.#frozen[node.name] = null; // a successor begins with a freeze of its own
+    const other = this.#frozen[node.peer.name];
+    if (power && other) other.peerLostPower = true;
+  }
+
+  override acknowledged(node: SimNode, id: number, sector: number, sectors: number): void {
+    const frozen = this.#frozen[node.name];
+    if (!frozen || this.world.nowMs <= frozen.sinceMs + ON_ITS_WAY_MS) return;
+    this.look();
+    const { ledger, truth } = this.world;
+    const underWay = ledger.beganAt(id) < frozen.at;
+    const bytes = node.peer.disk.content(sector * 512, sectors * 512);
+    const there = ledger.firstBadAt(truth.lineage[node.name], sector, bytes) === null;
+    // It was under way, and the peer had it.
+    if (underWay && (there || frozen.peerLostPower)) return;
+    const { fenceExit } = node;
+    this.violate(
+      `write ${id} was acknowledged on ${node.name}, whose peer was lost ${Math.round(this.world.nowMs - frozen.sinceMs)} ms ago and is not fenced (exit ${fenceExit ?? 'none'})`,
+    );
+  }
+
+  override tick(): void {
+    for (const node of this.world.bothNodes) if (node.state) this.#generation(node, node.state);
+  }
+
+  #generation(node: SimNode, s: State): void {
+    const frozen = this.#frozen[node.name];
+    if (!frozen || generationOf(node) === frozen.generation) return;
+    // A peer that comes back is shown that the copies have parted, where something is frozen that only this node has.
+    if (s.conn >= Conns.WFReportParams) {
+      frozen.generation = generationOf(node);
+      return;
+    }
+    this.violate(
+      `${node.name} began a generation while its I/O was frozen: its peer is lost and not fenced`,
+    );
+  }
+}
+
+function generationOf(node: SimNode): bigint {
+  return (node.drbdd?.volume?.uuids.current ?? 0n) & ~1n;
+}

@@ -1,0 +1,90 @@
+/**
+ * Which checker noticed each planted bug first, and in which run. Measured and written by `node build/bench/mutants.js --write`;
+ * test/sim/mutants-caught.test.ts holds it, docs/MUTANTS.md shows it.
+ */
+import type { Caught } from './mutants.js';
+
+export const CAUGHT: Readonly<Record<string, Caught>> = {
+  'ack-before-peer': { invariant: 'A/B/C', checker: 'acknowledgement', profile: 'swarm', seed: 1 },
+  'write-ack-when-received': {
+    invariant: 'A/B/C',
+    checker: 'acknowledgement',
+    profile: 'swarm',
+    seed: 3,
+  },
+  'receive-ack-before-payload': {
+    invariant: 'A/B/C',
+    checker: 'acknowledgement',
+    profile: 'swarm',
+    seed: 2,
+  },
+  'answer-before-socket': {
+    invariant: 'A/B/C',
+    checker: 'acknowledgement',
+    profile: 'swarm',
+    seed: 30,
+  },
+  'answer-before-own-disk': {
+    invariant: 'A/B/C',
+    checker: 'acknowledgement',
+    profile: 'swarm',
+    seed: 8,
+  },
+  'flush-ignores-peer': { invariant: 'A/B/C', checker: 'durable', profile: 'swarm', seed: 1 },
+  'fua-not-forwarded': { invariant: 'A/B/C', checker: 'durable', profile: 'swarm', seed: 1 },
+  'reads-stale-block': { invariant: 'I1', checker: 'reads', profile: 'swarm', seed: 13 },
+  'barrier-forgotten': { invariant: 'A/B/C', checker: 'durable', profile: 'swarm', seed: 1 },
+  'barrier-ack-before-flush': { invariant: 'I6', checker: 'order', profile: 'swarm', seed: 6 },
+  'overlaps-not-ordered': { invariant: 'I3', checker: 'equal', profile: 'swarm', seed: 6 },
+  'discard-not-replicated': {
+    invariant: 'A/B/C',
+    checker: 'acknowledgement',
+    profile: 'swarm',
+    seed: 1,
+  },
+  'degraded-write-not-marked': { invariant: 'I4', checker: 'bits', profile: 'swarm', seed: 1 },
+  'lost-write-not-marked': { invariant: 'I3', checker: 'equal', profile: 'swarm', seed: 5 },
+  'part-of-a-block-not-marked': { invariant: 'I4', checker: 'bits', profile: 'swarm', seed: 1 },
+  'bitmap-page-not-written': { invariant: 'I4', checker: 'bits', profile: 'swarm', seed: 37 },
+  'log-skipped': { invariant: 'I4', checker: 'bits', profile: 'swarm', seed: 5 },
+  'log-not-applied': { invariant: 'I4', checker: 'bits', profile: 'swarm', seed: 5 },
+  'no-new-generation': {
+    invariant: 'A/B/C',
+    checker: 'acknowledgement',
+    profile: 'swarm',
+    seed: 1,
+  },
+  'generation-before-fenced': {
+    invariant: 'fencing',
+    checker: 'fencing',
+    profile: 'swarm',
+    seed: 2,
+  },
+  'primary-not-recorded': { invariant: 'I4', checker: 'bits', profile: 'swarm', seed: 5 },
+  'crashed-primary-forgotten': { invariant: 'I3', checker: 'equal', profile: 'swarm', seed: 9 },
+  'thaw-after-failed-fence': {
+    invariant: 'fencing',
+    checker: 'fencing',
+    profile: 'swarm',
+    seed: 25,
+  },
+  'broken-handler-believed': {
+    invariant: 'fencing',
+    checker: 'fencing',
+    profile: 'swarm',
+    seed: 25,
+  },
+  'io-not-frozen': { invariant: 'fencing', checker: 'fencing', profile: 'swarm', seed: 21 },
+  'two-primaries': { invariant: 'I2', checker: 'two-primaries', profile: 'swarm', seed: 2 },
+  'alarm-not-moved': { invariant: 'I9', checker: 'liveness', profile: 'swarm', seed: 12 },
+  'bit-cleared-when-received': { invariant: 'I1', checker: 'reads', profile: 'swarm', seed: 33 },
+  'bit-cleared-for-part': { invariant: 'I3', checker: 'equal', profile: 'swarm', seed: 5 },
+  'bitmap-before-data': { invariant: 'I4', checker: 'bits', profile: 'swarm', seed: 43 },
+  'resync-overtakes-write': { invariant: 'I6', checker: 'order', profile: 'swarm', seed: 19 },
+  'target-write-not-held': { invariant: 'I3', checker: 'equal', profile: 'swarm', seed: 6 },
+  'peer-bitmap-ignored': { invariant: 'I9', checker: 'liveness', profile: 'swarm', seed: 5 },
+  'out-of-sync-not-told': { invariant: 'I9', checker: 'liveness', profile: 'swarm', seed: 14 },
+  'start-without-waiting': { invariant: 'I7', checker: 'group', profile: 'swarm', seed: 2 },
+  'start-right-to-left': { invariant: 'I9', checker: 'liveness', profile: 'swarm', seed: 2 },
+  'stop-left-to-right': { invariant: 'I7', checker: 'group', profile: 'swarm', seed: 12 },
+};
