@@ -21,6 +21,8 @@ export interface AttachInput {
   readonly hasExposed: boolean; // users have seen these data last, or none
   readonly fencing: DiskOptions['fencing'];
   readonly alUpdates: boolean;
+  /** The peer went on alone while there was no disk here, and was told so (outdate): this one is old, whatever it says. */
+  readonly outdated: boolean;
 }
 
 export interface AttachDecision {
@@ -38,7 +40,10 @@ export interface AttachDecision {
  * another one: while it is in use and nobody else has the data, only that generation may be attached.
  */
 export function attachDecision(input: AttachInput): AttachDecision | FailureCode {
-  const { state, flags, uuids } = input;
+  const { state, uuids } = input;
+  const flags = input.outdated
+    ? input.flags & ~(MDF.WAS_UP_TO_DATE | MDF.PEER_OUT_DATED)
+    : input.flags;
   const has = (flag: number): boolean => (flags & flag) !== 0;
   const primary = state.role === Roles.Primary;
 

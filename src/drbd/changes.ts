@@ -97,6 +97,10 @@ function commit(v: Volume, next: State): void {
   if (marksConsiderResync(old, next)) v.considerResync = true;
   if (next.disk === Disks.UpToDate || next.disk === Disks.Consistent) {
     v.exposedUuid = v.uuids.current;
+  } else if (old.disk >= Disks.Inconsistent && next.disk < Disks.Inconsistent) {
+    // The data in use are the peer's from now on, and it may have named them already.
+    const inReach = next.conn >= Conns.Connected && next.pdsk === Disks.UpToDate;
+    if (inReach && v.peerUuids) v.exposedUuid = v.peerUuids.current;
   }
   settleLogSuspension(v);
   follow(v, old, next);

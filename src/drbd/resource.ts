@@ -172,6 +172,7 @@ export class Resource {
 
   /** A volume is through the handshake. */
   established(v: Volume): void {
+    v.outdateAtAttach = false; // the nodes have compared, or will, when a disk comes
     v.degraded = false;
     if (this.volumes.some((o) => o.state.conn === Conns.WFReportParams)) return;
     if (!this.stateSent) return;

@@ -201,6 +201,7 @@ class Promotion {
   #promoted(): void {
     const v = this.#v;
     v.resource.discardMyData = false;
+    v.outdateAtAttach = false;
     const tell = (): void => {
       if (v.link && v.state.conn >= Conns.WFReportParams) {
         if (this.#forced) sendUuids(v.link, v);
@@ -339,11 +340,14 @@ export function outdate(v: Volume, done: Done): void {
     done(refused(Ss.NO_UP_TO_DATE_DISK, 'this node is Primary'));
     return;
   }
-  const newer = v.state.disk === Disks.UpToDate && (v.flags & MDF.PEER_OUT_DATED) !== 0;
-  if (newer && v.state.conn < Conns.Connected) {
+  const letGo = v.state.disk < Disks.Inconsistent;
+  const behind = (v.flags & MDF.PEER_OUT_DATED) !== 0 || (letGo && v.uuids.bitmap !== 0n);
+  if (behind && (letGo || v.state.disk === Disks.UpToDate) && v.state.conn < Conns.Connected) {
     done(refused(Ss.NO_UP_TO_DATE_DISK, "the peer's copy is older than this one"));
     return;
   }
+  // Exit 5, which a fence-peer handler tells as 3: the peer goes on alone. A disk that comes back must not count as good.
+  if (letGo) v.outdateAtAttach = true;
   const result = change(v, { ...v.state, disk: Disks.Outdated });
   if (result.code < Ss.SUCCESS) {
     done(refused(result.code, `rule: ${result.rule}`));

@@ -67,6 +67,8 @@ export class Volume {
   generationShared = false;
   /** And the generation that the target had before it, 0n: not known. */
   targetHad = 0n;
+  /** The peer has gone on alone while there was no disk here: the one that is attached is old, whatever it says. */
+  outdateAtAttach = false;
   /** A new generation is due once I/O is no longer suspended. */
   generationDue = false;
 

@@ -39,6 +39,7 @@ function decide(change: Partial<AttachInput>): AttachDecision {
     hasExposed: true,
     fencing: 'dont-care',
     alUpdates: true,
+    outdated: false,
     ...change,
   });
   if (typeof decision === 'number') throw new Error(failureText(decision));
@@ -103,6 +104,7 @@ test('a device in use shows no other data than before', (t) => {
       hasExposed,
       fencing: 'dont-care',
       alUpdates: true,
+      outdated: false,
     });
   t.is(attach('WFConnection Primary/Unknown Attaching/DUnknown', false), Err.DATA_NOT_CURRENT);
   t.is(attach('Connected Secondary/Primary Attaching/Inconsistent', false), Err.DATA_NOT_CURRENT);
@@ -220,4 +222,14 @@ test('a random generation never has a value with a meaning', (t) => {
   const words = [0, 0, 0, 1, 0, 4, 0, 5, 7, 9];
   const random = { u32: () => words.shift() ?? 1, bytes: () => new Uint8Array() };
   t.is(randomUuid(random), (7n << 32n) | 9n);
+});
+
+test('a node that was told to be outdated while it had no disk gets one: it is old, whatever it says', (t) => {
+  for (const flags of [GOOD, GOOD | MDF.PEER_OUT_DATED, GOOD | MDF.PRIMARY_IND]) {
+    for (const fencing of ['dont-care', 'resource-only'] as const) {
+      const { disk } = decide({ flags, fencing, outdated: true }).wanted;
+      t.is(disk, Disks.Outdated);
+    }
+  }
+  t.is(decide({ flags: 0, outdated: true }).wanted.disk, Disks.Inconsistent);
 });

@@ -2,7 +2,7 @@
 import test from 'ava';
 import { EIO } from '../../src/drbd/app-io.js';
 import { Ss } from '../../src/drbd/return-codes.js';
-import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
+import { detach, outdate, setPrimary, setSecondary } from '../../src/drbd/roles.js';
 import { SimPair, type SimPairOptions } from '../support/sim-pair.js';
 
 const block = (byte: number): Uint8Array => new Uint8Array(4096).fill(byte);
@@ -128,4 +128,35 @@ test('primary while the last writes of the lost peer are still on their way to t
   beta.until(/ro:Primary/);
   t.deepEqual(beta.disk.content(0, 4096), block(1));
   t.deepEqual(beta.read(0, 4096), block(1));
+});
+
+// Swarm seed 50028: fence-peer says 3 then, and the peer goes on alone.
+test('outdate of a node without a disk: the one that it gets back is old', (t) => {
+  const pair = inSync(1);
+  const { beta } = pair;
+  pair.net.cut('replication');
+  beta.until(/cs:WFConnection/);
+  t.is(beta.ask((v, done) => detach(v, false, done)).kind, 'ok');
+  const asked = beta.ask(outdate);
+  t.like(asked, { kind: 'state', code: Ss.LOWER_THAN_OUTDATED }); // drbdsetup: exit 5
+  beta.attach();
+  t.regex(beta.shown, /ds:Outdated/);
+  t.is(beta.ask((v, done) => setPrimary(v, false, done)).kind, 'state');
+  pair.net.heal('replication');
+  pair.settled();
+  t.regex(beta.shown, /ds:UpToDate/);
+});
+
+test('outdate of a node that let go a disk with newer data than the peer has: refused', (t) => {
+  const pair = inSync(1);
+  const { alpha, beta } = pair;
+  t.is(alpha.ask((v, done) => detach(v, false, done)).kind, 'ok');
+  t.is(alpha.write(8, block(1)), 0); // beta alone has it
+  alpha.crash(true);
+  beta.until(/cs:WFConnection/);
+  t.is(beta.ask((v, done) => detach(v, false, done)).kind, 'ok');
+  t.like(beta.ask(outdate), { kind: 'state', code: Ss.NO_UP_TO_DATE_DISK }); // exit 17
+  beta.attach();
+  t.is(beta.ask((v, done) => setPrimary(v, false, done)).kind, 'ok');
+  t.deepEqual(beta.read(8, 4096), block(1));
 });

@@ -336,6 +336,7 @@ test('what an attach concludes: every combination of flags, in every situation',
                     hasExposed,
                     fencing,
                     alUpdates,
+                    outdated: false,
                   };
                   const got = attachDecision(input);
                   const has = (flag: number): boolean => (flags & flag) !== 0;

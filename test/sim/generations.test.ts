@@ -67,3 +67,16 @@ test('a Primary without a disk is left alone, and then gets it back', (t) => {
   pair.settled();
   t.is(pair.firstDifference(), -1);
 });
+
+// Swarm seed 50187: the peer's new generation arrived while the disk was being let go.
+test('users of a node that lets its disk go have seen the generation of the peer from then on', (t) => {
+  for (let seed = 1; seed <= 20; seed++) {
+    const pair = new SimPair(seed, { sizeBytes: 2 << 20 });
+    pair.upToDate();
+    const { alpha, beta } = pair;
+    pair.net.faults('replication', { delayMs: [0.1, 20] }); // two sockets: either may be the faster one
+    t.is(alpha.ask((v, done) => detach(v, false, done)).kind, 'ok');
+    t.is(alpha.write(8, block(1)), 0);
+    t.is(maskUuid(alpha.volume.exposedUuid), maskUuid(beta.volume.uuids.current), `seed ${seed}`);
+  }
+});
