@@ -104,6 +104,9 @@ function commit(v: Volume, next: State): void {
   }
   settleLogSuspension(v);
   follow(v, old, next);
+  if (next.conn >= Conns.Connected && next.peer === Roles.Primary && next.pdsk < Disks.UpToDate) {
+    v.generationShared = true; // its users see ours: they must notice when this node goes on without them
+  }
   const flags = v.currentFlags();
   if (v.store && flags !== v.flags) {
     v.flags = flags; // whatever the state is when the block's turn comes: a disk that fails until then keeps these

@@ -287,6 +287,7 @@ function decide(link: Link, v: Volume, theirs: State, pdsk: number): number | nu
     peerFlags: u.flags,
     discardMyData: r.discardMyData,
     dryRun: r.tentative || ((link.peerProtocol?.connFlags ?? 0) & CONN_FLAGS.DRY_RUN) !== 0,
+    seenOther: v.state.disk === Disks.Inconsistent && !v.hasExposed(u.current),
   };
   const decision = syncDecision(input);
   v.core.host.decision?.({ type: 'sync', minor: v.minor, input, result: decision });

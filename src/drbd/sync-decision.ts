@@ -38,6 +38,7 @@ export interface HandshakeInput extends CompareInput, SplitBrainInput {
   readonly peerFlags: number; // UUID flags of the peer's P_UUIDS
   readonly discardMyData: boolean; // connect --discard-my-data was given here
   readonly dryRun: boolean; // connect --tentative, here or at the peer
+  readonly seenOther?: boolean; // users here have seen another generation last than the peer's
   readonly policies: HandshakePolicies;
 }
 
@@ -57,6 +58,7 @@ export type Refusal =
   | 'source-inconsistent'
   | 'newest-data-inconsistent'
   | 'primary-would-be-target'
+  | 'other-data-in-use'
   | 'peers-data-in-use'
   | 'dry-run';
 
@@ -286,6 +288,16 @@ export function syncDecision(input: HandshakeInput): SyncDecision {
       return decided('primary-would-be-target');
     }
     warn('Becoming SyncTarget, violating the stable-data assumption');
+  }
+
+  // A Primary without good data of its own has shown its users the peer's, and stands still. The peer went on without it: what
+  // waits here was asked of older data, and must not be written into these.
+  if (hg < 0 && input.role === Roles.Primary && input.seenOther && !giveUpPrimary) {
+    error(
+      "Users of this node have seen older data than the peer's. End its service (`resume-io` if it is frozen), " +
+        'then `secondary` and `connect`.',
+    );
+    return decided('other-data-in-use');
   }
 
   // A Primary that had no disk has worked with the peer's data: they are not overwritten from an older disk.

@@ -63,7 +63,7 @@ export class Volume {
   /** P_SYNC_UUID is to be sent as soon as it is on disk: until then no P_STATE (apv >= 96). */
   syncUuidDue = false;
   stateDue = false;
-  /** Source of a resync: the peer has our current generation, or takes it over at the end, which we need not hear of. */
+  /** The peer has our current generation: its users read ours, or it takes it over at the end of a resync, which we need not hear of. */
   generationShared = false;
   /** And the generation that the target had before it, 0n: not known. */
   targetHad = 0n;

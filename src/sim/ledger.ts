@@ -36,12 +36,21 @@ export class Lineage {
   readonly head: Int32Array; // per sector the newest entry, NONE
   readonly parent: Lineage | null;
   readonly forkedAt: number;
+  /** From here on a flush of the parent's users says nothing of this copy. */
+  readonly partedAt: number;
 
-  constructor(id: number, head: Int32Array, parent: Lineage | null, forkedAt: number) {
+  constructor(
+    id: number,
+    head: Int32Array,
+    parent: Lineage | null,
+    forkedAt: number,
+    partedAt: number,
+  ) {
     this.id = id;
     this.head = head;
     this.parent = parent;
     this.forkedAt = forkedAt;
+    this.partedAt = partedAt;
   }
 }
 
@@ -65,12 +74,14 @@ export class Ledger {
   readsChecked = 0;
 
   lineage(sectors: number): Lineage {
-    return new Lineage(this.#lineages++, new Int32Array(sectors).fill(NONE), null, 0);
+    return new Lineage(this.#lineages++, new Int32Array(sectors).fill(NONE), null, 0, 0);
   }
 
-  /** From now on a history of its own. `underWay`: requests of the users who go along. */
-  fork(from: Lineage, underWay: readonly number[]): Lineage {
-    const fork = new Lineage(this.#lineages++, from.head.slice(), from, this.#now++);
+  /** From now on a history of its own. `underWay`: requests of the users who go along. `partedAt`: when the copies parted. */
+  fork(from: Lineage, underWay: readonly number[], partedAt: number): Lineage {
+    const now = this.#now++;
+    const parted = Math.min(partedAt, now);
+    const fork = new Lineage(this.#lineages++, from.head.slice(), from, now, parted);
     for (const id of underWay) this.#at(id).lineage = fork.id;
     return fork;
   }
@@ -274,11 +285,11 @@ export class Ledger {
   }
 
   /** Until when a lineage shares what happened to a request of another one; NONE: it went along with a fork. */
-  #forkOf(lineage: Lineage, op: Op): number {
+  #forkOf(lineage: Lineage, op: Op, of: 'forkedAt' | 'partedAt' = 'forkedAt'): number {
     let at = NEVER;
     for (let l: Lineage | null = lineage; l; l = l.parent) {
       if (l.id === op.lineage) return at;
-      at = Math.min(at, l.forkedAt);
+      at = Math.min(at, l[of]);
     }
     return NONE;
   }
@@ -301,7 +312,7 @@ export class Ledger {
   }
 
   #durableIn(lineage: Lineage, op: Op): number {
-    return op.durableAt <= this.#forkOf(lineage, op) ? op.durableAt : NEVER;
+    return op.durableAt <= this.#forkOf(lineage, op, 'partedAt') ? op.durableAt : NEVER;
   }
 
   /** `before`: writes acknowledged after this position do not count: the read may have been earlier. */

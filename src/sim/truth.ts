@@ -23,11 +23,17 @@ export class Truth {
 
   /** Writes were answered under A or B since the nodes were last in sync under C. */
   async = false;
+  #partedAt: number | null = null;
 
   constructor(ledger: Ledger, sizeBytes: number) {
     this.ledger = ledger;
     const first = ledger.lineage(sizeBytes / SECTOR_BYTES);
     this.lineage = { alpha: first, beta: first };
+  }
+
+  /** The copies do not follow each other any more. */
+  parted(): void {
+    this.#partedAt ??= this.ledger.now;
   }
 
   wroteAlone(node: NodeName, excuse: string | null): void {
@@ -48,6 +54,7 @@ export class Truth {
 
   /** Both are UpToDate and connected. `leader`: whose data it is, where one is Primary. */
   inSync(leader: NodeName | null): void {
+    this.#partedAt = null;
     if (leader !== null) this.lineage[peerOf(leader)] = this.lineage[leader];
     for (const node of NODES) this.#forget(node);
     const lost =
@@ -76,6 +83,7 @@ export class Truth {
 
   /** This copy is the data from now on, whatever the other one says. */
   fork(node: NodeName, underWay: readonly number[]): void {
-    this.lineage[node] = this.ledger.fork(this.lineage[node], underWay);
+    const { lineage, ledger } = this;
+    lineage[node] = ledger.fork(lineage[node], underWay, this.#partedAt ?? ledger.now);
   }
 }

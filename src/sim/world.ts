@@ -181,6 +181,7 @@ export class World implements NodeWorld {
       truth.resyncBegins(node.name);
     }
     if (next.conn >= Conns.Connected) node.fenceExit = null;
+    else if (old !== null && old.conn >= Conns.Connected) truth.parted();
     const other = node.peer.state;
     if (inSync(next) && other !== null && inSync(other)) {
       const primary = [node, node.peer].find((n) => n.state?.role === Roles.Primary);
@@ -206,6 +207,7 @@ export class World implements NodeWorld {
 
   died(node: SimNode, power: boolean): void {
     this.#before[node.name] = null;
+    this.truth.parted();
     if (power) this.starting = false; // whoever was starting it has no answer
     if (power) {
       this.truth.powerCut(node.name);

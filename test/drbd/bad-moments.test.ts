@@ -2,7 +2,7 @@
 import test from 'ava';
 import { EIO } from '../../src/drbd/app-io.js';
 import { Ss } from '../../src/drbd/return-codes.js';
-import { detach, outdate, setPrimary, setSecondary } from '../../src/drbd/roles.js';
+import { detach, outdate, setPrimary, setSecondary, suspendIo } from '../../src/drbd/roles.js';
 import { SimPair, type SimPairOptions } from '../support/sim-pair.js';
 
 const block = (byte: number): Uint8Array => new Uint8Array(4096).fill(byte);
@@ -159,4 +159,34 @@ test('outdate of a node that let go a disk with newer data than the peer has: re
   beta.attach();
   t.is(beta.ask((v, done) => setPrimary(v, false, done)).kind, 'ok');
   t.deepEqual(beta.read(8, 4096), block(1));
+});
+
+// Swarm seed 50668: the frozen write of the old service went over a block that the new one had written.
+test('a Primary frozen as a target, while the source was promoted: what it still wants to write stays out of the newer data', (t) => {
+  const pair = inSync(1, { resource: { onNoDataAccessible: 'suspend-io' } });
+  const { alpha, beta } = pair;
+  for (const n of [alpha, beta]) {
+    n.volume.diskOptions = { ...n.volume.diskOptions, resyncRateKiBps: 250 };
+  }
+  t.is(alpha.ask((v, done) => detach(v, false, done)).kind, 'ok');
+  t.is(alpha.write(8, block(1)), 0);
+  alpha.attach();
+  alpha.until(/cs:SyncTarget ro:Primary/);
+  pair.net.cut('replication');
+  alpha.until(/cs:WFConnection/);
+  beta.until(/cs:WFConnection/);
+  const waits = alpha.beginWrite(8, block(2));
+  t.is(beta.ask((v, done) => setPrimary(v, false, done)).kind, 'ok');
+  t.is(beta.write(8, block(3)), 0);
+  t.is(beta.ask(setSecondary).kind, 'ok');
+  pair.net.heal('replication');
+  alpha.until(/cs:StandAlone/);
+  t.true(alpha.log.some((line) => line.includes('have seen older data')));
+  t.is(alpha.peek(waits), undefined);
+  t.is(alpha.ask((v, done) => suspendIo(v, false, done)).kind, 'ok');
+  t.is(alpha.answer(waits), EIO);
+  t.is(alpha.ask(setSecondary).kind, 'ok');
+  alpha.connect();
+  pair.settled();
+  t.deepEqual(alpha.disk.content(8 * 512, 4096), block(3));
 });
