@@ -40,6 +40,11 @@ export class IntervalSet {
     return this.#waiting.length;
   }
 
+  /** Those that wait now, in their order. */
+  waiting(): readonly Interval[] {
+    return [...this.#waiting];
+  }
+
   /** True: active now. False: `started` will be called once everything earlier that overlaps has left. */
   enter(interval: Interval): boolean {
     assert(!interval.entered && interval.sector < interval.endSector, 'an interval enters once');

@@ -17,7 +17,7 @@ import {
   PEER_RESYNC_WRITE,
   PEER_WRITE,
   PEER_ZEROES,
-  type PeerRequest,
+  PeerRequest,
 } from './peer-request.js';
 import { Conns, Disks, Roles } from './state.js';
 import type { Volume } from './volume.js';
@@ -234,6 +234,17 @@ export class PeerIo {
     // A resync's: no write to these sectors may overtake the answer on the data socket. A reader's: under protocol B a write
     // is answered when it is received, and may still wait here for its turn; who reads after that answer sees it.
     if (this.#volume.intervals.enter(p)) this.#submitRead(p);
+  }
+
+  /**
+   * The link is over, nobody waits for its reads. Those that wait for writes of our users would wait for ever where these are
+   * frozen until there is a connection again.
+   */
+  dropReads(link: Link): void {
+    for (const waiting of this.#volume.intervals.waiting()) {
+      const p = waiting instanceof PeerRequest && waiting.link === link ? waiting : null;
+      if (p && !p.active && !isWrite(p.kind)) this.#readOver(p, false);
+    }
   }
 
   #submitRead(p: PeerRequest): void {

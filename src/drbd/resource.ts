@@ -310,6 +310,7 @@ export class Resource {
     for (const v of this.volumes) fenceAfterLoss(v);
     this.core.host.log('info', this.name, 'Connection closed');
     this.#leftovers.push(link);
+    for (const v of this.volumes) v.peerIo.dropReads(link);
     link.drained(() => {
       this.#leftovers.splice(this.#leftovers.indexOf(link), 1);
       for (const v of this.volumes) v.writeBitmap();

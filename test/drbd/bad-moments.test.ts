@@ -2,7 +2,14 @@
 import test from 'ava';
 import { EIO } from '../../src/drbd/app-io.js';
 import { Ss } from '../../src/drbd/return-codes.js';
-import { detach, outdate, setPrimary, setSecondary, suspendIo } from '../../src/drbd/roles.js';
+import {
+  detach,
+  invalidateRemote,
+  outdate,
+  setPrimary,
+  setSecondary,
+  suspendIo,
+} from '../../src/drbd/roles.js';
 import { SimPair, type SimPairOptions } from '../support/sim-pair.js';
 
 const block = (byte: number): Uint8Array => new Uint8Array(4096).fill(byte);
@@ -189,4 +196,32 @@ test('a Primary frozen as a target, while the source was promoted: what it still
   alpha.connect();
   pair.settled();
   t.deepEqual(alpha.disk.content(8 * 512, 4096), block(3));
+});
+
+// Swarm seed 50631: the end of the connection waited for the read, the read for the write, the write for a connection.
+test('a resync read behind a write that is frozen does not keep the connection from ending', (t) => {
+  let waited = 0;
+  for (let seed = 1; seed <= 10; seed++) {
+    const pair = inSync(seed);
+    const { alpha, beta } = pair;
+    t.is(alpha.ask(invalidateRemote).kind, 'ok');
+    beta.until(/cs:SyncTarget/);
+    pair.net.cut('replication', 'alpha'); // the target asks for blocks that are being written
+    const writes: number[] = [];
+    for (let at = 0; at < 3840; at += 256) {
+      writes.push(alpha.beginWrite(at, new Uint8Array(256 * 512).fill(7)));
+    }
+    pair.run(5);
+    waited += alpha.volume.intervals.waitingCount;
+    t.is(alpha.ask((v, done) => suspendIo(v, true, done)).kind, 'ok');
+    pair.net.reset('replication');
+    pair.net.cut('replication');
+    alpha.until(/cs:WFConnection/);
+    t.is(alpha.ask((v, done) => suspendIo(v, false, done)).kind, 'ok');
+    pair.net.heal('replication');
+    for (const w of writes) t.is(alpha.answer(w), 0);
+    pair.settled();
+    t.is(pair.firstDifference(), -1);
+  }
+  t.true(waited > 0);
 });
