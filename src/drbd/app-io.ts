@@ -482,7 +482,9 @@ export class AppIo {
    * the write, the next resync overwrites it. (The originals answer all the same.)
    */
   #countsHere(r: AppRequest): boolean {
-    return r.op === OP_READ || r.solid || this.#volume.state.disk === Disks.UpToDate;
+    const { disk } = this.#volume.state;
+    if (r.op === OP_READ || disk === Disks.UpToDate) return true;
+    return r.solid && disk !== Disks.Outdated; // old by now: the peer is Primary
   }
 
   #complete(r: AppRequest): void {

@@ -95,6 +95,7 @@ function commit(v: Volume, next: State): void {
   v.core.host.log('info', v.name, changeText(old, next).trim());
   if (clearsCrashedPrimary(old, next)) v.crashedPrimary = false;
   if (marksConsiderResync(old, next)) v.considerResync = true;
+  if (next.role !== Roles.Primary) v.givesWay = false;
   if (next.disk === Disks.UpToDate || next.disk === Disks.Consistent) {
     v.exposedUuid = v.uuids.current;
   } else if (old.disk >= Disks.Inconsistent && next.disk < Disks.Inconsistent) {

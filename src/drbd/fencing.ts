@@ -47,15 +47,45 @@ function verdict(r: Resource, exit: number): number | null {
       return null;
     case 6:
       host.log('warn', r.name, 'Peer is primary, outdating myself.');
-      for (const v of r.volumes) {
-        if (v.state.role !== Roles.Primary && v.state.disk > Disks.Outdated) {
-          force(v, { disk: Disks.Outdated });
-        }
-      }
+      outdateMyself(r);
       return null;
     default:
       host.log('error', r.name, `fence-peer helper broken, returned ${exit}`);
       return null;
+  }
+}
+
+/**
+ * The peer is Primary: this copy is old. A Primary that was frozen when it lost the peer gives way as well, if it has answered
+ * nothing since (its generation is still due): its disk is Outdated and the frozen requests fail, whatever
+ * on-no-data-accessible says, since the data that will be there again are not those that they belong to. So the service ends
+ * here. The rest is as if the node had crashed: its generation stays where it was, and what the requests left on the disk counts only
+ * if no new one has begun on the peer (a handler that was wrong). The original's change is refused by its own rules.
+ *
+ * A Primary that has answered something alone, or has told a peer of a generation of its own, cannot give way by itself: it
+ * stays frozen.
+ */
+function outdateMyself(r: Resource): void {
+  const givesWay = (v: Volume): boolean =>
+    v.state.suspFen !== 0 &&
+    v.generationDue &&
+    v.uuids.bitmap === 0n && // or an engine before this one may have answered something
+    v.state.disk > Disks.Outdated;
+  const primaries = r.volumes.filter((v) => v.state.role === Roles.Primary);
+  if (primaries.every(givesWay)) {
+    for (const v of primaries) {
+      v.generationDue = false;
+      v.crashedPrimary = true;
+      v.givesWay = true;
+    }
+    if (primaries.length > 0) r.connectWhenSecondary();
+    for (const v of primaries) force(v, { disk: Disks.Outdated });
+    for (const v of primaries) force(v, { suspFen: 0, suspNod: 0 });
+  }
+  for (const v of r.volumes) {
+    if (v.state.role !== Roles.Primary && v.state.disk > Disks.Outdated) {
+      force(v, { disk: Disks.Outdated });
+    }
   }
 }
 

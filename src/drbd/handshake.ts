@@ -261,6 +261,13 @@ function policiesOf(o: HandshakePolicies): HandshakePolicies {
   return { afterSb0pri, afterSb1pri, afterSb2pri, alwaysAsbp, rrConflict };
 }
 
+/** Not good enough to be asked before it is overwritten. Outdated it is, too, while rr-conflict violently makes it a target. */
+function hasBadDisk(v: Volume): boolean {
+  const { disk } = v.state;
+  if (disk === Disks.Outdated) return v.resource.netOptions.rrConflict !== 'violently';
+  return disk === Disks.Inconsistent;
+}
+
 /** The connection state that the comparison of generations leads to; null: refused. */
 function decide(link: Link, v: Volume, theirs: State, pdsk: number): number | null {
   const u = v.peerUuids as Uuids;
@@ -287,7 +294,7 @@ function decide(link: Link, v: Volume, theirs: State, pdsk: number): number | nu
     peerFlags: u.flags,
     discardMyData: r.discardMyData,
     dryRun: r.tentative || ((link.peerProtocol?.connFlags ?? 0) & CONN_FLAGS.DRY_RUN) !== 0,
-    seenOther: v.state.disk === Disks.Inconsistent && !v.hasExposed(u.current),
+    seenOther: hasBadDisk(v) && !v.hasExposed(u.current),
   };
   const decision = syncDecision(input);
   v.core.host.decision?.({ type: 'sync', minor: v.minor, input, result: decision });

@@ -138,8 +138,26 @@ export class Resource {
   /** At once; but after connections that came to nothing, later and later. */
   #startConnecting(): void {
     if (!this.configured) return;
+    if (this.#givesWay) {
+      this.retryLater(() => {
+        if (this.conn === Conns.Unconnected) this.#startConnecting();
+      });
+      return;
+    }
     this.setConn(Conns.WFConnection);
     this.#connector.start(this.#brief > 1 ? restMs(this.#brief - 1) : 0);
+  }
+
+  get #givesWay(): boolean {
+    return this.volumes.some((v) => v.givesWay);
+  }
+
+  /** Two Primaries that meet refuse each other for good: connecting waits until the one that gives way is none. */
+  connectWhenSecondary(): void {
+    if (this.conn !== Conns.WFConnection) return; // StandAlone, or what follows comes to #startConnecting
+    this.#connector.stop();
+    this.setConn(Conns.Unconnected);
+    this.#startConnecting();
   }
 
   /** Both sockets are there and the peer has shown that it knows the secret. */

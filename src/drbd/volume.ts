@@ -71,6 +71,8 @@ export class Volume {
   outdateAtAttach = false;
   /** A new generation is due once I/O is no longer suspended. */
   generationDue = false;
+  /** Primary with an old copy, since the peer is Primary: its users are on their way out (fencing.ts). */
+  givesWay = false;
 
   // the peer, as it last said
   peerUuids: Uuids | null = null;

@@ -50,6 +50,8 @@ export class SimPairNode {
   /** Handlers that were called, and what they exit with; 0 where nothing is said. */
   readonly handlers: string[] = [];
   exits: Record<string, number> = {};
+  /** So long a handler runs. */
+  handlerMs = 1;
   /** The generations that users have seen, as a successor would find them in /run. */
   exposed: readonly string[] = [];
   readonly #pair: SimPair;
@@ -99,7 +101,7 @@ export class SimPairNode {
       },
       handler: (event, _resource, _minor, done) => {
         this.handlers.push(event);
-        clock.after(1, () => done(this.exits[event] ?? 0));
+        clock.after(this.handlerMs, () => done(this.exits[event] ?? 0));
       },
       sizeChanged: () => {},
       exposed: (_minor, generations) => {
