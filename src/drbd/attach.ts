@@ -244,6 +244,7 @@ class Attach {
           bitmap.setRange(bitsOfSectors(sb.laSizeSectors), bitmap.bits - 1);
         }
       }
+      v.markRefused(bitmap);
       const kb = bitmap.count * 4;
       this.#core.host.log(
         'info',

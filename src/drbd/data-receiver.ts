@@ -237,6 +237,7 @@ export class DataReceiver implements StreamOwner {
     if (wrong !== null) return this.#bad(wrong);
     if (!v.diskUsable()) {
       link.epochs.addDropped();
+      v.refusedWrite(d.sector, d.sector + bytes / 512);
       link.ack(COMMANDS.P_NEG_ACK, v, d.sector, d.idHi, d.idLo, bytes);
       return this.#discardPayload(DATA_BYTES + digest, bytes);
     }
@@ -326,6 +327,7 @@ export class DataReceiver implements StreamOwner {
     if (wrong !== null) return this.#bad(wrong);
     if (!v.diskUsable()) {
       link.epochs.addDropped();
+      v.refusedWrite(d.sector, d.sector + d.sizeBytes / 512);
       link.ack(COMMANDS.P_NEG_ACK, v, d.sector, d.idHi, d.idLo, d.sizeBytes);
       return this.#consumed(TRIM_BYTES);
     }

@@ -202,7 +202,7 @@ export class PeerIo {
   #answerWrite(p: PeerRequest, ok: boolean, link: Link): void {
     const v = this.#volume;
     if (!ok) {
-      v.setOutOfSync(p.sector, p.endSector);
+      v.refusedWrite(p.sector, p.endSector);
       link.ack(COMMANDS.P_NEG_ACK, v, p.sector, p.idHi, p.idLo, p.lengthBytes);
       return;
     }

@@ -330,6 +330,7 @@ export class Resource {
     this.#leftovers.push(link);
     for (const v of this.volumes) v.peerIo.dropReads(link);
     link.drained(() => {
+      for (const v of this.volumes) v.forgetRefused();
       this.#leftovers.splice(this.#leftovers.indexOf(link), 1);
       for (const v of this.volumes) v.writeBitmap();
       next();

@@ -54,6 +54,8 @@ export class Volume {
   negotiated: Negotiated | null = null;
   /** The generation last seen UpToDate: a diskless Primary accepts no other. 0: none. */
   #exposedUuid = 0n;
+  /** From, to (exclusive), from, to: few, since the peer stops sending when it hears that the disk is gone. */
+  readonly #refused: number[] = [];
   /** While a new one is being written: the one before, which counts as well. 0: none. */
   #exposedBefore = 0n;
   /** Its users outlived the engine and are to see the same data again: set until the role is Primary again. */
@@ -230,6 +232,27 @@ export class Volume {
   /** A new connection counts packets from the start. */
   resetSeq(): void {
     this.#seq = 0;
+  }
+
+  /** A write of the peer that no disk took: one that is attached while the connection lasts lacks it, and says so itself. */
+  refusedWrite(sector: number, endSector: number): void {
+    this.setOutOfSync(sector, endSector);
+    if (this.state.disk < Disks.Inconsistent) this.#refused.push(sector, endSector);
+  }
+
+  /** What a disk that is attached now lacks. */
+  markRefused(bitmap: Bitmap): void {
+    const refused = this.#refused;
+    for (let i = 0; i < refused.length; i += 2) {
+      const sector = refused[i] as number;
+      const end = Math.min(refused[i + 1] as number, bitmap.bits * 8);
+      if (end > sector) bitmap.setSectors(sector, end - sector);
+    }
+  }
+
+  /** The connection has ended: the peer has marked what was not answered, or answered so. */
+  forgetRefused(): void {
+    this.#refused.length = 0;
   }
 
   /** Whatever a write touches may differ from the peer's copy. */

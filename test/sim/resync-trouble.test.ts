@@ -168,3 +168,25 @@ test('a target that cannot write some blocks ends the resync on both nodes, and 
   t.is(pair.firstDifference(), -1);
   t.deepEqual(alpha.disk.content(64 * 512, 4096), block(2));
 });
+
+// Swarm seed 50594: the target was UpToDate without a write that had arrived while it had no disk.
+test('writes that arrive while the disk is let go and attached again are copied by the resync', (t) => {
+  for (let delay = 0; delay <= 20; delay++) {
+    const pair = new SimPair(1, { sizeBytes: 2 << 20 });
+    pair.upToDate();
+    pair.run(200);
+    const { alpha, beta } = pair;
+    pair.net.cut('replication', 'alpha');
+    const writes = [alpha.beginWrite(8, block(1)), alpha.beginWrite(512, block(2))];
+    pair.run(5);
+    t.is(beta.ask((v, done) => detach(v, true, done)).kind, 'ok');
+    pair.run(delay / 10);
+    if (delay % 2 === 0) pair.net.heal('replication');
+    beta.attach();
+    pair.run(5);
+    pair.net.heal('replication');
+    for (const w of writes) t.is(alpha.answer(w), 0);
+    pair.settled();
+    t.is(pair.firstDifference(), -1, `${delay}`);
+  }
+});
