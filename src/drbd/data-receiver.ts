@@ -235,7 +235,7 @@ export class DataReceiver implements StreamOwner {
     if (!v) return this.#bad(`volume ${this.#header.volume} does not exist`);
     const wrong = this.#wrongRange(v, d.sector, bytes, maxDataBytes(link.apv));
     if (wrong !== null) return this.#bad(wrong);
-    if (!v.diskUsable()) {
+    if (!v.takesWrites()) {
       link.epochs.addDropped();
       v.refusedWrite(d.sector, d.sector + bytes / 512);
       link.ack(COMMANDS.P_NEG_ACK, v, d.sector, d.idHi, d.idLo, bytes);
@@ -325,7 +325,7 @@ export class DataReceiver implements StreamOwner {
     if (!v) return this.#bad(`volume ${this.#header.volume} does not exist`);
     const wrong = this.#wrongRange(v, d.sector, d.sizeBytes, maxDiscardBytes(link.features));
     if (wrong !== null) return this.#bad(wrong);
-    if (!v.diskUsable()) {
+    if (!v.takesWrites()) {
       link.epochs.addDropped();
       v.refusedWrite(d.sector, d.sector + d.sizeBytes / 512);
       link.ack(COMMANDS.P_NEG_ACK, v, d.sector, d.idHi, d.idLo, d.sizeBytes);

@@ -129,7 +129,7 @@ export class PeerIo {
 
   logReady(p: PeerRequest): void {
     const v = this.#volume;
-    if (!v.diskUsable()) {
+    if (!v.takesWrites()) {
       this.#writeOver(p, false);
       return;
     }

@@ -212,6 +212,16 @@ export class Volume {
     return this.dataDisk >= 0 && this.state.disk >= Disks.Inconsistent && !this.detaching;
   }
 
+  /**
+   * Writes of the peer belong on this disk. An Outdated one is a state of the past, whole: nothing newer is mixed into it but by a
+   * resync, whose beginning says Inconsistent first. (One that was broken off as it began: the source does not know yet.)
+   */
+  takesWrites(): boolean {
+    const { disk, conn } = this.state;
+    const whole = disk === Disks.Outdated || disk === Disks.Consistent;
+    return this.diskUsable() && (!whole || conn === Conns.WFSyncUUID);
+  }
+
   /** The local copy of these sectors is current. */
   readableHere(sector: number, endSector: number): boolean {
     if (!this.diskUsable()) return false;

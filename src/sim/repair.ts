@@ -5,7 +5,7 @@
  *     no volume -> up;  Diskless -> attach;  suspended, paused -> resume;  StandAlone -> connect
  *     refused again -> one node's data are kept, the other's are given up: --discard-my-data, then create-md
  *     no good copy -> primary --force where the data are
- *     frozen for lack of data, and its own disk is refused -> the service ends, its requests fail
+ *     frozen for lack of data, and its own disk is refused; or told that the peer is Primary -> the service ends
  *
  * Which data are kept: those of the node that serves, else of the Primary, else of the better disk, else where it ran last.
  */
@@ -77,6 +77,7 @@ export class Repair {
     else if (s.disk === Disks.Diskless) act(() => this.#attach(n, notes));
     else if (s.susp) act(() => n.drbdadm('resume-io', [], nothing));
     else if (s.userIsp) act(() => n.drbdadm('resume-sync', [], nothing));
+    else if (s.role === Roles.Primary && s.disk === Disks.Outdated) act(() => this.#end(n));
     else if (s.conn === Conns.Connected) this.#connected(n, act);
   }
 
