@@ -6,7 +6,7 @@ import { KIND_COLD, KIND_OUTBOX } from '../drbd/core.js';
 
 const KIND_SHIFT = 20;
 const INDEX_MASK = 0xffffff;
-const SMALL_BYTES = 4096; // of a write that is hashed
+const SMALL_BYTES = 256; // of a write that is hashed: superblock, checksum of a log block, packets of a turn
 
 /** Effects, for the hash. The replay folds the same numbers. */
 export const E = {
@@ -73,7 +73,7 @@ export function foldContent(
   const end = at + Math.min(length, SMALL_BYTES);
   let h = f.hash;
   let i = at;
-  for (; i + 4 <= end; i += 4) h = mix(h, view.getUint32(i));
+  for (; i + 4 <= end; i += 4) h = mix(h, view.getUint32(i, true));
   for (; i < end; i++) h = mix(h, view.getUint8(i));
   f.hash = h;
 }

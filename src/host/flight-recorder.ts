@@ -108,10 +108,10 @@ export class FlightRecorder {
     return hot;
   }
 
-  /** The hot ring, with room for a record of numbers. */
-  small(): FlightRing {
+  /** The hot ring, with room for a record of numbers and `bytes` more. */
+  small(bytes = 0): FlightRing {
     const { hot } = this;
-    if (hot.full(SMALL_RECORD_BYTES)) hot.begin(this.#us, this.#wall());
+    if (hot.full(SMALL_RECORD_BYTES + bytes)) hot.begin(this.#us, this.#wall());
     return hot;
   }
 

@@ -128,6 +128,16 @@ export class FlightRing {
     this.commit();
   }
 
+  /** A whole record of two numbers, then a count and a few bytes. */
+  putBytes(kind: number, a: number, b: number, from: DataView, start: number, end: number): void {
+    const m = this.#memory;
+    const at = this.#at;
+    m[at] = kind;
+    this.#at = put(m, put(m, put(m, at + 1, a), b), end - start);
+    this.words(from, start, end);
+    this.commit();
+  }
+
   put1(kind: number, a: number): void {
     const m = this.#memory;
     const at = this.#at;
@@ -170,7 +180,7 @@ export class FlightRing {
     let at = this.#at;
     let i = start;
     for (; i + 4 <= end; i += 4) {
-      view.setUint32(at, from.getUint32(i));
+      view.setUint32(at, from.getUint32(i, true), true);
       at += 4;
     }
     for (; i < end; i++) view.setUint8(at++, from.getUint8(i));

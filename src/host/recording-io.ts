@@ -371,12 +371,8 @@ export class RecordingIo implements Io {
         s.start += before;
         left -= before;
       }
-      const r = rec.record(R.TAKEN, left + 32);
-      r.number(s.id);
-      r.number(lengthBytes);
-      r.number(left);
-      r.words(this.poolView, s.start, s.start + left);
-      r.commit();
+      const { start } = s;
+      rec.small(left).putBytes(R.TAKEN, s.id, lengthBytes, this.poolView, start, start + left);
       s.start = Math.min(s.end, s.start + left + lengthBytes);
       s.consumed += skip + lengthBytes;
     }
