@@ -1,8 +1,8 @@
 /**
  * Measures who catches each planted bug, and after how many seeds: `node build/bench/mutants.js [--write] [--seeds N] [NAME...]`.
  *
- * Seeds 1, 2, 3 ... of the swarm, then the scenarios, then the other profiles; the first violation that the machines as they
- * are do not have in the same run counts. `--write` puts it into src/sim/mutants-caught.ts and docs/MUTANTS.md (those of mutants
+ * Seeds 1, 2, 3 ... of the profile that noticed it last time; else of the swarm, then the scenarios, then the other profiles. The
+ * first violation counts that the machines as they are do not have in the same run. `--write` puts it into src/sim/mutants-caught.ts and docs/MUTANTS.md (those of mutants
  * that are not named stay), and test/sim/mutants-caught.test.ts holds it from then on. One run at a time.
  */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -35,7 +35,11 @@ for (let word = argv.shift(); word !== undefined; word = argv.shift()) {
   else throw new Error(`there is no mutant '${word}'`);
 }
 
-function* trials(): Iterable<Trial> {
+function* trials(recorded: Caught | null): Iterable<Trial> {
+  if (recorded && 'scenario' in recorded) yield { scenario: recorded.scenario };
+  else if (recorded) {
+    for (let seed = 1; seed <= seeds; seed++) yield { profile: recorded.profile, seed };
+  }
   for (let seed = 1; seed <= seeds; seed++) yield { profile: 'swarm', seed };
   for (const file of readdirSync(new URL('etc/scenarios/', ROOT)).sort()) {
     yield { scenario: file.replace(/\.txt$/, '') };
@@ -58,7 +62,7 @@ async function clean(trial: Trial): Promise<boolean> {
 async function measure(name: string): Promise<Caught | null> {
   let mutant = new MutantTrials(name);
   try {
-    for (const trial of trials()) {
+    for (const trial of trials(caughtBy(name))) {
       let found: { invariant: string | null; checker: string | null };
       try {
         found = await mutant.run(trial);

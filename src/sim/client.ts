@@ -33,6 +33,7 @@ export interface ClientHost {
 
 interface Busy {
   readonly id: number; // of the ledger, 0: none
+  readonly askedMs: number;
 }
 
 /** A row is one block of 4 KiB; the first rows of the device are theirs. */
@@ -59,6 +60,13 @@ export class Client {
   /** Requests that were not answered. */
   get pending(): number {
     return this.#busy.size;
+  }
+
+  /** When the oldest write that is not answered was asked for, by the node's clock; +Infinity: there is none. */
+  get oldestWriteMs(): number {
+    let oldest = Number.POSITIVE_INFINITY;
+    for (const { id, askedMs } of this.#busy) if (id > 0) oldest = Math.min(oldest, askedMs);
+    return oldest;
   }
 
   /** Numbers of the writes and erases that were not answered. */
@@ -120,13 +128,13 @@ export class Client {
   }
 
   #ask(id: number, request: Omit<DeviceRequest, 'done'>, done: (error: number) => void): void {
-    const busy: Busy = { id };
+    const askedMs = this.#host.clock.nowMs;
+    const busy: Busy = { id, askedMs };
     this.#busy.add(busy);
     const { note } = this.#host;
     const { op, sector, sectors, fua } = request;
     const what = `${op} ${id} [${sector}, ${sector + sectors})${fua ? ' fua' : ''}`;
     note?.(what);
-    const askedMs = this.#host.clock.nowMs;
     this.#host.device.ask({
       ...request,
       done: (error) => {

@@ -195,10 +195,10 @@ export class Ledger {
   }
 
   /** When the youngest write that is present was begun: for `firstBad` of a copy that lags behind. */
-  youngest(bytes: Uint8Array): number {
+  youngest(bytes: Uint8Array, fromSector = 0): number {
     let youngest = 0;
-    for (let s = 0; s < bytes.length / SECTOR_BYTES; s++) {
-      const content = contentOf(bytes, s * SECTOR_BYTES, s);
+    for (let i = 0; i < bytes.length / SECTOR_BYTES; i++) {
+      const content = contentOf(bytes, i * SECTOR_BYTES, fromSector + i);
       if (content > 0 && content < this.#ops.length) {
         youngest = Math.max(youngest, this.#at(content).beganAt);
       }

@@ -43,13 +43,6 @@ export const DRBD_MUTANTS: readonly Mutant[] = [
       'if ((r.local === LEG_PENDING && (r.net !== LEG_OK || r.op !== OP_WRITE)) || !this.#netAllowsAnswer(r))',
   },
   {
-    name: 'failed-write-acknowledged',
-    what: 'the Secondary acknowledges a write that failed on its disk',
-    file: 'drbd/peer-io.js',
-    find: 'if (!ok) {\n            v.setOutOfSync(p.sector, p.endSector);',
-    replace: 'if (false) {\n            v.setOutOfSync(p.sector, p.endSector);',
-  },
-  {
     name: 'flush-ignores-peer',
     what: 'under protocol C a flush is answered when the own disk has flushed',
     file: 'drbd/app-io.js',
@@ -129,13 +122,6 @@ export const DRBD_MUTANTS: readonly Mutant[] = [
     file: 'drbd/app-io.js',
     find: '}\n        this.#volume.setOutOfSync(r.sector, r.endSector);',
     replace: '}',
-  },
-  {
-    name: 'failed-write-not-marked',
-    what: 'a write that fails on the own disk, and succeeds at the peer, sets no bit',
-    file: 'drbd/app-io.js',
-    find: 'if (r.op !== OP_FLUSH)\n                v.setOutOfSync(r.sector, r.endSector);',
-    replace: '',
   },
   {
     name: 'diskless-primary-not-marked',

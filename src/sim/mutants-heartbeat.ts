@@ -18,13 +18,6 @@ export const HEARTBEAT_MUTANTS: readonly Mutant[] = [
     replace: '',
   },
   {
-    name: 'stall-ignored',
-    what: 'a node that did not run for longer than deadtime goes on with its resources',
-    file: 'heartbeat/membership.js',
-    find: 'if (othersLived && lateMs + CHECK_MS > this.#deadtimeMs) {',
-    replace: 'if (false) {',
-  },
-  {
     name: 'deadtime-by-wall-clock',
     what: 'the silence of a node is measured by the wall clock, which may jump',
     file: 'heartbeat/membership.js',
@@ -40,25 +33,11 @@ export const HEARTBEAT_MUTANTS: readonly Mutant[] = [
     replace: 'const limitMs = node.deadtimeMs;',
   },
   {
-    name: 'replay-accepted',
-    what: 'datagrams of an earlier life of a node are accepted',
-    file: 'heartbeat/membership.js',
-    find: 'if (generation < node.generation) {',
-    replace: 'if (false) {',
-  },
-  {
     name: 'generation-not-increased',
     what: 'a restarted heartbeat uses its old generation again',
     file: 'heartbeat/identity.js',
     find: 'return last === null ? wallSeconds + 1 : last + 1;',
     replace: 'return last === null ? wallSeconds + 1 : last;',
-  },
-  {
-    name: 'message-overtakes',
-    what: 'messages are handed on in the order of arrival, not in that of sending',
-    file: 'heartbeat/incoming.js',
-    find: 'while (this.#held[0] && this.#held[0].seq < first) {',
-    replace: 'while (this.#held[0]) {',
   },
   {
     name: 'healed-partition-ignored',
@@ -137,13 +116,6 @@ export const HEARTBEAT_MUTANTS: readonly Mutant[] = [
     replace:
       "out.push({ type: 'send', message: haFields({ t: 'ip-request-resp', dest: this.#config.peer, ipaddr: key, weown: held ? 'yes' : 'no', ok: 'OK' }) });",
   },
-  {
-    name: 'claim-forgotten',
-    what: 'a heartbeat that resumes after a crash does not claim what still runs',
-    file: 'resource-manager/resource-state.js',
-    find: 'this.#hold = config.resume;',
-    replace: "this.#hold = 'none';",
-  },
   // ---- a heartbeat that was killed, and its successor
   {
     name: 'claim-not-saved',
@@ -151,13 +123,6 @@ export const HEARTBEAT_MUTANTS: readonly Mutant[] = [
     file: 'host/heartbeat-lives.js',
     find: 'saveState(this.#host.files, { hold, aliveMs, script: this.#script });',
     replace: "saveState(this.#host.files, { hold: 'none', aliveMs, script: this.#script });",
-  },
-  {
-    name: 'resume-after-deadtime',
-    what: 'the successor of a killed heartbeat goes on with its resources though the other node has declared it dead',
-    file: 'host/heartbeat-lives.js',
-    find: 'silentMs >= 0 && silentMs + keepaliveMs + RESUME_MARGIN_MS < deadtimeMs',
-    replace: 'silentMs >= 0',
   },
   {
     name: 'leftovers-not-stopped',

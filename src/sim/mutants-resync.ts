@@ -46,13 +46,6 @@ export const RESYNC_MUTANTS: readonly Mutant[] = [
     replace: 'if (false) {',
   },
   {
-    name: 'resync-write-error-ignored',
-    what: 'a resync block that could not be written counts as stored',
-    file: 'drbd/peer-io.js',
-    find: 'const link = p.link;\n        if (p.kind === PEER_RESYNC_WRITE) {',
-    replace: 'const link = p.link;\n        if (p.kind === PEER_RESYNC_WRITE) { ok = true;',
-  },
-  {
     name: 'peer-bitmap-ignored',
     what: "in the exchange of bitmaps the peer's bits are not merged",
     file: 'drbd/resync.js',
@@ -68,24 +61,10 @@ export const RESYNC_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'inconsistent-source',
-    what: 'a node whose disk is Inconsistent may become SyncSource',
+    what: 'of a good and an Inconsistent copy the Inconsistent one is to be the source',
     file: 'drbd/sync-decision.js',
-    find: 'const { Inconsistent } = Disks;',
-    replace: 'const Inconsistent = -1;',
-  },
-  {
-    name: 'bad-disk-copied',
-    what: 'invalidate copies from a disk that is not UpToDate itself',
-    file: 'drbd/transition.js',
-    find: "const wish = how === 'hard' ? undefined : ASKED.find((row) => row.when(old, wanted));",
-    replace: 'const wish = undefined;',
-  },
-  {
-    name: 'primary-becomes-target',
-    what: 'the data of a Primary are overwritten by a resync although rr-conflict forbids it',
-    file: 'drbd/sync-decision.js',
-    find: 'if (hg < 0 && !giveUpPrimary && input.role === Roles.Primary && input.disk >= Disks.Consistent) {',
-    replace: 'if (false) {',
+    find: 'const good = myDisk > Inconsistent ? 1 : -1;',
+    replace: 'const good = myDisk > Inconsistent ? -1 : 1;',
   },
   {
     name: 'discard-my-data-reversed',

@@ -43,6 +43,7 @@ export class SimIoStreams {
   readonly #connecting = new Map<Timer, () => void>();
   readonly #peeks: number[] = []; // free peek regions
   readonly #closeLater: (handle: number) => void;
+  connects = 0; // begun
 
   /** The last `count` peek regions of the pool are for streams. */
   constructor(
@@ -84,6 +85,7 @@ export class SimIoStreams {
 
   connect(remote: Endpoint, local: Endpoint | null, timeoutMs: number, tag: number): void {
     const { net, name, clock } = this.#turns.host;
+    this.connects++;
     const from = local && local.family !== 'unix' ? local.host : null;
     this.#turns.begin(tag, (done) => {
       if (from !== null && !net.owns(name, from)) return done(-ERRNO.EADDRNOTAVAIL);

@@ -67,6 +67,11 @@ export class SimIo implements Io {
     return this.#buffers.inUse;
   }
 
+  /** TCP connections that it began to make. */
+  get connects(): number {
+    return this.#streams.connects;
+  }
+
   /** What a process handed to its sockets, and the sockets have no room for yet. */
   get unsent(): Iterable<Uint8Array> {
     return this.#streams.unsent();

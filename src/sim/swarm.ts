@@ -13,7 +13,7 @@ import { dice, logBetween } from './dice.js';
  */
 export const SWARM_VERSION = 2;
 
-/** What `--fault` chooses between. */
+/** What `--fault` chooses between. `large`: the swarm on disks that the activity log does not cover. */
 export const PROFILES = [
   'swarm',
   'none',
@@ -22,6 +22,7 @@ export const PROFILES = [
   'disk',
   'operator',
   'heartbeat',
+  'large',
 ] as const;
 export type Profile = (typeof PROFILES)[number];
 
@@ -33,7 +34,7 @@ export interface Plan {
 }
 
 interface Fault {
-  readonly kind: Exclude<Profile, 'swarm' | 'none'>;
+  readonly kind: Exclude<Profile, 'swarm' | 'large' | 'none'>;
   /** How often of ten runs it exists at all. */
   readonly in10: number;
   /** Draws the steps of one occurrence: [delay after its begin, text]. */
@@ -322,18 +323,21 @@ const HEARTBEAT_FAULTS: readonly Fault[] = [
   },
 ];
 
+const LARGE_BYTES = 40 << 20;
 /** Faults begin when the first sync is over, or not. */
 const FIRST_FAULT_MS = 3000;
 
 export function plan(seed: number, profile: Profile): Plan {
   const r = dice(seed, 'swarm');
-  const config = drawHeartbeat(dice(seed, 'swarm heartbeat'), drawConfig(r), profile);
+  const drawn = drawHeartbeat(dice(seed, 'swarm heartbeat'), drawConfig(r), profile);
+  const config = profile === 'large' ? enlarged(drawn) : drawn;
   const steps = firstSteps(r);
   const faultsMs = 10_000 + r.below(50_000);
   const all = config.heartbeat === null ? FAULTS : [...FAULTS, ...HEARTBEAT_FAULTS];
   const kinds = all.filter((f) => {
     const exists = r.below(10) < f.in10;
-    return profile === 'swarm' ? exists : f.kind === profile && r.chance(0.7);
+    if (profile === 'swarm' || profile === 'large') return exists;
+    return f.kind === profile && r.chance(0.7);
   });
   const meanMs = logBetween(r, 300, 6000);
   if (kinds.length > 0) {
@@ -365,6 +369,16 @@ function firstSteps(r: Prng): Step[] {
     steps.push({ atMs: 1900, text: 'serve on alpha' });
   }
   return steps;
+}
+
+/**
+ * More extents of 4 MiB than an activity log of 7 has: extents leave it while writes go on, and after a crash not everything
+ * is marked. Fast enough to be synchronised within the time that a run has to settle.
+ */
+function enlarged(config: ClusterConfig): ClusterConfig {
+  const { disk } = config;
+  const resyncRateKiBps = Math.max(4000, disk.resyncRateKiBps);
+  return { ...config, sizeBytes: LARGE_BYTES, disk: { ...disk, alExtents: 7, resyncRateKiBps } };
 }
 
 /** Half of the clusters have heartbeat; then the fence handler may be dopd. */

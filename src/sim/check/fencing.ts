@@ -11,8 +11,6 @@ import { Checker } from './checker.js';
 
 /** Exit codes of fence-peer by which I/O may go on. 5 holds for a node that is UpToDate itself. */
 const FENCED: readonly number[] = [3, 4, 5, 7];
-/** What was answered before it froze is still on its way to the client. */
-const ON_ITS_WAY_MS = 1;
 
 interface Frozen {
   readonly sinceMs: number;
@@ -35,8 +33,9 @@ export class Fencing extends Checker {
       return;
     }
     this.#generation(node, next);
-    const lost = old !== null && old.role === Roles.Primary && old.conn >= Conns.Connected;
-    if (!lost || old.pdsk <= Disks.Outdated || next.pdsk !== Disks.DUnknown) return;
+    // While bitmaps are exchanged writes go to the own disk alone, and their blocks are marked.
+    const both = old?.conn === Conns.Connected && old.pdsk === Disks.UpToDate;
+    if (!both || old.role !== Roles.Primary || next.pdsk !== Disks.DUnknown) return;
     if (v.diskOptions.fencing !== 'resource-and-stonith') return;
     this.look();
     this.#frozen[node.name] = {
@@ -64,7 +63,7 @@ export class Fencing extends Checker {
 
   override acknowledged(node: SimNode, id: number, sector: number, sectors: number): void {
     const frozen = this.#frozen[node.name];
-    if (!frozen || this.world.nowMs <= frozen.sinceMs + ON_ITS_WAY_MS) return;
+    if (!frozen) return;
     this.look();
     const { ledger, truth } = this.world;
     const underWay = ledger.beganAt(id) < frozen.at;

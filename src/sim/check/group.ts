@@ -1,10 +1,12 @@
 /**
- * I7: a resource group runs on at most one node; it starts left to right and stops right to left.
+ * I7: a resource group runs on at most one node; it starts left to right and stops right to left, and what could not be stopped
+ * is not passed over.
  *
  * Nodes that could not hear each other for deadtime may both run it: without stonith or a witness that is what Heartbeat
- * promises. So a second start counts unless they were apart for so long, and a moment ago. A daemon that was killed and has a
- * successor at once is no such excuse: the successor goes on with what runs.
+ * promises. So a second start counts unless one has held the other for dead a moment ago, and they were apart for so long. A daemon that was killed and has a successor at once is no such excuse: the successor goes on with what runs.
+ * Once they hear each other again, one lets go.
  */
+import { saysRunning } from '../../resource-manager/group-operation.js';
 import { NODES, type NodeName } from '../config.js';
 import { HARESOURCES } from '../heartbeat-config.js';
 import type { SimNode } from '../sim-node.js';
@@ -14,18 +16,32 @@ import { Checker } from './checker.js';
 
 const RESOURCES: readonly string[] = HARESOURCES.trim().split(/\s+/).slice(1);
 
-type Running = 'stopped' | 'starting' | 'running' | 'stopping' | 'unknown';
+type Running =
+  | 'stopped'
+  | 'starting'
+  | 'running'
+  | 'stopping'
+  | 'being stopped again' // what does not run is stopped too, to be sure
+  | 'not stopped'
+  | 'unknown';
 
 /** Heard each other for less than this between two silences: it is one. */
 const HEARD_MS = 3000;
-/** After a long silence: for the scripts of a takeover that it led to, and for giving everything up and joining again. */
+/** After a silence: for the scripts of a takeover that it led to, and for giving everything up and joining again. */
 const SORTED_MS = 30_000;
+/** A daemon needs so long to join one that is there. */
+const JOINING_MS = 5000;
 
 export class Group extends Checker {
   readonly #state: Record<NodeName, Map<string, Running>> = { alpha: new Map(), beta: new Map() };
   #apartMs = 0; // when they last could not hear each other
   #silentMs = 0; // since when, that time
   #longMs = 0; // when they last had not heard each other for as long as deadtime
+  readonly #heldDeadMs: Record<NodeName, number> = { alpha: -Infinity, beta: -Infinity }; // the other
+  readonly #life: Record<NodeName, { readonly of: object; readonly sinceMs: number } | null> = {
+    alpha: null,
+    beta: null,
+  };
 
   constructor(world: World) {
     super(world, 'group', 'I7');
@@ -35,22 +51,35 @@ export class Group extends Checker {
     const { world } = this;
     const timing = world.config.heartbeat;
     if (timing === null) return;
+    for (const node of world.bothNodes) this.#lives(node);
     if (!this.#hearing()) {
       if (world.nowMs - this.#apartMs > HEARD_MS) this.#silentMs = world.nowMs;
       this.#apartMs = world.nowMs;
       // By the last keepalive, which may be as old as its interval.
-      const silentMs = this.#apartMs - this.#silentMs + 2 * timing.keepaliveMs + HEARD_MS;
+      const silentMs = this.#apartMs - this.#silentMs + 2 * timing.keepaliveMs;
       if (silentMs > timing.deadtimeMs) this.#longMs = world.nowMs;
     }
     const both = NODES.every((n) => this.#state[n].get('service') === 'running');
     if (!both) return;
     this.look();
-    // Both since a partition: one has to let go once they hear each other again.
-    const boundMs = 3 * timing.deadtimeMs + timing.initdeadMs + 90_000;
+    const boundMs = world.meddled
+      ? 3 * timing.deadtimeMs + timing.initdeadMs + 90_000
+      : timing.deadtimeMs + SORTED_MS;
     if (world.nowMs - this.#apartMs > boundMs) {
       this.violate(
         `the service runs on both nodes ${boundMs / 1000} s after they heard each other again`,
       );
+    }
+  }
+
+  #lives(node: SimNode): void {
+    const { nowMs } = this.world;
+    const of = node.heartbeat?.heartbeat.node ?? null;
+    const life = this.#life[node.name];
+    if (of === null) this.#life[node.name] = null;
+    else if (life?.of !== of) this.#life[node.name] = { of, sinceMs: nowMs };
+    if (of?.membership.nodes.get(node.peer.name)?.status === 'dead') {
+      this.#heldDeadMs[node.name] = nowMs;
     }
   }
 
@@ -62,16 +91,22 @@ export class Group extends Checker {
     const { text, action, event, outcome } = script;
     const state = this.#state[node.name];
     const place = RESOURCES.indexOf(text);
-    if (place < 0 || action === 'status') return;
+    if (place < 0) return;
     this.look();
-    if (event === 'begins') {
-      state.set(text, action === 'start' ? 'starting' : 'stopping');
+    if (action === 'status') {
+      // The last word on what could not be stopped.
+      const gone = outcome && outcome.failure === null && !saysRunning(outcome.output);
+      if (gone && state.get(text) === 'not stopped') state.set(text, 'stopped');
+    } else if (event === 'begins') {
+      const ran = (state.get(text) ?? 'stopped') !== 'stopped';
+      state.set(text, action === 'start' ? 'starting' : ran ? 'stopping' : 'being stopped again');
       if (action === 'start') this.#starts(node, place);
       else this.#stops(node, place);
-      return;
+    } else if (outcome?.exitStatus === 0) {
+      state.set(text, action === 'start' ? 'running' : 'stopped');
+    } else {
+      state.set(text, action === 'start' ? 'unknown' : 'not stopped');
     }
-    const ok = outcome?.exitStatus === 0;
-    state.set(text, ok ? (action === 'start' ? 'running' : 'stopped') : 'unknown');
   }
 
   #starts(node: SimNode, place: number): void {
@@ -82,34 +117,53 @@ export class Group extends Checker {
         this.violate(`${node.name} starts ${RESOURCES[place]} while ${before} is being started`);
       }
     }
+    this.#initdead(node, place);
     const other = this.#state[node.peer.name].get(RESOURCES[place] ?? '') ?? 'stopped';
-    if (other === 'stopped' || other === 'unknown') return;
-    const sinceMs = this.world.nowMs - this.#longMs;
-    if (sinceMs > SORTED_MS && !this.world.meddled) {
+    const runs = other === 'running' || other === 'starting' || other === 'stopping';
+    if (!runs || this.world.meddled) return;
+    const { nowMs } = this.world;
+    this.#lives(node);
+    const heldMs = Math.max(this.#heldDeadMs.alpha, this.#heldDeadMs.beta);
+    const sinceMs = Math.max(nowMs - this.#longMs, nowMs - heldMs);
+    if (sinceMs > SORTED_MS) {
       this.violate(
-        `${node.name} starts ${RESOURCES[place]} which is ${other} on ${node.peer.name}; the last silence of deadtime was ${Math.round(sinceMs / 1000)} s ago`,
+        `${node.name} starts ${RESOURCES[place]} which is ${other} on ${node.peer.name}; the last silence of deadtime by which it was held for dead was ${Math.round(sinceMs / 1000)} s ago`,
       );
     }
+  }
+
+  /** Who has just begun to live and has heard nobody waits for initdead. */
+  #initdead(node: SimNode, place: number): void {
+    const timing = this.world.config.heartbeat;
+    const life = this.#life[node.name];
+    const other = node.heartbeat?.heartbeat.node?.membership.nodes.get(node.peer.name);
+    if (timing === null || life === null || !other || other.heard) return;
+    const sinceMs = this.world.nowMs - life.sinceMs;
+    if (sinceMs > timing.initdeadMs - 1000) return;
+    this.violate(
+      `${node.name} starts ${RESOURCES[place]} ${Math.round(sinceMs / 1000)} s after its heartbeat began, which has not heard ${node.peer.name} (initdead ${timing.initdeadMs} ms)`,
+    );
   }
 
   #stops(node: SimNode, place: number): void {
     const state = this.#state[node.name];
     for (const after of RESOURCES.slice(place + 1)) {
       const is = state.get(after) ?? 'stopped';
-      if (is === 'running' || is === 'starting' || is === 'stopping') {
-        this.violate(`${node.name} stops ${RESOURCES[place]} while ${after} is ${is}`);
-      }
+      if (is === 'stopped' || is === 'unknown') continue;
+      this.violate(`${node.name} stops ${RESOURCES[place]} while ${after} is ${is}`);
     }
   }
 
   /** Both daemons live, and some network carries their datagrams both ways. */
   #hearing(): boolean {
     const { alpha, beta } = this.world.nodes;
-    const lives = (n: SimNode): boolean =>
-      n.powered &&
-      !n.clock.paused &&
-      n.heartbeat?.heartbeat.node?.membership.commUp === true &&
-      !n.heartbeat.heartbeat.paused;
+    const { nowMs } = this.world;
+    const lives = (n: SimNode): boolean => {
+      const life = this.#life[n.name];
+      if (!n.powered || n.clock.paused || !life || n.heartbeat?.heartbeat.paused) return false;
+      const { commUp } = n.heartbeat?.heartbeat.node?.membership ?? { commUp: false };
+      return commUp || nowMs - life.sinceMs > JOINING_MS;
+    };
     if (!lives(alpha) || !lives(beta)) return false;
     const { network } = this.world.net;
     return this.world.config.heartbeatNetworks.some(

@@ -1,0 +1,96 @@
+/**
+ * Who holds whom for dead. A daemon that runs and is heard is not held for dead; and a node that was, and lives all the same,
+ * gives up what it runs once they hear each other again: the other one may have taken it over (I7).
+ */
+import type { NodeName } from '../config.js';
+import type { SimNode } from '../sim-node.js';
+import type { World } from '../world.js';
+import { Checker } from './checker.js';
+
+/** On top of some keepalives: for what was lost and is sent again. */
+const HEARD_MS = 5000;
+/** First the peer hears of the healed partition, then this node lets go; a script may be under way. */
+const RELEASE_MS = 12_000;
+
+interface Watched {
+  life: object | null; // of its heartbeat
+  sinceMs: number; // when both began to hear each other
+  heldDead: boolean; // by the other, while the service ran here
+  releaseByMs: number; // when it must have begun to stop its service
+}
+
+const fresh = (): Watched => ({ life: null, sinceMs: 0, heldDead: false, releaseByMs: Infinity });
+
+export class Membership extends Checker {
+  readonly #watched: Record<NodeName, Watched> = { alpha: fresh(), beta: fresh() };
+
+  constructor(world: World) {
+    super(world, 'membership', 'I7');
+  }
+
+  override tick(): void {
+    const { world } = this;
+    const timing = world.config.heartbeat;
+    if (timing === null) return;
+    const heard = this.#heard();
+    for (const node of world.bothNodes) {
+      const w = this.#watched[node.name];
+      const life = lifeOf(node);
+      if (life !== w.life || life === null) {
+        // A successor is answerable for what its predecessor left running.
+        const heldDead = w.heldDead && node.client !== null;
+        Object.assign(w, fresh(), { life, sinceMs: world.nowMs, heldDead });
+        this.#watched[node.peer.name].sinceMs = world.nowMs;
+      }
+      if (!heard) w.sinceMs = world.nowMs;
+      if (life === null) continue;
+      const status = lifeOf(node.peer)?.membership.nodes.get(node.name)?.status;
+      if (status === undefined) continue;
+      this.look();
+      if (status === 'dead') this.#dead(node, w, 3 * timing.keepaliveMs + HEARD_MS);
+      else if (w.heldDead) {
+        w.heldDead = false;
+        w.releaseByMs = world.nowMs + RELEASE_MS;
+      }
+      this.#releases(node, w);
+    }
+  }
+
+  #dead(node: SimNode, w: Watched, boundMs: number): void {
+    // What did not run when it was declared dead has nothing to give up.
+    if (node.client !== null) w.heldDead = true;
+    const { nowMs } = this.world;
+    if (nowMs - w.sinceMs <= boundMs) return;
+    this.violate(
+      `${node.peer.name} holds ${node.name} for dead, which it could have heard for ${Math.round((nowMs - w.sinceMs) / 1000)} s`,
+    );
+  }
+
+  #releases(node: SimNode, w: Watched): void {
+    const { nowMs, meddled } = this.world;
+    if (node.client === null || meddled || !this.#heard()) w.releaseByMs = Infinity;
+    if (nowMs < w.releaseByMs) return;
+    this.violate(
+      `${node.name} was held for dead by ${node.peer.name}, which hears it again, and goes on with its service`,
+    );
+  }
+
+  /** Both daemons run, and some network carries their datagrams both ways. */
+  #heard(): boolean {
+    const { alpha, beta } = this.world.nodes;
+    const runs = (n: SimNode): boolean =>
+      n.powered && !n.clock.paused && lifeOf(n) !== null && !n.heartbeat?.heartbeat.paused;
+    if (!runs(alpha) || !runs(beta)) return false;
+    const { network } = this.world.net;
+    return this.world.config.heartbeatNetworks.some(
+      (net) =>
+        network.passes(net, 'alpha', 'beta') &&
+        network.passes(net, 'beta', 'alpha') &&
+        (network.faultsOf(net).loss ?? 0) === 0,
+    );
+  }
+}
+
+function lifeOf(node: SimNode) {
+  return node.heartbeat?.heartbeat.node ?? null;
+}

@@ -1,0 +1,49 @@
+/**
+ * An Outdated disk stays so, over restarts too, until the node meets its peer again or an operator forces it: who knows that
+ * the other copy has gone on does not take its own for current (I1: a write acknowledged by the other one would be missing).
+ */
+import { Conns, Disks, diskName, type State } from '../../drbd/state.js';
+import type { NodeName } from '../config.js';
+import type { SimNode } from '../sim-node.js';
+import type { World } from '../world.js';
+import { Checker } from './checker.js';
+
+/** It is in the meta-data by then, on a disk without trouble. */
+const WRITTEN_MS = 1000;
+
+export class Outdated extends Checker {
+  readonly #sinceMs: Record<NodeName, number | null> = { alpha: null, beta: null };
+  readonly #sure: Record<NodeName, boolean> = { alpha: false, beta: false };
+
+  constructor(world: World) {
+    super(world, 'outdated', 'I1');
+  }
+
+  override tick(): void {
+    for (const { name, disk, state } of this.world.bothNodes) {
+      if (state?.disk !== Disks.Outdated || state.conn >= Conns.Connected) {
+        this.#sinceMs[name] = null;
+        continue;
+      }
+      const trouble =
+        disk.stuck || disk.slowMs > 0 || disk.faults.writeChance > 0 || disk.faults.flushChance > 0;
+      const now = this.world.nowMs;
+      if (trouble || this.#sinceMs[name] === null) this.#sinceMs[name] = now;
+      if (now - (this.#sinceMs[name] ?? now) >= WRITTEN_MS) this.#sure[name] = true;
+    }
+  }
+
+  override changed(node: SimNode, _old: State | null, next: State): void {
+    const { name } = node;
+    const { forced } = this.world.truth;
+    if (next.conn >= Conns.Connected || forced.alpha !== null || forced.beta !== null) {
+      this.#sure[name] = false;
+    }
+    if (!this.#sure[name]) return;
+    this.look();
+    if (next.disk !== Disks.Consistent && next.disk !== Disks.UpToDate) return;
+    this.violate(
+      `the disk of ${name} was Outdated and is ${diskName(next.disk)}; it has not met its peer, and nobody forced it`,
+    );
+  }
+}

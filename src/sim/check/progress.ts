@@ -1,0 +1,76 @@
+/**
+ * Nobody waits without end for a peer: one that is not heard any more is given up when ping-int and ping-timeout are over, one
+ * that answers pings and finishes nothing after ko-count times timeout.
+ */
+import type { NetOptions } from '../../config/drbd-options.js';
+import { Conns, isSuspended } from '../../drbd/state.js';
+import { RESOURCE } from '../administrator.js';
+import type { NodeName } from '../config.js';
+import type { SimNode } from '../sim-node.js';
+import type { World } from '../world.js';
+import { Checker } from './checker.js';
+
+const MARGIN_MS = 3000;
+
+export class Progress extends Checker {
+  readonly #deafMs: Record<NodeName, number | null> = { alpha: null, beta: null };
+  /** Since when writes had no other reason to wait than the peer, and none was answered. */
+  readonly #idleMs: Record<NodeName, number> = { alpha: 0, beta: 0 };
+
+  constructor(world: World) {
+    super(world, 'progress', 'progress');
+  }
+
+  override acknowledged(node: SimNode): void {
+    this.#idleMs[node.name] = this.world.nowMs;
+  }
+
+  override tick(): void {
+    for (const node of this.world.bothNodes) {
+      const options = node.drbdd?.loop.engine.resource(RESOURCE)?.netOptions;
+      const alive = options && node.state !== null && !node.clock.paused;
+      this.#pings(node, alive ? options : null);
+      this.#writes(node, alive ? options : null);
+    }
+  }
+
+  #pings(node: SimNode, options: NetOptions | null): void {
+    const { name, peer, state } = node;
+    const { network } = this.world.net;
+    const heard =
+      peer.powered &&
+      !peer.clock.paused &&
+      network.passes('replication', name, peer.name) &&
+      network.passes('replication', peer.name, name);
+    if (options === null || heard || (state?.conn ?? 0) < Conns.Connected) {
+      this.#deafMs[name] = null;
+      return;
+    }
+    this.look();
+    const now = this.world.nowMs;
+    this.#deafMs[name] ??= now;
+    const deafMs = now - (this.#deafMs[name] ?? now);
+    if (deafMs <= options.pingIntS * 1000 + options.pingTimeoutDs * 100 + MARGIN_MS) return;
+    this.violate(
+      `${name} has not heard ${peer.name} for ${Math.round(deafMs)} ms and stays connected (ping-int ${options.pingIntS} s, ping-timeout ${options.pingTimeoutDs} ds)`,
+    );
+  }
+
+  #writes(node: SimNode, options: NetOptions | null): void {
+    const { name, disk, state, client } = node;
+    const now = this.world.nowMs;
+    const trouble =
+      disk.stuck || disk.slowMs > 0 || disk.faults.writeChance > 0 || disk.faults.flushChance > 0;
+    if (!options || options.koCount === 0 || !client || trouble) this.#idleMs[name] = now;
+    else if (state?.conn !== Conns.Connected || isSuspended(state)) this.#idleMs[name] = now;
+    else {
+      this.look();
+      const asked = now - (node.clock.nowMs - client.oldestWriteMs);
+      const waitedMs = now - Math.max(asked, this.#idleMs[name]);
+      if (waitedMs <= options.koCount * options.timeoutDs * 100 + MARGIN_MS) return;
+      this.violate(
+        `${name} has waited ${Math.round(waitedMs)} ms for a write and stays connected (ko-count ${options.koCount}, timeout ${options.timeoutDs} ds)`,
+      );
+    }
+  }
+}
