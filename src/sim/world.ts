@@ -30,6 +30,8 @@ export interface Violation {
 }
 
 const TICK_MS = 200;
+/** What operators say when they throw a copy away (Truth.force). */
+const INVALIDATES: readonly string[] = ['invalidate', 'invalidate-remote'];
 /** A busy pair has 5,000. */
 const MOST_EVENTS_PER_S = 500_000;
 
@@ -49,6 +51,8 @@ export class World implements NodeWorld {
   readonly looked = new Map<string, number>();
   readonly #checkers: Checker[];
   readonly #before: Record<NodeName, State | null> = { alpha: null, beta: null };
+  /** Its copy was as good as the peer's, and an operator throws it away. */
+  readonly #invalidated: Record<NodeName, boolean> = { alpha: false, beta: false };
   #clients = 0;
   #events = 0; // since then
   #eventsSinceMs = 0;
@@ -176,8 +180,11 @@ export class World implements NodeWorld {
     const { truth } = this;
     const target = (s: State | null): boolean =>
       s !== null && (s.conn === Conns.SyncTarget || s.conn === Conns.PausedSyncT);
+    if (old !== null && inSync(old) && next.conn === Conns.StartingSyncT) {
+      this.#invalidated[node.name] = true;
+    } else if (next.conn <= Conns.Connected) this.#invalidated[node.name] = false;
     if (target(next) && !target(old)) {
-      if (truth.forced.alpha !== null || truth.forced.beta !== null) this.#decided(node.peer);
+      if (this.#choosesData(node)) this.#decided(node.peer);
       truth.resyncBegins(node.name);
     }
     if (next.conn >= Conns.Connected) node.fenceExit = null;
@@ -188,6 +195,18 @@ export class World implements NodeWorld {
       truth.inSync(primary?.name ?? null);
       if (node.protocol === 'C') truth.async = false;
     }
+  }
+
+  /**
+   * Does the resync that begins choose between data that differ? Not when a copy of the same data is thrown away (invalidate
+   * in sync, still the same connection): the source is given every write, and under A and B some of them are on their way there.
+   */
+  #choosesData(target: SimNode): boolean {
+    const { forced } = this.truth;
+    const why = [forced.alpha, forced.beta].filter((text) => text !== null);
+    if (this.#invalidated[target.name] && why.every((text) => INVALIDATES.includes(text)))
+      return false;
+    return why.length > 0;
   }
 
   /** Somebody, or a policy, chose the copy of `source`: it is the data from now on. */
