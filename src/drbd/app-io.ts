@@ -325,13 +325,13 @@ export class AppIo {
     const v = this.#volume;
     const link = v.link;
     const here = v.diskUsable();
-    // Without a disk here the peer's is the only one that can make it durable.
-    const there = link !== null && (link.flushesPeer || !here) && v.replicates();
+    r.solid = here && v.state.disk === Disks.UpToDate;
+    // Without good data here (no disk, or the target of a resync) the peer's disk is the one that makes it durable.
+    const there = link !== null && (link.flushesPeer || !r.solid) && v.replicates();
     // Protocols A and B do not wait for the peer, but its disk must keep the order as well.
     if (link !== null && !there) link.transferLog.close();
     if (there && link.transferLog.flush(r)) r.net = LEG_PENDING;
     else if (there && v.state.pdsk === Disks.UpToDate) r.net = LEG_DONE; // everything is durable there
-    r.solid = here && v.state.disk === Disks.UpToDate;
     if (here) {
       r.local = LEG_PENDING;
       this.local++;
@@ -454,8 +454,10 @@ export class AppIo {
   #advance(r: AppRequest): void {
     if (!r.completed) {
       if (r.local === LEG_PENDING || !this.#netAllowsAnswer(r)) return;
-      const lost = r.net === LEG_FAILED || (r.net === LEG_NONE && r.local === LEG_FAILED);
-      if (lost && r.op !== OP_READ && this.#mustNotAnswer()) {
+      // Begun for this disk only, it is no more on the peer than one that was lost on its way.
+      const unfenced = this.#volume.state.suspFen !== 0;
+      const alone = r.net === LEG_NONE && (r.local === LEG_FAILED || unfenced);
+      if ((alone || r.net === LEG_FAILED) && r.op !== OP_READ && this.#mustNotAnswer()) {
         if (!this.#unanswered.includes(r)) this.#unanswered.push(r);
         return;
       }

@@ -4,6 +4,7 @@ import { EIO } from '../../src/drbd/app-io.js';
 import { Ss } from '../../src/drbd/return-codes.js';
 import {
   detach,
+  invalidate,
   invalidateRemote,
   outdate,
   setPrimary,
@@ -225,3 +226,46 @@ test('a resync read behind a write that is frozen does not keep the connection f
   }
   t.true(waited > 0);
 });
+
+// Swarm seed 100257: what was begun for the own disk alone was answered while nobody knew what had become of the peer.
+test('a write that waits for the activity log when the peer is lost is not answered before the peer is fenced', (t) => {
+  let waited = 0;
+  for (let delay = 0; delay <= 16; delay++) {
+    const pair = inSync(1, { disk: { fencing: 'resource-and-stonith' } });
+    const { alpha } = pair;
+    alpha.exits = { 'fence-peer': 4 };
+    alpha.handlerMs = 5000;
+    alpha.disk.slowMs = 2;
+    const write = alpha.beginWrite(8, block(1)); // into an extent that the log does not have
+    pair.run(delay / 4);
+    pair.net.reset('replication');
+    pair.net.cut('replication');
+    pair.run(1000);
+    t.is(alpha.volume.state.suspFen, 1);
+    if (alpha.disk.content(8 * 512, 1)[0] === 1) waited++;
+    t.is(alpha.peek(write), undefined, `${delay / 4} ms`);
+    t.is(alpha.answer(write), 0); // fenced
+    t.is(alpha.volume.state.suspFen, 0);
+    pair.net.heal('replication');
+    pair.settled();
+    t.is(pair.firstDifference(), -1);
+  }
+  t.true(waited > 0);
+});
+
+// Swarm seed 400018: under protocols A and B only the own disk was asked, whose word does not count then: EIO to every flush.
+for (const protocol of ['A', 'B', 'C'] as const) {
+  test(`protocol ${protocol}: a flush of a Primary that is being synchronised is the source's business`, (t) => {
+    const pair = inSync(1, { net: { protocol } });
+    const { alpha, beta } = pair;
+    for (const n of [alpha, beta]) {
+      n.volume.diskOptions = { ...n.volume.diskOptions, resyncRateKiBps: 250 };
+    }
+    t.is(alpha.ask(invalidate).kind, 'ok');
+    alpha.until(/cs:SyncTarget ro:Primary/);
+    t.is(alpha.write(8, block(1)), 0);
+    t.is(alpha.flush(), 0);
+    beta.crash(true);
+    t.deepEqual(beta.disk.content(8 * 512, 4096), block(1));
+  });
+}
