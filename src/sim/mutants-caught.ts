@@ -35,7 +35,7 @@ export const CAUGHT: Readonly<Record<string, Caught>> = {
   'read-error-not-retried': { invariant: 'reads', checker: 'reads', profile: 'disk', seed: 40 },
   'reads-stale-block': { invariant: 'I1', checker: 'reads', profile: 'swarm', seed: 13 },
   'barrier-forgotten': { invariant: 'A/B/C', checker: 'durable', profile: 'swarm', seed: 1 },
-  'barrier-ack-before-flush': { invariant: 'I6', checker: 'order', profile: 'swarm', seed: 6 },
+  'barrier-ack-before-flush': { invariant: 'A/B/C', checker: 'durable', profile: 'swarm', seed: 1 },
   'epochs-not-ordered': { invariant: 'I6', checker: 'order', profile: 'swarm', seed: 17 },
   'overlaps-not-ordered': { invariant: 'I3', checker: 'equal', profile: 'swarm', seed: 6 },
   'discard-not-replicated': {
@@ -94,7 +94,7 @@ export const CAUGHT: Readonly<Record<string, Caught>> = {
   'bit-cleared-when-sent': { invariant: 'I4', checker: 'bits', profile: 'swarm', seed: 6 },
   'bit-cleared-when-received': { invariant: 'I1', checker: 'reads', profile: 'swarm', seed: 33 },
   'bit-cleared-for-part': { invariant: 'I3', checker: 'equal', profile: 'swarm', seed: 5 },
-  'bitmap-before-data': { invariant: 'I4', checker: 'bits', profile: 'swarm', seed: 43 },
+  'bitmap-before-data': { invariant: 'A/B/C', checker: 'durable', profile: 'swarm', seed: 8 },
   'resync-overtakes-write': { invariant: 'I6', checker: 'order', profile: 'swarm', seed: 19 },
   'target-write-not-held': { invariant: 'I3', checker: 'equal', profile: 'swarm', seed: 6 },
   'peer-bitmap-ignored': { invariant: 'I9', checker: 'liveness', profile: 'swarm', seed: 5 },
@@ -136,7 +136,7 @@ export const CAUGHT: Readonly<Record<string, Caught>> = {
   'stop-failure-ignored': { invariant: 'I7', checker: 'group', profile: 'heartbeat', seed: 4 },
   'stuck-reported-stopped': { invariant: 'I7', checker: 'group', scenario: 'heartbeat-stop-fails' },
   'take-before-done': { invariant: 'I7', checker: 'group', profile: 'heartbeat', seed: 2 },
-  'leaves-before-stopped': { invariant: 'I7', checker: 'group', profile: 'heartbeat', seed: 24 },
+  'leaves-before-stopped': { invariant: 'I7', checker: 'group', profile: 'heartbeat', seed: 26 },
   'legacy-answer-before-stop': {
     invariant: 'I7',
     checker: 'group',
