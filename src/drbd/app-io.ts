@@ -22,6 +22,7 @@ import {
   OP_WRITE,
   OP_ZEROES,
 } from './app-request.js';
+import { hidesFailure } from './changes.js';
 import { type Core, type FrontEnd, KIND_APP_LOCAL } from './core.js';
 import { Conns, Disks, isSuspended, Roles } from './state.js';
 import type { Volume } from './volume.js';
@@ -351,10 +352,13 @@ export class AppIo {
       r.local = LEG_OK;
     } else {
       r.local = LEG_FAILED;
-      if (r.op !== OP_FLUSH) v.setOutOfSync(r.sector, r.endSector);
+      // The source of a resync stays the one whose data count: what it cannot read, the target must not ask for (pass_on).
+      const differs = r.op !== OP_FLUSH && !(r.op === OP_READ && hidesFailure(v));
+      if (differs) v.setOutOfSync(r.sector, r.endSector);
       v.diskFailed(r.op === OP_READ ? 'read' : 'write', -result, r.sector);
       if (r.op !== OP_FLUSH && r.op !== OP_READ && r.net !== LEG_NONE && this.#holdsData) {
-        // The disk stays the one that counts (the source of a resync, pass_on): the peer must fetch this from it.
+        // The disk stays the one that counts (the source of a resync, pass_on): the peer must fetch this from it. It may hear
+        // of it too late, then it does so in a resync of its own (Resync, the end at the source).
         v.link?.sendOutOfSync(v, r.sector, r.lengthBytes);
       }
       if (r.op === OP_READ) {
@@ -374,6 +378,8 @@ export class AppIo {
 
   /** P_WRITE_ACK, P_RS_WRITE_ACK, or P_RECV_ACK under protocol B. */
   acked(r: AppRequest): void {
+    // Between the failure here and now a block of the resync, read before, may have been found equal.
+    if (r.local === LEG_FAILED) this.#volume.setOutOfSync(r.sector, r.endSector);
     if (r.net !== LEG_PENDING) return;
     r.net = LEG_OK;
     this.remote--;

@@ -290,6 +290,12 @@ export function diskFailed(v: Volume, what: 'read' | 'write', errno: number, sec
   detach();
 }
 
+/** on-io-error pass_on, and the state has no room for it: the disk of the source of a resync stays UpToDate. */
+export function hidesFailure(v: Volume): boolean {
+  if (v.diskOptions.onIoError !== 'pass_on' || v.state.disk !== Disks.UpToDate) return false;
+  return wouldChange(v, { ...v.state, disk: Disks.Inconsistent }).state.disk === Disks.UpToDate;
+}
+
 /** Meta-data can not be written: the disk can not be trusted any more. */
 export function metaFailed(v: Volume, errno: number): void {
   if (!v.diskUsable()) return;

@@ -14,7 +14,7 @@ import {
   readBlockAck,
   readHeader,
 } from '../wire/hot.js';
-import { type AppRequest, LEG_FAILED, LEG_PENDING } from './app-request.js';
+import { type AppRequest, LEG_FAILED } from './app-request.js';
 import type { Core } from './core.js';
 import type { Link } from './link.js';
 import type { StreamOwner } from './ports.js';
@@ -179,7 +179,7 @@ export class MetaReceiver implements StreamOwner {
       this.#link.fail('ProtocolError', `${name}: no write to sector ${this.#ack.sector} is known`);
       return;
     }
-    if (r.net === LEG_PENDING) r.owner.acked(r);
+    r.owner.acked(r);
   }
 }
 

@@ -16,6 +16,7 @@ import { force, setUuids } from './changes.js';
 import type { Core } from './core.js';
 import { clearBitmapUuid, finishAsTarget, startAsTarget } from './generation.js';
 import type { Link } from './link.js';
+import { sendState, sendUuids } from './params.js';
 import { SyncMeter } from './progress.js';
 import { RESYNC_TURN_MS, ResyncController, type ResyncSink, ResyncWalker } from './rate.js';
 import { Conns, Disks, Roles, type State } from './state.js';
@@ -542,7 +543,6 @@ export class Resync {
     const v = this.#volume;
     const { link, bitmap } = v;
     if (!this.#peerSaysDone || !link || !bitmap || this.#finishing) return;
-    if (bitmap.count > this.#failedBits && !this.#peerGaveUp) return;
     this.#peerSaysDone = false;
     this.#finishing = true;
     link.ping(() => {
@@ -554,14 +554,36 @@ export class Resync {
         force(v, { conn: Conns.Connected });
         return;
       }
+      // All acknowledgements have come before that of the ping: what is left failed here and not at the target (pass_on).
+      const left = bitmap.count;
+      if (left > 0 && v.state.peer !== Roles.Primary) {
+        this.#onceMore(link, left);
+        return;
+      }
       // UUIDs and state change together: a link that is lost with the bitmap UUID cleared and the peer still Inconsistent
       // would begin no generation, and what is written alone from then on would never be copied. A crash before the
       // UUIDs are on disk is what uuid_compare rule 34 is for.
       v.writeBitmap();
       setUuids(v, clearBitmapUuid(v.uuids));
       if (v.peerUuids) v.peerUuids = { ...v.peerUuids, ...v.uuids };
-      force(v, { conn: Conns.Connected, disk: Disks.UpToDate, pdsk: Disks.UpToDate });
+      // A Primary that was the target has answered what failed here: from now on its copy counts.
+      const disk = left > 0 ? Disks.Inconsistent : Disks.UpToDate;
+      force(v, { conn: Conns.Connected, disk, pdsk: Disks.UpToDate });
       v.resource.resyncFinished();
     });
+  }
+
+  /**
+   * This disk is the one that counts, and the target got writes that failed here, which their writer was told. It takes itself
+   * for equal by now. As if the end of the resync had been missed here (rules 34 and 35), bitmaps are compared again, and it
+   * fetches what is here.
+   */
+  #onceMore(link: Link, bits: number): void {
+    const v = this.#volume;
+    const text = `${bits} blocks could not be written here, only at the peer: resync of these`;
+    this.#core.host.log('warn', v.name, text);
+    sendUuids(link, v);
+    force(v, { conn: Conns.WFBitMapS });
+    sendState(link, v);
   }
 }

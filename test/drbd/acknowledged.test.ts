@@ -4,7 +4,14 @@
  */
 import test from 'ava';
 import { EIO } from '../../src/drbd/app-io.js';
-import { detach, outdate } from '../../src/drbd/roles.js';
+import {
+  detach,
+  invalidate,
+  invalidateRemote,
+  outdate,
+  setPrimary,
+  setSecondary,
+} from '../../src/drbd/roles.js';
 import { SimPair, type SimPairOptions } from '../support/sim-pair.js';
 
 const block = (byte: number): Uint8Array => new Uint8Array(4096).fill(byte);
@@ -113,4 +120,118 @@ test('outdate is answered when the disk itself says that it is Outdated', (t) =>
     pair.beta.attach();
     t.regex(pair.beta.shown, /ds:Outdated/);
   }
+});
+
+test('pass_on at the source of a resync: a write that reads would not see is not answered as done', (t) => {
+  for (let seed = 1; seed <= 6; seed++) {
+    const pair = inSync(seed, { disk: { onIoError: 'pass_on' } });
+    t.is(pair.alpha.write(64, block(1)), 0);
+    pair.beta.volume.diskOptions = { ...pair.beta.volume.diskOptions, resyncRateKiBps: 250 };
+    t.is(pair.alpha.ask(invalidateRemote).kind, 'ok');
+    pair.alpha.until(/cs:SyncSource .*ds:UpToDate\/Inconsistent/);
+    pair.alpha.disk.full = { fromBytes: 64 * 512, toBytes: 72 * 512 };
+    pair.alpha.disk.slowMs = seed % 2 === 0 ? 20 : 0; // the target has acknowledged it before, or not
+    const error = pair.alpha.write(64, block(2));
+    pair.alpha.disk.slowMs = 0;
+    pair.alpha.disk.full = null;
+    t.regex(pair.alpha.shown, /ds:UpToDate\/Inconsistent/, 'the failure is hidden');
+    const seen = pair.alpha.read(64, 4096);
+    t.deepEqual(seen, block(1));
+    t.is(error, EIO, `seed ${seed}`);
+    pair.beta.volume.diskOptions = { ...pair.beta.volume.diskOptions, resyncRateKiBps: 1 << 20 };
+    pair.settled();
+    t.is(pair.firstDifference(), -1, `seed ${seed}`);
+    t.deepEqual(pair.beta.disk.content(64 * 512, 4096), seen);
+  }
+});
+
+test('pass_on at the source of a resync: whenever it is, both copies are equal in the end', (t) => {
+  let after = 0;
+  for (let seed = 1; seed <= 24; seed++) {
+    const pair = inSync(seed, { disk: { onIoError: 'pass_on' } });
+    t.is(pair.alpha.ask(invalidateRemote).kind, 'ok');
+    pair.run(seed * 0.4); // from the exchange of bitmaps to the end
+    pair.alpha.disk.full = { fromBytes: 64 * 512, toBytes: 72 * 512 };
+    const error = pair.alpha.write(64, block(2));
+    pair.alpha.disk.full = null;
+    pair.run(15_000);
+    if (/ds:Inconsistent\/UpToDate/.test(pair.alpha.shown)) {
+      after++; // the resync was over: the peer's copy is the one in use
+      t.is(error, 0);
+      t.deepEqual(pair.alpha.read(64, 4096), block(2));
+      continue;
+    }
+    pair.settled();
+    t.is(pair.firstDifference(), -1, `seed ${seed}`);
+  }
+  t.true(after > 0 && after < 20, `${after}`);
+});
+
+test('pass_on at the source of a resync: writes that fail while their blocks are on the way to the target', (t) => {
+  let refused = 0;
+  for (const protocol of ['A', 'B', 'C'] as const) {
+    for (let seed = 1; seed <= 24; seed++) {
+      const pair = inSync(seed, { net: { protocol }, disk: { onIoError: 'pass_on' } });
+      const { alpha, beta } = pair;
+      beta.volume.diskOptions = { ...beta.volume.diskOptions, resyncRateKiBps: 16_000 };
+      t.is(alpha.ask(invalidateRemote).kind, 'ok');
+      alpha.until(/cs:SyncSource/);
+      beta.disk.slowMs = seed % 3; // acknowledgements of blocks come after those of the disk here
+      alpha.disk.full = { fromBytes: 256 << 10, toBytes: 1 << 20 };
+      const tags: number[] = [];
+      for (let i = 0; i < 60 && /cs:SyncSource/.test(alpha.shown); i++) {
+        tags.push(alpha.beginWrite(512 + i * 24 + (i % 8), block(2)));
+        pair.run(0.5 + (seed % 5) * 0.4);
+      }
+      alpha.disk.full = null;
+      refused += tags.filter((tag) => alpha.answer(tag) === EIO).length;
+      pair.run(20_000);
+      if (/ds:Inconsistent/.test(alpha.shown)) {
+        // It was over: the peer's copy is in use, and an operator has this disk brought up to date.
+        t.is(alpha.ask((v, done) => detach(v, false, done)).kind, 'ok');
+        alpha.attach();
+      }
+      pair.settled();
+      t.is(pair.firstDifference(), -1, `${protocol} ${seed}`);
+    }
+  }
+  t.true(refused > 200, `${refused}`);
+});
+
+test('pass_on at the source of a resync: what the source cannot read does not keep it from ending', (t) => {
+  for (let seed = 1; seed <= 6; seed++) {
+    const pair = inSync(seed, { disk: { onIoError: 'pass_on' } });
+    const { alpha, beta } = pair;
+    beta.volume.diskOptions = { ...beta.volume.diskOptions, resyncRateKiBps: 1000 };
+    t.is(alpha.ask(invalidateRemote).kind, 'ok');
+    alpha.until(/cs:SyncSource/);
+    pair.run(800); // the first blocks are there
+    alpha.disk.badSectors.add(3);
+    t.throws(() => alpha.read(0, 4096));
+    t.regex(alpha.shown, /cs:SyncSource .*ds:UpToDate/);
+    pair.settled();
+    t.is(pair.firstDifference(), -1);
+  }
+});
+
+test('pass_on at the source of a resync whose target is Primary: what that has answered counts', (t) => {
+  const ends = new Set<string>();
+  for (let seed = 1; seed <= 40; seed++) {
+    const pair = inSync(seed, { disk: { onIoError: 'pass_on' } });
+    const { alpha, beta } = pair;
+    t.is(alpha.ask((v, done) => setSecondary(v, done)).kind, 'ok');
+    t.is(beta.ask((v, done) => setPrimary(v, false, done)).kind, 'ok');
+    t.is(beta.ask(invalidate).kind, 'ok');
+    pair.run(seed * 0.3);
+    alpha.disk.full = { fromBytes: 64 * 512, toBytes: 72 * 512 };
+    const error = beta.write(64, block(2));
+    alpha.disk.full = null;
+    pair.run(15_000);
+    ends.add(`${error} ${alpha.shown}`);
+    t.regex(alpha.shown, /cs:Connected/);
+    t.regex(beta.shown, /cs:Connected ro:Primary\/Secondary ds:UpToDate/);
+    if (error === 0) t.deepEqual(beta.read(64, 4096), block(2));
+    if (/ds:UpToDate\/UpToDate/.test(alpha.shown)) t.is(pair.firstDifference(), -1, `${seed}`);
+  }
+  t.true(ends.size > 1, [...ends].join());
 });
