@@ -103,11 +103,11 @@ class Promotion {
   }
 
   begin(): void {
-    if (this.#v.state.role === Roles.Primary && !this.#force) {
-      this.#done(OK);
+    this.#takeAsItIs();
+    if (this.#v.state.role === Roles.Primary && !this.#forced) {
+      this.#done(OK); // a new generation is not begun for it: I/O may be frozen, and the peer be the one that goes on
       return;
     }
-    this.#takeAsItIs();
     const { link } = this.#v;
     if (link && this.#v.state.conn >= Conns.Connected) {
       let answered = false;

@@ -269,3 +269,16 @@ for (const protocol of ['A', 'B', 'C'] as const) {
     t.deepEqual(beta.disk.content(8 * 512, 4096), block(1));
   });
 }
+
+// Swarm seed 101057: a generation began, though nobody knew what had become of the peer.
+test('primary --force on a Primary with a good disk that is frozen changes nothing', (t) => {
+  const pair = inSync(1, { disk: { fencing: 'resource-and-stonith' } });
+  const { alpha } = pair;
+  alpha.exits = { 'fence-peer': 1 };
+  pair.net.cut('replication');
+  alpha.until(/cs:WFConnection/);
+  const { uuids } = alpha.volume;
+  t.is(forced(pair), 'ok');
+  t.is(alpha.volume.state.suspFen, 1);
+  t.deepEqual(alpha.volume.uuids, uuids);
+});
