@@ -391,7 +391,13 @@ export class AppIo {
     this.#volume.setOutOfSync(r.sector, r.endSector);
     if (r.net === LEG_PENDING) this.remote--;
     r.net = LEG_FAILED;
+    this.#breakPromise(r);
     this.#advance(r);
+  }
+
+  /** Answered on the strength of the peer alone, which had not flushed it: it may come back without it. */
+  #breakPromise(r: AppRequest): void {
+    if (r.completed && !(r.local === LEG_OK && this.#holdsData)) this.#promiseBroken = true;
   }
 
   /** Its epoch is on the peer's disk (P_BARRIER_ACK). */
@@ -434,8 +440,7 @@ export class AppIo {
     this.#volume.setOutOfSync(r.sector, r.endSector);
     if (r.net === LEG_PENDING) this.remote--;
     r.net = LEG_FAILED;
-    // Answered on the strength of the peer alone, which had not flushed it: it may come back without it.
-    if (r.completed && !(r.local === LEG_OK && this.#holdsData)) this.#promiseBroken = true;
+    this.#breakPromise(r);
     this.#advance(r);
   }
 

@@ -99,6 +99,7 @@ function commit(v: Volume, next: State): void {
   if (next.disk === Disks.UpToDate || next.disk === Disks.Consistent) {
     v.exposedUuid = v.uuids.current;
   } else if (old.disk >= Disks.Inconsistent && next.disk < Disks.Inconsistent) {
+    v.link?.epochs.diskLost(v.number);
     // The data in use are the peer's from now on, and it may have named them already.
     const inReach = next.conn >= Conns.Connected && next.pdsk === Disks.UpToDate;
     if (inReach && v.peerUuids) v.exposedUuid = v.peerUuids.current;

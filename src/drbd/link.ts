@@ -377,8 +377,15 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
     request.owner.tryWrite(request);
   }
 
-  flushVolumes(done: () => void): void {
+  flushVolumes(done: (ok: boolean) => void): void {
     this.resource.flushVolumes(done);
+  }
+
+  refuse(volume: number, sector: number, bytes: number, idHi: number, idLo: number): void {
+    const v = this.resource.volumes.find((o) => o.number === volume);
+    if (!v) return;
+    v.refusedWrite(sector, sector + bytes / 512);
+    this.ack(COMMANDS.P_NEG_ACK, v, sector, idHi, idLo, bytes);
   }
 
   heard(): void {

@@ -7,10 +7,17 @@
  * By write ordering (disk options): `flush`: the writes of an epoch start when everything before is written and flushed;
  * `drain`: when everything before is written; `none`: at once. Epochs are acknowledged in order in every case. When the
  * link is gone the rest is still written in order, and nobody is told.
+ *
+ * A disk that cannot flush, or is lost before it has, may lose what it had taken: those writes, answered long ago, are refused
+ * (P_NEG_ACK) before their epoch is acknowledged. The originals acknowledge it all the same; the Primary then takes for durable
+ * what is not, and no bit tells that the copies differ.
  */
 import type { PeerRequest } from './peer-request.js';
 
 export type WriteOrdering = 'flush' | 'drain' | 'none';
+
+/** Numbers kept for a stored write. */
+const STORED = 5;
 
 export interface PeerEpoch {
   barrier: number; // opaque, echoed
@@ -19,12 +26,15 @@ export interface PeerEpoch {
   size: number; // writes received in it
   pending: number; // of them not finished
   readonly waiting: PeerRequest[]; // not allowed to start yet
+  readonly stored: number[]; // and not flushed: volume, sector, bytes, block id (two), and so on
 }
 
 export interface PeerEpochsOwner {
   writeOrdering(): WriteOrdering;
-  /** Flush the disks of all volumes; call `done` when that is over (a failed flush has been dealt with). */
-  flushVolumes(done: () => void): void;
+  /** Flush the disks of all volumes, then say whether all could (a failed flush has been dealt with). */
+  flushVolumes(done: (ok: boolean) => void): void;
+  /** A write that was answered may be lost with the disk's cache. */
+  refuse(volume: number, sector: number, bytes: number, idHi: number, idLo: number): void;
   barrierAck(barrier: number, size: number): void;
   /** A write may start now. */
   epochOpened(request: PeerRequest): void;
@@ -75,10 +85,14 @@ export class PeerEpochs {
     this.#advance();
   }
 
-  /** A write is finished, well or not. */
-  done(request: PeerRequest): void {
+  /** A write is finished; `ok`: on the disk of this volume. */
+  done(request: PeerRequest, ok: boolean, volume: number): void {
     const epoch = request.epoch as PeerEpoch;
     request.epoch = null;
+    if (ok && this.#owner.writeOrdering() === 'flush') {
+      const { sector, lengthBytes: bytes, idHi, idLo } = request;
+      epoch.stored.push(volume, sector, bytes, idHi, idLo);
+    }
     if (!request.epochOpen) epoch.waiting.splice(epoch.waiting.indexOf(request), 1); // failed before its turn
     epoch.pending--;
     if (epoch.pending === 0) this.#advance();
@@ -90,8 +104,9 @@ export class PeerEpochs {
       if (!epoch.closed || epoch.pending > 0 || epoch.flushing) return;
       if (this.#owner.writeOrdering() === 'flush') {
         epoch.flushing = true;
-        this.#owner.flushVolumes(() => {
+        this.#owner.flushVolumes((ok) => {
           epoch.flushing = false;
+          if (!ok) this.#refuse(epoch, null);
           this.#finishOldest(epoch);
           this.#advance();
         });
@@ -99,6 +114,26 @@ export class PeerEpochs {
       }
       this.#finishOldest(epoch);
     }
+  }
+
+  /** The disk of a volume is gone, and what it had not flushed with it. */
+  diskLost(volume: number): void {
+    for (const epoch of this.#epochs) this.#refuse(epoch, volume);
+  }
+
+  /** `lost`: of this volume alone; null: of all. */
+  #refuse(epoch: PeerEpoch, lost: number | null): void {
+    const { stored } = epoch;
+    let kept = 0;
+    for (let i = 0; i < stored.length; i += STORED) {
+      const [volume = 0, sector = 0, bytes = 0, idHi = 0, idLo = 0] = stored.slice(i, i + STORED);
+      if (lost === null || volume === lost) this.#owner.refuse(volume, sector, bytes, idHi, idLo);
+      else {
+        stored.copyWithin(kept, i, i + STORED);
+        kept += STORED;
+      }
+    }
+    stored.length = kept;
   }
 
   #finishOldest(epoch: PeerEpoch): void {
@@ -120,12 +155,14 @@ export class PeerEpochs {
       size: 0,
       pending: 0,
       waiting: [],
+      stored: [],
     };
     epoch.barrier = 0;
     epoch.closed = false;
     epoch.flushing = false;
     epoch.size = 0;
     epoch.pending = 0;
+    epoch.stored.length = 0;
     return epoch;
   }
 }

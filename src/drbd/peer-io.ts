@@ -164,7 +164,7 @@ export class PeerIo {
       return;
     }
     if (result < 0 && v.diskUsable()) v.diskFailed('write', -result, p.sector);
-    this.#writeOver(p, result >= 0);
+    this.#writeOver(p, result >= 0 && v.diskUsable()); // nobody flushes a disk that is let go
   }
 
   /** The end of a write, well or not: answer, mark, let those behind it go. */
@@ -191,7 +191,7 @@ export class PeerIo {
     link.windowFreed(p.lengthBytes);
     const epoch = p.epoch !== null;
     v.intervals.leave(p);
-    if (epoch) link.epochs.done(p);
+    if (epoch) link.epochs.done(p, ok, v.number);
     const resync = p.kind === PEER_RESYNC_WRITE;
     if (resync) this.resyncWrites--;
     this.#release(p);

@@ -399,11 +399,12 @@ export class Resource {
   }
 
   /** Flush the disks of all volumes; a disk that fails to is let go. */
-  flushVolumes(done: () => void): void {
+  flushVolumes(done: (ok: boolean) => void): void {
     let left = 1;
+    let ok = true;
     const one = (): void => {
       left--;
-      if (left === 0) done();
+      if (left === 0) done(ok);
     };
     for (const v of this.volumes) {
       if (!v.diskUsable()) continue;
@@ -411,7 +412,10 @@ export class Resource {
       v.peerIo.local++;
       const tag = this.core.cold((result) => {
         v.peerIo.local--;
-        if (result < 0) v.diskFailed('write', -result, 0);
+        if (result < 0) {
+          ok = false;
+          v.diskFailed('write', -result, 0);
+        }
         one();
       });
       this.core.port.flushDisk(v.dataDisk, tag);

@@ -235,3 +235,34 @@ test('pass_on at the source of a resync whose target is Primary: what that has a
   }
   t.true(ends.size > 1, [...ends].join());
 });
+
+// Disk profile, seed 164: the peer's flush had failed, its barrier was acknowledged all the same.
+test("a flush that the only disk, the peer's, could not do is not answered as done", (t) => {
+  for (const onIoError of ['detach', 'pass_on'] as const) {
+    const pair = disklessPrimary(1, { disk: { onIoError } });
+    t.is(pair.alpha.write(0, block(1)), 0);
+    pair.beta.disk.faults.flushChance = 1;
+    t.is(pair.alpha.flush(), EIO, onIoError);
+  }
+});
+
+test("what the cache of a peer's disk had taken when it failed is copied when the disk is back", (t) => {
+  for (let seed = 1; seed <= 12; seed++) {
+    const pair = inSync(seed);
+    const { alpha, beta } = pair;
+    t.is(alpha.flush(), 0);
+    for (let at = 0; at < 1024; at += 64) t.is(alpha.write(at, block(seed)), 0);
+    if (seed % 2 === 0) {
+      beta.disk.faults.flushChance = 1;
+      t.is(alpha.flush(), 0, 'its own disk has it');
+      beta.disk.faults.flushChance = 0;
+    } else t.is(beta.ask((v, done) => detach(v, false, done)).kind, 'ok');
+    beta.until(/ds:Diskless/);
+    pair.run(50);
+    beta.crash(true); // takes some of what was in the cache
+    beta.attach();
+    beta.connect();
+    pair.settled();
+    t.is(pair.firstDifference(), -1, `seed ${seed}`);
+  }
+});

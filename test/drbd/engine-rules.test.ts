@@ -37,7 +37,8 @@ test('a write that fails before its epoch may start does not come back when it m
   const acks: number[] = [];
   const epochs = new PeerEpochs({
     writeOrdering: () => 'drain',
-    flushVolumes: (done) => done(),
+    flushVolumes: (done) => done(true),
+    refuse: () => {},
     barrierAck: (barrier) => acks.push(barrier),
     epochOpened: (request) => opened.push(request.index),
   });
@@ -47,8 +48,8 @@ test('a write that fails before its epoch may start does not come back when it m
   epochs.add(broken);
   epochs.add(last);
   t.false(broken.epochOpen);
-  epochs.done(broken); // its payload never arrived
-  epochs.done(first);
+  epochs.done(broken, false, 0); // its payload never arrived
+  epochs.done(first, true, 0);
   t.deepEqual(acks, [7]);
   t.deepEqual(opened, [3]);
 });

@@ -2,12 +2,8 @@
  * What a flush or a write with FUA promises: under any protocol a power cut of the local disk, under C one of the peer's too,
  * takes nothing back that was acknowledged before the flush was asked for. Looked at the moment it is answered, in what the
  * caches of the disks could still lose; the power need not go for it.
- *
- * Not judged: a disk on which a flush has failed, until nothing of that time is in its cache any more. (A disk that is attached
- * again after that is not flushed before it counts as UpToDate.)
  */
 import { Disks } from '../../drbd/state.js';
-import type { NodeName } from '../config.js';
 import type { SimNode } from '../sim-node.js';
 import type { World } from '../world.js';
 import { peerTakesPart } from './acknowledgement.js';
@@ -16,18 +12,6 @@ import { Checker } from './checker.js';
 export class Durable extends Checker {
   constructor(world: World) {
     super(world, 'durable', 'A/B/C');
-  }
-
-  readonly #failing: Record<NodeName, boolean> = { alpha: false, beta: false };
-
-  override tick(): void {
-    for (const { name, disk } of this.world.bothNodes) {
-      if (this.#failing[name]) this.#failing[name] = disk.volatileSectors > 0;
-    }
-  }
-
-  override logged(node: NodeName, _object: string, _level: string, text: string): void {
-    if (text.startsWith('local write IO error')) this.#failing[node] = true;
   }
 
   override acknowledged(
@@ -52,7 +36,6 @@ export class Durable extends Checker {
   }
 
   #one(holder: SimNode, primary: SimNode, from: number, end: number, what: string): void {
-    if (this.#failing[holder.name]) return;
     this.look();
     const { ledger, truth } = this.world;
     const lineage = truth.lineage[primary.name];
