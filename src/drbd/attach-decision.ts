@@ -21,7 +21,7 @@ export interface AttachInput {
   readonly hasExposed: boolean; // users have seen these data last, or none
   readonly fencing: DiskOptions['fencing'];
   readonly alUpdates: boolean;
-  /** The peer went on alone while there was no disk here, and was told so (outdate): this one is old, whatever it says. */
+  /** While there was no disk here, the peer went on alone, or both knew newer data: this one is old, whatever it says. */
   readonly outdated: boolean;
 }
 

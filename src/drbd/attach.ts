@@ -194,7 +194,7 @@ class Attach {
       hasExposed: v.hasExposed(current),
       fencing: this.#request.options.fencing,
       alUpdates: this.#request.options.alUpdates,
-      outdated: v.outdateAtAttach,
+      outdated: v.outdateAtAttach || !v.hasExposed(current),
     });
     if (typeof decided !== 'number') return decided;
     this.#fail(decided, ['the disk holds another generation than the one in use']);
@@ -368,7 +368,7 @@ class Attach {
       hasExposed: v.hasExposed(current),
       fencing: v.diskOptions.fencing,
       alUpdates: (flags & MDF.AL_DISABLED) === 0,
-      outdated: v.outdateAtAttach,
+      outdated: v.outdateAtAttach || !v.hasExposed(current),
     });
     if (typeof decided === 'number') {
       force(v, { disk: Disks.Failed });

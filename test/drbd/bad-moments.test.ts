@@ -282,3 +282,22 @@ test('primary --force on a Primary with a good disk that is frozen changes nothi
   t.is(alpha.volume.state.suspFen, 1);
   t.deepEqual(alpha.volume.uuids, uuids);
 });
+
+// Swarm seed 130859: heartbeat took over with the data of a second ago.
+test('the disk of a node that saw newer data while it had none does not pass for good when the peer has lost its own', (t) => {
+  const pair = inSync(1);
+  const { alpha, beta } = pair;
+  t.is(beta.ask((v, done) => detach(v, false, done)).kind, 'ok');
+  t.is(alpha.write(8, block(1)), 0);
+  alpha.disk.faults.flushChance = 1;
+  t.is(alpha.flush(), EIO);
+  alpha.until(/ds:Diskless\/Diskless/);
+  t.is(alpha.ask(setSecondary).kind, 'ok');
+  beta.attach();
+  beta.until(/ds:Outdated/);
+  t.is(beta.ask((v, done) => setPrimary(v, false, done)).kind, 'state');
+  alpha.disk.faults.flushChance = 0;
+  alpha.attach();
+  pair.settled();
+  t.deepEqual(beta.disk.content(8 * 512, 4096), block(1));
+});
