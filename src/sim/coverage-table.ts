@@ -58,6 +58,7 @@ export const UNREACHABLE: Readonly<Partial<Record<Kind, Readonly<Record<string, 
   pdsk: {
     Negotiating: 'a peer that attaches is shown with the disk it has decided on (realPeerDisk)',
   },
+  uuidRule: { '41 (-100)': 'needs two Primaries of one generation' },
   roles: {
     'Primary/Primary': 'two Primaries never stay connected: it would be a violation of I2',
   },
