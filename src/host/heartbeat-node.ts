@@ -237,13 +237,13 @@ export class HeartbeatNode {
     const out: MembershipEffect[] = [];
     this.membership.tick(nowMs, out);
     this.#fromMembership(out, nowMs);
+    if (nowMs >= this.#releaseMs) this.#release(nowMs); // before anything that was due meanwhile is begun
     const queue: QueueEffect[] = [];
     this.operations.tick(nowMs, queue);
     this.#fromOperations(queue, nowMs);
     const effects: ResourceEffect[] = [];
     this.resources.tick(nowMs, effects);
     this.#fromResources(effects, nowMs);
-    if (nowMs >= this.#releaseMs) this.#release(nowMs);
   }
 
   get deadlineMs(): number {
@@ -266,6 +266,7 @@ export class HeartbeatNode {
 
   #release(nowMs: number): void {
     this.#releaseMs = Number.POSITIVE_INFINITY;
+    this.operations.abortTakes();
     this.#ports.log('info', 'Heartbeat shutdown in progress.');
     const raised: MembershipEffect[] = [];
     this.membership.raiseDeadtime(RESTART_DEADTIME_EXTRA_MS, raised);
@@ -336,7 +337,11 @@ export class HeartbeatNode {
               : group.key === effect.key,
           );
           const out: QueueEffect[] = [];
-          this.operations.add({ id: effect.id, kind: effect.kind, groups }, nowMs, out);
+          const leaving =
+            this.#releaseMs < Number.POSITIVE_INFINITY || this.resources.state === 'SHUTDOWN';
+          const refused = leaving && effect.kind === 'take';
+          const job = { id: effect.id, kind: effect.kind, groups: refused ? [] : groups };
+          this.operations.add(job, nowMs, out);
           this.#fromOperations(out, nowMs);
           break;
         }

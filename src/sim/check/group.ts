@@ -123,7 +123,7 @@ export class Group extends Checker {
     if (!runs || this.world.meddled) return;
     const { nowMs } = this.world;
     this.#lives(node);
-    const heldMs = Math.max(this.#heldDeadMs.alpha, this.#heldDeadMs.beta);
+    const heldMs = this.#heldDeadMs[node.name];
     const sinceMs = Math.max(nowMs - this.#longMs, nowMs - heldMs);
     if (sinceMs > SORTED_MS) {
       this.violate(
