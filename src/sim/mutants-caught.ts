@@ -82,7 +82,6 @@ export const CAUGHT: Readonly<Record<string, Caught>> = {
     profile: 'swarm',
     seed: 25,
   },
-  'io-not-frozen': { invariant: 'fencing', checker: 'fencing', profile: 'swarm', seed: 21 },
   'frozen-write-answered': { invariant: 'fencing', checker: 'fencing', profile: 'swarm', seed: 2 },
   'outdated-promoted': { invariant: 'I1', checker: 'outdated', profile: 'swarm', seed: 33 },
   'two-primaries': { invariant: 'I2', checker: 'two-primaries', profile: 'swarm', seed: 2 },

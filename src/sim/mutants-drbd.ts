@@ -242,13 +242,6 @@ export const DRBD_MUTANTS: readonly Mutant[] = [
     replace: 'default:\n            return Disks.Outdated;',
   },
   {
-    name: 'io-not-frozen',
-    what: 'new writes are accepted while I/O is suspended',
-    file: 'drbd/app-io.js',
-    find: "if (isSuspended(s))\n            return 'suspended';",
-    replace: '',
-  },
-  {
     name: 'frozen-write-answered',
     what: 'writes that were on their way when I/O was suspended are answered',
     file: 'drbd/app-io.js',
