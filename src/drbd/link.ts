@@ -408,6 +408,12 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
     this.#sendPing();
   }
 
+  /** The same, and everything that the peer had acknowledged by now has arrived before. */
+  pingAfresh(done: () => void): void {
+    const underWay = this.#pingSentMs >= 0; // that one may be answered already
+    this.ping(underWay ? () => this.ping(done) : done);
+  }
+
   #sendPing(): void {
     if (this.#pingSentMs >= 0) return;
     if (this.#packet(this.meta, COMMANDS.P_PING, 0, 0) < 0) return;

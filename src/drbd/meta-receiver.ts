@@ -119,13 +119,14 @@ export class MetaReceiver implements StreamOwner {
     const resync = a.idHi === ID_SYNCER_HI && a.idLo === ID_SYNCER_LO;
     switch (command) {
       case COMMANDS.P_RS_WRITE_ACK:
+        // Late, of a resync that was broken off: what was written since then only here has set the bit again.
         if (resync) {
-          v.setInSync(a.sector, end);
+          if (v.resync.running) v.setInSync(a.sector, end);
           v.resync.peerStored(a.sector, end);
           return;
         }
         // Equal only when it was written here as well: a local failure has set the bit, and it stays.
-        if (this.#request()?.local !== LEG_FAILED) v.setInSync(a.sector, end);
+        if (v.resync.running && this.#request()?.local !== LEG_FAILED) v.setInSync(a.sector, end);
         this.#written(name);
         v.resync.peerStored(a.sector, end); // it may have been the last bit
         return;

@@ -44,6 +44,7 @@ export class Resync {
 
   // the run under way
   #running = false;
+  #brokenOffOn: Link | null = null; // a run on this connection is over, finished or not
   readonly #meter = new SyncMeter();
   #failedBits = 0;
   #finishing = false;
@@ -172,6 +173,12 @@ export class Resync {
   }
 
   #beginSource(link: Link): void {
+    // Acknowledgements of a resync that was broken off on this connection may be on their way, and say nothing of the new one.
+    if (this.#brokenOffOn === link) link.pingAfresh(() => this.#mayBeginSource(link));
+    else this.#mayBeginSource(link);
+  }
+
+  #mayBeginSource(link: Link): void {
     const v = this.#volume;
     this.#core.host.handler('before-resync-source', v.resource.name, v.minor, (exit) => {
       if (v.link !== link) return;
@@ -310,6 +317,7 @@ export class Resync {
 
   #stop(): void {
     this.#running = false;
+    this.#brokenOffOn = this.#volume.link;
     this.#requests.clear();
     this.#wantNothing();
     this.#nextTurnMs = Number.POSITIVE_INFINITY;
@@ -324,6 +332,11 @@ export class Resync {
       this.#failedBits,
       this.#rate.rateKiBps,
     );
+  }
+
+  /** From its first state on until its last. */
+  get running(): boolean {
+    return this.#running;
   }
 
   /** Requests of the resync that are not answered: part of `pe`. */

@@ -221,3 +221,29 @@ test('disconnected as the resync begins: nothing new is mixed into the Outdated 
   }
   t.true(began > 0);
 });
+
+// Swarm seed 130702: the late acknowledgement of a block cleared the bit of what was written there since.
+test('acknowledgements of a resync that was broken off say nothing of what is written after it', (t) => {
+  for (let seed = 1; seed <= 20; seed++) {
+    const pair = new SimPair(seed, { sizeBytes: 2 << 20 });
+    pair.upToDate();
+    pair.run(200);
+    const { alpha, beta } = pair;
+    pair.net.faults('replication', { delayMs: [0.1, 40] }); // two sockets: either may be the faster one
+    t.is(alpha.ask(invalidateRemote).kind, 'ok');
+    beta.until(/cs:SyncTarget/);
+    pair.run(20 + 5 * seed);
+    beta.loop.enter(() => detach(beta.volume, true, () => {}));
+    const writes: number[] = [];
+    for (let at = 0; at < 3840; at += 16) {
+      writes.push(alpha.beginWrite(at, block(seed)));
+      pair.run(0.3);
+    }
+    beta.until(/ds:Diskless/);
+    beta.attach();
+    for (const w of writes) t.is(alpha.answer(w), 0);
+    pair.settled();
+    pair.run(200);
+    t.is(pair.firstDifference(), -1, `seed ${seed}`);
+  }
+});
