@@ -6,6 +6,7 @@
  *     refused again -> one node's data are kept, the other's are given up: --discard-my-data, then create-md
  *     no good copy -> primary --force where the data are
  *     frozen for lack of data, and its own disk is refused; or told that the peer is Primary -> the service ends
+ *     halted again and again, since it is Primary when the nodes meet (pri-lost-after-sb) -> no service there until they have met
  *
  * Which data are kept: those of the node that serves, else of the Primary, else of the better disk, else where it ran last.
  */
@@ -32,6 +33,8 @@ interface Notes {
   triedMs: number;
   attaches: number; // tried, since it had its disk last
   syncingSinceMs: number; // +Infinity: it is not
+  powered: boolean;
+  halts: number; // since the nodes were connected last
 }
 
 export class Repair {
@@ -48,6 +51,8 @@ export class Repair {
         triedMs: Number.NEGATIVE_INFINITY,
         attaches: 0,
         syncingSinceMs: Number.POSITIVE_INFINITY,
+        powered: n.powered,
+        halts: 0,
       });
     }
   }
@@ -55,7 +60,10 @@ export class Repair {
   /** A look at both nodes. */
   step(): void {
     const world = this.#world;
-    for (const n of world.bothNodes) this.#node(n);
+    for (const n of world.bothNodes) {
+      this.#watchPower(n);
+      this.#node(n);
+    }
     this.#connection();
     this.#service();
   }
@@ -149,6 +157,18 @@ export class Repair {
     this.#faster = true;
     world.config = setOption(world.config, 'resync-rate', FAST_RATE_KIBPS);
     for (const node of world.bothNodes) node.drbdadm('adjust', [], nothing);
+  }
+
+  /** Its handler halts it as the Primary whose data are given up; its cluster manager makes it Primary again at once. */
+  #watchPower(n: SimNode): void {
+    const notes = this.#notes.get(n) as Notes;
+    if (notes.powered && !n.powered) notes.halts++;
+    notes.powered = n.powered;
+    if (n.state !== null && n.state.conn >= Conns.Connected) notes.halts = 0;
+  }
+
+  #keptOut(n: SimNode): boolean {
+    return (this.#notes.get(n)?.halts ?? 0) > FEW;
   }
 
   // ---- the connection
@@ -248,7 +268,10 @@ export class Repair {
   /** Nobody serves for a while: heartbeat is restarted on both nodes. */
   #serviceByHeartbeat(): void {
     const world = this.#world;
-    for (const n of world.bothNodes) n.heartbeat?.heartbeat.start();
+    for (const n of world.bothNodes) {
+      if (this.#keptOut(n)) n.heartbeat?.heartbeat.stop();
+      else n.heartbeat?.heartbeat.start();
+    }
     const serving = world.bothNodes.some((n) => n.client !== null);
     if (serving) world.idleSinceMs = world.nowMs;
     if (serving || world.nowMs - world.idleSinceMs < HEARTBEAT_PATIENCE_MS) return;
@@ -266,13 +289,18 @@ export class Repair {
       return;
     }
     const [one] = serving;
+    if (one && this.#keptOut(one)) {
+      one.unserve(nothing);
+      return;
+    }
     if (one && one.state?.role !== Roles.Primary && one.state !== null) {
       // Its device was taken away: it is not a service any more.
       one.stopClient(() => one.device.release());
       return;
     }
     if (serving.length > 0 || world.starting) return;
-    const order = [world.node(world.lastActive), world.node(world.lastActive).peer];
+    const last = world.node(world.lastActive);
+    const order = [last, last.peer].filter((n) => !this.#keptOut(n));
     const candidate = order.find((n) => n.state?.disk === Disks.UpToDate) ?? order[0];
     if (!candidate || candidate.peer.state?.role === Roles.Primary) {
       const held = candidate?.peer;

@@ -29,6 +29,8 @@ type Running =
 const HEARD_MS = 3000;
 /** After a silence: for the scripts of a takeover that it led to, and for giving everything up and joining again. */
 const SORTED_MS = 30_000;
+/** Between two looks. */
+const LOOK_MS = 200;
 /** A daemon needs so long to join one that is there. */
 const JOINING_MS = 5000;
 
@@ -55,8 +57,8 @@ export class Group extends Checker {
     if (!this.#hearing()) {
       if (world.nowMs - this.#apartMs > HEARD_MS) this.#silentMs = world.nowMs;
       this.#apartMs = world.nowMs;
-      // By the last keepalive, which may be as old as its interval.
-      const silentMs = this.#apartMs - this.#silentMs + 2 * timing.keepaliveMs;
+      // By the last keepalive, which may be as old as its interval; seen at the looks before and after.
+      const silentMs = this.#apartMs - this.#silentMs + 2 * (timing.keepaliveMs + LOOK_MS);
       if (silentMs > timing.deadtimeMs) this.#longMs = world.nowMs;
     }
     const both = NODES.every((n) => this.#state[n].get('service') === 'running');
