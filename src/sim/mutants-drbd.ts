@@ -220,10 +220,10 @@ export const DRBD_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'stale-disk-attached',
-    what: 'a Primary that lost its disk attaches one with older data',
-    file: 'drbd/attach-decision.js',
-    find: 'if (inUse &&',
-    replace: 'if (false &&',
+    what: 'a node that knows newer data attaches a disk with older ones as good',
+    file: 'drbd/volume.js',
+    find: 'return seen.length === 0 || seen.some(',
+    replace: 'return true || seen.some(',
   },
 
   // ---- fencing and roles
