@@ -202,6 +202,7 @@ class Promotion {
     const v = this.#v;
     v.resource.discardMyData = false;
     v.outdateAtAttach = false;
+    if (this.#forced) v.givesWay = false; // an operator wants this copy all the same
     const tell = (): void => {
       if (v.link && v.state.conn >= Conns.WFReportParams) {
         if (this.#forced) sendUuids(v.link, v);

@@ -239,3 +239,17 @@ test('a Secondary that is told so is Outdated, as ever', (t) => {
   pair.settled();
   t.is(pair.firstDifference(), -1);
 });
+
+// Swarm seed 140684.
+test('primary --force after it gave way: this copy counts, and the two meet, to be told of the split brain', (t) => {
+  const pair = fenced(1);
+  const { alpha } = pair;
+  betaTakesOver(pair);
+  t.is(alpha.write(8, block(2)), EIO);
+  t.regex(alpha.shown, /cs:Unconnected ro:Primary\/Unknown ds:Outdated/);
+  t.is(alpha.ask((v, done) => setPrimary(v, true, done)).kind, 'ok');
+  t.is(alpha.write(8, block(2)), 0);
+  pair.net.heal('replication');
+  alpha.until(/cs:StandAlone/);
+  t.true(alpha.log.some((line) => line.includes('Split-Brain detected but unresolved')));
+});
