@@ -184,6 +184,7 @@ function follow(v: Volume, old: State, next: State): void {
       connBecame(Conns.Ahead) ||
       diskGoing ||
       (old.disk === Disks.UpToDate && next.disk === Disks.Inconsistent) ||
+      (old.disk === Disks.Negotiating && next.disk === Disks.Outdated) ||
       targetDone
     ) {
       sendState(link, v);
@@ -229,10 +230,12 @@ export function beginGeneration(
 
 /** Change the generation; writes wait until it is on disk. */
 export function setUuids(v: Volume, set: UuidSet, done: () => void = () => {}): void {
+  // Another role is no other generation: without a disk its users have seen that of the peer.
+  const begins = maskUuid(set.current) !== maskUuid(v.uuids.current);
   v.uuids = set;
-  v.exposeNext(set.current);
+  if (begins) v.exposeNext(set.current);
   if (!v.store) {
-    v.exposedUuid = set.current;
+    if (begins) v.exposedUuid = set.current;
     done();
     return;
   }

@@ -102,8 +102,11 @@ export function sendUuids(link: Link, v: Volume, extraFlags = 0): void {
   let flags = extraFlags;
   if (v.resource.discardMyData) flags |= UUID_FLAGS.DISCARD_MY_DATA;
   if (v.crashedPrimary) flags |= UUID_FLAGS.CRASHED_PRIMARY;
-  if (v.state.disk === Disks.Negotiating && v.negotiated?.disk === Disks.Inconsistent) {
-    flags |= UUID_FLAGS.INCONSISTENT;
+  // Of a disk that is being attached the peer knows no more than this. One without a disk compares nothing, and would take an
+  // Outdated one for good.
+  if (v.state.disk === Disks.Negotiating) {
+    const worst = v.state.pdsk < Disks.Inconsistent ? Disks.Outdated : Disks.Inconsistent;
+    if ((v.negotiated?.disk ?? Disks.UpToDate) <= worst) flags |= UUID_FLAGS.INCONSISTENT;
   }
   const body: Uuids = {
     current: v.uuids.current,

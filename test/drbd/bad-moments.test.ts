@@ -301,3 +301,27 @@ test('the disk of a node that saw newer data while it had none does not pass for
   pair.settled();
   t.deepEqual(beta.disk.content(8 * 512, 4096), block(1));
 });
+
+// Swarm seed 140296: the role was written into the generation that it had let go, and that counted as the one seen last.
+test('a Primary without a disk that becomes Secondary still knows that its own is old', (t) => {
+  const pair = inSync(1);
+  const { alpha, beta } = pair;
+  t.is(alpha.ask((v, done) => detach(v, false, done)).kind, 'ok');
+  t.is(alpha.write(8, block(1)), 0);
+  t.is(alpha.flush(), 0);
+  t.is(beta.ask((v, done) => detach(v, true, done)).kind, 'ok');
+  alpha.until(/ds:Diskless\/Diskless/);
+  t.is(alpha.ask(setSecondary).kind, 'ok');
+  alpha.attach();
+  let good = false; // as the peer is told, if only for a moment
+  pair.until(() => {
+    good ||= /ds:Diskless\/UpToDate/.test(beta.shown);
+    return /ds:Outdated/.test(alpha.shown) && /ds:Diskless\/Outdated/.test(beta.shown);
+  }, 'Outdated, and the peer knows');
+  t.false(good);
+  t.is(alpha.ask((v, done) => setPrimary(v, false, done)).kind, 'state');
+  t.is(beta.ask((v, done) => setPrimary(v, false, done)).kind, 'state');
+  beta.attach();
+  pair.settled();
+  t.deepEqual(alpha.disk.content(8 * 512, 4096), block(1));
+});
