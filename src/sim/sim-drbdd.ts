@@ -103,13 +103,14 @@ export class SimDrbdd {
     return this.loop.engine.volume(MINOR);
   }
 
-  /** One request of the control socket. */
+  /** One request of the control socket: nobody listens there before all is as it was. */
   request(request: ControlRequest, reply: (reply: ControlReply) => void): void {
+    if (this.dead || this.#resuming) this.process.after(0, () => reply(NO_ANSWER));
+    else this.#request(request, reply);
+  }
+
+  #request(request: ControlRequest, reply: (reply: ControlReply) => void): void {
     const waiting: Waiting = { request, reply };
-    if (this.dead) {
-      this.process.after(0, () => reply(NO_ANSWER));
-      return;
-    }
     this.#open.add(waiting);
     switch (request.verb) {
       case 'status':
@@ -142,7 +143,7 @@ export class SimDrbdd {
         next();
       };
       if (step.type === 'request') {
-        this.request(step.request, done);
+        this.#request(step.request, done);
       } else if (step.type === 'resume-primary') this.control.resumePrimary(step.minor, done);
       else {
         this.#serve();

@@ -215,3 +215,20 @@ for (const { usage, base = PAIR, met, unmet, because } of SAMPLES) {
     t.regex(violation.text, because);
   });
 }
+
+// Swarm seed 140763: `secondary` was obeyed between two steps of a successor that did not know yet that the device is open.
+test('nobody is heard by a drbdd that is not yet as its predecessor was', (t) => {
+  const asked = Array.from(
+    { length: 80 },
+    (_, i) => `at ${5 + i / 100}s drbdadm secondary on alpha`,
+  );
+  const text = `set disk-latency 15ms..20ms
+set flush-latency 15ms..20ms
+${PAIR}
+at 5s crash drbdd on alpha
+${asked.join('\n')}
+at 7s expect alpha Primary
+expect no I/O error on alpha since 0s
+`;
+  t.is(play(text, 'restart.txt').violation?.text ?? null, null);
+});
