@@ -46,7 +46,7 @@ export class AppIo {
   readonly #afterResync: AppRequest[] = []; // writes into blocks that are being fetched from the peer
   readonly #remoteReads = new Set<AppRequest>();
   readonly #unanswered: AppRequest[] = []; // over, but must not be answered while I/O is frozen
-  readonly #gated: AppRequest[] = []; // may go, once the generation they belong to is on disk
+  readonly #gated: AppRequest[] = []; // may go, once the generation they belong to is on disk and nothing is frozen
   #promiseBroken = false; // what was acknowledged may be gone: the next flush says so
   #writesHeld = 0; // > 0: a new generation is being written to disk
   /** Requests not answered: `ap` of /proc/drbd. */
@@ -169,6 +169,9 @@ export class AppIo {
     if (this.#unanswered.length > 0 && !this.#mustNotAnswer()) {
       for (const r of this.#unanswered.splice(0)) this.#thaw(r);
     }
+    if (this.#gated.length > 0 && !this.#mustNotAnswer()) {
+      for (const r of this.#gated.splice(0)) this.#afresh(r);
+    }
     // Out of the list before it is started: what is over at once resumes again from within.
     for (let r = this.#held[0]; r && !this.#mustHold(r); r = this.#held[0]) {
       this.#held.shift();
@@ -184,6 +187,11 @@ export class AppIo {
     }
     r.local = LEG_NONE;
     r.net = LEG_NONE;
+    this.#afresh(r);
+  }
+
+  /** Through the activity log again: the disk may be another one by now. */
+  #afresh(r: AppRequest): void {
     this.#volume.log.leave(r);
     this.intervalReady(r);
   }
@@ -196,9 +204,7 @@ export class AppIo {
   releaseWrites(): void {
     assert(this.#writesHeld > 0, 'held writes are released once');
     this.#writesHeld--;
-    if (this.#writesHeld > 0) return;
-    for (const r of this.#gated.splice(0)) this.logReady(r);
-    this.resume();
+    if (this.#writesHeld === 0) this.resume();
   }
 
   // ---- started
@@ -254,9 +260,9 @@ export class AppIo {
     if (this.#volume.log.enter(r)) this.logReady(r);
   }
 
-  /** Its extents are in the activity log on disk: both legs may start. */
+  /** Its extents are in the activity log on disk: both legs may start, unless the peer was lost while it waited for that. */
   logReady(r: AppRequest): void {
-    if (this.#writesHeld > 0) {
+    if (this.#mustNotAnswer()) {
       this.#gated.push(r);
       return;
     }

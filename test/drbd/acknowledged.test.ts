@@ -110,6 +110,34 @@ test('frozen for lack of data: it goes on when its own disk is there again', (t)
   t.deepEqual(pair.alpha.read(8, 4096), block(2));
 });
 
+test('frozen while a write waits for the activity log: only this node would have it, and it is not answered', (t) => {
+  const disk = { fencing: 'resource-and-stonith' } as const;
+  for (const thawed of ['connection', 'fenced'] as const) {
+    const pair = inSync(1, { disk, net: { pingIntS: 1 } });
+    const { alpha, beta } = pair;
+    pair.run(100);
+    alpha.handlerMs = 5000;
+    alpha.exits = { 'fence-peer': thawed === 'fenced' ? 4 : 1 };
+    alpha.disk.stuck = true;
+    const write = alpha.beginWrite(0, block(1)); // the first of its extent
+    pair.run(100);
+    pair.net.cut('replication');
+    pair.net.reset('replication');
+    alpha.until(/cs:WFConnection ro:Primary/);
+    alpha.disk.stuck = false;
+    pair.run(1000);
+    t.is(alpha.peek(write), undefined);
+    t.not(alpha.disk.content(0, 1)[0], 1);
+    if (thawed === 'connection') pair.net.heal('replication');
+    t.is(alpha.answer(write), 0);
+    if (thawed === 'fenced') t.is(alpha.volume.bitmap?.count, 1);
+    pair.net.heal('replication');
+    pair.settled();
+    t.is(beta.disk.content(0, 1)[0], 1);
+    t.is(pair.firstDifference(), -1);
+  }
+});
+
 test('outdate is answered when the disk itself says that it is Outdated', (t) => {
   for (let seed = 1; seed <= 4; seed++) {
     const pair = inSync(seed);
