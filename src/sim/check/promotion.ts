@@ -44,7 +44,7 @@ export class Promotion extends Checker {
       truth.lostVolatile[name] = false;
       return;
     }
-    const excuse = this.#excuse(node, content);
+    const excuse = this.#excuse(node, next.disk === Disks.UpToDate, content);
     if (excuse === null || bad.judgement === 'torn') {
       this.world.badSector(this.name, `promotion of ${name}`, name, bad);
       return;
@@ -57,12 +57,15 @@ export class Promotion extends Checker {
     truth.lostVolatile[name] = false;
   }
 
-  #excuse(node: SimNode, content: Uint8Array): string | null {
+  #excuse(node: SimNode, ownCopy: boolean, content: Uint8Array): string | null {
     const { truth, ledger } = this.world;
     const forced = truth.forced[node.name] ?? truth.forced[node.peer.name];
     if (forced !== null) return forced;
     const alone = truth.aloneExcuse[node.peer.name];
     if (alone !== null) return alone;
+    // Through the peer it is the peer's copy that was never fenced: what this node wrote alone was on a disk that is gone.
+    const peerLacks = truth.aloneExcuse[node.name];
+    if (!ownCopy && peerLacks !== null) return peerLacks;
     if (truth.async) {
       const lineage = truth.lineage[node.name];
       if (ledger.firstBad(lineage, content, ledger.youngest(content)) === null) {
