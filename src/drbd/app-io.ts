@@ -179,9 +179,11 @@ export class AppIo {
     }
   }
 
-  /** I/O was frozen while a write or flush was under way: what reached nothing is done again. */
+  /** I/O was frozen while a write or flush was under way: what reached nothing that counts is done again. */
   #thaw(r: AppRequest): void {
-    if (r.op === OP_FLUSH || r.local === LEG_OK || r.net === LEG_OK || r.net === LEG_DONE) {
+    const old = this.#volume.state.disk === Disks.Outdated; // given way: it fails
+    const here = r.local === LEG_OK && (old || this.#countsHere(r));
+    if (r.op === OP_FLUSH || here || r.net === LEG_OK || r.net === LEG_DONE) {
       this.#advance(r);
       return;
     }
@@ -271,7 +273,7 @@ export class AppIo {
     r.startMs = this.#core.port.nowMs();
     const link = v.link;
     const here = v.diskUsable();
-    r.solid = here && s.disk === Disks.UpToDate;
+    r.goodDisk = here && s.disk === Disks.UpToDate ? v.store : null;
     if (here) {
       r.local = LEG_PENDING;
       this.local++;
@@ -332,9 +334,9 @@ export class AppIo {
     const v = this.#volume;
     const link = v.link;
     const here = v.diskUsable();
-    r.solid = here && v.state.disk === Disks.UpToDate;
+    r.goodDisk = here && v.state.disk === Disks.UpToDate ? v.store : null;
     // Without good data here (no disk, or the target of a resync) the peer's disk is the one that makes it durable.
-    const there = link !== null && (link.flushesPeer || !r.solid) && v.replicates();
+    const there = link !== null && (link.flushesPeer || r.goodDisk === null) && v.replicates();
     // Protocols A and B do not wait for the peer, but its disk must keep the order as well.
     if (link !== null && !there) link.transferLog.close();
     if (there && link.transferLog.flush(r)) r.net = LEG_PENDING;
@@ -498,12 +500,14 @@ export class AppIo {
 
   /**
    * The local copy alone is enough for an answer. That of a resync target is not: when the source is lost before it has
-   * the write, the next resync overwrites it. (The originals answer all the same.)
+   * the write, the next resync overwrites it. Nor is that of a disk that was let go since: the data in use are the peer's, or
+   * nobody's. (The originals answer all the same.)
    */
   #countsHere(r: AppRequest): boolean {
     const { disk } = this.#volume.state;
     if (r.op === OP_READ || disk === Disks.UpToDate) return true;
-    return r.solid && disk !== Disks.Outdated; // old by now: the peer is Primary
+    // Bad since then, the newest all the same (pass_on); not Outdated: the peer is Primary.
+    return r.goodDisk !== null && r.goodDisk === this.#volume.store && disk === Disks.Inconsistent;
   }
 
   #complete(r: AppRequest): void {

@@ -12,6 +12,7 @@ import type { ActivityLog } from './activity-log.js';
 import type { AppIo } from './app-io.js';
 import type { FrontEnd } from './core.js';
 import type { Interval } from './intervals.js';
+import type { MetaStore } from './meta-store.js';
 
 export const OP_READ = 0;
 export const OP_WRITE = 1;
@@ -44,7 +45,7 @@ export class AppRequest implements Interval {
   mayUnmap = false;
   local = LEG_NONE;
   net = LEG_NONE;
-  solid = false; // the local disk was UpToDate when it was begun
+  goodDisk: MetaStore | null = null; // the local disk, if it was UpToDate when it was begun
   sending = false; // the socket still reads the buffer
   completed = false; // the front end has been told
   inLog = false; // on the transfer log
@@ -79,7 +80,7 @@ export class AppRequest implements Interval {
     this.mayUnmap = false;
     this.local = LEG_NONE;
     this.net = LEG_NONE;
-    this.solid = false;
+    this.goodDisk = null;
     this.sending = false;
     this.completed = false;
     this.inLog = false;

@@ -138,6 +138,32 @@ test('frozen while a write waits for the activity log: only this node would have
   }
 });
 
+for (const onNoDataAccessible of ['io-error', 'suspend-io'] as const) {
+  test(`written to a disk that was let go, and the peer lost before it had it: ${onNoDataAccessible}`, (t) => {
+    const pair = inSync(1, { resource: { onNoDataAccessible }, net: { pingIntS: 1 } });
+    const { alpha, beta } = pair;
+    pair.run(100);
+    pair.net.cut('replication');
+    const write = alpha.beginWrite(0, block(1));
+    pair.run(10);
+    alpha.disk.full = { fromBytes: 4096, toBytes: 8192 };
+    const failed = alpha.beginWrite(8, block(2));
+    alpha.until(/cs:Connected .*ds:Diskless\/UpToDate/);
+    pair.net.reset('replication');
+    alpha.until(/cs:WFConnection ro:Primary\/Unknown ds:Diskless/);
+    if (onNoDataAccessible === 'io-error') {
+      t.deepEqual([alpha.answer(write), alpha.answer(failed)], [EIO, EIO]);
+      return;
+    }
+    pair.run(1000);
+    t.deepEqual([alpha.peek(write), alpha.peek(failed)], [undefined, undefined]);
+    pair.net.heal('replication');
+    t.deepEqual([alpha.answer(write), alpha.answer(failed)], [0, 0]);
+    t.is(beta.disk.content(0, 1)[0], 1, 'done again: its users read it from there');
+    t.is(beta.disk.content(4096, 1)[0], 2);
+  });
+}
+
 test('outdate is answered when the disk itself says that it is Outdated', (t) => {
   for (let seed = 1; seed <= 4; seed++) {
     const pair = inSync(seed);
