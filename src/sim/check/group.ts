@@ -7,7 +7,7 @@
  * Once they hear each other again, one lets go.
  */
 import { saysRunning } from '../../resource-manager/group-operation.js';
-import { NODES, type NodeName } from '../config.js';
+import { NODES, type NodeName, peerOf } from '../config.js';
 import { HARESOURCES } from '../heartbeat-config.js';
 import type { SimNode } from '../sim-node.js';
 import type { ScriptTrace } from '../sim-scripts.js';
@@ -71,6 +71,13 @@ export class Group extends Checker {
       this.violate(
         `the service runs on both nodes ${boundMs / 1000} s after they heard each other again`,
       );
+    }
+  }
+
+  /** Between two ticks, too: the other one may be back at once, from a pause. */
+  override logged(node: NodeName, object: string, _level: string, text: string): void {
+    if (object === 'heartbeat' && text === `node ${peerOf(node)}: is dead`) {
+      this.#heldDeadMs[node] = this.world.nowMs;
     }
   }
 
