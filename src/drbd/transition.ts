@@ -168,6 +168,15 @@ export const ASKED: readonly HardRow[] = [
       n.disk === Outdated && o.disk > Outdated && n.conn >= Conns.Connected && n.conn < Conns.Ahead,
   },
   {
+    // Likewise: an Inconsistent disk would come out of it UpToDate. One that is being attached is not known yet.
+    label: 'asked 1b: Outdated, and it is less',
+    code: Ss.LOWER_THAN_OUTDATED,
+    when: (o, n) =>
+      n.disk === Outdated &&
+      o.disk < Outdated &&
+      ((n.conn >= Conns.Connected && n.conn < Conns.Ahead) || o.disk === Disks.Attaching),
+  },
+  {
     // "Nothing to do" in the originals.
     label: 'asked 2: invalidate needs the local disk',
     code: Ss.NO_LOCAL_DISK,

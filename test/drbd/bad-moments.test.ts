@@ -1,6 +1,7 @@
 /** What an operator asks at a bad moment: force on a Primary left alone with a bad disk, connect in the end of a connection. */
 import test from 'ava';
 import { EIO } from '../../src/drbd/app-io.js';
+import { attach } from '../../src/drbd/attach.js';
 import { Ss } from '../../src/drbd/return-codes.js';
 import {
   detach,
@@ -136,6 +137,34 @@ test('primary while the last writes of the lost peer are still on their way to t
   beta.until(/ro:Primary/);
   t.deepEqual(beta.disk.content(0, 4096), block(1));
   t.deepEqual(beta.read(0, 4096), block(1));
+});
+
+// Swarm seed 120118: it was called UpToDate, and became Primary.
+test('outdate of a connected node whose disk is bad, or is being attached: it does not become a good one', (t) => {
+  const pair = inSync(1, { disk: { onIoError: 'pass_on' } });
+  const { alpha, beta } = pair;
+  beta.disk.full = { fromBytes: 0, toBytes: 4096 };
+  t.is(alpha.write(0, block(1)), 0);
+  beta.disk.full = null;
+  beta.until(/cs:Connected .*ds:Inconsistent\/UpToDate/);
+  t.like(beta.ask(outdate), { kind: 'state', code: Ss.LOWER_THAN_OUTDATED });
+  t.regex(beta.shown, /ds:Inconsistent\/UpToDate/);
+  t.is(beta.ask((v, done) => detach(v, true, done)).kind, 'ok');
+  beta.disk.stuck = true;
+  const options = beta.volume.diskOptions;
+  const how = {
+    disk: '/dev/lower',
+    metaDisk: '/dev/lower',
+    metaIndex: 'internal',
+    options,
+  } as const;
+  beta.loop.enter(() => attach(beta.volume, how, () => {}));
+  beta.until(/ds:Attaching/);
+  t.like(beta.ask(outdate), { kind: 'state', code: Ss.LOWER_THAN_OUTDATED });
+  t.regex(beta.shown, /ds:Attaching/);
+  beta.disk.stuck = false;
+  pair.settled();
+  t.is(pair.firstDifference(), -1);
 });
 
 // Swarm seed 50028: fence-peer says 3 then, and the peer goes on alone.

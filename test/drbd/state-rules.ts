@@ -191,6 +191,8 @@ export const SOFT_ROWS = specTable(
 export const ASKED_ROWS = specTable(
   `
   asked 1 | -6 | disk=Outdated o.disk>Outdated conn>=Connected conn<Ahead
+  asked 1b | -16 | disk=Outdated o.disk<Outdated conn>=Connected conn<Ahead
+  asked 1b | -16 | disk=Outdated o.disk=Attaching
   asked 2 | -4 | conn=StartingSyncS|StartingSyncT o.conn=Connected disk<=Failed
   asked 3 | -5 | conn=StartingSyncS|StartingSyncT o.conn=Connected pdsk<=Failed
   asked 4 | -2 | conn=StartingSyncS o.conn=Connected disk<UpToDate
