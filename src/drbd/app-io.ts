@@ -452,6 +452,11 @@ export class AppIo {
     this.#advance(r);
   }
 
+  /** The engine was restarted under its users, without data here: what its predecessor answered may be in the peer's cache only. */
+  promiseUnknown(): void {
+    this.#promiseBroken = true;
+  }
+
   get #holdsData(): boolean {
     return this.#volume.diskUsable() && this.#volume.state.disk === Disks.UpToDate;
   }

@@ -203,9 +203,11 @@ class Promotion {
     v.resource.discardMyData = false;
     v.outdateAtAttach = false;
     if (this.#forced) v.givesWay = false; // an operator wants this copy all the same
+    let begun = false;
     const tell = (): void => {
       if (v.link && v.state.conn >= Conns.WFReportParams) {
-        if (this.#forced) sendUuids(v.link, v);
+        // A peer without a disk, too: it refuses data of a generation that it has not heard of.
+        if (this.#forced || begun) sendUuids(v.link, v);
         sendState(v.link, v);
       }
       this.#done(OK);
@@ -216,6 +218,7 @@ class Promotion {
     }
     if (promotionBeginsGeneration(v.state, v.uuids, this.#forced, v.generationShared)) {
       // The old generation becomes the bitmap's as it stood, bit 0 included; the new one carries our role.
+      begun = true;
       beginGeneration(v, false, tell, this.#forced);
     } else {
       setUuids(v, withRole(v.uuids, true), tell);
@@ -237,7 +240,10 @@ export function resumeRole(v: Volume, done: Done): void {
     return;
   }
   if (v.state.disk === Disks.Consistent) force(v, { disk: Disks.UpToDate });
-  if (v.state.disk < Disks.UpToDate) force(v, { suspNod: 1 });
+  if (v.state.disk < Disks.UpToDate) {
+    force(v, { suspNod: 1 });
+    v.app.promiseUnknown();
+  }
   const { fencing } = v.diskOptions;
   const lost = v.state.conn < Conns.Connected && v.state.pdsk > Disks.Outdated;
   if (fencing !== 'dont-care' && lost) {

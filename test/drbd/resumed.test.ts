@@ -4,9 +4,10 @@
  * (host/drbdd-resume.ts).
  */
 import test from 'ava';
-import { outdate, setSecondary, suspendIo } from '../../src/drbd/roles.js';
+import { EIO } from '../../src/drbd/app-io.js';
+import { detach, outdate, setPrimary, setSecondary, suspendIo } from '../../src/drbd/roles.js';
 import type { SavedState } from '../../src/host/drbdd-resume.js';
-import { SimPair, type SimPairOptions } from '../support/sim-pair.js';
+import { SimPair, type SimPairNode, type SimPairOptions } from '../support/sim-pair.js';
 
 const block = (byte: number): Uint8Array => new Uint8Array(4096).fill(byte);
 const GRACE_MS = 3000;
@@ -51,6 +52,51 @@ test('a disk that was let go is not taken back for the data in use', (t) => {
   pair.alpha.attach();
   pair.settled();
   t.is(pair.firstDifference(), -1);
+});
+
+test('a disk that was let go is not taken back after changes of role either', (t) => {
+  const pair = inSync(1, { resource: { onNoDataAccessible: 'suspend-io' } });
+  const { alpha, beta } = pair;
+  const role = (node: SimPairNode, primary: boolean): void => {
+    const outcome = node.ask((v, done) =>
+      primary ? setPrimary(v, false, done) : setSecondary(v, done),
+    );
+    t.is(outcome.kind, 'ok');
+  };
+  alpha.disk.full = { fromBytes: 0, toBytes: 4096 };
+  t.is(alpha.write(0, block(1)), 0, 'the peer has it');
+  alpha.disk.full = null;
+  alpha.until(/cs:Connected ro:Primary\/Secondary ds:Diskless\/UpToDate/);
+  role(alpha, false);
+  role(beta, true); // a generation begins
+  t.is(beta.write(0, block(2)), 0);
+  role(beta, false);
+  role(alpha, true);
+  noPeer(pair);
+  alpha.until(/cs:WFConnection ro:Primary/);
+  t.throws(() => alpha.attach(), { message: /"code":150/ });
+  pair.net.heal('replication');
+  alpha.until(/cs:Connected ro:Primary\/Secondary ds:Diskless\/UpToDate/);
+  t.deepEqual(alpha.read(0, 4096), block(2));
+  alpha.attach();
+  pair.settled();
+  t.is(pair.firstDifference(), -1);
+});
+
+test('without data here nobody knows whether the peer has flushed what was answered: the next flush says so, once', (t) => {
+  for (const diskless of [true, false]) {
+    const pair = inSync(1);
+    const { alpha } = pair;
+    if (diskless) {
+      t.is(alpha.ask((v, done) => detach(v, false, done)).kind, 'ok');
+      alpha.until(/ds:Diskless\/UpToDate/);
+    }
+    t.is(alpha.write(0, block(1)), 0);
+    alpha.restart();
+    alpha.until(/cs:Connected ro:Primary\/Secondary ds:(Diskless|UpToDate)\/UpToDate/);
+    t.is(alpha.flush(), diskless ? EIO : 0);
+    t.is(alpha.flush(), 0);
+  }
 });
 
 test('a node that went on alone takes its own disk back, whenever it dies', (t) => {
