@@ -4,6 +4,7 @@
  */
 import type { NodeName } from '../config.js';
 import type { SimNode } from '../sim-node.js';
+import type { ScriptTrace } from '../sim-scripts.js';
 import type { World } from '../world.js';
 import { Checker } from './checker.js';
 
@@ -17,9 +18,16 @@ interface Watched {
   sinceMs: number; // when both began to hear each other
   heldDead: boolean; // by the other, while the service ran here
   releaseByMs: number; // when it must have begun to stop its service
+  stopping: boolean;
 }
 
-const fresh = (): Watched => ({ life: null, sinceMs: 0, heldDead: false, releaseByMs: Infinity });
+const fresh = (): Watched => ({
+  life: null,
+  sinceMs: 0,
+  heldDead: false,
+  releaseByMs: Infinity,
+  stopping: false,
+});
 
 export class Membership extends Checker {
   readonly #watched: Record<NodeName, Watched> = { alpha: fresh(), beta: fresh() };
@@ -56,6 +64,15 @@ export class Membership extends Checker {
     }
   }
 
+  /** It lets go. When that ends is another matter: a request of the service may be frozen until an operator sees to it. */
+  override scripted(node: SimNode, script: ScriptTrace): void {
+    const { text, action, event } = script;
+    if (text !== 'service' || action !== 'stop') return;
+    const w = this.#watched[node.name];
+    w.stopping = event === 'begins';
+    if (w.releaseByMs < Infinity) w.releaseByMs = this.world.nowMs + RELEASE_MS;
+  }
+
   #dead(node: SimNode, w: Watched, boundMs: number): void {
     // What did not run when it was declared dead has nothing to give up.
     if (node.client !== null) w.heldDead = true;
@@ -69,7 +86,7 @@ export class Membership extends Checker {
   #releases(node: SimNode, w: Watched): void {
     const { nowMs, meddled } = this.world;
     if (node.client === null || meddled || !this.#heard()) w.releaseByMs = Infinity;
-    if (nowMs < w.releaseByMs) return;
+    if (nowMs < w.releaseByMs || w.stopping) return;
     this.violate(
       `${node.name} was held for dead by ${node.peer.name}, which hears it again, and goes on with its service`,
     );
