@@ -270,7 +270,7 @@ function operatorDrbdadm(
     if (exit !== 0) return;
     if (flag === '--force' && verb === 'primary') w.truth.force(name, 'primary --force');
     if (flag === '--discard-my-data') w.truth.force(peerOf(name), 'connect --discard-my-data');
-    if (verb === 'resume-io') w.truth.wroteAlone(name, 'resume-io');
+    if (verb === 'resume-io') w.truth.mayWriteAlone(name, 'resume-io');
   });
 }
 

@@ -38,7 +38,12 @@ export class Truth {
 
   wroteAlone(node: NodeName, excuse: string | null): void {
     this.aloneWrites[node]++;
-    if (excuse !== null) this.aloneExcuse[node] ??= excuse;
+    if (excuse !== null) this.mayWriteAlone(node, excuse);
+  }
+
+  /** What is written there from now on may be missing on the peer. */
+  mayWriteAlone(node: NodeName, excuse: string): void {
+    this.aloneExcuse[node] ??= excuse;
   }
 
   powerCut(node: NodeName): void {
