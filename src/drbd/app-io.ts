@@ -183,7 +183,8 @@ export class AppIo {
   #thaw(r: AppRequest): void {
     const old = this.#volume.state.disk === Disks.Outdated; // given way: it fails
     const here = r.local === LEG_OK && (old || this.#countsHere(r));
-    if (r.op === OP_FLUSH || here || r.net === LEG_OK || r.net === LEG_DONE) {
+    const refused = r.inLog || r.sending; // by the peer that is there: it would be on the transfer log twice
+    if (r.op === OP_FLUSH || here || refused || r.net === LEG_OK || r.net === LEG_DONE) {
       this.#advance(r);
       return;
     }

@@ -73,6 +73,7 @@ export class TransferLog {
 
   /** A write is about to be sent. */
   add(request: AppRequest): void {
+    assert(!request.inLog, 'a write is on the log once');
     let epoch = this.#epochs[this.#epochs.length - 1] as Epoch;
     if (epoch.writes >= this.#maxEpochSize) {
       this.close();
