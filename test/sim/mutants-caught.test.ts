@@ -39,7 +39,7 @@ function* trialsFrom(recorded: Trial): Iterable<Trial> {
 }
 
 test('every mutant is noticed, where the machines as they are show nothing', async (t) => {
-  t.timeout(600_000);
+  t.timeout(1_200_000);
   const plain = new MutantTrials(null);
   const known = new Map<string, boolean>();
   const isClean = async (trial: Trial): Promise<boolean> => {
