@@ -127,12 +127,15 @@ export class Group extends Checker {
       }
     }
     this.#initdead(node, place);
+    if (node.heartbeat?.heartbeat.node?.leaving) {
+      this.violate(`${node.name} starts ${RESOURCES[place]} although its heartbeat leaves`);
+    }
     const other = this.#state[node.peer.name].get(RESOURCES[place] ?? '') ?? 'stopped';
     const runs = other === 'running' || other === 'starting' || other === 'stopping';
     if (!runs || this.world.meddled) return;
     const { nowMs } = this.world;
     this.#lives(node);
-    const heldMs = this.#heldDeadMs[node.name];
+    const heldMs = Math.max(this.#heldDeadMs.alpha, this.#heldDeadMs.beta);
     const sinceMs = Math.max(nowMs - this.#longMs, nowMs - heldMs);
     if (sinceMs > SORTED_MS) {
       this.violate(
