@@ -46,8 +46,8 @@ export const DRBD_MUTANTS: readonly Mutant[] = [
     name: 'flush-ignores-peer',
     what: 'under protocol C a flush is answered when the own disk has flushed',
     file: 'drbd/app-io.js',
-    find: '(link.flushesPeer || !r.solid)',
-    replace: '!r.solid',
+    find: '(link.flushesPeer || r.goodDisk === null)',
+    replace: 'r.goodDisk === null',
   },
   {
     name: 'fua-not-forwarded',
