@@ -112,6 +112,13 @@ export class SimDrbdd {
   #request(request: ControlRequest, reply: (reply: ControlReply) => void): void {
     const waiting: Waiting = { request, reply };
     this.#open.add(waiting);
+    // A machine that stands still reads its socket when it goes on.
+    if (this.#host.clock.paused) this.process.after(0, () => this.#begin(waiting));
+    else this.#begin(waiting);
+  }
+
+  #begin(waiting: Waiting): void {
+    const { request } = waiting;
     switch (request.verb) {
       case 'status':
       case 'running':

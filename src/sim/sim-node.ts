@@ -40,6 +40,8 @@ export interface NodeWorld extends NodeHeartbeatWorld {
   client(node: SimNode): Client;
   /** A handler of DRBD ran: its exit status. */
   handled(node: SimNode, event: string, exit: number): void;
+  /** drbdadm begins. */
+  asked(node: SimNode, verb: string): void;
 }
 
 const OUTDATE_LIMIT_MS = 5000;
@@ -188,6 +190,7 @@ export class SimNode {
 
   drbdadm(verb: DrbdadmVerb, flags: readonly string[], done: Answered): void {
     const { config } = this.#world;
+    this.#world.asked(this, verb);
     drbdadm(this.drbdd, { config, node: this.name }, verb, flags, (exit, text) => {
       const what = ['drbdadm', verb, ...flags, RESOURCE].join(' ');
       this.#world.log(this.name, 'drbdadm', 'info', `${what}: exit ${exit} ${text}`.trimEnd());

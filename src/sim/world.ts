@@ -244,6 +244,10 @@ export class World implements NodeWorld {
     for (const c of this.#checkers) c.handled(node, event, exit);
   }
 
+  asked(node: SimNode, verb: string): void {
+    for (const c of this.#checkers) c.asked(node, verb);
+  }
+
   client(node: SimNode): Client {
     const { config, ledger, truth } = this;
     this.#clients++;

@@ -42,6 +42,9 @@ export class Checker {
   /** Any request of the client was answered: 0 or errno. `tookMs`: by the node's clock. */
   answered(_node: SimNode, _error: number, _op: DeviceOp, _tookMs: number): void {}
   handled(_node: SimNode, _event: string, _exit: number): void {}
+
+  /** An operator asks for something: drbdadm begins. */
+  asked(_node: SimNode, _verb: string): void {}
   logged(_node: NodeName, _object: string, _level: string, _text: string): void {}
   /** A resource script began or ended. */
   scripted(_node: SimNode, _script: ScriptTrace): void {}

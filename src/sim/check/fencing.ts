@@ -50,8 +50,12 @@ export class Fencing extends Checker {
     if (event === 'fence-peer' && FENCED.includes(exit)) this.#frozen[node.name] = null;
   }
 
+  /** An operator may take the decision. */
+  override asked(node: SimNode, verb: string): void {
+    if (verb === 'resume-io') this.#frozen[node.name] = null;
+  }
+
   override logged(node: NodeName, object: string): void {
-    // An operator may take the decision, and is told so by the log.
     if (object === 'drbdadm') this.#frozen[node] = null;
   }
 
