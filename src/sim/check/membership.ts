@@ -53,7 +53,10 @@ export class Membership extends Checker {
       if (!heard) w.sinceMs = world.nowMs;
       if (life === null) continue;
       const status = lifeOf(node.peer)?.membership.nodes.get(node.name)?.status;
-      if (status === undefined) continue;
+      if (status === undefined) {
+        w.releaseByMs = Infinity; // the other one is not there, or has let go itself and begins anew
+        continue;
+      }
       this.look();
       if (status === 'dead') this.#dead(node, w, 3 * timing.keepaliveMs + HEARD_MS);
       else if (w.heldDead) {
