@@ -44,6 +44,7 @@ export function contextOf(v: Volume): ChangeContext {
     apv: r.link?.apv ?? 101,
     openers: v.openers,
     stateSent: r.stateSent,
+    untouched: v.untouched,
     negotiated: v.negotiated && negotiatedStates(v.negotiated, v.exposedUuid, v.uuids),
   };
 }
@@ -96,6 +97,11 @@ function commit(v: Volume, next: State): void {
   if (clearsCrashedPrimary(old, next)) v.crashedPrimary = false;
   if (marksConsiderResync(old, next)) v.considerResync = true;
   if (next.role !== Roles.Primary) v.givesWay = false;
+  if (next.conn === Conns.StartingSyncT && old.conn === Conns.Connected) {
+    v.untouched = old.disk === Disks.UpToDate;
+  }
+  const waits = next.conn === Conns.StartingSyncT || next.conn === Conns.WFSyncUUID;
+  if (!waits || next.role !== Roles.Primary || next.disk !== Disks.Outdated) v.untouched = false;
   if (next.disk === Disks.UpToDate || next.disk === Disks.Consistent) {
     v.exposedUuid = v.uuids.current;
   } else if (old.disk >= Disks.Inconsistent && next.disk < Disks.Inconsistent) {

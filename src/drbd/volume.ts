@@ -71,6 +71,8 @@ export class Volume {
   targetHad = 0n;
   /** The peer has gone on alone while there was no disk here: the one that is attached is old, whatever it says. */
   outdateAtAttach = false;
+  /** Primary, and Outdated only since an operator wants it to be copied from the peer, which has not begun. */
+  untouched = false;
   /** A new generation is due once I/O is no longer suspended. */
   generationDue = false;
   /** Primary with an old copy, since the peer is Primary: its users are on their way out (fencing.ts). */

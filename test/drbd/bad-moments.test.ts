@@ -354,3 +354,26 @@ test('a Primary without a disk that becomes Secondary still knows that its own i
   pair.settled();
   t.deepEqual(alpha.disk.content(8 * 512, 4096), block(1));
 });
+
+// Swarm seed 430430: "No resync, but 502 bits in bitmap!", and a write was on one disk only.
+test('invalidate of a Primary whose connection is lost before anything is copied: it keeps its data', (t) => {
+  for (const fencing of ['dont-care', 'resource-and-stonith'] as const) {
+    for (let delay = 0; delay < 30; delay++) {
+      const pair = inSync(1, { disk: { fencing } });
+      const { alpha, beta } = pair;
+      alpha.exits = { 'fence-peer': 4 };
+      pair.net.cut('replication', 'alpha');
+      const write = alpha.beginWrite(8, block(1)); // does not arrive
+      beta.loop.enter(() => invalidateRemote(beta.volume, () => {})); // alpha hears of it
+      pair.run(delay / 10);
+      pair.net.reset('replication');
+      pair.net.cut('replication');
+      t.is(alpha.answer(write), 0);
+      t.regex(alpha.shown, /ro:Primary\/Unknown ds:UpToDate/);
+      t.deepEqual(alpha.read(8, 4096), block(1));
+      pair.net.heal('replication');
+      pair.settled();
+      t.is(pair.firstDifference(), -1, `${fencing} ${delay}`);
+    }
+  }
+});
