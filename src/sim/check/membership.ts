@@ -55,6 +55,7 @@ export class Membership extends Checker {
       const status = lifeOf(node.peer)?.membership.nodes.get(node.name)?.status;
       if (status === undefined) {
         w.releaseByMs = Infinity; // the other one is not there, or has let go itself and begins anew
+        if (node.peer.client === null) w.heldDead = false;
         continue;
       }
       this.look();
