@@ -184,12 +184,13 @@ export class AppIo {
     const old = this.#volume.state.disk === Disks.Outdated; // given way: it fails
     const here = r.local === LEG_OK && (old || this.#countsHere(r));
     const refused = r.inLog || r.sending; // by the peer that is there: it would be on the transfer log twice
-    if (r.op === OP_FLUSH || here || refused || r.net === LEG_OK || r.net === LEG_DONE) {
+    if (r.op === OP_FLUSH || here || refused || this.#countsThere(r)) {
       this.#advance(r);
       return;
     }
     r.local = LEG_NONE;
     r.net = LEG_NONE;
+    r.goodPeer = false;
     this.#afresh(r);
   }
 
@@ -341,7 +342,10 @@ export class AppIo {
     // Protocols A and B do not wait for the peer, but its disk must keep the order as well.
     if (link !== null && !there) link.transferLog.close();
     if (there && link.transferLog.flush(r)) r.net = LEG_PENDING;
-    else if (there && v.state.pdsk === Disks.UpToDate) r.net = LEG_DONE; // everything is durable there
+    else if (there && v.state.pdsk === Disks.UpToDate) {
+      r.net = LEG_DONE; // everything is durable there
+      r.goodPeer = true;
+    }
     if (here) {
       r.local = LEG_PENDING;
       this.local++;
@@ -391,6 +395,7 @@ export class AppIo {
     if (r.local === LEG_FAILED) this.#volume.setOutOfSync(r.sector, r.endSector);
     if (r.net !== LEG_PENDING) return;
     r.net = LEG_OK;
+    r.goodPeer = this.#volume.state.pdsk === Disks.UpToDate;
     this.remote--;
     this.#advance(r);
   }
@@ -413,11 +418,13 @@ export class AppIo {
   covered(r: AppRequest): void {
     if (r.net === LEG_PENDING) this.remote--;
     if (r.net !== LEG_FAILED) r.net = LEG_DONE;
+    r.goodPeer ||= this.#volume.state.pdsk === Disks.UpToDate;
     this.#advance(r);
   }
 
   flushCovered(r: AppRequest): void {
     r.net = LEG_DONE;
+    r.goodPeer = this.#volume.state.pdsk === Disks.UpToDate;
     this.#advance(r);
   }
 
@@ -481,8 +488,10 @@ export class AppIo {
       if (r.local === LEG_PENDING || !this.#netAllowsAnswer(r)) return;
       // Begun for this disk only, it is no more on the peer than one that was lost on its way.
       const unfenced = this.#volume.state.suspFen !== 0;
-      const alone = r.net === LEG_NONE && (r.local === LEG_FAILED || unfenced);
-      if ((alone || r.net === LEG_FAILED) && r.op !== OP_READ && this.#mustNotAnswer()) {
+      const alone = r.net === LEG_NONE && unfenced;
+      const nowhere = r.local === LEG_FAILED && !this.#countsThere(r);
+      const lost = alone || nowhere || r.net === LEG_FAILED;
+      if (lost && r.op !== OP_READ && this.#mustNotAnswer()) {
         if (!this.#unanswered.includes(r)) this.#unanswered.push(r);
         return;
       }
@@ -516,12 +525,21 @@ export class AppIo {
     return r.goodDisk !== null && r.goodDisk === this.#volume.store && disk === Disks.Inconsistent;
   }
 
+  /**
+   * And the peer's: not that of a resync's target, which is overwritten when the source gets its disk back. (The originals
+   * answer all the same.)
+   */
+  #countsThere(r: AppRequest): boolean {
+    if (r.net !== LEG_OK && r.net !== LEG_DONE) return false;
+    return r.op === OP_READ || r.goodPeer || this.#volume.state.pdsk === Disks.UpToDate;
+  }
+
   #complete(r: AppRequest): void {
     const v = this.#volume;
     const here = r.local === LEG_OK && this.#countsHere(r);
     // A local failure that the state cannot tell (pass_on at the source of a resync): later reads would not see the write.
     const hidden = r.local === LEG_FAILED && this.#holdsData;
-    const reached = here || (!hidden && (r.net === LEG_OK || r.net === LEG_DONE));
+    const reached = here || (!hidden && this.#countsThere(r));
     let error = reached ? 0 : EIO;
     if (r.op === OP_FLUSH && this.#promiseBroken) {
       this.#promiseBroken = false; // said once, as fsync(2) does

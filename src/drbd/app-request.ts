@@ -46,6 +46,7 @@ export class AppRequest implements Interval {
   local = LEG_NONE;
   net = LEG_NONE;
   goodDisk: MetaStore | null = null; // the local disk, if it was UpToDate when it was begun
+  goodPeer = false; // its disk was UpToDate when it had it
   sending = false; // the socket still reads the buffer
   completed = false; // the front end has been told
   inLog = false; // on the transfer log
@@ -81,6 +82,7 @@ export class AppRequest implements Interval {
     this.local = LEG_NONE;
     this.net = LEG_NONE;
     this.goodDisk = null;
+    this.goodPeer = false;
     this.sending = false;
     this.completed = false;
     this.inLog = false;

@@ -245,7 +245,7 @@ export const DRBD_MUTANTS: readonly Mutant[] = [
     name: 'frozen-write-answered',
     what: 'writes that were on their way when I/O was suspended are answered',
     file: 'drbd/app-io.js',
-    find: 'if ((alone || r.net === LEG_FAILED) && r.op !== OP_READ && this.#mustNotAnswer()) {',
+    find: 'if (lost && r.op !== OP_READ && this.#mustNotAnswer()) {',
     replace: 'if (false) {',
   },
   {

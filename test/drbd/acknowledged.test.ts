@@ -320,3 +320,29 @@ test("what the cache of a peer's disk had taken when it failed is copied when th
     t.is(pair.firstDifference(), -1, `seed ${seed}`);
   }
 });
+
+// Swarm seed 150861: the peer's copy, half of a resync's target, was the only one that had the write, and was overwritten.
+for (const onNoDataAccessible of ['io-error', 'suspend-io'] as const) {
+  test(`a write that only the target of a resync has is not answered (${onNoDataAccessible})`, (t) => {
+    const pair = inSync(1, { resource: { onNoDataAccessible } });
+    const { alpha, beta } = pair;
+    for (const n of [alpha, beta]) {
+      n.volume.diskOptions = { ...n.volume.diskOptions, resyncRateKiBps: 250 };
+    }
+    t.is(alpha.write(8, block(1)), 0);
+    t.is(alpha.ask(invalidateRemote).kind, 'ok');
+    beta.until(/cs:SyncTarget/);
+    alpha.disk.full = { fromBytes: 0, toBytes: 64 * 512 };
+    const write = alpha.beginWrite(8, block(2));
+    alpha.until(/ds:Diskless\/Inconsistent/);
+    pair.run(500);
+    t.deepEqual(beta.disk.content(8 * 512, 4096), block(2));
+    t.is(alpha.peek(write), onNoDataAccessible === 'io-error' ? EIO : undefined);
+    alpha.disk.full = null;
+    alpha.attach();
+    if (onNoDataAccessible === 'suspend-io') t.is(alpha.answer(write), 0);
+    pair.settled();
+    t.is(pair.firstDifference(), -1);
+    t.deepEqual(alpha.read(8, 4096), block(onNoDataAccessible === 'io-error' ? 1 : 2));
+  });
+}
