@@ -59,6 +59,8 @@ export class PeerIo {
 
   /** Everything but perhaps the payload is there: take the place in the order. */
   beginWrite(p: PeerRequest): void {
+    // As the peer said on the same socket: when the disk is done, the connection and what it said may be gone.
+    p.alone = p.kind !== PEER_RESYNC_WRITE && this.#volume.state.pdsk < Disks.Inconsistent;
     if (!p.receiving) this.#acknowledgeReceipt(p);
     if (p.kind === PEER_RESYNC_WRITE) this.resyncWrites++;
     else (p.link as Link).epochs.add(p);
@@ -121,7 +123,7 @@ export class PeerIo {
     p.onDisk = true;
     const v = this.#volume;
     // While the peer has no disk this copy is the only one: what is written here must be known after a crash.
-    if (v.state.pdsk < Disks.Inconsistent && p.kind !== PEER_RESYNC_WRITE) {
+    if (p.alone || (v.state.pdsk < Disks.Inconsistent && p.kind !== PEER_RESYNC_WRITE)) {
       if (!v.log.enter(p)) return;
     }
     this.logReady(p);
@@ -206,7 +208,7 @@ export class PeerIo {
       link.ack(COMMANDS.P_NEG_ACK, v, p.sector, p.idHi, p.idLo, p.lengthBytes);
       return;
     }
-    if (v.state.pdsk < Disks.Inconsistent) v.setOutOfSync(p.sector, p.endSector);
+    if (p.alone || v.state.pdsk < Disks.Inconsistent) v.setOutOfSync(p.sector, p.endSector);
     const { conn } = v.state;
     const inSync =
       conn >= Conns.SyncSource && conn <= Conns.PausedSyncT && (p.flags & DP.MAY_SET_IN_SYNC) !== 0;

@@ -34,6 +34,7 @@ export class PeerRequest implements Interval {
   epochOpen = false; // all earlier epochs are on disk
   receiving = false; // the payload is still arriving
   onDisk = false; // handed to the disk
+  alone = false; // a write, and the peer had no disk for it when it sent it
   logFirst = 0; // activity-log extents held (only while the peer has no disk)
   logNext = 0;
   logOf: ActivityLog | null = null;
@@ -61,6 +62,7 @@ export class PeerRequest implements Interval {
     this.epochOpen = true;
     this.receiving = false;
     this.onDisk = false;
+    this.alone = false;
     this.logFirst = 0;
     this.logNext = 0;
     this.logOf = null;

@@ -127,7 +127,7 @@ export const DRBD_MUTANTS: readonly Mutant[] = [
     name: 'diskless-primary-not-marked',
     what: 'the Secondary of a diskless Primary does not mark what it writes alone',
     file: 'drbd/peer-io.js',
-    find: 'if (v.state.pdsk < Disks.Inconsistent)\n            v.setOutOfSync(p.sector, p.endSector);',
+    find: 'if (p.alone || v.state.pdsk < Disks.Inconsistent)\n            v.setOutOfSync(p.sector, p.endSector);',
     replace: '',
   },
   {

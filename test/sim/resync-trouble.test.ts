@@ -247,3 +247,25 @@ test('acknowledgements of a resync that was broken off say nothing of what is wr
     t.is(pair.firstDifference(), -1, `seed ${seed}`);
   }
 });
+
+// Swarm seed 425050: what the peer had said of its disk was forgotten with the connection, and the write was marked nowhere.
+test('a write for a Primary without a disk that is done when the connection is gone is copied later', (t) => {
+  const pair = new SimPair(1, { sizeBytes: 2 << 20 });
+  pair.upToDate();
+  pair.run(200);
+  const { alpha, beta } = pair;
+  t.is(alpha.ask((v, done) => detach(v, false, done)).kind, 'ok');
+  beta.until(/ds:UpToDate\/Diskless/);
+  beta.disk.slowMs = 500;
+  alpha.beginWrite(8, block(1));
+  pair.until(() => beta.volume.peerIo.unacked > 0, 'the write has arrived');
+  alpha.crash(false);
+  beta.until(/cs:BrokenPipe|cs:NetworkFailure/);
+  t.not(beta.disk.content(8 * 512, 1)[0], 1, 'on its way to the disk');
+  beta.disk.slowMs = 0;
+  alpha.attach();
+  alpha.connect();
+  pair.settled();
+  t.deepEqual(beta.disk.content(8 * 512, 4096), block(1));
+  t.is(pair.firstDifference(), -1);
+});
