@@ -183,9 +183,13 @@ export class Cluster {
     await this.type(index, 'mkdir', '-p', MOUNT_POINT);
     await this.type(index, 'mount', DEVICE, MOUNT_POINT);
     if (this.kind === 'mysql') {
+      // Its temporary tables are named by pid, which other nodes on this machine may have as well.
+      const temporary = `${MOUNT_POINT}/tmp`;
+      await this.type(index, 'install', '-d', '-o', 'mysql', temporary);
       await this.type(
         index,
         ...['mariadb-install-db', '--user=mysql', `--datadir=${DATADIR}`, '--skip-test-db'],
+        `--tmpdir=${temporary}`,
         ...['--auth-root-authentication-method=normal', '--innodb-log-file-size=16M'],
       );
       const script = '/etc/ha.d/resource.d/mysql';

@@ -49,7 +49,8 @@ async function move(t: ExecutionContext, onAlpha: Programs, onBeta: Programs): P
     'mkdir -p /run/heartbeat/ccm /run/heartbeat/dopd /run/heartbeat/crm /drbd',
     'if getent passwd hacluster >/dev/null; then chown hacluster:haclient /run/heartbeat/*; fi',
     'mkfs.ext4 -q /dev/sdb1 && mount /dev/sdb1 /drbd',
-    'mariadb-install-db --user=mysql --datadir=/drbd/mysql --skip-test-db --innodb-log-file-size=16M',
+    'install -d -o mysql /drbd/tmp', // temporary tables are named by pid, and other tests run servers with the same ones
+    'mariadb-install-db --user=mysql --datadir=/drbd/mysql --tmpdir=/drbd/tmp --skip-test-db --innodb-log-file-size=16M',
     'umount /drbd',
   ];
   for (const node of pair.nodes) await node.must(['sh', '-ec', prepare.join('\n')]);
