@@ -1,8 +1,8 @@
 /**
- * What the flight recorder costs: two pairs of daemons over replicas in memory, one with it and one without, are written to by
- * fio in turn (4 KiB, random, queue depth 32), for a short while each. The ratio of each round, and their median.
- * `node build/bench/flight.js [ROUNDS [SECONDS]]`; needs fio with its nbd engine. Both pairs run all the time: an idle one costs
- * nothing.
+ * What the flight recorder costs: two pairs of daemons, one with it and one without, are written to by fio in turn (4 KiB,
+ * random, queue depth 32), for a short while each. The ratio of each round, and their median. Replicas are in memory, or in
+ * files of DIRECTORY. Both pairs run all the time: an idle one costs nothing.
+ * `node build/bench/flight.js [ROUNDS [SECONDS [DIRECTORY]]]`; needs fio with its nbd engine.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
@@ -23,7 +23,7 @@ interface Target {
   readonly pids: readonly number[];
 }
 
-const dir = mkdtempSync('/dev/shm/twinbeat-flight-');
+const dir = mkdtempSync(join(process.argv[4] ?? '/dev/shm', 'twinbeat-flight-'));
 
 async function start(name: string, enabled: 'yes' | 'no'): Promise<Target> {
   const disks = ['0', '1'].map((n) => join(dir, `${name}${n}`));
@@ -118,7 +118,7 @@ try {
   const range = (of: readonly number[]): string =>
     `${median(of).toFixed(3)} (${Math.min(...of).toFixed(3)}..${Math.max(...of).toFixed(3)})`;
   console.log(
-    `flight recorder, 4 KiB random writes, QD32, in memory: IOPS x ${range(ratios)}, CPU a write x ${range(cpus)}`,
+    `flight recorder, 4 KiB random writes, QD32, ${process.argv[4] ?? 'in memory'}: IOPS x ${range(ratios)}, CPU a write x ${range(cpus)}`,
   );
 } finally {
   for (const t of targets) t.process.kill('SIGTERM');
