@@ -37,7 +37,9 @@ test('protocol C: what is answered is on the disk of the peer at that moment', a
 // What has not arrived dies with the Primary: an acknowledgement at the header would count it as received.
 for (const dataIntegrityAlg of ['', 'crc32c']) {
   test(`protocol B: a write is not answered in the middle of its payload (digest: ${dataIntegrityAlg || 'none'})`, async (t) => {
-    const e = Engines.create(t, { net: { protocol: 'B', dataIntegrityAlg } });
+    // Patient: a connection that a busy machine loses would answer the write, too.
+    const patience = { timeoutDs: 600, pingTimeoutDs: 300, pingIntS: 120 };
+    const e = Engines.create(t, { net: { protocol: 'B', dataIntegrityAlg, ...patience } });
     const cables = await Promise.all(e.ports.map(async (port) => TcpCable.before(e.host, port)));
     t.teardown(() => {
       for (const cable of cables) cable.close();
