@@ -45,6 +45,7 @@ export function contextOf(v: Volume): ChangeContext {
     openers: v.openers,
     stateSent: r.stateSent,
     untouched: v.untouched,
+    targetMayBeDone: v.resync.targetMayBeDone,
     negotiated: v.negotiated && negotiatedStates(v.negotiated, v.exposedUuid, v.uuids),
   };
 }

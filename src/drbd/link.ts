@@ -392,8 +392,19 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
     this.#pingDueMs = this.core.port.nowMs() + this.resource.netOptions.pingIntS * 1000;
   }
 
+  /** Behind what a volume has to note first. */
   pingArrived(): void {
-    this.#packet(this.meta, COMMANDS.P_PING_ACK, 0, 0);
+    let left = 1;
+    const noted = (): void => {
+      left--;
+      if (left === 0) this.#packet(this.meta, COMMANDS.P_PING_ACK, 0, 0);
+    };
+    for (const v of this.resource.volumes) {
+      if (!v.resync.mayEndWithPing) continue;
+      left++;
+      v.resync.noteTargetMayBeDone(noted);
+    }
+    noted();
   }
 
   pingAckArrived(): void {

@@ -51,6 +51,8 @@ export class Resync {
   #peerSaysDone = false; // source: the target's P_STATE has come
   #peerAsked = false;
   #peerGaveUp = false; // some blocks could not be written there
+  #failedHere = false; // the target may have blocks whose bits stay set here
+  #targetMayBeDone = false;
 
   // target
   readonly #rate = new ResyncController();
@@ -279,6 +281,8 @@ export class Resync {
     this.#peerAsked = false;
     this.#peerGaveUp = false;
     this.#peerSaysDone = false;
+    this.#failedHere = false;
+    this.#targetMayBeDone = false;
     this.#requests.clear();
     this.#meter.start(bits, now);
     const side = isTarget(v.state.conn) ? 'SyncTarget' : 'SyncSource';
@@ -290,6 +294,8 @@ export class Resync {
   }
 
   stateChanged(old: State, next: State): void {
+    const known = next.pdsk !== Disks.Inconsistent || next.conn < Conns.Connected;
+    if (known) this.#targetMayBeDone = false;
     if (isTarget(next.conn) && !isTarget(old.conn)) {
       this.start();
       this.#rate.reset();
@@ -468,8 +474,9 @@ export class Resync {
     // Writes of the peer's application are not waited for: they may never cease, and are what they are when in sync.
     if (bitmap.count > this.#failedBits || v.peerIo.resyncWrites > 0) return;
     this.#finishing = true;
-    // The peer must be alive at the end: its generation is taken over as the one that both have.
-    link.ping(() => {
+    // The peer must be alive at the end: its generation is taken over as the one that both have. And it must have our
+    // acknowledgements before it answers: it knows by them that we may be UpToDate when it does not hear of us again.
+    link.pingAfresh(() => {
       // Paused meanwhile: there is nothing left to pause.
       if (v.link !== link || !isTarget(v.state.conn)) return;
       if (bitmap.count > this.#failedBits || this.#requests.size > 0) {
@@ -531,6 +538,36 @@ export class Resync {
 
   peerFailed(sector: number, endSector: number): void {
     this.#failedBits += Math.ceil((endSector - sector) / 8);
+  }
+
+  /** A write failed here, and the target has it. */
+  failedHere(): void {
+    this.#failedHere = true;
+  }
+
+  /**
+   * The acknowledgements of all blocks came before the target's last ping, and the answer to that ping is what it ends the
+   * resync with: it may be UpToDate from then on.
+   */
+  get mayEndWithPing(): boolean {
+    const v = this.#volume;
+    if (!this.#running || isTarget(v.state.conn) || !v.bitmap || !v.store) return false;
+    return v.bitmap.count === 0 || this.#failedHere;
+  }
+
+  /** A crash must not forget it either: without the flag in the meta-data the target is fenced, as any peer whose data may be good. */
+  noteTargetMayBeDone(done: () => void): void {
+    const v = this.#volume;
+    this.#targetMayBeDone = true;
+    v.store?.writeSuperblock((result) => {
+      if (result < 0) v.metaFailed(-result);
+      done();
+    });
+  }
+
+  /** From then until it has said so, or begins anew. */
+  get targetMayBeDone(): boolean {
+    return this.#targetMayBeDone;
   }
 
   /** The target asks for a block: it has begun. */

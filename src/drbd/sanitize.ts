@@ -25,6 +25,8 @@ export interface ChangeContext {
   readonly stateSent: boolean; // our P_STATE of the handshake is out and the connection not yet established
   /** A Primary's copy that is to be thrown away (invalidate), and that nothing was copied over yet: it has every write. */
   readonly untouched?: boolean;
+  /** The target of our resync has every block, and was told that we are alive: it may call itself UpToDate without our hearing of it. */
+  readonly targetMayBeDone?: boolean;
   readonly negotiated: Negotiated | null; // null: unknown, or exposed data UUID differs from our current UUID
 }
 
@@ -80,6 +82,8 @@ export function sanitize(
     s.peerIsp = 0;
     s.peer = Roles.Unknown;
     if (s.pdsk > DUnknown || s.pdsk < Inconsistent) s.pdsk = DUnknown;
+    // The originals believe that it is Inconsistent, fence nobody, and both nodes may go on alone.
+    if (s.pdsk === Inconsistent && context.targetMayBeDone === true) s.pdsk = DUnknown;
   }
   // 2: an unconfigured device waits for nobody
   if (s.conn === Conns.StandAlone && s.disk === Diskless && s.role === Roles.Secondary) {

@@ -5,7 +5,7 @@
 import { DEFAULT_DISK_OPTIONS, type DiskOptions } from '../config/drbd-options.js';
 import type { Bitmap } from '../md/bitmap.js';
 import type { MetaLayout } from '../md/layout.js';
-import { MAGIC_UNCLEAN, type Superblock } from '../md/superblock.js';
+import { MAGIC_UNCLEAN, MDF, type Superblock } from '../md/superblock.js';
 import type { Sizes, Uuids } from '../wire/params.js';
 import { AppIo, EMEDIUMTYPE, EROFS } from './app-io.js';
 import { diskFailed, metaFailed } from './changes.js';
@@ -315,7 +315,8 @@ export class Volume {
   currentFlags(): number {
     if (this.state.disk < Disks.Inconsistent) return this.flags;
     const diverged = this.uuids.bitmap !== 0n;
-    return metaFlags(this.flags, this.state, this.crashedPrimary, diverged);
+    const flags = metaFlags(this.flags, this.state, this.crashedPrimary, diverged);
+    return this.resync.targetMayBeDone ? flags & ~MDF.PEER_OUT_DATED : flags;
   }
 
   /** What the superblock says now. */

@@ -1,6 +1,6 @@
 /** A Primary that goes on alone after fencing: what it writes then is found and copied, whatever fence-peer said. */
 import test from 'ava';
-import { detach } from '../../src/drbd/roles.js';
+import { detach, invalidateRemote } from '../../src/drbd/roles.js';
 import { SimPair } from '../support/sim-pair.js';
 
 const block = (n: number): Uint8Array => new Uint8Array(4096).fill(n);
@@ -27,3 +27,63 @@ for (const exit of [3, 4, 5, 7]) {
     t.is(pair.firstDifference(), -1);
   });
 }
+
+/** The target has every block and makes them durable, as the link breaks. */
+function cutAtTheEnd(): SimPair {
+  const pair = new SimPair(1, {
+    sizeBytes: 2 << 20,
+    disk: { fencing: 'resource-and-stonith' },
+  });
+  const { alpha, beta } = pair;
+  alpha.exits['fence-peer'] = 1;
+  pair.upToDate();
+  beta.disk.slowMs = 100;
+  if (alpha.ask(invalidateRemote).kind !== 'ok') throw new Error('invalidate-remote');
+  pair.until(() => beta.log.filter((l) => /Resync done/.test(l)).length === 2, 'Resync done');
+  pair.net.cut('replication');
+  beta.until(/cs:Connected .*UpToDate/);
+  beta.disk.slowMs = 0;
+  return pair;
+}
+
+// Swarm seed 627569165: the source went on alone, and the target was promoted.
+test('the source of a resync that is lost when the target has all blocks does not take it for Inconsistent', (t) => {
+  const pair = cutAtTheEnd();
+  const { alpha, beta } = pair;
+  alpha.handlers.length = 0;
+  alpha.until(/cs:WFConnection ro:Primary\/Unknown ds:UpToDate\/DUnknown/);
+  t.is(alpha.volume.state.suspFen, 1);
+  t.deepEqual(alpha.handlers, ['fence-peer']);
+  beta.until(/cs:WFConnection ro:Secondary\/Unknown ds:UpToDate/);
+  pair.net.heal('replication');
+  pair.settled();
+  t.is(alpha.volume.state.suspFen, 0);
+  t.is(pair.firstDifference(), -1);
+});
+
+test('nor when the source loses its power at that moment', (t) => {
+  const pair = cutAtTheEnd();
+  const { alpha } = pair;
+  t.regex(alpha.shown, /cs:SyncSource/);
+  alpha.crash(true);
+  alpha.attach();
+  t.regex(alpha.shown, /ds:Consistent\/DUnknown/);
+});
+
+test('the source of a resync that is lost in the middle goes on alone', (t) => {
+  const pair = new SimPair(1, {
+    sizeBytes: 2 << 20,
+    disk: { fencing: 'resource-and-stonith' },
+  });
+  const { alpha, beta } = pair;
+  pair.upToDate();
+  beta.volume.diskOptions = { ...beta.volume.diskOptions, resyncRateKiBps: 250 };
+  t.is(alpha.ask(invalidateRemote).kind, 'ok');
+  alpha.until(/cs:SyncSource/);
+  pair.run(500);
+  alpha.handlers.length = 0;
+  pair.net.cut('replication');
+  alpha.until(/cs:WFConnection ro:Primary\/Unknown ds:UpToDate\/Inconsistent/);
+  t.is(alpha.volume.state.suspFen, 0);
+  t.deepEqual(alpha.handlers, []);
+});
