@@ -242,6 +242,9 @@ export class Membership {
     node.statusHeard = false;
     node.askedNodes = false;
     this.#outgoing.forget(node.name);
+    // First of all what we are: an original to which our link comes up by an acknowledgement or `repnodes` becomes
+    // active with us as not there, and with auto_failback legacy starts its groups without asking.
+    this.#sendStatus(out);
     if (!known) return;
     out.push({ type: 'log', level: 'info', text: `Heartbeat restart on node ${node.name}` });
     out.push({ type: 'node-restarted', node: node.name });

@@ -33,13 +33,14 @@ class Pair {
   seq = 0;
   generation = 7;
 
-  constructor(changes: Partial<MembershipConfig> = {}) {
+  /** `u32`: what every draw gives, of which the trigger of the acknowledgements is one. */
+  constructor(changes: Partial<MembershipConfig> = {}, u32 = 0) {
     this.a = new Membership(
       config(changes),
       {
         wallSeconds: () => 1000,
         loadavg: () => '0.00',
-        random: { u32: () => 0, bytes: (n) => new Uint8Array(n) },
+        random: { u32: () => u32, bytes: (n) => new Uint8Array(n) },
       },
       0,
     );
@@ -255,6 +256,22 @@ test('a restart is no partition: init, up, active with a higher generation', (t)
   pair.status('active');
   t.false(pair.has('partition-healed'));
   t.true(pair.logs().includes('Heartbeat restart on node b'));
+});
+
+// Debian's node that hears anything else first takes itself for alone and starts its groups while they run here.
+test('what a peer that started hears first is our status', (t) => {
+  // A trigger of 1: its first message is acknowledged at once.
+  const pair = new Pair({}, 1);
+  pair.keepHearing(2000);
+  pair.out.length = 0;
+  pair.generation++;
+  pair.seq = 0;
+  pair.status('init');
+  pair.hear({ t: 'reqnodes', dest: 'a' });
+  const sent = pair.out.flatMap((effect) =>
+    effect.type === 'transmit' ? [fieldOf(effect.message, 't')] : [],
+  );
+  t.deepEqual(sent, ['status', 'NS_ackmsg', 'repnodes']);
 });
 
 test('active with a generation that nobody let in has run alone: a partition', (t) => {

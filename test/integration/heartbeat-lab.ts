@@ -105,6 +105,23 @@ export class HeartbeatLab {
     return existsSync(path) ? readFileSync(path, 'utf8') : '';
   }
 
+  /** The groups' resources that run on both hosts: what node-a gave up between two looks does not. */
+  #onBoth(): string {
+    const [before, other, after] = [
+      this.running('node-a').split(' '),
+      this.running('node-b').split(' '),
+      this.running('node-a').split(' '),
+    ];
+    return before.filter((n) => n && other.includes(n) && after.includes(n)).join(' ');
+  }
+
+  #logs(): string {
+    const traces = (['node-a', 'node-b'] as const).map(
+      (host) => `${host}:\n${this.log(host)}\n${this.calls(host).join('\n')}`,
+    );
+    return traces.join('\n');
+  }
+
   /** Until `ready`; fails with both logs. */
   async until(
     t: ExecutionContext,
@@ -114,14 +131,14 @@ export class HeartbeatLab {
     const limitMs = performance.now() + 90_000;
     for (;;) {
       // Nothing may ever run on both hosts: the tests here keep the link whole.
-      const both = this.running('node-a')
-        .split(' ')
-        .filter((n) => n && this.running('node-b').split(' ').includes(n));
-      if (both.length > 0) t.fail(`${both.join(' ')} on both nodes`);
+      const both = this.#onBoth();
+      if (both !== '') {
+        t.log(this.#logs());
+        t.fail(`${both} on both nodes`);
+      }
       if (await ready()) return;
       if (performance.now() > limitMs) {
-        const logs = (['node-a', 'node-b'] as const).map((h) => `${h}:\n${this.log(h)}`);
-        throw new Error(`${what} did not come about\n${logs.join('\n')}`);
+        throw new Error(`${what} did not come about\n${this.#logs()}`);
       }
       await new Promise((done) => setTimeout(done, 100));
     }
