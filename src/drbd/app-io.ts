@@ -403,16 +403,23 @@ export class AppIo {
 
   /** P_NEG_ACK: the peer could not write it. */
   refusedByPeer(r: AppRequest): void {
-    this.#volume.setOutOfSync(r.sector, r.endSector);
-    if (r.net === LEG_PENDING) this.remote--;
-    r.net = LEG_FAILED;
-    this.#breakPromise(r);
+    this.#notAtPeer(r);
     this.#advance(r);
   }
 
-  /** Answered on the strength of the peer alone, which had not flushed it: it may come back without it. */
-  #breakPromise(r: AppRequest): void {
-    if (r.completed && !(r.local === LEG_OK && this.#holdsData)) this.#promiseBroken = true;
+  /** Its blocks may differ. */
+  #notAtPeer(r: AppRequest): void {
+    const v = this.#volume;
+    v.setOutOfSync(r.sector, r.endSector);
+    if (!v.bitmap) v.lostUnmarked = true;
+    if (r.net === LEG_PENDING) this.remote--;
+    r.net = LEG_FAILED;
+    if (!r.completed) return;
+    // Under A and B the local disk is the one that was good enough for the answer, and for that of a flush.
+    const promisedHere = r.local === LEG_OK && r.goodDisk !== null;
+    if (promisedHere && v.resource.netOptions.protocol !== 'C') v.ahead = true;
+    // Answered on the strength of the peer alone, which had not flushed it: it may come back without it.
+    else if (!(r.local === LEG_OK && this.#holdsData)) this.#promiseBroken = true;
   }
 
   /** Its epoch is on the peer's disk (P_BARRIER_ACK). */
@@ -454,10 +461,7 @@ export class AppIo {
       this.#advance(r);
       return;
     }
-    this.#volume.setOutOfSync(r.sector, r.endSector);
-    if (r.net === LEG_PENDING) this.remote--;
-    r.net = LEG_FAILED;
-    this.#breakPromise(r);
+    this.#notAtPeer(r);
     this.#advance(r);
   }
 

@@ -23,6 +23,8 @@ export interface AttachInput {
   readonly alUpdates: boolean;
   /** While there was no disk here, the peer went on alone, or both knew newer data: this one is old, whatever it says. */
   readonly outdated: boolean;
+  /** Writes were lost on their way to the peer after the disk had been let go: only its activity log knows where. */
+  readonly lostUnmarked?: boolean;
 }
 
 export interface AttachDecision {
@@ -55,7 +57,7 @@ export function attachDecision(input: AttachInput): AttachDecision | FailureCode
   }
 
   // a Primary frozen for lack of data that gets its disk back did not crash
-  const frozen = primary && state.suspNod !== 0;
+  const frozen = primary && state.suspNod !== 0 && input.lostUnmarked !== true;
   const crashedPrimary = has(MDF.CRASHED_PRIMARY) || (has(MDF.PRIMARY_IND) && !frozen);
   const negotiated = storedStates(flags, state.pdsk, input.fencing);
   const wanted: State =

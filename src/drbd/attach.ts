@@ -195,6 +195,7 @@ class Attach {
       fencing: this.#request.options.fencing,
       alUpdates: this.#request.options.alUpdates,
       outdated: v.outdateAtAttach || !v.hasExposed(current),
+      lostUnmarked: v.lostUnmarked,
     });
     if (typeof decided !== 'number') return decided;
     this.#fail(decided, ['the disk holds another generation than the one in use']);
@@ -369,6 +370,7 @@ class Attach {
       fencing: v.diskOptions.fencing,
       alUpdates: (flags & MDF.AL_DISABLED) === 0,
       outdated: v.outdateAtAttach || !v.hasExposed(current),
+      lostUnmarked: v.lostUnmarked,
     });
     if (typeof decided === 'number') {
       force(v, { disk: Disks.Failed });

@@ -98,6 +98,10 @@ function commit(v: Volume, next: State): void {
   if (clearsCrashedPrimary(old, next)) v.crashedPrimary = false;
   if (marksConsiderResync(old, next)) v.considerResync = true;
   if (next.role !== Roles.Primary) v.givesWay = false;
+  const { disk, pdsk, conn } = next;
+  const inSync = conn === Conns.Connected && disk === Disks.UpToDate && pdsk === Disks.UpToDate;
+  if (inSync) v.lostUnmarked = false;
+  if (inSync || (next.role !== Roles.Primary && !v.resuming)) v.ahead = false;
   if (next.conn === Conns.StartingSyncT && old.conn === Conns.Connected) {
     v.untouched = old.disk === Disks.UpToDate;
   }

@@ -78,7 +78,7 @@ function outdateMyself(r: Resource): void {
       v.crashedPrimary = true;
       v.givesWay = true;
     }
-    if (primaries.length > 0) r.connectWhenSecondary();
+    if (primaries.length > 0) r.connectLater();
     for (const v of primaries) force(v, { disk: Disks.Outdated });
     for (const v of primaries) force(v, { suspFen: 0, suspNod: 0 });
   }

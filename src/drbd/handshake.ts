@@ -151,10 +151,12 @@ export function receiveUuids(v: Volume, u: Uuids): string | null {
     (state.conn < Conns.Connected || state.pdsk === Disks.Diskless) &&
     diskless &&
     state.role === Roles.Primary &&
-    !v.hasExposed(u.current)
+    (v.ahead || !v.hasExposed(u.current))
   ) {
     v.resource.standAlone(
-      `Can only connect to data with current UUID=${v.exposedUuid.toString(16).toUpperCase()}`,
+      v.ahead
+        ? 'Answered writes are only on the disk that was let go'
+        : `Can only connect to data with current UUID=${v.exposedUuid.toString(16).toUpperCase()}`,
     );
     return null;
   }
@@ -294,7 +296,7 @@ function decide(link: Link, v: Volume, theirs: State, pdsk: number): number | nu
     peerFlags: u.flags,
     discardMyData: r.discardMyData,
     dryRun: r.tentative || ((link.peerProtocol?.connFlags ?? 0) & CONN_FLAGS.DRY_RUN) !== 0,
-    seenOther: hasBadDisk(v) && !v.hasExposed(u.current),
+    seenOther: hasBadDisk(v) && (v.ahead || !v.hasExposed(u.current)),
   };
   const decision = syncDecision(input);
   v.core.host.decision?.({ type: 'sync', minor: v.minor, input, result: decision });

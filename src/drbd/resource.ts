@@ -138,22 +138,37 @@ export class Resource {
   /** At once; but after connections that came to nothing, later and later. */
   #startConnecting(): void {
     if (!this.configured) return;
-    if (this.#givesWay) {
-      this.retryLater(() => {
-        if (this.conn === Conns.Unconnected) this.#startConnecting();
-      });
+    if (this.#mustNotMeet) {
+      this.core.host.log(
+        'warn',
+        this.name,
+        'Not connecting: the data in use are not those of the peer',
+      );
+      this.#waitToConnect();
       return;
     }
     this.setConn(Conns.WFConnection);
     this.#connector.start(this.#brief > 1 ? restMs(this.#brief - 1) : 0);
   }
 
-  get #givesWay(): boolean {
-    return this.volumes.some((v) => v.givesWay);
+  #waitToConnect(): void {
+    this.retryLater(() => {
+      if (this.conn !== Conns.Unconnected) return;
+      if (this.#mustNotMeet) this.#waitToConnect();
+      else this.#startConnecting();
+    });
   }
 
-  /** Two Primaries that meet refuse each other for good: connecting waits until the one that gives way is none. */
-  connectWhenSecondary(): void {
+  /**
+   * Two Primaries that meet refuse each other for good: connecting waits until the one that gives way is none. One whose users are
+   * ahead of the peer's disk waits until its own is back; the peer begins a generation as soon as it hears that it is not.
+   */
+  get #mustNotMeet(): boolean {
+    return this.volumes.some((v) => v.givesWay || v.aheadWithoutDisk);
+  }
+
+  /** One of these has just begun. */
+  connectLater(): void {
     if (this.conn !== Conns.WFConnection) return; // StandAlone, or what follows comes to #startConnecting
     this.#connector.stop();
     this.setConn(Conns.Unconnected);
@@ -384,6 +399,7 @@ export class Resource {
   }
 
   diskIsFailed(v: Volume): void {
+    if (v.aheadWithoutDisk) this.connectLater();
     finishDetach(v, () => this.core.host.stateChanged(this.name));
   }
 

@@ -58,6 +58,10 @@ export class Volume {
   readonly #refused: number[] = [];
   /** While a new one is being written: the one before, which counts as well. 0: none. */
   #exposedBefore = 0n;
+  /** Writes were lost with a connection while there was no bitmap to mark them in: the log of the disk that was let go has them. */
+  lostUnmarked = false;
+  /** See `ahead`. */
+  #ahead = false;
   /** Its users outlived the engine and are to see the same data again: set until the role is Primary again. */
   resuming = false;
   alSuspended = false;
@@ -183,7 +187,36 @@ export class Volume {
     if (this.#exposedUuid === current && this.#exposedBefore === before) return;
     this.#exposedUuid = current;
     this.#exposedBefore = before;
-    this.core.host.exposed(this.minor, before === 0n ? [current] : [current, before]);
+    this.#tellExposed();
+  }
+
+  /** A successor of the engine must know it, too. 0 as the second one: `ahead`. */
+  #tellExposed(): void {
+    const [current, before] = [this.#exposedUuid, this.#exposedBefore];
+    this.core.host.exposed(
+      this.minor,
+      before !== 0n || this.#ahead ? [current, before] : [current],
+    );
+  }
+
+  /**
+   * Users have seen writes of this very generation that the peer may never have got (protocols A and B answer before it is known):
+   * its disk is an older state than theirs, though nothing in the generations says so. Until both are the same again, or
+   * nobody uses them any more.
+   */
+  get ahead(): boolean {
+    return this.#ahead;
+  }
+
+  /** And nothing that they could be shown. */
+  get aheadWithoutDisk(): boolean {
+    return this.#ahead && this.state.role === Roles.Primary && this.state.disk < Disks.Inconsistent;
+  }
+
+  set ahead(ahead: boolean) {
+    if (this.#ahead === ahead) return;
+    this.#ahead = ahead;
+    this.#tellExposed();
   }
 
   /** The users have seen this generation, or none. */

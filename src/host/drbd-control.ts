@@ -428,6 +428,7 @@ export class DrbdControl {
         }
         const [current, before] = generations.map((g) => BigInt(`0x${g}`));
         if (before !== undefined) v.exposedUuid = before;
+        if (before === 0n) v.ahead = true;
         if (current !== undefined) v.exposeNext(current);
         if (before === undefined && current !== undefined) v.exposedUuid = current;
         v.resuming = true;

@@ -377,3 +377,108 @@ test('invalidate of a Primary whose connection is lost before anything is copied
     }
   }
 });
+
+/** Protocol A: a write that was answered, and is only on the disk that alpha has let go. */
+function onlyOnLetGoDisk(options: SimPairOptions = {}): SimPair {
+  const pair = inSync(1, {
+    net: { protocol: 'A' },
+    resource: { onNoDataAccessible: 'suspend-io' },
+    ...options,
+  });
+  const { alpha, beta } = pair;
+  pair.net.cut('replication');
+  if (alpha.write(0, block(1)) !== 0 || alpha.flush() !== 0) throw new Error('write');
+  if (alpha.ask((v, done) => detach(v, true, done)).kind !== 'ok') throw new Error('detach');
+  alpha.until(/cs:Unconnected ro:Primary\/Unknown ds:Diskless/);
+  beta.until(/cs:WFConnection/);
+  return pair;
+}
+
+// Swarm seed 627569228: the users of the Primary went back in time when the connection was there again.
+test('protocol A: who has answered writes on a let-go disk alone does not go on with the older disk of the peer', (t) => {
+  for (const restarted of [false, true]) {
+    const pair = onlyOnLetGoDisk();
+    const { alpha } = pair;
+    if (restarted) {
+      t.deepEqual(alpha.restart(), []);
+      alpha.until(/cs:Unconnected ro:Primary/);
+    }
+    pair.net.heal('replication');
+    pair.run(5000);
+    t.regex(alpha.shown, /cs:Unconnected ro:Primary/);
+    t.is(alpha.log.filter((line) => line.includes('Not connecting')).length, restarted ? 2 : 1);
+    alpha.attach();
+    pair.settled();
+    t.deepEqual(alpha.read(0, 4096), block(1));
+    t.is(pair.firstDifference(), -1);
+  }
+});
+
+test('the same when the service has ended there: the peer has what protocol A promises', (t) => {
+  const pair = onlyOnLetGoDisk();
+  const { alpha, beta } = pair;
+  t.is(alpha.ask(setSecondary).kind, 'ok');
+  pair.net.heal('replication');
+  beta.until(/cs:Connected .*UpToDate\/Diskless/);
+});
+
+test('protocol A: frozen after a loss, then the disk is let go: the older disk of the peer is refused as well', (t) => {
+  const pair = inSync(1, {
+    net: { protocol: 'A' },
+    disk: { fencing: 'resource-and-stonith' },
+    resource: { onNoDataAccessible: 'suspend-io' },
+  });
+  const { alpha } = pair;
+  alpha.exits['fence-peer'] = 1;
+  pair.net.cut('replication');
+  t.is(alpha.write(0, block(1)), 0);
+  alpha.until(/cs:WFConnection ro:Primary\/Unknown ds:UpToDate/);
+  t.is(alpha.ask((v, done) => detach(v, true, done)).kind, 'ok');
+  pair.net.heal('replication');
+  pair.run(5000);
+  t.regex(alpha.shown, /cs:Unconnected ro:Primary/);
+  alpha.attach();
+  pair.settled();
+  t.deepEqual(alpha.read(0, 4096), block(1));
+  t.is(pair.firstDifference(), -1);
+});
+
+test('writes that the peer lost with its power, while the Primary had let its disk go, are copied when that is back', (t) => {
+  const pair = inSync(1, {
+    disk: { fencing: 'resource-and-stonith' },
+    resource: { onNoDataAccessible: 'suspend-io' },
+  });
+  const { alpha, beta } = pair;
+  for (let i = 0; i < 8; i++) t.is(alpha.write(8 * i, block(1)), 0);
+  beta.crash(true);
+  t.is(alpha.ask((v, done) => detach(v, true, done)).kind, 'ok');
+  alpha.until(/cs:WFConnection ro:Primary\/Unknown ds:Diskless/);
+  t.true(beta.disk.content(0, 8 * 4096).includes(0), 'some were in its cache');
+  alpha.attach();
+  beta.attach();
+  beta.connect();
+  pair.settled();
+  t.deepEqual(alpha.read(0, 4096), block(1));
+  t.is(pair.firstDifference(), -1);
+});
+
+test('protocol A: both disks are let go while a write is on its way; that of the peer, which lacks it, is not taken back', (t) => {
+  const pair = inSync(1, {
+    net: { protocol: 'A', pingTimeoutDs: 100 },
+    resource: { onNoDataAccessible: 'suspend-io' },
+  });
+  const { alpha, beta } = pair;
+  pair.net.faults('replication', { delayMs: [300, 300] });
+  t.is(alpha.write(0, block(1)), 0);
+  for (const { loop, volume } of [alpha, beta]) loop.enter(() => detach(volume, true, () => {}));
+  alpha.until(/cs:Connected ro:Primary\/Secondary ds:Diskless\/Diskless/);
+  pair.net.faults('replication', {});
+  pair.run(1000);
+  beta.attach();
+  alpha.until(/cs:(StandAlone|Unconnected)/);
+  alpha.attach();
+  alpha.connect();
+  pair.settled();
+  t.deepEqual(alpha.read(0, 4096), block(1));
+  t.is(pair.firstDifference(), -1);
+});
