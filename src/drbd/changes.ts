@@ -161,9 +161,11 @@ function follow(v: Volume, old: State, next: State): void {
   // 4. A generation ends when the copies part.
   let generation = beginsGeneration(old, next, v.uuids, v.generationShared);
   // Whatever the peer's disk was: a Primary that goes on alone needs a base for its bitmap, or nobody looks at it later. It is
-  // left alone, or it was and gets a disk. (A role or a disk that is forced begins its generation in roles.ts.)
-  const goesOn =
-    next.role === Roles.Primary && next.conn < Conns.Connected && next.disk === Disks.UpToDate;
+  // left alone, or it was and gets a disk: one that is Consistent only has what was written and is frozen still. (A role or a
+  // disk that is forced begins its generation in roles.ts.)
+  const good =
+    next.disk === Disks.UpToDate || (next.disk === Disks.Consistent && isSuspended(next));
+  const goesOn = next.role === Roles.Primary && next.conn < Conns.Connected && good;
   const alone = old.conn >= Conns.Connected || old.disk < Disks.Inconsistent;
   if (generation === 'no' && goesOn && alone && mayBegin(v.uuids, v.generationShared)) {
     if (old.role === Roles.Primary) generation = isSuspended(next) ? 'later' : 'now';

@@ -322,6 +322,25 @@ test("what the cache of a peer's disk had taken when it failed is copied when th
 });
 
 // Swarm seed 150861: the peer's copy, half of a resync's target, was the only one that had the write, and was overwritten.
+// swarm 701977: the disk that was let go comes back with the write, and is the same generation as the peer's without it.
+test('frozen on a disk that was let go and is attached again: answered when the peer has it too', (t) => {
+  const pair = inSync(1, {
+    disk: { fencing: 'resource-and-stonith' },
+    resource: { onNoDataAccessible: 'suspend-io' },
+  });
+  pair.net.cut('replication');
+  const tag = pair.alpha.beginWrite(8, block(7));
+  pair.until(() => pair.alpha.disk.content(8 * 512, 1)[0] === 7, 'the write is on its disk');
+  pair.alpha.ask((v, done) => detach(v, true, done));
+  pair.alpha.until(/cs:WFConnection ro:Primary\/Unknown ds:Diskless/);
+  pair.alpha.attach();
+  pair.net.heal('replication');
+  t.is(pair.alpha.answer(tag), 0);
+  pair.settled();
+  t.deepEqual(pair.beta.disk.content(8 * 512, 4096), block(7));
+  t.is(pair.alpha.volume.bitmap?.count, 0);
+});
+
 for (const onNoDataAccessible of ['io-error', 'suspend-io'] as const) {
   test(`a write that only the target of a resync has is not answered (${onNoDataAccessible})`, (t) => {
     const pair = inSync(1, { resource: { onNoDataAccessible } });
