@@ -46,6 +46,7 @@ export function contextOf(v: Volume): ChangeContext {
     stateSent: r.stateSent,
     untouched: v.untouched,
     targetMayBeDone: v.resync.targetMayBeDone,
+    vouches: v.vouches,
     negotiated: v.negotiated && negotiatedStates(v.negotiated, v.exposedUuid, v.uuids),
   };
 }
@@ -111,10 +112,10 @@ function commit(v: Volume, next: State): void {
     v.exposedUuid = v.uuids.current;
   } else if (old.disk >= Disks.Inconsistent && next.disk < Disks.Inconsistent) {
     v.link?.epochs.diskLost(v.number);
-    // The data in use are the peer's from now on, and it may have named them already.
-    const inReach = next.conn >= Conns.Connected && next.pdsk === Disks.UpToDate;
-    if (inReach && v.peerUuids) v.exposedUuid = v.peerUuids.current;
   }
+  // The data in use are the peer's from now on, and it has named them already: an older disk of ours must not pass for them.
+  if (usesPeers(next) && !usesPeers(old) && v.peerUuids) v.exposedUuid = v.peerUuids.current;
+  if (next.disk === Disks.UpToDate || usesPeers(next)) v.outdateAtAttach = false;
   settleLogSuspension(v);
   follow(v, old, next);
   if (next.conn >= Conns.Connected && next.peer === Roles.Primary && next.pdsk < Disks.UpToDate) {
@@ -127,6 +128,11 @@ function commit(v: Volume, next: State): void {
   }
   v.app.resume();
   v.core.host.stateChanged(v.resource.name);
+}
+
+/** No disk here, and the peer's is good: Primary, or as soon as this node is, its users see the peer's data. */
+export function usesPeers(s: State): boolean {
+  return s.disk < Disks.Inconsistent && s.conn >= Conns.Connected && s.pdsk === Disks.UpToDate;
 }
 
 /** The activity log rests while every bit is set and nobody is connected. */
@@ -198,6 +204,10 @@ function follow(v: Volume, old: State, next: State): void {
       diskGoing ||
       (old.disk === Disks.UpToDate && next.disk === Disks.Inconsistent) ||
       (old.disk === Disks.Negotiating && next.disk === Disks.Outdated) ||
+      // A node without a disk takes it for Consistent, and does not always vouch for it.
+      (old.disk === Disks.Negotiating &&
+        next.disk === Disks.UpToDate &&
+        next.pdsk <= Disks.Failed) ||
       targetDone
     ) {
       sendState(link, v);

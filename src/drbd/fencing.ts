@@ -37,7 +37,10 @@ function verdict(r: Resource, exit: number): number | null {
   const { host } = r.core;
   switch (exit) {
     case 3:
-      return Disks.Inconsistent;
+      // It has no disk, perhaps since it was started: it cannot say whether the one that it had was newer. (The originals go on.)
+      if (r.volumes.some((v) => v.state.disk === Disks.UpToDate)) return Disks.Inconsistent;
+      host.log('warn', r.name, 'fence-peer: peer has no data, and our own disk is not UpToDate');
+      return null;
     case 4:
     case 7:
       return Disks.Outdated;

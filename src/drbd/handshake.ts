@@ -18,7 +18,7 @@ import {
   type Uuids,
 } from '../wire/params.js';
 import { stateReplyCodec } from '../wire/state-packets.js';
-import { change, force, setUuids, wouldChange } from './changes.js';
+import { change, force, setUuids, usesPeers, wouldChange } from './changes.js';
 import { maskUuid, skipInitialSync, UUID_JUST_CREATED, withRole } from './generation.js';
 import type { Link } from './link.js';
 import { sendSizes, sendState, sendUuids } from './params.js';
@@ -160,12 +160,8 @@ export function receiveUuids(v: Volume, u: Uuids): string | null {
     );
     return null;
   }
-  // Without a disk here the data in use are the peer's: an older disk of ours must not pass for them (attach). Nobody uses
-  // those of a resync that was broken off, and ours may be the only copy there is.
-  const bad = state.pdsk === Disks.Inconsistent || (u.flags & UUID_FLAGS.INCONSISTENT) !== 0;
-  if (diskless && !bad && (state.role === Roles.Primary || state.conn >= Conns.Connected)) {
-    v.exposedUuid = u.current;
-  }
+  // A new generation of the data in use. (Those of a peer that comes, or attaches, are in use when its disk is found to be good.)
+  if (usesPeers(state)) v.exposedUuid = u.current;
   const skip =
     (u.flags & UUID_FLAGS.SKIP_INITIAL_SYNC) !== 0 &&
     state.conn === Conns.Connected &&

@@ -205,7 +205,7 @@ export class Resource {
 
   /** A volume is through the handshake. */
   established(v: Volume): void {
-    v.outdateAtAttach = false; // the nodes have compared, or will, when a disk comes
+    if (v.state.disk >= Disks.Inconsistent) v.outdateAtAttach = false; // it knows by itself by now
     v.degraded = false;
     if (this.volumes.some((o) => o.state.conn === Conns.WFReportParams)) return;
     if (!this.stateSent) return;

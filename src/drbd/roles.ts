@@ -158,7 +158,8 @@ class Promotion {
         this.#try();
         return;
       }
-      if (code === Ss.NO_UP_TO_DATE_DISK && disk === Disks.Consistent) {
+      const alone = v.state.conn < Conns.Connected; // else the peer has not vouched for it, and fencing proves nothing
+      if (code === Ss.NO_UP_TO_DATE_DISK && disk === Disks.Consistent && alone) {
         fencePeer(v.resource, (fenced) => {
           if (!fenced || v.state.pdsk > Disks.Outdated) {
             this.#done(refused(code, 'the peer could not be fenced'));

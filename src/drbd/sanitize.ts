@@ -27,6 +27,8 @@ export interface ChangeContext {
   readonly untouched?: boolean;
   /** The target of our resync has every block, and was told that we are alive: it may call itself UpToDate without our hearing of it. */
   readonly targetMayBeDone?: boolean;
+  /** Without a disk this node still knows that nothing newer exists than what the peer has (Volume.vouches). */
+  readonly vouches?: boolean;
   readonly negotiated: Negotiated | null; // null: unknown, or exposed data UUID differs from our current UUID
 }
 
@@ -121,10 +123,13 @@ export function sanitize(
   // 5: a handshake that decides "no resync" makes both current
   if (s.conn >= Conns.Connected && s.conn < Conns.Ahead) {
     // The originals do not ask whether the other node has a disk at all. Without one nothing was compared: what is known
-    // to be old stays old, and is not promoted over what the peer's lost disk holds.
+    // to be old stays old, and what may be old stays so until somebody vouches for it, or it would be promoted over what
+    // the lost disk holds. The node without a disk judges; the one with it hears of that (sync-decision.ts, handshakeState).
     const compared = s.disk > Disks.Failed && s.pdsk > Disks.Failed;
-    if (s.disk === Consistent || (s.disk === Outdated && compared)) s.disk = UpToDate;
-    if (s.pdsk === Consistent || (s.pdsk === Outdated && compared)) s.pdsk = UpToDate;
+    const uncertain = (disk: number): boolean => disk === Consistent || disk === Outdated;
+    if (compared && uncertain(s.disk)) s.disk = UpToDate;
+    if (compared && uncertain(s.pdsk)) s.pdsk = UpToDate;
+    if (s.pdsk === Consistent && context.vouches === true) s.pdsk = UpToDate;
   }
   // 6: what the connection state says of the disks
   const [diskMin, diskMax, pdskMin, pdskMax] = CLAMPS.get(s.conn) ?? UNCONNECTED;

@@ -375,13 +375,17 @@ export function handshakeState(
   negotiatedDisk: number,
 ): HandshakeState {
   const settled = conn === Conns.Connected || conn === Conns.WFBitMapS;
+  const disk = settled && mine.disk === Disks.Negotiating ? negotiatedDisk : mine.disk;
+  // It has heard our generation, has no disk itself, and still calls ours good: it vouches for it (sanitize.ts, 5).
+  const vouched =
+    theirs.disk <= Disks.Failed && theirs.conn >= Conns.Connected && theirs.pdsk === Disks.UpToDate;
   const state: State = {
     ...mine,
     conn,
     peer: theirs.role,
     pdsk,
     peerIsp: theirs.aftrIsp | theirs.userIsp,
-    disk: settled && mine.disk === Disks.Negotiating ? negotiatedDisk : mine.disk,
+    disk: disk === Disks.Consistent && vouched ? Disks.UpToDate : disk,
   };
   const establishing = mine.conn < Conns.Connected && conn >= Conns.Connected;
   return {

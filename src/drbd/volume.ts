@@ -6,7 +6,7 @@ import { DEFAULT_DISK_OPTIONS, type DiskOptions } from '../config/drbd-options.j
 import type { Bitmap } from '../md/bitmap.js';
 import type { MetaLayout } from '../md/layout.js';
 import { MAGIC_UNCLEAN, MDF, type Superblock } from '../md/superblock.js';
-import type { Sizes, Uuids } from '../wire/params.js';
+import { type Sizes, UUID_FLAGS, type Uuids } from '../wire/params.js';
 import { AppIo, EMEDIUMTYPE, EROFS } from './app-io.js';
 import { diskFailed, metaFailed } from './changes.js';
 import type { Core, FrontEnd } from './core.js';
@@ -223,6 +223,20 @@ export class Volume {
   hasExposed(current: bigint): boolean {
     const seen = [this.#exposedUuid, this.#exposedBefore].filter((uuid) => uuid !== 0n);
     return seen.length === 0 || seen.some((uuid) => maskUuid(uuid) === maskUuid(current));
+  }
+
+  /**
+   * Without a disk: nothing newer exists than what the peer has. Of two nodes this one knows the generation that its users
+   * (or it, without any) saw last, and the peer's data are that one or descend from it. An engine that was started without its
+   * disk knows nothing. A Primary accepts no other data (receiveUuids).
+   */
+  get vouches(): boolean {
+    const u = this.peerUuids;
+    if (!u || (u.flags & UUID_FLAGS.INCONSISTENT) !== 0) return false;
+    if (this.state.role === Roles.Primary) return this.hasExposed(u.current);
+    const seen = maskUuid(this.#exposedUuid);
+    if (seen === 0n) return false;
+    return [u.current, u.bitmap, u.history1, u.history2].some((uuid) => maskUuid(uuid) === seen);
   }
 
   // ---- small questions

@@ -109,7 +109,10 @@ export class Repair {
     const s = n.state;
     if (!s) return;
     const attaching = s.pdsk < Disks.Inconsistent && this.#attaches(n.peer) < FEW;
-    if (isBad(s.disk) && isBad(s.pdsk) && !attaching && n === this.#keeper()) {
+    // Consistent, and the peer, without a disk, can not say whether that is the newest.
+    const nobodyKnows = s.disk === Disks.Consistent && s.pdsk < Disks.Inconsistent;
+    const bad = isBad(s.disk) || nobodyKnows;
+    if (bad && isBad(s.pdsk) && !attaching && n === this.#keeper()) {
       act(() => this.#force(n, nothing));
     } else if (s.disk < Disks.UpToDate && s.pdsk === Disks.UpToDate) {
       act(() => n.drbdadm('invalidate', [], nothing));

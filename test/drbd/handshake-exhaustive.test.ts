@@ -112,9 +112,11 @@ function* pairs(): Generator<{ readonly name: string; readonly nodes: () => [Nod
             for (const peerDisk of DATA)
               for (const fencing of ['dont-care', 'resource-only'] as const)
                 for (const known of [DUnknown, Outdated]) // what meta-data or a handler said of the peer
-                  for (const rr of ['disconnect', 'violently']) {
+                  for (const rr of ['disconnect', 'violently', 'vouches']) {
                     // nobody attaches as Consistent without fencing
                     if (fencing === 'dont-care' && [disk, peerDisk].includes(Consistent)) continue;
+                    const vouches = rr === 'vouches';
+                    if (vouches && disk !== Diskless && peerDisk !== Diskless) continue;
                     const make = (mine: number, side: 0 | 1, d: number): Node => {
                       const state: State = {
                         ...INITIAL_STATE,
@@ -126,8 +128,8 @@ function* pairs(): Generator<{ readonly name: string; readonly nodes: () => [Nod
                       return {
                         set: sets[turned ? ((1 - side) as 0 | 1) : side],
                         tie: side === 0,
-                        context: { ...IDLE_CONTEXT, netConfigured: true, fencing },
-                        rr,
+                        context: { ...IDLE_CONTEXT, netConfigured: true, fencing, vouches },
+                        rr: vouches ? 'disconnect' : rr,
                         before: state,
                         state,
                       };
@@ -189,6 +191,10 @@ test('two nodes connect: what they then believe of each other fits together', (t
       ] as const) {
         const raised = me.before.disk === Outdated && me.state.disk === UpToDate;
         if (raised && other.before.disk <= Failed) bad.push(`${where()}: old data`);
+        // and what may be old also by the word of a node that knows
+        const may = me.before.disk === Consistent && me.state.disk === UpToDate;
+        const word = other.before.disk > Failed || other.context.vouches === true;
+        if (me.before.disk === Consistent && may !== word) bad.push(`${where()}: vouched for`);
         if (me.before.disk === Inconsistent && me.state.disk !== Inconsistent) bad.push(where());
       }
       continue;

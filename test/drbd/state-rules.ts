@@ -38,6 +38,7 @@ const F = factIndex([
   'alg',
   'apv',
   'sent',
+  'vouches',
 ]);
 export const FACT_COUNT = Object.keys(F).length;
 const NAMES = {
@@ -63,9 +64,10 @@ const SANITIZE = [
   3  | conn=Connected               | conn>Connected pdsk<=Failed
   4  | disk=n.disk pdsk=n.pdsk      | conn<Connected disk=Negotiating o.disk>=Negotiating known=1
   4  | disk=Diskless pdsk=DUnknown  | conn<Connected disk=Negotiating o.disk>=Negotiating known=0
-  5  | disk=UpToDate                | conn>=Connected conn<Ahead disk=Consistent
+  5* | disk=UpToDate                | conn>=Connected conn<Ahead disk=Consistent pdsk>Failed
   5* | disk=UpToDate                | conn>=Connected conn<Ahead disk=Outdated pdsk>Failed
-  5  | pdsk=UpToDate                | conn>=Connected conn<Ahead pdsk=Consistent
+  5* | pdsk=UpToDate                | conn>=Connected conn<Ahead pdsk=Consistent disk>Failed
+  5* | pdsk=UpToDate                | conn>=Connected conn<Ahead pdsk=Consistent vouches=1
   5* | pdsk=UpToDate                | conn>=Connected conn<Ahead pdsk=Outdated disk>Failed`,
   clamp(TARGETS, 'Inconsistent', 'Outdated', 'UpToDate', 'UpToDate'),
   clamp('SyncTarget', 'Inconsistent', 'Inconsistent', 'UpToDate', 'UpToDate'),
@@ -224,6 +226,7 @@ export function fill(facts: number[], old: State, s: State, c: ChangeContext): v
   facts[F['alg']] = Number(c.verifyAlg !== '');
   facts[F['apv']] = c.apv;
   facts[F['sent']] = Number(c.stateSent);
+  facts[F['vouches']] = Number(c.vouches === true);
 }
 
 /** Carries the adjustments out in `facts`. */

@@ -1,0 +1,117 @@
+/**
+ * A Consistent disk: with fencing nobody knows whether the peer went on without it. Who may call it UpToDate (docs/STATES.md, "Where
+ * we differ"): a comparison, a peer without a disk that knows, an operator.
+ */
+import test from 'ava';
+import { detach, setPrimary, setSecondary } from '../../src/drbd/roles.js';
+import { SimPair } from '../support/sim-pair.js';
+
+const block = (byte: number): Uint8Array => new Uint8Array(4096).fill(byte);
+
+function fencedPair(): SimPair {
+  const pair = new SimPair(1, {
+    sizeBytes: 2 << 20,
+    disk: { fencing: 'resource-and-stonith' },
+  });
+  pair.upToDate();
+  pair.run(100);
+  return pair;
+}
+
+// Swarm seed 232: a second one was promoted over what the first had written alone.
+test('a Consistent disk beside a peer without one: good if the peer vouches for it', (t) => {
+  const promoted = (pair: SimPair): string =>
+    pair.beta.ask((v, done) => setPrimary(v, false, done)).kind;
+  /** Both lost their power, alpha the last as Primary; beta comes back alone, and alpha without its disk. */
+  const both = (wentOn: boolean): SimPair => {
+    const pair = fencedPair();
+    const { alpha, beta } = pair;
+    alpha.exits['fence-peer'] = 7; // beta is switched off, and can not hear that it is old
+    beta.crash(true);
+    alpha.until(/cs:WFConnection ro:Primary/);
+    if (wentOn) t.is(alpha.write(8, block(1)), 0);
+    beta.attach();
+    t.regex(beta.shown, /ds:Consistent/);
+    return pair;
+  };
+  // It lets its disk go, and remembers what was there.
+  const knows = both(true);
+  t.is(knows.alpha.ask(setSecondary).kind, 'ok');
+  t.is(knows.alpha.ask((v, done) => detach(v, true, done)).kind, 'ok');
+  knows.beta.connect();
+  knows.beta.until(/cs:Connected .*ds:Consistent\/Diskless/);
+  knows.run(1000);
+  t.regex(knows.beta.shown, /ds:Consistent\/Diskless/);
+  t.regex(knows.alpha.shown, /ds:Diskless\/Consistent/);
+  t.is(promoted(knows), 'state');
+  t.is(knows.alpha.ask((v, done) => setPrimary(v, false, done)).kind, 'state');
+  knows.alpha.attach();
+  knows.settled();
+  t.is(knows.firstDifference(), -1);
+  t.deepEqual(knows.beta.disk.content(8 * 512, 4096), block(1));
+  // It is started without its disk, and knows nothing.
+  const started = both(true);
+  started.alpha.crash(true);
+  started.alpha.connect();
+  started.beta.connect();
+  started.beta.until(/cs:Connected .*ds:Consistent\/Diskless/);
+  started.run(1000);
+  t.is(promoted(started), 'state');
+  started.alpha.attach();
+  started.settled();
+  t.deepEqual(started.beta.disk.content(8 * 512, 4096), block(1));
+  // Nothing was written without the other one, and the node without a disk has been there all the time.
+  const pair = fencedPair();
+  t.is(pair.alpha.ask(setSecondary).kind, 'ok');
+  t.is(pair.alpha.ask((v, done) => detach(v, false, done)).kind, 'ok');
+  pair.beta.crash(true);
+  pair.alpha.until(/cs:WFConnection/);
+  pair.beta.attach();
+  t.regex(pair.beta.shown, /ds:Consistent/);
+  pair.beta.connect();
+  pair.beta.until(/cs:Connected .*ds:UpToDate\/Diskless/);
+  pair.alpha.until(/ds:Diskless\/UpToDate/);
+  t.is(promoted(pair), 'ok');
+  // The same when it is attached while they are connected.
+  t.is(pair.beta.ask(setSecondary).kind, 'ok');
+  t.is(pair.beta.ask((v, done) => detach(v, true, done)).kind, 'ok');
+  pair.alpha.until(/ds:Diskless\/Diskless/);
+  pair.beta.attach();
+  pair.beta.until(/cs:Connected .*ds:UpToDate\/Diskless/);
+  pair.alpha.until(/ds:Diskless\/UpToDate/);
+  t.is(promoted(pair), 'ok');
+});
+
+test('primary of a Consistent disk, and the peer has none: refused', (t) => {
+  const pair = fencedPair();
+  const { alpha, beta } = pair;
+  alpha.exits['fence-peer'] = 7;
+  beta.exits['fence-peer'] = 3;
+  pair.net.cut('replication');
+  alpha.until(/cs:WFConnection/);
+  t.is(alpha.write(8, block(1)), 0);
+  beta.crash(true);
+  alpha.crash(true);
+  beta.attach();
+  t.is(beta.ask((v, done) => setPrimary(v, false, done)).kind, 'state');
+  t.regex(beta.shown, /ds:Consistent/);
+  t.is(beta.ask((v, done) => setPrimary(v, true, done)).kind, 'ok', 'an operator decides');
+});
+
+// Swarm seed 232, too: it had heard that it is old, and of the newer data, and forgot both with the connection.
+test('the disk of a node that had none while it was connected to newer data is old when it comes back alone', (t) => {
+  const pair = fencedPair();
+  const { alpha, beta } = pair;
+  alpha.exits['fence-peer'] = 5;
+  pair.net.cut('replication');
+  alpha.until(/cs:WFConnection/);
+  t.is(alpha.write(8, block(1)), 0);
+  t.is(beta.ask((v, done) => detach(v, true, done)).kind, 'ok');
+  pair.net.heal('replication');
+  beta.until(/cs:Connected ro:Secondary\/Primary ds:Diskless\/UpToDate/);
+  alpha.crash(true);
+  beta.until(/cs:WFConnection/);
+  beta.attach();
+  t.regex(beta.shown, /ds:Outdated/);
+  t.is(beta.ask((v, done) => setPrimary(v, false, done)).kind, 'state');
+});
