@@ -157,8 +157,9 @@ function follow(v: Volume, old: State, next: State): void {
 
   // A connection that is lost before its transfer log is dealt with elsewhere (resource.ts).
   if (link) {
-    // 2. The peer attached.
-    if (old.pdsk === Disks.Diskless && next.pdsk > Disks.Diskless && next.pdsk !== Disks.DUnknown) {
+    // 2. The peer attached. A P_STATE for another reason may have told of its disk while it was still Attaching: that is too
+    // early, it compares when it is Negotiating. (The originals answer the first, and a disk then waits for ever.)
+    if (old.pdsk <= Disks.Failed && next.pdsk > Disks.Failed && next.pdsk !== Disks.DUnknown) {
       sendUuids(link, v);
       sendState(link, v);
     }

@@ -482,3 +482,26 @@ test('protocol A: both disks are let go while a write is on its way; that of the
   t.deepEqual(alpha.read(0, 4096), block(1));
   t.is(pair.firstDifference(), -1);
 });
+
+// Swarm seed 291: beta heard that alpha is Attaching, answered that, and not when it was Negotiating.
+test('both nodes attach, one of them slowly: neither waits for ever', (t) => {
+  const pair = inSync(1);
+  const { alpha, beta } = pair;
+  t.is(alpha.ask(setSecondary).kind, 'ok');
+  t.is(beta.ask((v, done) => detach(v, false, done)).kind, 'ok');
+  t.is(alpha.ask((v, done) => detach(v, false, done)).kind, 'ok');
+  alpha.disk.slowMs = 50;
+  let attached = 0;
+  const options = { ...alpha.volume.diskOptions };
+  const how = {
+    disk: '/dev/lower',
+    metaDisk: '/dev/lower',
+    metaIndex: 'internal',
+    options,
+  } as const;
+  for (const node of [alpha, beta])
+    node.loop.enter(() => attach(node.volume, how, () => attached++));
+  pair.until(() => attached === 2, 'both are attached');
+  t.true(beta.log.some((line) => line.includes('pdsk( Diskless -> Attaching )')));
+  pair.settled();
+});
