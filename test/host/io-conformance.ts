@@ -23,8 +23,8 @@ export interface Rig {
   /** A second local address to come from, and one that is nobody's. */
   readonly secondHost: string;
   readonly foreignHost: string;
-  /** A fresh path for a unix socket, or null where there are none. */
-  unixPath(): string | null;
+  /** A fresh path for a unix socket. */
+  unixPath(): string;
   close(): Promise<void>;
 }
 

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import { haveIoUring } from '../../src/real/native-addon.js';
+import { need } from '../support/need.js';
 
 const ENGINE = new URL('../../src/real/native-io.js', import.meta.url).href;
 
@@ -61,15 +61,9 @@ async function run(t: ExecutionContext, program: string): Promise<Outcome> {
   });
 }
 
-const able = haveIoUring().ok;
-
 function native(title: string, program: string, want: { code: number; out: RegExp }): void {
   test(title, async (t) => {
-    if (!able) {
-      t.log('skipped: no io_uring');
-      t.pass();
-      return;
-    }
+    if (!need(t, 'io_uring')) return;
     const { code, out } = await run(t, program);
     t.regex(out, want.out);
     t.is(code, want.code, out);

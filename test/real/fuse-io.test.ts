@@ -8,13 +8,7 @@ import { SMALL_POOL } from '../../src/host/buffer-pool.js';
 import { ERRNO } from '../../src/host/errno.js';
 import type { FuseOwner, Io } from '../../src/host/io.js';
 import { FallbackIo } from '../../src/real/fallback-io.js';
-import {
-  haveIoUring,
-  mountFuse,
-  openDescriptor,
-  setCloseOnExec,
-  unmount,
-} from '../../src/real/native-addon.js';
+import { mountFuse, openDescriptor, setCloseOnExec, unmount } from '../../src/real/native-addon.js';
 import { NativeIo } from '../../src/real/native-io.js';
 import { need } from '../support/need.js';
 import { until } from './real-rig.js';
@@ -156,7 +150,7 @@ async function serve(t: ExecutionContext, io: Io): Promise<void> {
 }
 
 test.serial('native: a FUSE file; the smallest fed buffer that fits is used', async (t) => {
-  if (!need(t, 'root', 'fuse') || !haveIoUring().ok) return;
+  if (!need(t, 'root', 'fuse', 'io_uring')) return;
   await serve(t, new NativeIo({ pool: SMALL_POOL, streams: 8 }));
 });
 

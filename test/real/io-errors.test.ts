@@ -131,10 +131,7 @@ test('DEVICE_GONE: a loop device without its file', async (t) => {
 });
 
 test('calls of the system fail with the errno name', (t) => {
-  if (!haveIoUring().ok) {
-    t.pass();
-    return;
-  }
+  if (!need(t, 'io_uring')) return;
   const error = t.throws(() => openDescriptor('/nowhere/at/all', 0), { instanceOf: IoError });
   t.is(error?.message, 'open /nowhere/at/all: ENOENT');
   t.is(error?.errno, ERRNO.ENOENT);

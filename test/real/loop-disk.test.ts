@@ -3,7 +3,6 @@ import { execFileSync } from 'node:child_process';
 import { truncateSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { SMALL_POOL } from '../../src/host/buffer-pool.js';
-import { haveIoUring } from '../../src/real/native-addon.js';
 import { NativeIo } from '../../src/real/native-io.js';
 import { Probe, type WithRig } from '../host/io-conformance.js';
 import { diskConformance } from '../host/io-conformance-disk.js';
@@ -41,7 +40,7 @@ const withRig: WithRig = (run) => async (t) => {
   }
 };
 
-if (have('root') && have('loop') && have('losetup') && haveIoUring().ok) {
+if (['root', 'loop', 'losetup', 'io_uring'].every(have)) {
   diskConformance('native on a loop device', withRig);
   test('a loop device says that it discards to zeroes, and is opened O_DIRECT', async (t) => {
     const io = new NativeIo({ pool: SMALL_POOL, streams: 2 });
@@ -60,7 +59,6 @@ if (have('root') && have('loop') && have('losetup') && haveIoUring().ok) {
   });
 } else {
   test('the disk part of the suite on a loop device', (t) => {
-    need(t, 'root', 'loop', 'losetup');
-    t.pass();
+    need(t, 'root', 'loop', 'losetup', 'io_uring');
   });
 }

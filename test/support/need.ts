@@ -5,6 +5,7 @@
 import { execFileSync } from 'node:child_process';
 import { accessSync, appendFileSync, constants, existsSync } from 'node:fs';
 import type { ExecutionContext } from 'ava';
+import { haveIoUring } from '../../src/real/native-addon.js';
 
 const SPECIAL: Readonly<Record<string, () => boolean>> = {
   root: () => process.getuid?.() === 0,
@@ -17,6 +18,7 @@ const SPECIAL: Readonly<Record<string, () => boolean>> = {
     }
   },
   loop: () => existsSync('/dev/loop-control'),
+  io_uring: () => haveIoUring().ok,
   netns: () => {
     try {
       execFileSync('unshare', ['--net', '--mount', '--uts', 'true'], { stdio: 'ignore' });
