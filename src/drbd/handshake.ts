@@ -198,6 +198,8 @@ export function receiveState(link: Link, v: Volume, word: number): string | null
       pdsk = Disks.Inconsistent;
     } else if (mine.conn >= Conns.SyncSource && theirs.conn === Conns.Connected) {
       v.resync.peerFinished();
+      // The end waits for an answer to our ping: its role may change in between, as that of a target that is demoted.
+      force(v, { peer: theirs.role, peerIsp: theirs.aftrIsp | theirs.userIsp });
       return null;
     }
   }

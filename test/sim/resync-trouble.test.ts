@@ -10,6 +10,7 @@ import {
   invalidateRemote,
   newCurrentUuid,
   pauseSync,
+  setPrimary,
   setSecondary,
 } from '../../src/drbd/roles.js';
 import { SimPair } from '../support/sim-pair.js';
@@ -268,4 +269,21 @@ test('a write for a Primary without a disk that is done when the connection is g
   pair.settled();
   t.deepEqual(beta.disk.content(8 * 512, 4096), block(1));
   t.is(pair.firstDifference(), -1);
+});
+
+// Swarm seed 700856: the source took the target for Primary for ever, and could not be promoted.
+test('a target that changes its role as the resync ends is heard', (t) => {
+  const pair = inSync(1);
+  const { alpha, beta } = pair;
+  t.is(alpha.ask(setSecondary).kind, 'ok');
+  t.is(beta.ask((v, done) => setPrimary(v, false, done)).kind, 'ok');
+  pair.net.faults('replication', { delayMs: [100, 100] });
+  t.is(beta.ask(invalidate).kind, 'ok');
+  beta.until(/cs:Connected ro:Primary\/Secondary ds:UpToDate\/UpToDate/);
+  t.regex(alpha.shown, /cs:SyncSource/);
+  t.is(beta.ask(setSecondary).kind, 'ok');
+  pair.settled();
+  pair.run(1000);
+  t.regex(alpha.shown, /ro:Secondary\/Secondary/);
+  t.is(alpha.ask((v, done) => setPrimary(v, false, done)).kind, 'ok');
 });
