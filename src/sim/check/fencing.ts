@@ -21,6 +21,7 @@ interface Frozen {
 
 export class Fencing extends Checker {
   readonly #frozen: Record<NodeName, Frozen | null> = { alpha: null, beta: null };
+  readonly #resumes: Record<NodeName, number> = { alpha: 0, beta: 0 }; // resume-io asked and not answered
 
   constructor(world: World) {
     super(world, 'fencing', 'fencing');
@@ -37,6 +38,8 @@ export class Fencing extends Checker {
     const both = old?.conn === Conns.Connected && old.pdsk === Disks.UpToDate;
     if (!both || old.role !== Roles.Primary || next.pdsk !== Disks.DUnknown) return;
     if (v.diskOptions.fencing !== 'resource-and-stonith') return;
+    // A node that stood still may hear of it after it has noticed the loss: the decision is taken all the same.
+    if (this.#resumes[node.name] > 0) return;
     this.look();
     this.#frozen[node.name] = {
       sinceMs: this.world.nowMs,
@@ -52,15 +55,22 @@ export class Fencing extends Checker {
 
   /** An operator may take the decision. */
   override asked(node: SimNode, verb: string): void {
-    if (verb === 'resume-io') this.#frozen[node.name] = null;
+    if (verb !== 'resume-io') return;
+    this.#frozen[node.name] = null;
+    if (node.drbdd) this.#resumes[node.name]++;
   }
 
-  override logged(node: NodeName, object: string): void {
-    if (object === 'drbdadm') this.#frozen[node] = null;
+  override logged(node: NodeName, object: string, _level: string, text: string): void {
+    if (object !== 'drbdadm') return;
+    this.#frozen[node] = null;
+    if (text.startsWith('drbdadm resume-io')) {
+      this.#resumes[node] = Math.max(0, this.#resumes[node] - 1);
+    }
   }
 
   override died(node: SimNode, power: boolean): void {
     this.#frozen[node.name] = null; // a successor begins with a freeze of its own
+    this.#resumes[node.name] = 0;
     const other = this.#frozen[node.peer.name];
     if (power && other) other.peerLostPower = true;
   }
