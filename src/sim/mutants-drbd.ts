@@ -118,10 +118,10 @@ export const DRBD_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'lost-write-not-marked',
-    what: 'writes that were on their way when the connection broke set no bits',
+    what: 'writes that were on their way when the connection broke, or that the peer refused, set no bits',
     file: 'drbd/app-io.js',
-    find: '}\n        this.#volume.setOutOfSync(r.sector, r.endSector);',
-    replace: '}',
+    find: 'v.setOutOfSync(r.sector, r.endSector);\n        if (!v.bitmap)',
+    replace: 'if (!v.bitmap)',
   },
   {
     name: 'diskless-primary-not-marked',
