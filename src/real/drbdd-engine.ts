@@ -18,7 +18,7 @@ import { NbdServer } from '../host/nbd-server.js';
 import { RecordedDrbd } from '../host/recording-hooks.js';
 import { StatusFile } from '../host/status-file.js';
 import { saveExposed } from './drbdd-state.js';
-import { flightChecksum, flightMemory } from './flight-files.js';
+import { flightMemory } from './flight-files.js';
 import { nodeDigests, nodeRandom, nodeTimers } from './node-ports.js';
 import { openIo } from './open-io.js';
 
@@ -76,15 +76,8 @@ function recorder(): RecordedDrbd | null {
   const plan = settings.flight;
   if (!plan) return null;
   try {
-    const { coldBlocks, hotBlocks, node, life } = plan;
-    const checksum = flightChecksum;
-    const memory = {
-      memory: flightMemory(plan),
-      coldBlocks,
-      hotBlocks,
-      checksum,
-      wallMs: Date.now,
-    };
+    const memory = flightMemory(plan);
+    const { node, life } = plan;
     const start = {
       daemon: 'drbdd',
       version: settings.version,

@@ -23,6 +23,7 @@ import {
   HEAD_BYTES,
   SUM_FROM,
 } from '../host/flight-format.js';
+import type { FlightMemory } from '../host/flight-recorder.js';
 import type { Checksum } from '../host/flight-ring.js';
 import { IoError } from '../host/io-error.js';
 import { loadAddon, mapFile } from './native-addon.js';
@@ -43,9 +44,12 @@ export interface FlightOptions {
 }
 
 /** The memory of a plan, for the thread that writes. Throws where it cannot be had. */
-export function flightMemory(plan: FlightPlan): Uint8Array {
-  if (plan.shared) return new Uint8Array(plan.shared);
-  return mapFile(plan.path, fileBytes(plan.coldBlocks, plan.hotBlocks));
+export function flightMemory(plan: FlightPlan): FlightMemory {
+  const { coldBlocks, hotBlocks, shared } = plan;
+  const memory = shared
+    ? new Uint8Array(shared)
+    : mapFile(plan.path, fileBytes(coldBlocks, hotBlocks));
+  return { memory, coldBlocks, hotBlocks, checksum: flightChecksum, wallMs: Date.now };
 }
 
 /** Reads a recording that is being written. */

@@ -8,7 +8,7 @@ import type { NodeLogLevel } from '../host/heartbeat-node.js';
 import type { HeartbeatConfig, LivesHost } from '../host/heartbeat-ports.js';
 import { VERSION } from '../host/heartbeat-report.js';
 import { type LivesCalls, RecordedLives } from '../host/recording-heartbeat.js';
-import { FlightKeeper, flightChecksum, flightMemory } from './flight-files.js';
+import { FlightKeeper, flightMemory } from './flight-files.js';
 import { configTimes, loadConfig } from './heartbeat-config.js';
 import { HeartbeatControlServer } from './heartbeat-control-server.js';
 import { HeartbeatFifo } from './heartbeat-fifo.js';
@@ -111,15 +111,8 @@ export class HeartbeatDaemon {
     const plan = this.#flight?.plan;
     if (!plan) return null;
     try {
-      const { coldBlocks, hotBlocks, node, life } = plan;
-      const checksum = flightChecksum;
-      const memory = {
-        memory: flightMemory(plan),
-        coldBlocks,
-        hotBlocks,
-        checksum,
-        wallMs: Date.now,
-      };
+      const memory = flightMemory(plan);
+      const { node, life } = plan;
       const version = this.#version;
       return new RecordedLives(host, config, memory, {
         daemon: 'heartbeat',
