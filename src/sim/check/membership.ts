@@ -1,6 +1,7 @@
 /**
  * Who holds whom for dead. A daemon that runs and is heard is not held for dead; and a node that was, and lives all the same,
- * gives up what it runs once they hear each other again: the other one may have taken it over (I7).
+ * gives up what it runs once they hear each other again: the other one may have taken it over (I7). Unless that one is the first
+ * to let go: a heartbeat that was restarted meanwhile joins as a new node, which gets its groups as auto_failback says.
  */
 import type { NodeName } from '../config.js';
 import type { SimNode } from '../sim-node.js';
@@ -17,16 +18,20 @@ interface Watched {
   life: object | null; // of its heartbeat
   sinceMs: number; // when both began to hear each other
   heldDead: boolean; // by the other, while the service ran here
+  deadMs: number; // when it was last
   releaseByMs: number; // when it must have begun to stop its service
   stopping: boolean;
+  stopMs: number; // when its service began to stop
 }
 
 const fresh = (): Watched => ({
   life: null,
   sinceMs: 0,
   heldDead: false,
+  deadMs: 0,
   releaseByMs: Infinity,
   stopping: false,
+  stopMs: Number.NEGATIVE_INFINITY,
 });
 
 export class Membership extends Checker {
@@ -62,7 +67,7 @@ export class Membership extends Checker {
       if (status === 'dead') this.#dead(node, w, 3 * timing.keepaliveMs + HEARD_MS);
       else if (w.heldDead) {
         w.heldDead = false;
-        w.releaseByMs = world.nowMs + RELEASE_MS;
+        if (!this.#hasLetGo(node.peer, w.deadMs)) w.releaseByMs = world.nowMs + RELEASE_MS;
       }
       this.#releases(node, w);
     }
@@ -74,12 +79,22 @@ export class Membership extends Checker {
     if (text !== 'service' || action !== 'stop') return;
     const w = this.#watched[node.name];
     w.stopping = event === 'begins';
+    if (w.stopping) w.stopMs = this.world.nowMs;
+    const other = this.#watched[node.peer.name];
+    if (this.#hasLetGo(node, other.deadMs)) other.releaseByMs = Infinity;
     if (w.releaseByMs < Infinity) w.releaseByMs = this.world.nowMs + RELEASE_MS;
+  }
+
+  /** Since it held the other one for dead, and does not serve again. */
+  #hasLetGo(node: SimNode, deadMs: number): boolean {
+    const { stopping, stopMs } = this.#watched[node.name];
+    return stopMs >= deadMs && (stopping || node.client === null);
   }
 
   #dead(node: SimNode, w: Watched, boundMs: number): void {
     // What did not run when it was declared dead has nothing to give up.
     if (node.client !== null) w.heldDead = true;
+    w.deadMs = this.world.nowMs;
     const { nowMs } = this.world;
     if (nowMs - w.sinceMs <= boundMs) return;
     this.violate(
