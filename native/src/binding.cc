@@ -526,6 +526,10 @@ napi_value MapFile(napi_env env, napi_callback_info info) {
   return memory;
 }
 
+napi_value MemoryFile(napi_env env, napi_callback_info) {
+  return Number(env, twinbeat::MemoryFile());
+}
+
 napi_value LockMemory(napi_env env, napi_callback_info) {
   return Number(env, twinbeat::LockMemory());
 }
@@ -573,6 +577,7 @@ NAPI_MODULE_INIT() {
       {"setCloseOnExec", SetCloseOnExec},
       {"exec", Exec},
       {"mapFile", MapFile},
+      {"memoryFile", MemoryFile},
       {"lockMemory", LockMemory},
       {"setIoFlusher", SetIoFlusher},
       {"haveIoUring", HaveIoUring},

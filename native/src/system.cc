@@ -83,6 +83,11 @@ int MapFile(const std::string& path, size_t bytes, void** base) {
 
 void UnmapFile(void* base, size_t bytes) { munmap(base, bytes); }
 
+int MemoryFile() {
+  int fd = memfd_create("twinbeat", MFD_CLOEXEC);
+  return fd < 0 ? -errno : fd;
+}
+
 int HaveIoUring(const char** why) {
   Ring ring;
   int error = ring.Setup(4, why);

@@ -18,6 +18,8 @@ int Exec(const std::vector<std::string>& argv);
 // All of its space is reserved: writing to the memory never fails. 0 or -errno.
 int MapFile(const std::string& path, size_t bytes, void** base);
 void UnmapFile(void* base, size_t bytes);
+// A file without a name and without a file system: no full disk keeps anybody from writing to it. Its descriptor or -errno.
+int MemoryFile();
 // 0 when an engine can be made here; otherwise -errno, and `why` names the step.
 int HaveIoUring(const char** why);
 

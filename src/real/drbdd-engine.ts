@@ -17,7 +17,7 @@ import type { Endpoint } from '../host/io.js';
 import { NbdServer } from '../host/nbd-server.js';
 import { RecordedDrbd } from '../host/recording-hooks.js';
 import { StatusFile } from '../host/status-file.js';
-import { saveExposed } from './drbdd-state.js';
+import { ExposedFiles } from './drbdd-state.js';
 import { flightMemory } from './flight-files.js';
 import { nodeDigests, nodeRandom, nodeTimers } from './node-ports.js';
 import { openIo } from './open-io.js';
@@ -50,6 +50,7 @@ const opened = openIo({ engine: settings.engine, pool, streams: 256 });
 const { io } = opened;
 const remarks = [...opened.remarks];
 let control: DrbdControl | null = null;
+const exposed = new ExposedFiles(settings.runDirectory);
 const hooks: DrbdHooks = {
   random: nodeRandom,
   digests: nodeDigests,
@@ -60,7 +61,7 @@ const hooks: DrbdHooks = {
     handlers.set(id, done);
     post({ type: 'handler', id, event, resource, minor });
   },
-  exposed: (minor, generations) => saveExposed(settings.runDirectory, minor, generations),
+  exposed: (minor, generations) => exposed.save(minor, generations),
   sizeChanged: (minor) => {
     const sizeSectors = loop.engine.volume(minor)?.sizeSectors ?? 0;
     post({ type: 'size-changed', minor, sizeSectors });

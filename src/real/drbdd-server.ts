@@ -29,6 +29,7 @@ import { loadExposed, loadState, saveState } from './drbdd-state.js';
 import { FlightKeeper } from './flight-files.js';
 import { fuseMounts } from './fuse-mount.js';
 import { setIoFlusher } from './native-addon.js';
+import { RunFile } from './run-file.js';
 
 /** Exit status that the angel takes as "start me again at once". */
 export const RESTART_STATUS = 75;
@@ -56,12 +57,16 @@ type Ask = ToEngine extends infer M
     : never
   : never;
 
+/** A hundred resources: who adds more when /run is full is refused. */
+const STATE_ROOM_BYTES = 100_000;
+
 export class Drbdd {
   readonly #options: DrbddOptions;
   readonly #log: Logger;
   readonly #worker: Worker;
   readonly #socket: ControlSocket;
   readonly #run: string;
+  readonly #stateFile: RunFile;
   readonly #statePath: string;
   readonly #answers = new Map<number, (reply: ControlReply) => void>();
   readonly #handlers = new Map<string, ResourceHandlers>();
@@ -79,6 +84,7 @@ export class Drbdd {
     this.#worker = worker;
     this.#run = `${options.root}/run/twinbeat`;
     this.#statePath = join(this.#run, 'drbdd.state');
+    this.#stateFile = new RunFile(this.#statePath, STATE_ROOM_BYTES);
     this.#socket = new ControlSocket(join(this.#run, 'drbdd.sock'), (request) =>
       this.handle(request),
     );
@@ -194,7 +200,7 @@ export class Drbdd {
       const reply = await this.#ask({ type: 'proc' });
       if (reply.ok && typeof reply.value === 'string') writeFileSync(file, reply.value);
     };
-    await write();
+    await write().catch((e) => this.#log.warn(`status file: ${text(e)}`));
     this.#procTimer = setInterval(() => void write().catch(() => {}), 1000);
   }
 
@@ -204,7 +210,7 @@ export class Drbdd {
     const mayResume = this.#incarnation > 1 && (this.#kept.length > 0 || !this.#usesFuse);
     const saved = mayResume ? loadState(this.#statePath) : null;
     if (saved) await this.#resumeFrom(saved);
-    else rmSync(this.#statePath, { force: true });
+    else this.#stateFile.remove();
     await this.#statusFile();
   }
 
@@ -372,7 +378,7 @@ export class Drbdd {
         const done = this.#busy.then(() => this.#change(request));
         this.#busy = done.catch(() => {});
         const reply = await done;
-        await this.#save();
+        await this.#save().catch((e) => this.#notSaved(e));
         return reply;
       }
     }
@@ -508,10 +514,18 @@ export class Drbdd {
     return volumes.filter((v) => v.state.role === Roles.Primary).map((v) => v.minor);
   }
 
+  /** The change itself is done. */
+  #notSaved(e: unknown): void {
+    const next = `free space in ${this.#run}, then change anything (\`drbdadm adjust all\`)`;
+    this.#log.error(
+      `${text(e)}: a restart of drbdd would go back to what was before this request; ${next}`,
+    );
+  }
+
   /** For a successor. */
   async #save(): Promise<void> {
     const resources = await this.#running();
-    saveState(this.#statePath, {
+    saveState(this.#stateFile, {
       version: 1,
       resources,
       primaries: await this.#primaries(),
@@ -535,7 +549,19 @@ export class Drbdd {
     }
     this.#ending = true;
     await this.#busy;
-    await this.#save();
+    try {
+      await this.#save();
+    } catch (e) {
+      this.#ending = false;
+      return {
+        ok: false,
+        kind: 'failure',
+        code: 0,
+        text: 'the successor would not know what runs here',
+        info: [text(e)],
+        next: [`free space in ${this.#run}`, '`twinbeat restart drbdd`'],
+      };
+    }
     await this.#ask({ type: 'drain' });
     await this.#ask({ type: 'stop' });
     await this.#flight?.end();
@@ -559,7 +585,7 @@ export class Drbdd {
     await this.#ask({ type: 'stop' });
     await this.#flight?.end();
     this.#socket.close();
-    rmSync(this.#statePath, { force: true });
+    this.#stateFile.remove();
     this.#log.info('drbdd ends');
     this.#options.ended(0);
     return true;

@@ -4,7 +4,6 @@
  */
 import {
   closeSync,
-  existsSync,
   fsyncSync,
   mkdirSync,
   openSync,
@@ -17,6 +16,7 @@ import {
 import { dirname } from 'node:path';
 import { GENERATION_FILE, UUID_FILE } from '../heartbeat/identity.js';
 import type { LivesFile, LivesFiles } from '../host/heartbeat-ports.js';
+import { RunFile, readRunFile } from './run-file.js';
 
 export const PID_FILE = '/run/heartbeat.pid';
 const STATE_FILE = '/run/twinbeat/heartbeat.state';
@@ -57,17 +57,22 @@ const PATHS: Readonly<Record<LivesFile, string>> = {
 };
 
 export function livesFiles(root: string): LivesFiles {
+  const state = new RunFile(root + PATHS.state);
   return {
     read(file) {
+      if (file === 'state') return readRunFile(root + PATHS.state);
       const content = readOrNull(root + PATHS[file]);
       return content && new Uint8Array(content);
     },
-    write(file, content, durable) {
-      const path = root + PATHS[file];
-      if (durable) writeDurably(path, content, 0o644);
-      else writeAside(path, content);
+    write(file, content) {
+      if (file === 'state') state.write(content);
+      else writeDurably(root + PATHS[file], content, 0o644);
     },
     remove(file) {
+      if (file === 'state') {
+        state.remove();
+        return;
+      }
       try {
         unlinkSync(root + PATHS[file]);
       } catch (e) {
@@ -115,11 +120,4 @@ export function removePidFile(root: string): void {
 /** CLOCK_MONOTONIC, shared by all processes of a boot. */
 export function monotonicMs(): number {
   return Number(process.hrtime.bigint()) / 1e6;
-}
-
-/** Replaced as a whole: whoever kills us leaves the old content or the new. */
-function writeAside(path: string, content: Uint8Array): void {
-  if (!existsSync(dirname(path))) mkdirSync(dirname(path), { recursive: true });
-  writeFileSync(`${path}.new`, content, { mode: 0o600 });
-  renameSync(`${path}.new`, path);
 }

@@ -23,8 +23,10 @@ import {
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { HaResource } from '../config/haresources.js';
+import { IoError } from '../host/io-error.js';
 import { ScriptWatch } from '../host/script-watch.js';
 import type { Action, ScriptOutcome } from '../resource-manager/group-operation.js';
+import { loadAddon, memoryFile } from './native-addon.js';
 import { nodeTimers } from './node-ports.js';
 
 export interface ScriptHost {
@@ -62,8 +64,12 @@ export function findScript(root: string, script: string): string | null {
 
 let outputs = 0;
 
-/** An unlinked file for a script's output. */
+/**
+ * A file for a script's output, without a name. Not in a file system: what a `status` says decides whether a resource is started,
+ * and when /run is full it would say nothing.
+ */
 function outputFile(root: string): number {
+  if (!(loadAddon() instanceof IoError)) return memoryFile();
   const dir = `${root}/run/twinbeat`;
   mkdirSync(dir, { recursive: true });
   const path = `${dir}/script-output.${process.pid}.${outputs++}`;

@@ -102,6 +102,7 @@ export interface NativeAddon {
   setCloseOnExec(descriptor: number): number;
   exec(argv: readonly string[]): number;
   mapFile(path: string, bytes: number): ArrayBuffer | number;
+  memoryFile(): number;
   lockMemory(): number;
   setIoFlusher(): number;
   haveIoUring(): readonly [number, string];
@@ -176,6 +177,11 @@ export function mapFile(path: string, bytes: number): Uint8Array {
   const mapped = addon().mapFile(path, bytes);
   if (typeof mapped === 'number') checked(mapped, `map ${path}`);
   return new Uint8Array(mapped as ArrayBuffer);
+}
+
+/** memfd_create(2): the descriptor of a file without a name that no full file system keeps anybody from writing. */
+export function memoryFile(): number {
+  return checked(addon().memoryFile(), 'memfd_create');
 }
 
 /** mlockall(2): now and in future. */

@@ -77,6 +77,34 @@ test.serial('a killed daemon comes back under the angel, its services untouched'
 });
 
 test.serial(
+  'a full /run: the services stay where they are, also when the daemon is killed',
+  async (t) => {
+    if (!need(t, 'root', 'netns', 'nsenter')) return;
+    const timing = TIMING.map((line) => (line.startsWith('deadtime') ? 'deadtime 4' : line));
+    const lab = await HeartbeatLab.up(t, [...timing, 'bcast eth0'], GROUPS);
+    await lab.ours('node-a', 'heartbeat', '--keepalive');
+    await lab.untilRunning(t, ALL, '');
+    await lab.ours('node-b', 'heartbeat');
+    await lab.untilSays(t, 'node-b', 'ours', ['rscstatus'], 'none');
+    const before = lab.calls('node-a');
+    const fill = 'mount -o remount,size=64m /run && cat /dev/zero >/run/log';
+    t.regex((await lab.exec('node-a', 'sh', '-c', fill)).out, /No space left on device/);
+    const state = () => lab.exec('node-a', 'cat', '/run/twinbeat/heartbeat.state');
+    const { out: then } = await state();
+    await lab.until(t, 'its state is written on', async () => (await state()).out !== then);
+    const { out: pid } = await lab.exec('node-a', 'cat', '/run/heartbeat.pid');
+    await lab.exec('node-a', 'kill', '-KILL', pid.trim());
+    await lab.until(t, 'a new daemon', async () => {
+      const now = await lab.exec('node-a', 'cat', '/run/heartbeat.pid');
+      return now.out.trim() !== pid.trim();
+    });
+    await lab.untilSays(t, 'node-a', 'ours', ['rscstatus'], 'all');
+    t.deepEqual(lab.calls('node-a'), before, 'nothing was started or stopped');
+    t.deepEqual(lab.calls('node-b'), []);
+  },
+);
+
+test.serial(
   "ours beside Debian's: standby in each direction, takeover in each direction",
   async (t) => {
     if (

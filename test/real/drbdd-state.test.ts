@@ -3,7 +3,8 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import { loadExposed, loadState, saveExposed, saveState } from '../../src/real/drbdd-state.js';
+import { ExposedFiles, loadExposed, loadState, saveState } from '../../src/real/drbdd-state.js';
+import { RunFile } from '../../src/real/run-file.js';
 
 function directory(t: ExecutionContext): string {
   const dir = mkdtempSync(join(tmpdir(), 'twinbeat-state-'));
@@ -14,17 +15,18 @@ function directory(t: ExecutionContext): string {
 test('exposed generations: one or two by minor, the last word counts', (t) => {
   const run = directory(t);
   t.deepEqual(loadExposed(run), {}, 'nothing was exposed yet');
-  saveExposed(run, 0, [0xe121bd0ab5ccee23n]);
-  saveExposed(run, 17, [0xffffffffffffffffn, 0x4n]);
+  const files = new ExposedFiles(run);
+  files.save(0, [0xe121bd0ab5ccee23n]);
+  files.save(17, [0xffffffffffffffffn, 0x4n]);
   t.deepEqual(loadExposed(run), { 0: ['E121BD0AB5CCEE23'], 17: ['FFFFFFFFFFFFFFFF', '4'] });
-  saveExposed(run, 17, [0xffffffffffffffffn]);
+  files.save(17, [0xffffffffffffffffn]);
   t.deepEqual(loadExposed(run)[17], ['FFFFFFFFFFFFFFFF']);
   t.deepEqual(readdirSync(join(run, 'exposed')).sort(), ['0', '17']);
 });
 
 test('exposed generations: what is no such file is not believed, and hides no other', (t) => {
   const run = directory(t);
-  saveExposed(run, 3, [0xabcn]);
+  new ExposedFiles(run).save(3, [0xabcn]);
   const put = (name: string, text: string): void => writeFileSync(join(run, 'exposed', name), text);
   put('1', '');
   put('2', 'a1');
@@ -51,7 +53,7 @@ test('the state: absent, whole, cut off, of another version', (t) => {
   const path = join(directory(t), 'state');
   t.is(loadState(path), null);
   const state = { version: 1, resources: [], primaries: [3], handlers: {} } as const;
-  saveState(path, state);
+  saveState(new RunFile(path), state);
   t.deepEqual(loadState(path), state);
   writeFileSync(path, '{"version":1,"reso');
   t.throws(() => loadState(path));
