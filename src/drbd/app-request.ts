@@ -47,6 +47,7 @@ export class AppRequest implements Interval {
   net = LEG_NONE;
   goodDisk: MetaStore | null = null; // the local disk, if it was UpToDate when it was begun
   goodPeer = false; // its disk was UpToDate when it had it
+  run = 0; // of the resync that it was sent in; 0: none
   sending = false; // the socket still reads the buffer
   completed = false; // the front end has been told
   inLog = false; // on the transfer log
@@ -83,6 +84,7 @@ export class AppRequest implements Interval {
     this.net = LEG_NONE;
     this.goodDisk = null;
     this.goodPeer = false;
+    this.run = 0;
     this.sending = false;
     this.completed = false;
     this.inLog = false;

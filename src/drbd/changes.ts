@@ -215,10 +215,11 @@ function follow(v: Volume, old: State, next: State): void {
     }
   }
 
+  v.resync.stateChanged(old, next);
+
   // 3. Bitmap exchange, our turn first; behind the P_STATE that tells of it.
   if (link && connBecame(Conns.WFBitMapS)) v.resync.sendBitmap();
 
-  v.resync.stateChanged(old, next);
   const failed = next.disk === Disks.Failed && old.disk !== Disks.Failed;
   // A connection lost while Negotiating lets the disk go without failing it first.
   const letGo = next.disk === Disks.Diskless && old.disk > Disks.Attaching && v.dataDisk >= 0;

@@ -266,16 +266,16 @@ export class DataReceiver implements StreamOwner {
     if (!v) return this.#bad(`volume ${this.#header.volume} does not exist`);
     const wrong = this.#wrongRange(v, d.sector, bytes, maxDataBytes(link.apv));
     if (wrong !== null) return this.#bad(wrong);
-    if (!v.diskUsable()) {
+    const answer = v.resync.answers(d.sector, bytes);
+    if (answer === 'unknown') return this.#bad(`sector ${d.sector} was not asked for`);
+    if (answer === 'late' || !v.diskUsable()) {
       v.resync.replied(d.sector, bytes);
+      v.resync.blockStored(); // whoever waits for these blocks waits no more
       return this.#discardPayload(DATA_BYTES + digest, bytes);
     }
     const p = this.#take(v, PEER_RESYNC_WRITE, d.sector, bytes);
     if (!p) return STALLED;
-    if (!v.resync.replied(d.sector, bytes)) {
-      p.owner.drop(p);
-      return this.#bad(`sector ${d.sector} was not asked for`);
-    }
+    v.resync.replied(d.sector, bytes);
     p.idHi = d.idHi;
     p.idLo = d.idLo;
     v.receiveSectors += bytes / 512;

@@ -44,7 +44,6 @@ import { PeerEpochs, type PeerEpochsOwner, type WriteOrdering } from './peer-epo
 import { PEER_READ, PEER_WRITE, type PeerRequest } from './peer-request.js';
 import type { StreamOwner } from './ports.js';
 import type { Resource } from './resource.js';
-import { Conns } from './state.js';
 import { TransferLog, type TransferLogOwner } from './transfer-log.js';
 import type { Volume } from './volume.js';
 
@@ -169,8 +168,8 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
     this.transferLog.add(r);
     this.#lastWriteMs = r.startMs;
     v.generationShared = true; // this write may fill the last block that a resync lacks
-    const { conn } = v.state;
-    const syncing = conn >= Conns.SyncSource && conn <= Conns.PausedSyncT;
+    r.run = v.resync.run;
+    const syncing = r.run !== 0;
     let flags: number = DP.RW_SYNC;
     if (syncing) flags |= DP.MAY_SET_IN_SYNC;
     if (this.protocol === 'C' || syncing) flags |= DP.SEND_WRITE_ACK;

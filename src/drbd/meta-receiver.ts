@@ -18,6 +18,7 @@ import { type AppRequest, LEG_FAILED } from './app-request.js';
 import type { Core } from './core.js';
 import type { Link } from './link.js';
 import type { StreamOwner } from './ports.js';
+import type { Volume } from './volume.js';
 
 export class MetaReceiver implements StreamOwner {
   readonly #core: Core;
@@ -125,14 +126,12 @@ export class MetaReceiver implements StreamOwner {
           v.resync.peerStored(a.sector, end);
           return;
         }
-        // Equal only when it was written here as well: a local failure has set the bit, and it stays.
-        if (v.resync.running && this.#request()?.local !== LEG_FAILED) v.setInSync(a.sector, end);
+        this.#equal(v, a.sector, end);
         this.#written(name);
         v.resync.peerStored(a.sector, end); // it may have been the last bit
         return;
       case COMMANDS.P_RS_IS_IN_SYNC:
-        v.setInSync(a.sector, end);
-        v.resync.replied(a.sector, a.sizeBytes);
+        if (v.resync.replied(a.sector, a.sizeBytes)) v.setInSync(a.sector, end);
         v.resync.blockStored();
         return;
       case COMMANDS.P_WRITE_ACK:
@@ -141,7 +140,7 @@ export class MetaReceiver implements StreamOwner {
         return;
       case COMMANDS.P_NEG_ACK: {
         if (resync) {
-          v.resync.peerFailed(a.sector, end);
+          if (v.resync.running) v.resync.peerFailed(a.sector, end);
           return;
         }
         const r = this.#request();
@@ -156,14 +155,24 @@ export class MetaReceiver implements StreamOwner {
         return;
       }
       case COMMANDS.P_NEG_RS_DREPLY:
-      case COMMANDS.P_RS_CANCEL:
-        v.resync.replied(a.sector, a.sizeBytes);
-        if (command === COMMANDS.P_NEG_RS_DREPLY) v.resync.blockFailed(a.sector, end);
+      case COMMANDS.P_RS_CANCEL: {
+        const asked = v.resync.replied(a.sector, a.sizeBytes); // else of a resync that was broken off
+        if (asked && command === COMMANDS.P_NEG_RS_DREPLY) v.resync.blockFailed(a.sector, end);
         v.resync.blockStored();
         return;
+      }
       default:
         link.fail('ProtocolError', `${name} makes no sense here`);
     }
+  }
+
+  /**
+   * Written by both: equal, if that was in the resync of now, and here as well (a local failure has set the bit, and it stays).
+   */
+  #equal(v: Volume, sector: number, endSector: number): void {
+    const r = this.#request();
+    if (!r || r.run === 0 || r.run !== v.resync.run || r.local === LEG_FAILED) return;
+    v.setInSync(sector, endSector);
   }
 
   /** The write on the transfer log that an acknowledgement names, or null. */

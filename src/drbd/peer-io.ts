@@ -19,7 +19,7 @@ import {
   PEER_ZEROES,
   PeerRequest,
 } from './peer-request.js';
-import { Conns, Disks, Roles } from './state.js';
+import { Disks, Roles } from './state.js';
 import type { Volume } from './volume.js';
 
 export class PeerIo {
@@ -50,17 +50,13 @@ export class PeerIo {
     return p;
   }
 
-  /** A request that came to nothing before it was begun. */
-  drop(p: PeerRequest): void {
-    this.#release(p);
-  }
-
   // ---- writes
 
   /** Everything but perhaps the payload is there: take the place in the order. */
   beginWrite(p: PeerRequest): void {
     // As the peer said on the same socket: when the disk is done, the connection and what it said may be gone.
     p.alone = p.kind !== PEER_RESYNC_WRITE && this.#volume.state.pdsk < Disks.Inconsistent;
+    p.run = this.#volume.resync.run;
     if (!p.receiving) this.#acknowledgeReceipt(p);
     if (p.kind === PEER_RESYNC_WRITE) this.resyncWrites++;
     else (p.link as Link).epochs.add(p);
@@ -174,8 +170,10 @@ export class PeerIo {
     const v = this.#volume;
     const link = p.link as Link;
     if (p.kind === PEER_RESYNC_WRITE) {
-      if (ok) v.setInSync(p.sector, p.endSector);
-      else v.resync.blockFailed(p.sector, p.endSector);
+      // Of one that was broken off: what was written at its source since then is marked, and not what is stored here.
+      const late = p.run !== v.resync.run;
+      if (ok && !late) v.setInSync(p.sector, p.endSector);
+      else if (!late) v.resync.blockFailed(p.sector, p.endSector);
       link.ack(
         ok ? COMMANDS.P_RS_WRITE_ACK : COMMANDS.P_NEG_ACK,
         v,
@@ -209,9 +207,8 @@ export class PeerIo {
       return;
     }
     if (p.alone || v.state.pdsk < Disks.Inconsistent) v.setOutOfSync(p.sector, p.endSector);
-    const { conn } = v.state;
-    const inSync =
-      conn >= Conns.SyncSource && conn <= Conns.PausedSyncT && (p.flags & DP.MAY_SET_IN_SYNC) !== 0;
+    const inRun = p.run !== 0 && p.run === v.resync.run;
+    const inSync = inRun && (p.flags & DP.MAY_SET_IN_SYNC) !== 0;
     if (inSync) v.setInSync(p.sector, p.endSector);
     if (link.wantsWriteAck(p.flags)) {
       link.ack(

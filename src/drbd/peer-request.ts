@@ -34,6 +34,7 @@ export class PeerRequest implements Interval {
   epochOpen = false; // all earlier epochs are on disk
   receiving = false; // the payload is still arriving
   onDisk = false; // handed to the disk
+  run = 0; // of the resync that it came in; 0: none
   alone = false; // a write, and the peer had no disk for it when it sent it
   logFirst = 0; // activity-log extents held (only while the peer has no disk)
   logNext = 0;
@@ -62,6 +63,7 @@ export class PeerRequest implements Interval {
     this.epochOpen = true;
     this.receiving = false;
     this.onDisk = false;
+    this.run = 0;
     this.alone = false;
     this.logFirst = 0;
     this.logNext = 0;

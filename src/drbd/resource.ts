@@ -454,6 +454,11 @@ export class Resource {
     this.#waits.after(100, run);
   }
 
+  /** Once `holds` is true; never inside this call. */
+  when(holds: () => boolean, run: () => void): void {
+    this.#waits.until(holds, run);
+  }
+
   whenLinkEnds(link: Link, run: () => void): void {
     this.#waits.until(() => !link.alive, run);
   }

@@ -16,6 +16,7 @@ import { force, setUuids } from './changes.js';
 import type { Core } from './core.js';
 import { clearBitmapUuid, finishAsTarget, startAsTarget } from './generation.js';
 import type { Link } from './link.js';
+import { OldRequests } from './old-requests.js';
 import { sendState, sendUuids } from './params.js';
 import { SyncMeter } from './progress.js';
 import { RESYNC_TURN_MS, ResyncController, type ResyncSink, ResyncWalker } from './rate.js';
@@ -34,6 +35,9 @@ const isSyncing = (conn: number): boolean =>
   conn <= Conns.PausedSyncT &&
   conn !== Conns.VerifyS &&
   conn !== Conns.VerifyT;
+/** On the way to a resync. */
+const isExchanging = (conn: number): boolean =>
+  (conn >= Conns.StartingSyncS && conn <= Conns.WFSyncUUID) || conn === Conns.Behind;
 const isTarget = (conn: number): boolean => conn === Conns.SyncTarget || conn === Conns.PausedSyncT;
 
 export class Resync {
@@ -44,6 +48,7 @@ export class Resync {
 
   // the run under way
   #running = false;
+  #runs = 0;
   #brokenOffOn: Link | null = null; // a run on this connection is over, finished or not
   readonly #meter = new SyncMeter();
   #failedBits = 0;
@@ -61,12 +66,15 @@ export class Resync {
   #atEnd = false; // every set bit has been asked for
   #mayAsk = false; // the superblock says Inconsistent
   readonly #requests = new Map<number, number>(); // sector -> bytes asked for
+  readonly #old = new OldRequests();
   // What could not be asked for because of writes on their way to it: further ones wait. Sectors; empty if equal.
   #wantedFrom = 0;
   #wantedTo = 0;
   #nextTurnMs = Number.POSITIVE_INFINITY;
 
   // bitmap exchange
+  #exchange = 0; // counts how often one began or ended: what was begun in one is not gone on with in the next
+  #exchangeBrokenOffOn: Link | null = null; // packets of it may be on their way
   #sender: BitmapSender | null = null;
   #sent: (() => void) | null = null;
   #sendAgainMs = Number.POSITIVE_INFINITY;
@@ -84,6 +92,7 @@ export class Resync {
         const { link } = volume;
         if (!link || !this.#mayFetch(sector, sector + bytes / 512)) return false;
         this.#requests.set(sector, bytes);
+        this.#old.askedAgain(sector, bytes);
         link.sendResyncRequest(volume, sector, bytes);
         return true;
       },
@@ -97,13 +106,14 @@ export class Resync {
     const v = this.#volume;
     const { link, bitmap, store } = v;
     if (!link || !bitmap || !store) return;
+    const exchange = this.#exchange;
     // What is sent must be known after a crash too: the bits are on disk before the peer counts on them.
     v.writeBitmap((result) => {
       if (result < 0) {
         v.metaFailed(-result);
         return;
       }
-      if (v.link !== link || v.bitmap !== bitmap) return;
+      if (v.link !== link || v.bitmap !== bitmap || this.#exchange !== exchange) return;
       const words = bitmap.bytes.subarray(0, Math.ceil(bitmap.bits / 64) * 8);
       this.#sender = new BitmapSender(
         { words, bits: bitmap.bits },
@@ -140,6 +150,8 @@ export class Resync {
     const { conn } = v.state;
     const { bitmap } = v;
     if ((conn !== Conns.WFBitMapS && conn !== Conns.WFBitMapT) || !bitmap) {
+      // Sent before the peer heard that our disk is gone, and the exchange with it.
+      if (this.#exchangeBrokenOffOn === link) return null;
       return 'a bitmap packet makes no sense in this state';
     }
     if (!this.#receiver) {
@@ -154,36 +166,54 @@ export class Resync {
     bitmap.markAllPagesDirty();
     if (conn === Conns.WFBitMapS) this.#bothMerged(link);
     else {
-      // Merged: on disk here, then back to the source, then its P_SYNC_UUID.
-      this.sendBitmap(() => {
-        if (v.link === link && v.state.conn === Conns.WFBitMapT) {
-          force(v, { conn: Conns.WFSyncUUID });
-        }
-      });
+      // Merged: on disk here, then back to the source, then its P_SYNC_UUID. Blocks of a resync that was broken off are
+      // written before: their acknowledgements must not be taken for those of the new one.
+      const exchange = this.#exchange;
+      v.resource.when(
+        () => v.peerIo.resyncWrites === 0 || this.#exchange !== exchange,
+        () => {
+          if (v.link === link && this.#exchange === exchange) this.#sendMerged(link);
+        },
+      );
     }
     return null;
+  }
+
+  #sendMerged(link: Link): void {
+    const v = this.#volume;
+    this.sendBitmap(() => {
+      if (v.link === link && v.state.conn === Conns.WFBitMapT) force(v, { conn: Conns.WFSyncUUID });
+    });
   }
 
   #bothMerged(link: Link): void {
     const v = this.#volume;
     const { bitmap, store } = v;
     if (!bitmap || !store) return;
+    const exchange = this.#exchange;
     store.writeBitmap(bitmap, null, (result) => {
       if (result < 0) v.metaFailed(-result);
-      else this.#beginSource(link);
+      else if (this.#exchange === exchange) this.#beginSource(link);
     });
   }
 
   #beginSource(link: Link): void {
     // Acknowledgements of a resync that was broken off on this connection may be on their way, and say nothing of the new one.
-    if (this.#brokenOffOn === link) link.pingAfresh(() => this.#mayBeginSource(link));
-    else this.#mayBeginSource(link);
+    if (this.#brokenOffOn !== link) {
+      this.#mayBeginSource(link);
+      return;
+    }
+    const exchange = this.#exchange;
+    link.pingAfresh(() => {
+      if (this.#exchange === exchange) this.#mayBeginSource(link);
+    });
   }
 
   #mayBeginSource(link: Link): void {
     const v = this.#volume;
+    const exchange = this.#exchange;
     this.#core.host.handler('before-resync-source', v.resource.name, v.minor, (exit) => {
-      if (v.link !== link) return;
+      if (v.link !== link || this.#exchange !== exchange) return;
       if (exit !== 0 && exit !== 3) {
         v.resource.standAlone(
           `before-resync-source handler returned ${exit}, dropping connection.`,
@@ -219,8 +249,9 @@ export class Resync {
     }
     // The peer's writes may follow at once: none touches the disk before it says that it is Inconsistent.
     v.peerIo.hold();
+    const exchange = this.#exchange;
     this.#core.host.handler('before-resync-target', v.resource.name, v.minor, (exit) => {
-      const wanted = (): boolean => v.link === link && v.state.conn >= Conns.Connected;
+      const wanted = (): boolean => v.link === link && this.#exchange === exchange;
       if (!wanted() || exit !== 0 || !v.store) {
         if (wanted() && exit !== 0) {
           v.resource.standAlone(
@@ -234,8 +265,9 @@ export class Resync {
       v.uuids = startAsTarget(v.uuids, uuid, primary);
       force(v, { conn: Conns.SyncTarget, disk: Disks.Inconsistent });
       const inUse = v.peerUuids?.current ?? v.exposedUuid;
+      const run = this.#runs;
       setUuids(v, v.uuids, () => {
-        const begun = v.link === link && isTarget(v.state.conn);
+        const begun = v.link === link && isTarget(v.state.conn) && this.#runs === run;
         v.peerIo.release(begun);
         if (begun && v.state.conn === Conns.SyncTarget) this.#begin();
       });
@@ -257,12 +289,13 @@ export class Resync {
     const { bitmap, store, link } = v;
     if (!bitmap || !store || !link) return;
     bitmap.setAll();
+    const exchange = this.#exchange;
     store.writeBitmap(bitmap, null, (result) => {
       if (result < 0) {
         v.metaFailed(-result);
         return;
       }
-      if (v.link !== link || v.state.conn !== conn) return; // a disk failed meanwhile: aborted
+      if (v.link !== link || this.#exchange !== exchange) return; // a disk failed meanwhile: aborted
       if (conn === Conns.StartingSyncS) this.#beginSource(link);
       else force(v, { conn: Conns.WFSyncUUID });
     });
@@ -276,6 +309,7 @@ export class Resync {
     const now = this.#core.port.nowMs();
     const bits = v.bitmap?.count ?? 0;
     this.#running = true;
+    this.#runs++;
     this.#finishing = false;
     this.#failedBits = 0;
     this.#peerAsked = false;
@@ -294,6 +328,10 @@ export class Resync {
   }
 
   stateChanged(old: State, next: State): void {
+    if (isExchanging(old.conn) !== isExchanging(next.conn)) {
+      this.#exchange++;
+      if (next.conn === Conns.Connected) this.#exchangeBrokenOffOn = this.#volume.link;
+    }
     const known = next.pdsk !== Disks.Inconsistent || next.conn < Conns.Connected;
     if (known) this.#targetMayBeDone = false;
     if (isTarget(next.conn) && !isTarget(old.conn)) {
@@ -324,6 +362,9 @@ export class Resync {
   #stop(): void {
     this.#running = false;
     this.#brokenOffOn = this.#volume.link;
+    for (const [sector, bytes] of this.#requests) {
+      this.#old.add(this.#volume.link, sector, bytes);
+    }
     this.#requests.clear();
     this.#wantNothing();
     this.#nextTurnMs = Number.POSITIVE_INFINITY;
@@ -338,6 +379,14 @@ export class Resync {
       this.#failedBits,
       this.#rate.rateKiBps,
     );
+  }
+
+  /**
+   * Which one is under way; 0: none. What was begun in one says nothing of the bits of the next: the copies may have parted
+   * in between.
+   */
+  get run(): number {
+    return this.#running ? this.#runs : 0;
   }
 
   /** From its first state on until its last. */
@@ -447,13 +496,24 @@ export class Resync {
     return this.#requests.size > 0 && this.#isFetched(sector, endSector);
   }
 
-  /** An answer to a request arrives; false if there was none. */
+  /**
+   * An answer arrives: to a request of this resync ('asked'), or maybe to one of a resync that was broken off ('late', nobody
+   * wants it any more).
+   */
+  answers(sector: number, bytes: number): 'asked' | 'late' | 'unknown' {
+    const old = this.#old.answers(this.#volume.link, sector, bytes);
+    if (this.#requests.get(sector) !== bytes) return old === 'no' ? 'unknown' : 'late';
+    return old === 'maybe' ? 'late' : 'asked';
+  }
+
+  /** It is dealt with, or about to be; false if it is not to be believed. */
   replied(sector: number, bytes: number): boolean {
-    const known = this.#requests.get(sector) === bytes;
-    if (!known) return false;
+    const asked = this.#requests.get(sector) === bytes;
+    const old = this.#old.replied(this.#volume.link, sector, bytes, asked);
+    if (!asked) return false;
     this.#requests.delete(sector);
     this.#rate.arrived(bytes / 512);
-    return true;
+    return !old;
   }
 
   /** The block that arrived is on disk (or failed, see `blockFailed`). */
