@@ -103,11 +103,14 @@ function commit(v: Volume, next: State): void {
   const inSync = conn === Conns.Connected && disk === Disks.UpToDate && pdsk === Disks.UpToDate;
   if (inSync) v.lostUnmarked = false;
   if (inSync || (next.role !== Roles.Primary && !v.resuming)) v.ahead = false;
-  if (next.conn === Conns.StartingSyncT && old.conn === Conns.Connected) {
-    v.untouched = old.disk === Disks.UpToDate;
+  if (old.conn === Conns.Connected) {
+    if (next.conn === Conns.StartingSyncT) v.untouched = old.disk === Disks.UpToDate;
+    if (next.conn === Conns.StartingSyncS) v.untouched = old.pdsk === Disks.UpToDate;
   }
   const waits = next.conn === Conns.StartingSyncT || next.conn === Conns.WFSyncUUID;
-  if (!waits || next.role !== Roles.Primary || next.disk !== Disks.Outdated) v.untouched = false;
+  if (next.conn !== Conns.StartingSyncS && !(waits && next.disk === Disks.Outdated)) {
+    v.untouched = false;
+  }
   if (next.disk === Disks.UpToDate || next.disk === Disks.Consistent) {
     v.exposedUuid = v.uuids.current;
   } else if (old.disk >= Disks.Inconsistent && next.disk < Disks.Inconsistent) {

@@ -23,7 +23,7 @@ export interface ChangeContext {
   readonly apv: number; // agreed protocol version
   readonly openers: number; // of the device
   readonly stateSent: boolean; // our P_STATE of the handshake is out and the connection not yet established
-  /** A Primary's copy that is to be thrown away (invalidate), and that nothing was copied over yet: it has every write. */
+  /** A copy, here or there, that is to be thrown away (invalidate), and that nothing was copied over yet: it has every write. */
   readonly untouched?: boolean;
   /** The target of our resync has every block, and was told that we are alive: it may call itself UpToDate without our hearing of it. */
   readonly targetMayBeDone?: boolean;
@@ -96,15 +96,18 @@ export function sanitize(
     const verify = s.conn === Conns.VerifyS || s.conn === Conns.VerifyT;
     warning = verify ? 'Online-verify aborted.' : 'Resync aborted.';
     // The originals go on to step 5, which calls the old copy UpToDate when the new one is lost during the exchange of
-    // bitmaps. It is not: the resync that would have made it so did not happen.
-    if (isTarget(s.conn) && s.disk > Inconsistent)
-      s.disk = keeps(s, context) ? UpToDate : Inconsistent;
-    if (isSource(s.conn) && s.pdsk > Inconsistent) s.pdsk = Inconsistent;
+    // bitmaps. It is not: the resync that would have made it so did not happen. (Unless an operator wanted it, who thought
+    // that there was a better one.)
+    const left = context.untouched === true ? UpToDate : Inconsistent;
+    if (isTarget(s.conn) && s.disk > Inconsistent) s.disk = left;
+    if (isSource(s.conn) && s.pdsk > Inconsistent) s.pdsk = left;
     s.conn = Conns.Connected;
   }
   // An invalidate that has not begun when the connection breaks does not take the data from their users either. (The originals
   // leave the Primary without any, and call both copies equal when they meet again.)
-  if (s.conn < Conns.Connected && s.disk === Outdated && keeps(s, context)) s.disk = UpToDate;
+  // A Secondary's is Outdated then: the source, which has them too, may go on alone.
+  const keeps = context.untouched === true && s.role === Roles.Primary;
+  if (s.conn < Conns.Connected && s.disk === Outdated && keeps) s.disk = UpToDate;
   // 4: the connection broke before the peer's UUIDs arrived
   if (
     s.conn < Conns.Connected &&
@@ -165,10 +168,6 @@ export function sanitize(
     }
   }
   return { state: s, warning };
-}
-
-function keeps(s: State, context: ChangeContext): boolean {
-  return context.untouched === true && s.role === Roles.Primary;
 }
 
 function isTarget(conn: number): boolean {

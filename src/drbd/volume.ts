@@ -75,7 +75,7 @@ export class Volume {
   targetHad = 0n;
   /** The peer has gone on alone while there was no disk here: the one that is attached is old, whatever it says. */
   outdateAtAttach = false;
-  /** Primary, and Outdated only since an operator wants it to be copied from the peer, which has not begun. */
+  /** An operator wants this copy (StartingSyncT, WFSyncUUID) or the peer's (StartingSyncS) to be thrown away: it has every write as yet. */
   untouched = false;
   /** A new generation is due once I/O is no longer suspended. */
   generationDue = false;
@@ -247,13 +247,14 @@ export class Volume {
     return link?.alive ? link : null;
   }
 
-  /** Writes go to the peer. */
+  /**
+   * Writes go to the peer. Also between the order to copy everything and its beginning (StartingSyncS: a kernel pauses then): the
+   * copy that is to be thrown away may still be needed, if the source loses its disk in that moment.
+   */
   replicates(): boolean {
     const { pdsk, conn } = this.state;
-    return (
-      pdsk === Disks.UpToDate ||
-      (pdsk >= Disks.Inconsistent && conn >= Conns.WFBitMapT && conn < Conns.Ahead)
-    );
+    const follows = conn === Conns.StartingSyncS || (conn >= Conns.WFBitMapT && conn < Conns.Ahead);
+    return pdsk === Disks.UpToDate || (pdsk >= Disks.Inconsistent && follows);
   }
 
   /** The local disk takes reads and writes. */
@@ -268,7 +269,7 @@ export class Volume {
   takesWrites(): boolean {
     const { disk, conn } = this.state;
     const whole = disk === Disks.Outdated || disk === Disks.Consistent;
-    return this.diskUsable() && (!whole || conn === Conns.WFSyncUUID);
+    return this.diskUsable() && (!whole || this.untouched || conn === Conns.WFSyncUUID);
   }
 
   /** The local copy of these sectors is current. */

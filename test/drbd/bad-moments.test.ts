@@ -12,6 +12,7 @@ import {
   setSecondary,
   suspendIo,
 } from '../../src/drbd/roles.js';
+import { Conns, connName } from '../../src/drbd/state.js';
 import { SimPair, type SimPairOptions } from '../support/sim-pair.js';
 
 const block = (byte: number): Uint8Array => new Uint8Array(4096).fill(byte);
@@ -504,4 +505,39 @@ test('both nodes attach, one of them slowly: neither waits for ever', (t) => {
   pair.until(() => attached === 2, 'both are attached');
   t.true(beta.log.some((line) => line.includes('pdsk( Diskless -> Attaching )')));
   pair.settled();
+});
+
+// Swarm seed 1000367: no copy counted any more, and reads failed, although the one that was to be thrown away had everything.
+test('invalidate, and the source loses its disk before it begins: the other copy has every write, and counts', (t) => {
+  const moments = new Set<string>();
+  for (const [byTarget, slow] of [
+    [false, 'alpha'],
+    [false, 'beta'],
+    [true, 'alpha'],
+    [true, 'beta'],
+  ] as const) {
+    for (let delay = 0; delay < 40; delay++) {
+      const pair = inSync(1);
+      const { alpha, beta } = pair;
+      pair[slow].disk.slowMs = 5; // so long it is StartingSyncS, or StartingSyncT
+      if (byTarget) beta.loop.enter(() => invalidate(beta.volume, () => {}));
+      else alpha.loop.enter(() => invalidateRemote(alpha.volume, () => {}));
+      pair.run(delay / 4);
+      if (alpha.volume.state.conn >= Conns.SyncSource) break;
+      const write = alpha.beginWrite(8, block(1));
+      pair.run(0.25);
+      if (alpha.volume.state.conn >= Conns.SyncSource) break;
+      moments.add(connName(alpha.volume.state.conn)).add(connName(beta.volume.state.conn));
+      alpha.loop.enter(() => detach(alpha.volume, true, () => {}));
+      t.is(alpha.answer(write), 0);
+      t.deepEqual(alpha.read(8, 4096), block(1), `${delay}`);
+      t.is(alpha.write(16, block(2)), 0);
+      alpha.until(/cs:Connected ro:Primary\/Secondary ds:Diskless\/UpToDate/);
+      beta.until(/cs:Connected ro:Secondary\/Primary ds:UpToDate\/Diskless/);
+      alpha.attach();
+      pair.settled();
+      t.is(pair.firstDifference(), -1, `${delay}`);
+    }
+  }
+  t.deepEqual([...moments].sort(), ['Connected', 'StartingSyncS', 'StartingSyncT', 'WFSyncUUID']);
 });

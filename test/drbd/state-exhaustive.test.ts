@@ -82,7 +82,7 @@ test('what a wanted state implies: every state, pause, policy and past', (t) => 
         { disk: Outdated, pdsk: DUnknown },
       ])
         contexts.push({ ...NET, fencing, onNoDataAccessible, negotiated });
-  contexts.push({ ...NET, vouches: true });
+  contexts.push({ ...NET, vouches: true }, { ...NET, untouched: true });
   const bad: string[] = [];
   const facts: number[] = new Array(FACT_COUNT).fill(0);
   let cases = 0;
@@ -118,7 +118,7 @@ test('what a wanted state implies: every state, pause, policy and past', (t) => 
         judge(old ?? wanted, wanted, context);
       }
   t.deepEqual(bad.slice(0, 5), []);
-  t.is(cases, 11_664 * (16 + 5 * 7) + 1296 * 8 * 7);
+  t.is(cases, 11_664 * (16 + 6 * 7) + 1296 * 8 * 7);
   t.is(SETTLED.length, 978);
 });
 

@@ -39,6 +39,7 @@ const F = factIndex([
   'apv',
   'sent',
   'vouches',
+  'untouched',
 ]);
 export const FACT_COUNT = Object.keys(F).length;
 const NAMES = {
@@ -58,10 +59,13 @@ const SANITIZE = [
   1  | pdsk=DUnknown                | conn<Connected pdsk>DUnknown
   1  | pdsk=DUnknown                | conn<Connected pdsk<Inconsistent
   2  | aftrIsp=0                    | conn=StandAlone disk=Diskless role=Secondary
-  3* | disk=Inconsistent            | conn=${TARGETS}|SyncTarget pdsk<=Failed disk>Inconsistent
-  3* | pdsk=Inconsistent            | conn=${SOURCES}|SyncSource disk<=Failed pdsk>Inconsistent
+  3* | disk=Inconsistent            | conn=${TARGETS}|SyncTarget pdsk<=Failed disk>Inconsistent untouched=0
+  3* | disk=UpToDate                | conn=${TARGETS}|SyncTarget pdsk<=Failed disk>Inconsistent untouched=1
+  3* | pdsk=Inconsistent            | conn=${SOURCES}|SyncSource disk<=Failed pdsk>Inconsistent untouched=0
+  3* | pdsk=UpToDate                | conn=${SOURCES}|SyncSource disk<=Failed pdsk>Inconsistent untouched=1
   3  | conn=Connected               | conn>Connected disk<=Failed
   3  | conn=Connected               | conn>Connected pdsk<=Failed
+  3* | disk=UpToDate                | conn<Connected disk=Outdated untouched=1 role=Primary
   4  | disk=n.disk pdsk=n.pdsk      | conn<Connected disk=Negotiating o.disk>=Negotiating known=1
   4  | disk=Diskless pdsk=DUnknown  | conn<Connected disk=Negotiating o.disk>=Negotiating known=0
   5* | disk=UpToDate                | conn>=Connected conn<Ahead disk=Consistent pdsk>Failed
@@ -227,6 +231,7 @@ export function fill(facts: number[], old: State, s: State, c: ChangeContext): v
   facts[F['apv']] = c.apv;
   facts[F['sent']] = Number(c.stateSent);
   facts[F['vouches']] = Number(c.vouches === true);
+  facts[F['untouched']] = Number(c.untouched === true);
 }
 
 /** Carries the adjustments out in `facts`. */
