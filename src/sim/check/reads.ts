@@ -22,7 +22,10 @@ export class Reads extends Checker {
   }
 
   override changed(node: SimNode, _old: State | null, next: State): void {
-    const serves = next.conn === Conns.Connected && next.pdsk === Disks.UpToDate;
+    // A disk that was let go serves nobody, though the peer is yet to hear of it.
+    if (next.disk !== Disks.UpToDate) this.#sinceMs[node.peer.name] = NEVER;
+    const good = node.peer.state?.disk === Disks.UpToDate;
+    const serves = next.conn === Conns.Connected && next.pdsk === Disks.UpToDate && good;
     if (!serves) this.#sinceMs[node.name] = NEVER;
     else if (this.#sinceMs[node.name] === NEVER) this.#sinceMs[node.name] = this.world.nowMs;
   }
