@@ -55,6 +55,8 @@ export class AppIo {
   local = 0;
   /** Requests sent and not acknowledged: part of `pe`. */
   remote = 0;
+  /** Writes on the transfer log. */
+  logged = 0;
   /** Writes between disk and answer, for waiting until a volume is quiet. */
   writesActive = 0;
 
@@ -284,6 +286,7 @@ export class AppIo {
     if (link && v.replicates()) {
       r.net = LEG_PENDING;
       this.remote++;
+      this.logged++;
       link.sendWrite(v, r);
     } else {
       // Marked before it is answered: what only this node has is known to differ.
@@ -424,6 +427,7 @@ export class AppIo {
 
   /** Its epoch is on the peer's disk (P_BARRIER_ACK). */
   covered(r: AppRequest): void {
+    this.logged--;
     if (r.net === LEG_PENDING) this.remote--;
     if (r.net !== LEG_FAILED) r.net = LEG_DONE;
     r.goodPeer ||= this.#volume.state.pdsk === Disks.UpToDate;
@@ -461,6 +465,7 @@ export class AppIo {
       this.#advance(r);
       return;
     }
+    this.logged--;
     this.#notAtPeer(r);
     this.#advance(r);
   }

@@ -92,16 +92,18 @@ function outdateMyself(r: Resource): void {
   }
 }
 
-/** A Primary has lost its peer: fence it, and thaw I/O when that has worked. */
-export function fenceAfterLoss(v: Volume): void {
-  const { fencing } = v.diskOptions;
-  const { role, pdsk, conn } = v.state;
-  if (fencing === 'dont-care' || role !== Roles.Primary) return;
-  if (conn >= Conns.Connected || pdsk < Disks.DUnknown || v.resource.volumes[0] !== v) return;
-  fencePeer(v.resource, (fenced) => {
+/** A Primary has lost its peer: fence it if that may have good data of one of the volumes, and thaw I/O when that has worked. */
+export function fenceAfterLoss(r: Resource): void {
+  const mustFence = (v: Volume): boolean => {
+    const { role, pdsk, conn } = v.state;
+    if (v.diskOptions.fencing === 'dont-care' || role !== Roles.Primary) return false;
+    return conn < Conns.Connected && pdsk >= Disks.DUnknown;
+  };
+  if (!r.volumes.some(mustFence)) return;
+  fencePeer(r, (fenced) => {
     // The connection is being made again: its handshake decides, and thaws (Resource.established).
-    if (v.resource.volumes.some((o) => o.state.conn >= Conns.WFReportParams)) return;
+    if (r.volumes.some((v) => v.state.conn >= Conns.WFReportParams)) return;
     if (!fenced) return; // with stonith, I/O stays frozen until the peer returns or resume-io
-    for (const o of v.resource.volumes) if (o.state.suspFen !== 0) force(o, { suspFen: 0 });
+    for (const v of r.volumes) if (v.state.suspFen !== 0) force(v, { suspFen: 0 });
   });
 }

@@ -292,7 +292,7 @@ function decide(link: Link, v: Volume, theirs: State, pdsk: number): number | nu
     peerAttaching: theirs.disk === Disks.Negotiating,
     bitsNow: v.bitmap?.count ?? 0,
     peerFlags: u.flags,
-    discardMyData: r.discardMyData,
+    discardMyData: v.discardMyData,
     dryRun: r.tentative || ((link.peerProtocol?.connFlags ?? 0) & CONN_FLAGS.DRY_RUN) !== 0,
     seenOther: hasBadDisk(v) && (v.ahead || !v.hasExposed(u.current)),
   };
@@ -349,7 +349,7 @@ function settle(
     if (!repaired) sendUuids(link, v);
     sendState(link, v);
   }
-  v.resource.discardMyData = false;
+  v.discardMyData = false;
   v.resource.established(v);
 }
 

@@ -376,7 +376,7 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
     request.owner.tryWrite(request);
   }
 
-  flushVolumes(done: (ok: boolean) => void): void {
+  flushVolumes(done: (failed: readonly number[]) => void): void {
     this.resource.flushVolumes(done);
   }
 

@@ -100,7 +100,7 @@ export function sendSizes(link: Link, v: Volume, ddsFlags: number): void {
 export function sendUuids(link: Link, v: Volume, extraFlags = 0): void {
   if (v.state.disk < Disks.Negotiating) return; // without a disk there is no generation to tell
   let flags = extraFlags;
-  if (v.resource.discardMyData) flags |= UUID_FLAGS.DISCARD_MY_DATA;
+  if (v.discardMyData) flags |= UUID_FLAGS.DISCARD_MY_DATA;
   if (v.crashedPrimary) flags |= UUID_FLAGS.CRASHED_PRIMARY;
   // Of a disk that is being attached the peer knows no more than this. One without a disk compares nothing, and would take an
   // Outdated one for good.

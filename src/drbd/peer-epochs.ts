@@ -31,8 +31,8 @@ export interface PeerEpoch {
 
 export interface PeerEpochsOwner {
   writeOrdering(): WriteOrdering;
-  /** Flush the disks of all volumes, then say whether all could (a failed flush has been dealt with). */
-  flushVolumes(done: (ok: boolean) => void): void;
+  /** Flush the disks of all volumes, then say which could not (a failed flush has been dealt with). */
+  flushVolumes(done: (failed: readonly number[]) => void): void;
   /** A write that was answered may be lost with the disk's cache. */
   refuse(volume: number, sector: number, bytes: number, idHi: number, idLo: number): void;
   barrierAck(barrier: number, size: number): void;
@@ -104,9 +104,9 @@ export class PeerEpochs {
       if (!epoch.closed || epoch.pending > 0 || epoch.flushing) return;
       if (this.#owner.writeOrdering() === 'flush') {
         epoch.flushing = true;
-        this.#owner.flushVolumes((ok) => {
+        this.#owner.flushVolumes((failed) => {
           epoch.flushing = false;
-          if (!ok) this.#refuse(epoch, null);
+          for (const volume of failed) this.#refuse(epoch, volume);
           this.#finishOldest(epoch);
           this.#advance();
         });
@@ -121,13 +121,13 @@ export class PeerEpochs {
     for (const epoch of this.#epochs) this.#refuse(epoch, volume);
   }
 
-  /** `lost`: of this volume alone; null: of all. */
-  #refuse(epoch: PeerEpoch, lost: number | null): void {
+  /** What it has for this volume. */
+  #refuse(epoch: PeerEpoch, lost: number): void {
     const { stored } = epoch;
     let kept = 0;
     for (let i = 0; i < stored.length; i += STORED) {
       const [volume = 0, sector = 0, bytes = 0, idHi = 0, idLo = 0] = stored.slice(i, i + STORED);
-      if (lost === null || volume === lost) this.#owner.refuse(volume, sector, bytes, idHi, idLo);
+      if (volume === lost) this.#owner.refuse(volume, sector, bytes, idHi, idLo);
       else {
         stored.copyWithin(kept, i, i + STORED);
         kept += STORED;

@@ -65,7 +65,6 @@ export class Resource {
   remote: Endpoint | null = null;
   /** A network configuration exists: `connect` was called and has not been undone. */
   configured = false;
-  discardMyData = false;
   tentative = false;
   /** Our first P_STATE of this connection is out, and not all volumes are through the handshake. */
   stateSent = false;
@@ -89,6 +88,11 @@ export class Resource {
   volume(number: number): Volume | null {
     for (const v of this.volumes) if (v.number === number) return v;
     return null;
+  }
+
+  /** connect --discard-my-data, and not all volumes have met the peer since. */
+  get discardMyData(): boolean {
+    return this.volumes.some((v) => v.discardMyData);
   }
 
   get connector(): Connector {
@@ -123,10 +127,10 @@ export class Resource {
     this.local = local;
     this.remote = remote;
     this.netOptions = options;
-    this.discardMyData = discardMyData;
     this.tentative = tentative;
     this.configured = true;
     for (const v of this.volumes) {
+      v.discardMyData = discardMyData;
       v.sendSectors = 0;
       v.receiveSectors = 0;
     }
@@ -340,7 +344,7 @@ export class Resource {
     for (const v of this.volumes) v.app.lostReads();
     const asked = this.#asked;
     this.#asked = null;
-    for (const v of this.volumes) fenceAfterLoss(v);
+    fenceAfterLoss(this);
     this.core.host.log('info', this.name, 'Connection closed');
     this.#leftovers.push(link);
     for (const v of this.volumes) v.peerIo.dropReads(link);
@@ -414,13 +418,13 @@ export class Resource {
     return drain ? 'drain' : 'none';
   }
 
-  /** Flush the disks of all volumes; a disk that fails to is let go. */
-  flushVolumes(done: (ok: boolean) => void): void {
+  /** Flush the disks of all volumes; a disk that fails to is let go. `failed`: numbers of the volumes. */
+  flushVolumes(done: (failed: readonly number[]) => void): void {
     let left = 1;
-    let ok = true;
+    const failed: number[] = [];
     const one = (): void => {
       left--;
-      if (left === 0) done(ok);
+      if (left === 0) done(failed);
     };
     for (const v of this.volumes) {
       if (!v.diskUsable()) continue;
@@ -429,7 +433,7 @@ export class Resource {
       const tag = this.core.cold((result) => {
         v.peerIo.local--;
         if (result < 0) {
-          ok = false;
+          failed.push(v.number);
           v.diskFailed('write', -result, 0);
         }
         one();
@@ -468,8 +472,7 @@ export class Resource {
     // Writes that are answered and not known to be on the peer's disk (protocols A and B) are not quiet: without the
     // mark of a Primary in the meta-data nobody would look for them after a crash.
     this.#waits.until(
-      () =>
-        v.app.pending === 0 && v.app.writesActive === 0 && (v.link?.transferLog.count ?? 0) === 0,
+      () => v.app.pending === 0 && v.app.writesActive === 0 && v.app.logged === 0,
       run,
     );
   }

@@ -14,7 +14,7 @@ import { maxDataBytes, SOCKET_BUFFER_BYTES } from '../wire/constants.js';
 import { isWireError } from '../wire/packet.js';
 import { force, setUuids } from './changes.js';
 import type { Core } from './core.js';
-import { clearBitmapUuid, finishAsTarget, startAsTarget } from './generation.js';
+import { clearBitmapUuid, finishAsTarget, maskUuid, startAsTarget } from './generation.js';
 import type { Link } from './link.js';
 import { OldRequests } from './old-requests.js';
 import { sendState, sendUuids } from './params.js';
@@ -58,6 +58,7 @@ export class Resync {
   #peerGaveUp = false; // some blocks could not be written there
   #failedHere = false; // the target may have blocks whose bits stay set here
   #targetMayBeDone = false;
+  #doneWith = 0n; // the generation that the target then has; 0n: none
 
   // target
   readonly #rate = new ResyncController();
@@ -317,6 +318,7 @@ export class Resync {
     this.#peerSaysDone = false;
     this.#failedHere = false;
     this.#targetMayBeDone = false;
+    this.#doneWith = 0n;
     this.#requests.clear();
     this.#meter.start(bits, now);
     const side = isTarget(v.state.conn) ? 'SyncTarget' : 'SyncSource';
@@ -619,6 +621,7 @@ export class Resync {
   noteTargetMayBeDone(done: () => void): void {
     const v = this.#volume;
     this.#targetMayBeDone = true;
+    this.#doneWith = maskUuid(v.uuids.current);
     v.store?.writeSuperblock((result) => {
       if (result < 0) v.metaFailed(-result);
       done();
@@ -628,6 +631,11 @@ export class Resync {
   /** From then until it has said so, or begins anew. */
   get targetMayBeDone(): boolean {
     return this.#targetMayBeDone;
+  }
+
+  /** And since the connection broke: the peer may have this very generation, and all of it. */
+  get endMayBeMissed(): boolean {
+    return this.#doneWith !== 0n && this.#doneWith === maskUuid(this.#volume.uuids.current);
   }
 
   /** The target asks for a block: it has begun. */

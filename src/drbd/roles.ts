@@ -201,7 +201,7 @@ class Promotion {
 
   #promoted(): void {
     const v = this.#v;
-    v.resource.discardMyData = false;
+    v.discardMyData = false;
     v.outdateAtAttach = false;
     if (this.#forced) v.givesWay = false; // an operator wants this copy all the same
     let begun = false;
@@ -340,22 +340,31 @@ export function detach(v: Volume, forceIt: boolean, done: Done): void {
   });
 }
 
+/**
+ * Why this copy does not count as old because the peer wants it, or null. The peer would fence the newer copy, and become Primary with
+ * the older one. The same of a Primary: without a disk, too, it has users who must not find their data on another node.
+ */
+function neverOutdated(v: Volume): string | null {
+  const { role, disk, conn } = v.state;
+  if (role === Roles.Primary) return 'this node is Primary';
+  const letGo = disk < Disks.Inconsistent;
+  const began = v.uuids.bitmap !== 0n && !v.resync.endMayBeMissed; // a generation that the peer does not have
+  const behind = (v.flags & MDF.PEER_OUT_DATED) !== 0 || (letGo && began);
+  if (!behind || !(letGo || disk === Disks.UpToDate) || conn >= Conns.Connected) return null;
+  return "the peer's copy is older than this one";
+}
+
 /** Answered when the meta-data say so: whoever fences by it relies on it after a power cut, too. */
 export function outdate(v: Volume, done: Done): void {
-  // The peer would fence the newer copy, and become Primary with the older one. Exit 17, which dopd tells it as 6.
-  // The same of a Primary: without a disk, too, it has users who must not find their data on another node.
-  if (v.state.role === Roles.Primary) {
-    done(refused(Ss.NO_UP_TO_DATE_DISK, 'this node is Primary'));
-    return;
-  }
-  const letGo = v.state.disk < Disks.Inconsistent;
-  const behind = (v.flags & MDF.PEER_OUT_DATED) !== 0 || (letGo && v.uuids.bitmap !== 0n);
-  if (behind && (letGo || v.state.disk === Disks.UpToDate) && v.state.conn < Conns.Connected) {
-    done(refused(Ss.NO_UP_TO_DATE_DISK, "the peer's copy is older than this one"));
+  // Exit 17, which dopd tells the peer as 6. It asks for one volume after the other, and is fenced or not as a whole.
+  for (const o of v.resource.volumes) {
+    const why = neverOutdated(o);
+    if (why === null) continue;
+    done(refused(Ss.NO_UP_TO_DATE_DISK, o === v ? why : `${o.name}: ${why}`));
     return;
   }
   // Exit 5, which a fence-peer handler tells as 3: the peer goes on alone. A disk that comes back must not count as good.
-  if (letGo) v.outdateAtAttach = true;
+  if (v.state.disk < Disks.Inconsistent) v.outdateAtAttach = true;
   const result = change(v, { ...v.state, disk: Disks.Outdated });
   if (result.code < Ss.SUCCESS) {
     done(refused(result.code, `rule: ${result.rule}`));

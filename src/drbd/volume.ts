@@ -64,6 +64,8 @@ export class Volume {
   #ahead = false;
   /** Its users outlived the engine and are to see the same data again: set until the role is Primary again. */
   resuming = false;
+  /** connect --discard-my-data, and this volume has not met the peer since. */
+  discardMyData = false;
   alSuspended = false;
   detaching = false;
   /** P_SYNC_UUID is to be sent as soon as it is on disk: until then no P_STATE (apv >= 96). */

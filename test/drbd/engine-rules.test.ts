@@ -37,7 +37,7 @@ test('a write that fails before its epoch may start does not come back when it m
   const acks: number[] = [];
   const epochs = new PeerEpochs({
     writeOrdering: () => 'drain',
-    flushVolumes: (done) => done(true),
+    flushVolumes: (done) => done([]),
     refuse: () => {},
     barrierAck: (barrier) => acks.push(barrier),
     epochOpened: (request) => opened.push(request.index),

@@ -33,6 +33,7 @@ import { SimNet } from '../../src/sim/sim-net.js';
 
 const POOL = { head: 96, small: 256, medium: 48, large: 20 };
 const DISK = '/dev/lower';
+const SECOND_DISK = '/dev/lower1';
 const PORT = 7788;
 const LONGEST_WAIT_MS = 120_000;
 
@@ -41,11 +42,14 @@ export interface SimPairOptions {
   readonly net?: Partial<NetOptions>;
   readonly disk?: Partial<DiskOptions>;
   readonly resource?: Partial<ResourceOptions>;
+  /** The resource has two volumes: `SimPairNode.second`. What asks and shows without naming one means the first. */
+  readonly twoVolumes?: boolean;
 }
 
 export class SimPairNode {
   readonly name: 'alpha' | 'beta';
   readonly disk: SimDisk;
+  readonly secondDisk: SimDisk | null;
   readonly log: string[] = [];
   /** Handlers that were called, and what they exit with; 0 where nothing is said. */
   readonly handlers: string[] = [];
@@ -60,6 +64,8 @@ export class SimPairNode {
   loop: DrbdLoop;
   resource: Resource;
   volume: Volume;
+  /** Volume 1 of the same resource, if there is one. */
+  second: Volume | null;
   #nextTag = 1;
   readonly #answers = new Map<number, number>();
   readonly #node: NodeClock;
@@ -73,12 +79,19 @@ export class SimPairNode {
     const sizeBytes = pair.options.sizeBytes ?? 8 << 20;
     this.disk = new SimDisk({ ...DEFAULT_SIM_DISK, sizeBytes }, dice(pair.seed, `disk ${name}`));
     createMeta(this.disk);
+    this.secondDisk = null;
+    if (pair.options.twoVolumes) {
+      const random = dice(pair.seed, `second disk ${name}`);
+      this.secondDisk = new SimDisk({ ...DEFAULT_SIM_DISK, sizeBytes }, random);
+      createMeta(this.secondDisk);
+    }
     ({
       clock: this.clock,
       io: this.io,
       loop: this.loop,
       resource: this.resource,
       volume: this.volume,
+      second: this.second,
     } = this.#start());
   }
 
@@ -88,7 +101,10 @@ export class SimPairNode {
       name: this.name,
       clock,
       net: this.#pair.net,
-      disks: new Map([[DISK, this.disk]]),
+      disks: new Map([
+        [DISK, this.disk],
+        ...(this.secondDisk ? [[SECOND_DISK, this.secondDisk] as const] : []),
+      ]),
       pool: POOL,
       streams: 8,
     });
@@ -104,7 +120,8 @@ export class SimPairNode {
         clock.after(this.handlerMs, () => done(this.exits[event] ?? 0));
       },
       sizeChanged: () => {},
-      exposed: (_minor, generations) => {
+      exposed: (minor, generations) => {
+        if (minor !== 0) return;
         this.exposed = generations.map((uuid) => uuid.toString(16).toUpperCase());
       },
       stateChanged: () => {},
@@ -119,16 +136,21 @@ export class SimPairNode {
       loop,
       resource,
       volume: loop.engine.addVolume(resource, 0, 0, '/dev/drbd0'),
+      second: this.secondDisk ? loop.engine.addVolume(resource, 1, 1, '/dev/drbd1') : null,
     };
   }
 
   get shown(): string {
-    const { conn, role, peer, disk, pdsk } = this.volume.state;
+    return this.shownOf(this.volume);
+  }
+
+  shownOf(v: Volume): string {
+    const { conn, role, peer, disk, pdsk } = v.state;
     return `cs:${connName(conn)} ro:${roleName(role)}/${roleName(peer)} ds:${diskName(disk)}/${diskName(pdsk)}`;
   }
 
-  until(pattern: RegExp): void {
-    this.#pair.until(() => pattern.test(this.shown), `${this.name}: ${pattern}`);
+  until(pattern: RegExp, v: Volume = this.volume): void {
+    this.#pair.until(() => pattern.test(this.shownOf(v)), `${this.name}: ${pattern}`);
   }
 
   /** Lets the world go on until `start` has called its `done`. */
@@ -140,14 +162,19 @@ export class SimPairNode {
   }
 
   attach(): void {
+    this.attachTo(this.volume, DISK);
+    if (this.second) this.attachTo(this.second, SECOND_DISK);
+  }
+
+  attachTo(v: Volume, disk = v === this.second ? SECOND_DISK : DISK): void {
     const options: DiskOptions = {
       ...DEFAULT_DISK_OPTIONS,
       cPlanAheadDs: 0,
       resyncRateKiBps: 1 << 20,
       ...this.#pair.options.disk,
     };
-    const how = { disk: DISK, metaDisk: DISK, metaIndex: 'internal', options } as const;
-    const failed = this.wait<unknown>((done) => attach(this.volume, how, done), 'attach');
+    const how = { disk, metaDisk: disk, metaIndex: 'internal', options } as const;
+    const failed = this.wait<unknown>((done) => attach(v, how, done), 'attach');
     if (failed) throw new Error(JSON.stringify(failed));
   }
 
@@ -169,8 +196,8 @@ export class SimPairNode {
     this.wait<void>((done) => this.resource.disconnect(false, () => done()), 'disconnect');
   }
 
-  ask(request: (v: Volume, done: (outcome: Outcome) => void) => void): Outcome {
-    return this.wait((done) => request(this.volume, done), 'an answer');
+  ask(request: (v: Volume, done: (outcome: Outcome) => void) => void, v = this.volume): Outcome {
+    return this.wait((done) => request(v, done), 'an answer');
   }
 
   /** The process dies, or the node loses its power; a successor attaches and connects. */
@@ -249,23 +276,23 @@ export class SimPairNode {
     return this.#answers.get(tag) as number;
   }
 
-  beginWrite(sector: number, bytes: Uint8Array): number {
+  beginWrite(sector: number, bytes: Uint8Array, v = this.volume): number {
     const at = this.io.alloc(bytes.length);
     if (at < 0) throw new Error('no buffer');
     this.io.pool.set(bytes, at);
-    return this.begin((tag) => this.volume.write(this, tag, sector, at, bytes.length, false));
+    return this.begin((tag) => v.write(this, tag, sector, at, bytes.length, false));
   }
 
-  write(sector: number, bytes: Uint8Array): number {
-    return this.answer(this.beginWrite(sector, bytes));
+  write(sector: number, bytes: Uint8Array, v = this.volume): number {
+    return this.answer(this.beginWrite(sector, bytes, v));
   }
 
   discard(sector: number, sectors: number): number {
     return this.answer(this.begin((tag) => this.volume.discard(this, tag, sector, sectors)));
   }
 
-  flush(): number {
-    return this.answer(this.begin((tag) => this.volume.flush(this, tag)));
+  flush(v = this.volume): number {
+    return this.answer(this.begin((tag) => v.flush(this, tag)));
   }
 
   read(sector: number, lengthBytes: number): Uint8Array {
@@ -321,22 +348,30 @@ export class SimPair {
     for (const node of [this.alpha, this.beta]) node.until(/cs:Connected .*Incon.*\/Incon/);
     const outcome = this.alpha.ask((v, done) => setPrimary(v, true, done));
     if (outcome.kind !== 'ok') throw new Error(JSON.stringify(outcome));
+    const { second } = this.alpha;
+    if (second) this.alpha.ask((v, done) => setPrimary(v, true, done), second);
     this.settled();
   }
 
   settled(): void {
     for (const node of [this.alpha, this.beta]) {
-      node.until(/cs:Connected ro:\S+ ds:UpToDate\/UpToDate/);
+      for (const v of node.resource.volumes) {
+        node.until(/cs:Connected ro:\S+ ds:UpToDate\/UpToDate/, v);
+      }
     }
   }
 
-  /** The first sector of data that differs, or -1. */
+  /** The first sector of data that differs, or -1; of the second volume behind the first. */
   firstDifference(): number {
-    return this.alpha.disk.equals(this.beta.disk, 0, this.alpha.volume.sizeSectors);
+    const { alpha, beta } = this;
+    const first = alpha.disk.equals(beta.disk, 0, alpha.volume.sizeSectors);
+    if (first >= 0 || !alpha.second || !alpha.secondDisk || !beta.secondDisk) return first;
+    const second = alpha.secondDisk.equals(beta.secondDisk, 0, alpha.second.sizeSectors);
+    return second < 0 ? -1 : alpha.volume.sizeSectors + second;
   }
 }
 
-function createMeta(disk: SimDisk): void {
+export function createMeta(disk: SimDisk): void {
   const layout = layoutOfDevice('internal', Math.floor(disk.sizeBytes / 512));
   if (isRefused(layout)) throw new Error(layout.text);
   const block = new Uint8Array(4096);
