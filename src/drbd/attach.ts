@@ -34,7 +34,7 @@ import { force } from './changes.js';
 import type { Core } from './core.js';
 import { MetaStore } from './meta-store.js';
 import { Err } from './return-codes.js';
-import { Conns, Disks } from './state.js';
+import { Conns, Disks, Roles } from './state.js';
 import type { Volume } from './volume.js';
 
 export interface AttachRequest {
@@ -230,6 +230,14 @@ class Attach {
     const store = this.#store as MetaStore;
     const layout = store.layout as NonNullable<MetaStore['layout']>;
     const size = this.#deviceSize(sb.laSizeSectors, usable);
+    const { role, peer } = v.state;
+    const inUse = role === Roles.Primary || peer === Roles.Primary;
+    if (size > usable || (inUse && size < v.sizeSectors)) {
+      // The peer would follow, and cut off the end of what its users see.
+      const room = Math.min(size, usable);
+      this.#fail(Err.DISK_TOO_SMALL, [`room for ${room} sectors, the device has ${v.sizeSectors}`]);
+      return;
+    }
     const bitmap = new Bitmap(bitsOfSectors(size));
     const decided = this.#decide(sb);
     if (!decided) return;

@@ -100,7 +100,9 @@ export function receiveSizes(link: Link, v: Volume, p: Sizes): string | null {
     else size = v.sizeSectors > 0 ? Math.min(v.sizeSectors, mine) : mine;
     if (wanted > 0 && wanted <= size) size = wanted;
     const shrinks = size < v.sizeSectors;
-    if (shrinks && v.state.conn < Conns.Connected && v.state.disk >= Disks.Outdated) {
+    // A device in use is made smaller by an operator only, not by a smaller disk that the peer takes.
+    const implicit = v.state.conn < Conns.Connected || p.diskSectors === size;
+    if (shrinks && implicit && v.state.disk >= Disks.Outdated) {
       v.resource.standAlone(
         `The peer's disk size is too small! (${size} < ${v.sizeSectors} sectors)`,
       );

@@ -13,7 +13,7 @@ import {
   suspendIo,
 } from '../../src/drbd/roles.js';
 import { Conns, connName } from '../../src/drbd/state.js';
-import { SimPair, type SimPairOptions } from '../support/sim-pair.js';
+import { createMeta, SimPair, type SimPairOptions } from '../support/sim-pair.js';
 
 const block = (byte: number): Uint8Array => new Uint8Array(4096).fill(byte);
 
@@ -540,4 +540,38 @@ test('invalidate, and the source loses its disk before it begins: the other copy
     }
   }
   t.deepEqual([...moments].sort(), ['Connected', 'StartingSyncS', 'StartingSyncT', 'WFSyncUUID']);
+});
+
+test('a disk that is too small for the device in use is not attached', (t) => {
+  const pair = inSync(1);
+  const { alpha, beta } = pair;
+  t.is(beta.ask((v, done) => detach(v, true, done)).kind, 'ok');
+  alpha.until(/ds:UpToDate\/Diskless/);
+  const sectors = alpha.volume.sizeSectors;
+  beta.disk.resize(1 << 20);
+  createMeta(beta.disk);
+  t.throws(() => beta.attach(), { message: /"code":111/ });
+  pair.run(1000);
+  t.is(alpha.volume.sizeSectors, sectors);
+  t.regex(alpha.shown, /cs:Connected ro:Primary\/Secondary ds:UpToDate\/Diskless/);
+  t.is(alpha.write(sectors - 8, block(1)), 0);
+});
+
+// The source had let its disk go since, and its last generation was not the target's past: so it looked.
+test('outdate of the source of a resync that has missed its end and let its disk go: the target may go on', (t) => {
+  const pair = inSync(1, { disk: { fencing: 'resource-and-stonith' } });
+  const { alpha, beta } = pair;
+  beta.exits = { 'fence-peer': 1 };
+  t.is(alpha.ask(setSecondary).kind, 'ok');
+  t.is(beta.ask((v, done) => setPrimary(v, false, done)).kind, 'ok');
+  t.is(beta.ask(invalidate).kind, 'ok');
+  beta.until(/cs:SyncTarget/);
+  beta.until(/ds:UpToDate\/UpToDate/);
+  pair.net.reset('replication');
+  pair.net.cut('replication');
+  alpha.until(/cs:WFConnection ro:Secondary\/Unknown ds:UpToDate\/DUnknown/);
+  t.is(alpha.ask((v, done) => detach(v, true, done)).kind, 'ok');
+  t.like(alpha.ask(outdate), { kind: 'state', code: Ss.LOWER_THAN_OUTDATED }); // which is told as: the peer may go on
+  alpha.attach();
+  t.regex(alpha.shown, /ds:Outdated/);
 });
