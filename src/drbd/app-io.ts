@@ -517,8 +517,14 @@ export class AppIo {
   }
 
   #netAllowsAnswer(r: AppRequest): boolean {
-    if (r.net !== LEG_PENDING) return true;
     const link = this.#volume.link;
+    const onlyThere = r.local !== LEG_OK || !this.#countsHere(r);
+    if (r.net === LEG_OK && r.fua && r.inLog && onlyThere && link?.protocol === 'B') {
+      // Received is not durable, and no disk here is. (The originals answer.)
+      link.transferLog.closeIfOpen(r.epoch);
+      return false;
+    }
+    if (r.net !== LEG_PENDING) return true;
     if (r.op === OP_READ || r.op === OP_FLUSH || r.sending) return false;
     return link?.answersWhenSent === true && this.#countsHere(r);
   }

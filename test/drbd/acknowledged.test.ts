@@ -365,3 +365,26 @@ for (const onNoDataAccessible of ['io-error', 'suspend-io'] as const) {
     t.deepEqual(alpha.read(8, 4096), block(onNoDataAccessible === 'io-error' ? 1 : 2));
   });
 }
+
+// Swarm seed 1000236: protocol B, the only disk failed to write what had been received and answered, with FUA.
+for (const protocol of ['A', 'B', 'C'] as const) {
+  test(`protocol ${protocol}: a FUA write that only the peer has is answered when it is durable there`, (t) => {
+    const pair = disklessPrimary(1, { net: { protocol } });
+    const { alpha, beta } = pair;
+    const fua = (): number => {
+      const at = alpha.io.alloc(4096);
+      alpha.io.pool.set(block(1), at);
+      return alpha.begin((tag) => alpha.volume.write(alpha, tag, 0, at, 4096, true));
+    };
+    const good = fua();
+    t.is(alpha.answer(good), 0);
+    beta.crash(true);
+    t.deepEqual(beta.disk.content(0, 4096), block(1));
+    alpha.until(/cs:WFConnection/);
+    beta.attach();
+    beta.connect();
+    alpha.until(/cs:Connected ro:Primary\/Secondary ds:Diskless\/UpToDate/);
+    beta.disk.full = { fromBytes: 0, toBytes: 4096 };
+    t.is(alpha.answer(fua()), EIO);
+  });
+}
