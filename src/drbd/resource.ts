@@ -133,6 +133,8 @@ export class Resource {
       v.discardMyData = discardMyData;
       v.sendSectors = 0;
       v.receiveSectors = 0;
+      if (v.resumedWithDisk && options.protocol !== 'C') v.ahead = true;
+      v.resumedWithDisk = false;
     }
     this.#brief = 0;
     this.setConn(Conns.Unconnected);

@@ -253,6 +253,7 @@ export function resumeRole(v: Volume, done: Done): void {
   }
   force(v, { role: Roles.Primary });
   v.resuming = false;
+  v.resumedWithDisk = v.state.disk === Disks.UpToDate;
   const { state, uuids } = v;
   if (state.disk < Disks.Inconsistent) {
     done(OK);

@@ -66,6 +66,8 @@ export class Volume {
   resuming = false;
   /** connect --discard-my-data, and this volume has not met the peer since. */
   discardMyData = false;
+  /** Then, with a good disk, and not connected since: what its predecessor had answered may not have reached the peer. */
+  resumedWithDisk = false;
   alSuspended = false;
   detaching = false;
   /** P_SYNC_UUID is to be sent as soon as it is on disk: until then no P_STATE (apv >= 96). */

@@ -415,6 +415,31 @@ test('protocol A: who has answered writes on a let-go disk alone does not go on 
   }
 });
 
+// Swarm seed 900296: what the engine that died had answered on the way to the peer, its successor cannot know.
+test('protocol A: the engine is restarted, and its disk is let go before it has met the peer', (t) => {
+  for (const frozen of [false, true]) {
+    const pair = inSync(1, {
+      net: { protocol: 'A' },
+      disk: { fencing: frozen ? 'resource-only' : 'dont-care' },
+      resource: { onNoDataAccessible: 'suspend-io' },
+    });
+    const { alpha } = pair;
+    pair.net.cut('replication');
+    t.is(alpha.write(0, block(1)), 0);
+    t.deepEqual(alpha.restart(), []);
+    t.is(alpha.volume.state.suspFen, Number(frozen));
+    t.is(alpha.ask((v, done) => detach(v, true, done)).kind, 'ok');
+    pair.net.heal('replication');
+    pair.run(5000);
+    t.regex(alpha.shown, /ro:Primary\/Unknown/);
+    if (!frozen) continue; // a new generation has begun, and the peer is refused for good
+    alpha.attach();
+    pair.settled();
+    t.deepEqual(alpha.read(0, 4096), block(1));
+    t.is(pair.firstDifference(), -1);
+  }
+});
+
 test('the same when the service has ended there: the peer has what protocol A promises', (t) => {
   const pair = onlyOnLetGoDisk();
   const { alpha, beta } = pair;
