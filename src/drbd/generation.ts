@@ -205,7 +205,11 @@ export function beginsGeneration(
 ): 'now' | 'later' | 'no' {
   if (!mayBegin(set, shared) || next.disk < Disks.UpToDate) return 'no';
   const somePrimary = next.role === Roles.Primary || next.peer === Roles.Primary;
-  if (somePrimary && losesPeerData(old.pdsk, next.pdsk)) return isSuspended(next) ? 'later' : 'now';
+  // Consistent until the peer, which has no disk, has vouched for it: from now on it is written without the peer's old disk.
+  const nowGood = old.disk < Disks.UpToDate && next.pdsk < Disks.Inconsistent;
+  if (somePrimary && (nowGood || losesPeerData(old.pdsk, next.pdsk))) {
+    return isSuspended(next) ? 'later' : 'now';
+  }
   const disklessPeerPromoted =
     next.pdsk < Disks.Inconsistent && old.peer !== Roles.Primary && next.peer === Roles.Primary;
   return disklessPeerPromoted ? 'now' : 'no';

@@ -115,3 +115,21 @@ test('the disk of a node that had none while it was connected to newer data is o
   t.regex(beta.shown, /ds:Outdated/);
   t.is(beta.ask((v, done) => setPrimary(v, false, done)).kind, 'state');
 });
+
+// Swarm seed 903373: the connection made the node without a disk Primary's data those of a Consistent disk, which became good only then.
+test('a Primary without a disk goes on with a disk that it has vouched for: a generation begins', (t) => {
+  const pair = fencedPair();
+  const { alpha, beta } = pair;
+  const before = beta.volume.uuids.current;
+  pair.net.cut('replication');
+  t.is(alpha.ask((v, done) => detach(v, true, done)).kind, 'ok');
+  beta.crash(false);
+  alpha.until(/cs:WFConnection ro:Primary\/Unknown ds:Diskless/);
+  pair.net.heal('replication');
+  beta.attach();
+  t.regex(beta.shown, /ds:Consistent/);
+  beta.connect();
+  beta.until(/cs:Connected ro:Secondary\/Primary ds:UpToDate\/Diskless/);
+  t.not(beta.volume.uuids.current, before);
+  t.is(alpha.write(8, block(2)), 0);
+});

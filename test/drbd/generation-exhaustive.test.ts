@@ -59,6 +59,10 @@ const BASES = [
   [0x50n, true],
 ] as const;
 const ROLE_PEERS = [Unknown, Primary, Secondary];
+const DISK_CHANGES = [
+  ...ALL_DISKS.map((disk) => [disk, disk] as const),
+  [Disks.Consistent, Disks.UpToDate],
+] as const;
 
 test('when a generation begins: every change of disks and roles', (t) => {
   const F = factIndex([
@@ -66,6 +70,7 @@ test('when a generation begins: every change of disks and roles', (t) => {
     'peer',
     'o.peer',
     'disk',
+    'o.disk',
     'pdsk',
     'o.pdsk',
     'bitmap',
@@ -86,6 +91,9 @@ test('when a generation begins: every change of disks and roles', (t) => {
         `later | later | ${lost} ${who} susp>0 o.pdsk=DUnknown pdsk=Diskless|Failed|Outdated`,
         `now   | now   | ${lost} ${who} susp=0 o.pdsk=Inconsistent|Consistent|UpToDate ${gone}`,
         `now   | now   | ${lost} ${who} susp=0 o.pdsk=DUnknown pdsk=Diskless|Failed|Outdated`,
+        // not in the originals, which do not wait until the peer vouches for it
+        `later | later | ${lost} ${who} susp>0 o.disk=Consistent pdsk<Inconsistent`,
+        `now   | now   | ${lost} ${who} susp=0 o.disk=Consistent pdsk<Inconsistent`,
       ])
       .concat([
         `diskless peer promoted | now | ${lost} bitmap=0 pdsk<Inconsistent o.peer!=Primary peer=Primary`,
@@ -101,19 +109,26 @@ test('when a generation begins: every change of disks and roles', (t) => {
   for (const role of [Primary, Secondary])
     for (const oldPeer of ROLE_PEERS)
       for (const peer of ROLE_PEERS)
-        for (const disk of ALL_DISKS)
+        for (const [oldDisk, disk] of DISK_CHANGES)
           for (const oldPdsk of ALL_DISKS)
             for (const pdsk of ALL_DISKS)
               for (const [bitmap, shared] of BASES)
                 for (const flags of [{}, { susp: 1 }, { suspNod: 1 }, { suspFen: 1 }]) {
-                  const old = { ...INITIAL_STATE, role, peer: oldPeer, disk, pdsk: oldPdsk };
-                  const next = { ...old, ...flags, peer, pdsk };
+                  const old = {
+                    ...INITIAL_STATE,
+                    role,
+                    peer: oldPeer,
+                    disk: oldDisk,
+                    pdsk: oldPdsk,
+                  };
+                  const next = { ...old, ...flags, disk, peer, pdsk };
                   const susp = Object.keys(flags).length;
                   const facts = [
                     role,
                     peer,
                     oldPeer,
                     disk,
+                    oldDisk,
                     pdsk,
                     oldPdsk,
                     Number(bitmap),
@@ -149,6 +164,7 @@ test('when a generation begins: every change of disks and roles', (t) => {
         for (const forced of [false, true]) {
           const facts = [
             Primary,
+            0,
             0,
             0,
             0,
