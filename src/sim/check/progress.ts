@@ -37,10 +37,14 @@ export class Progress extends Checker {
   #pings(node: SimNode, options: NetOptions | null): void {
     const { name, peer, state } = node;
     const { network } = this.world.net;
+    // Where only the way there is cut, whatever the peer says of its own accord is heard, and puts the next ping off. The
+    // connection ends by the peer, which hears nothing, and from then on it is silent.
+    const answers =
+      network.passes('replication', name, peer.name) || (peer.state?.conn ?? 0) >= Conns.Connected;
     const heard =
       peer.powered &&
       !peer.clock.paused &&
-      network.passes('replication', name, peer.name) &&
+      answers &&
       network.passes('replication', peer.name, name);
     if (options === null || heard || (state?.conn ?? 0) < Conns.Connected) {
       this.#deafMs[name] = null;
