@@ -182,7 +182,7 @@ export class World implements NodeWorld {
       s !== null && (s.conn === Conns.SyncTarget || s.conn === Conns.PausedSyncT);
     if (old !== null && inSync(old) && next.conn === Conns.StartingSyncT) {
       this.#invalidated[node.name] = true;
-    } else if (next.conn <= Conns.Connected) this.#invalidated[node.name] = false;
+    } else if (next.conn < Conns.Connected) this.#invalidated[node.name] = false;
     if (target(next) && !target(old)) {
       if (this.#choosesData(node)) this.#decided(node.peer);
       truth.resyncBegins(node.name);
@@ -199,7 +199,8 @@ export class World implements NodeWorld {
 
   /**
    * Does the resync that begins choose between data that differ? Not when a copy of the same data is thrown away (invalidate
-   * in sync, still the same connection): the source is given every write, and under A and B some of them are on their way there.
+   * in sync, still the same connection, whatever became of that resync): the source is given every write, and under A and B some
+   * of them are on their way there.
    */
   #choosesData(target: SimNode): boolean {
     const { forced } = this.truth;
