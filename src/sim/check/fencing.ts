@@ -29,7 +29,9 @@ export class Fencing extends Checker {
 
   override changed(node: SimNode, old: State | null, next: State): void {
     const v = node.drbdd?.volume;
-    if (next.role !== Roles.Primary || next.conn >= Conns.Connected || !v) {
+    // Outdated: it has given way (exit 6), and what was frozen has failed. What follows is an operator's word.
+    const givenWay = next.disk === Disks.Outdated;
+    if (next.role !== Roles.Primary || next.conn >= Conns.Connected || givenWay || !v) {
       this.#frozen[node.name] = null;
       return;
     }
