@@ -47,6 +47,7 @@ export function contextOf(v: Volume): ChangeContext {
     untouched: v.untouched,
     targetMayBeDone: v.resync.targetMayBeDone,
     vouches: v.vouches,
+    peerBehind: v.knowsNewer,
     negotiated: v.negotiated && negotiatedStates(v.negotiated, v.exposedUuid, v.uuids),
   };
 }

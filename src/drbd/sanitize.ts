@@ -29,6 +29,8 @@ export interface ChangeContext {
   readonly targetMayBeDone?: boolean;
   /** Without a disk this node still knows that nothing newer exists than what the peer has (Volume.vouches). */
   readonly vouches?: boolean;
+  /** Without a disk this node still knows that the peer's data are older than those it had (Volume.knowsNewer). */
+  readonly peerBehind?: boolean;
   readonly negotiated: Negotiated | null; // null: unknown, or exposed data UUID differs from our current UUID
 }
 
@@ -133,6 +135,11 @@ export function sanitize(
     if (compared && uncertain(s.disk)) s.disk = UpToDate;
     if (compared && uncertain(s.pdsk)) s.pdsk = UpToDate;
     if (s.pdsk === Consistent && context.vouches === true) s.pdsk = UpToDate;
+    // The originals believe what the peer says of its disk, and show its data to whoever comes.
+    if (s.disk <= Disks.Failed && s.pdsk === UpToDate && context.peerBehind === true) {
+      s.pdsk = Outdated;
+      warning = "The peer's data are older than those of the disk that was let go here.";
+    }
   }
   // 6: what the connection state says of the disks
   const [diskMin, diskMax, pdskMin, pdskMax] = CLAMPS.get(s.conn) ?? UNCONNECTED;

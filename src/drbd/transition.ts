@@ -396,4 +396,16 @@ export const SOFT: readonly SoftRow[] = [
       o.conn < Conns.Connected &&
       o.pdsk > Outdated,
   },
+  {
+    // The originals agree, and what was written here last is gone. Who wants that disconnects first.
+    label:
+      'soft 14: the peer is not promoted with data that are older than those of the disk let go here',
+    code: Ss.NO_UP_TO_DATE_DISK,
+    when: (o, n, c) =>
+      o.peer !== Roles.Primary &&
+      n.peer === Roles.Primary &&
+      n.conn >= Conns.Connected &&
+      n.disk <= Disks.Failed &&
+      c.peerBehind === true,
+  },
 ];

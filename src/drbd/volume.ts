@@ -10,7 +10,13 @@ import { type Sizes, UUID_FLAGS, type Uuids } from '../wire/params.js';
 import { AppIo, EMEDIUMTYPE, EROFS } from './app-io.js';
 import { diskFailed, metaFailed } from './changes.js';
 import type { Core, FrontEnd } from './core.js';
-import { CREATED_UUIDS, maskUuid, metaFlags, type UuidSet } from './generation.js';
+import {
+  CREATED_UUIDS,
+  maskUuid,
+  metaFlags,
+  UUID_JUST_CREATED,
+  type UuidSet,
+} from './generation.js';
 import { IntervalSet } from './intervals.js';
 import type { Link } from './link.js';
 import { LogGate } from './log-gate.js';
@@ -241,6 +247,20 @@ export class Volume {
     const seen = maskUuid(this.#exposedUuid);
     if (seen === 0n) return false;
     return [u.current, u.bitmap, u.history1, u.history2].some((uuid) => maskUuid(uuid) === seen);
+  }
+
+  /**
+   * The opposite: without a disk, the generation that was seen here last is that of the disk that was let go, and what the peer
+   * has is its past, whatever it calls it. (A peer that has begun a generation since was promoted by somebody: that is followed.)
+   */
+  get knowsNewer(): boolean {
+    const u = this.peerUuids;
+    const seen = maskUuid(this.#exposedUuid);
+    if (!u || seen === 0n || seen !== maskUuid(this.uuids.current)) return false;
+    const theirs = maskUuid(u.current);
+    if (theirs === seen || theirs === 0n || theirs === UUID_JUST_CREATED) return false;
+    const { bitmap, history1, history2 } = this.uuids;
+    return [bitmap, history1, history2].some((uuid) => maskUuid(uuid) === theirs);
   }
 
   // ---- small questions

@@ -82,7 +82,11 @@ test('what a wanted state implies: every state, pause, policy and past', (t) => 
         { disk: Outdated, pdsk: DUnknown },
       ])
         contexts.push({ ...NET, fencing, onNoDataAccessible, negotiated });
-  contexts.push({ ...NET, vouches: true }, { ...NET, untouched: true });
+  contexts.push(
+    { ...NET, vouches: true },
+    { ...NET, untouched: true },
+    { ...NET, peerBehind: true },
+  );
   const bad: string[] = [];
   const facts: number[] = new Array(FACT_COUNT).fill(0);
   let cases = 0;
@@ -118,7 +122,7 @@ test('what a wanted state implies: every state, pause, policy and past', (t) => 
         judge(old ?? wanted, wanted, context);
       }
   t.deepEqual(bad.slice(0, 5), []);
-  t.is(cases, 11_664 * (16 + 6 * 7) + 1296 * 8 * 7);
+  t.is(cases, 11_664 * (16 + 6 * 7 + 7) + 1296 * 8 * 7);
   t.is(SETTLED.length, 978);
 });
 
@@ -214,8 +218,8 @@ test('which steps a request may not make: every pair of states, as far as a rule
     [Outdated, UpToDate],
   ] as const;
   let cases = 0;
-  for (const stateSent of [false, true]) {
-    const c = { ...NET, stateSent };
+  for (const c of [NET, { ...NET, stateSent: true }, { ...NET, peerBehind: true }]) {
+    const peer = c.peerBehind ? Primary : INITIAL_STATE.peer; // who is promoted is asked there
     for (const [oldRole, role] of roles)
       for (const [oldPdsk, pdsk] of pdsks)
         for (let from = 0; from < CONNS.length; from++)
@@ -224,7 +228,7 @@ test('which steps a request may not make: every pair of states, as far as a rule
               for (let b = 0; b < DISKS.length; b++) {
                 cases += 1;
                 const old = { ...INITIAL_STATE, role: oldRole, conn: from, disk: a, pdsk: oldPdsk };
-                const next = { ...INITIAL_STATE, role, conn: to, disk: b, pdsk };
+                const next = { ...INITIAL_STATE, role, peer, conn: to, disk: b, pdsk };
                 fill(facts, old, next, c);
                 const expected = SOFT_ROWS.findLast((row) => row.holds(facts));
                 const got = SOFT.findLast((row) => row.when(old, next, c));
@@ -240,7 +244,7 @@ test('which steps a request may not make: every pair of states, as far as a rule
               }
   }
   t.deepEqual(bad.slice(0, 5), []);
-  t.is(cases, 2 * 2 * 4 * 24 * 24 * 81);
+  t.is(cases, 3 * 2 * 4 * 24 * 24 * 81);
   t.deepEqual([...reached].sort(), [...new Set(SOFT_ROWS.map((r) => r.label))].sort());
 });
 
@@ -262,6 +266,7 @@ const WISHES: readonly Partial<State>[] = [
   { disk: UpToDate, pdsk: UpToDate },
   { userIsp: 1 },
   { aftrIsp: 1 },
+  { peer: Primary },
 ];
 const CONTEXTS: readonly ChangeContext[] = [
   NET,
@@ -271,6 +276,7 @@ const CONTEXTS: readonly ChangeContext[] = [
   { ...NET, fencing: 'resource-only' },
   { ...NET, fencing: 'resource-and-stonith', onNoDataAccessible: 'suspend-io' },
   { ...NET, stateSent: true },
+  { ...NET, peerBehind: true },
   { ...IDLE_CONTEXT, verifyAlg: 'crc32c', apv: 86 },
 ];
 type How = 'soft' | 'hard' | 'cluster-wide';

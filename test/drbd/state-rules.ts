@@ -39,6 +39,8 @@ const F = factIndex([
   'apv',
   'sent',
   'vouches',
+  'behind',
+  'o.peer',
   'untouched',
 ]);
 export const FACT_COUNT = Object.keys(F).length;
@@ -72,6 +74,7 @@ const SANITIZE = [
   5* | disk=UpToDate                | conn>=Connected conn<Ahead disk=Outdated pdsk>Failed
   5* | pdsk=UpToDate                | conn>=Connected conn<Ahead pdsk=Consistent disk>Failed
   5* | pdsk=UpToDate                | conn>=Connected conn<Ahead pdsk=Consistent vouches=1
+  5* | pdsk=Outdated                | conn>=Connected conn<Ahead disk<=Failed pdsk=UpToDate behind=1
   5* | pdsk=UpToDate                | conn>=Connected conn<Ahead pdsk=Outdated disk>Failed`,
   clamp(TARGETS, 'Inconsistent', 'Outdated', 'UpToDate', 'UpToDate'),
   clamp('SyncTarget', 'Inconsistent', 'Inconsistent', 'UpToDate', 'UpToDate'),
@@ -185,7 +188,8 @@ export const SOFT_ROWS = specTable(
   soft 10 |  -8 | conn=VerifyS|VerifyT o.conn>Connected conn!=o.conn
   soft 11 | -15 | conn=StartingSyncS|StartingSyncT o.conn<Connected
   soft 12 | -15 | conn=SyncSource|SyncTarget o.conn<WFReportParams
-  soft 13 | -21 | conn=Disconnecting pdsk=Outdated o.conn<Connected o.pdsk>Outdated`,
+  soft 13 | -21 | conn=Disconnecting pdsk=Outdated o.conn<Connected o.pdsk>Outdated
+  soft 14 |  -2 | o.peer!=Primary peer=Primary conn>=Connected disk<=Failed behind=1`,
   F,
   NAMES,
 );
@@ -231,6 +235,8 @@ export function fill(facts: number[], old: State, s: State, c: ChangeContext): v
   facts[F['apv']] = c.apv;
   facts[F['sent']] = Number(c.stateSent);
   facts[F['vouches']] = Number(c.vouches === true);
+  facts[F['behind']] = Number(c.peerBehind === true);
+  facts[F['o.peer']] = old.peer;
   facts[F['untouched']] = Number(c.untouched === true);
 }
 

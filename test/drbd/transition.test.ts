@@ -230,11 +230,13 @@ test('a row of the tables decides somewhere, and each has its own label', (t) =>
     { ...NET, otherPeerPrimary: true },
     { ...NET, fencing: 'resource-only' },
     { ...NET, stateSent: true },
+    { ...NET, peerBehind: true },
   ];
   const decided = new Set<string>();
   const wanted: readonly Partial<State>[] = [
     { role: Primary },
     { role: Secondary },
+    { peer: Primary },
     { disk: Disks.Failed },
     { disk: Disks.Outdated },
     { disk: Disks.UpToDate },
