@@ -371,7 +371,8 @@ export class AppIo {
       // The source of a resync stays the one whose data count: what it cannot read, the target must not ask for (pass_on).
       const differs = r.op !== OP_FLUSH && !(r.op === OP_READ && hidesFailure(v));
       if (differs) v.setOutOfSync(r.sector, r.endSector);
-      v.diskFailed(r.op === OP_READ ? 'read' : 'write', -result, r.sector);
+      if (r.op === OP_FLUSH) v.flushFailed(-result);
+      else v.diskFailed(r.op === OP_READ ? 'read' : 'write', -result, r.sector);
       if (r.op !== OP_FLUSH && r.op !== OP_READ && r.net !== LEG_NONE && this.#holdsData) {
         // The disk stays the one that counts (the source of a resync, pass_on): the peer must fetch this from it. It may hear
         // of it too late, then it does so in a resync of its own (Resync, the end at the source).
@@ -499,7 +500,8 @@ export class AppIo {
       // Begun for this disk only, it is no more on the peer than one that was lost on its way.
       const unfenced = this.#volume.state.suspFen !== 0;
       const alone = r.net === LEG_NONE && unfenced;
-      const nowhere = r.local === LEG_FAILED && !this.#countsThere(r);
+      const here = r.local === LEG_OK && this.#countsHere(r);
+      const nowhere = !here && !this.#countsThere(r);
       const lost = alone || nowhere || r.net === LEG_FAILED;
       if (lost && r.op !== OP_READ && this.#mustNotAnswer()) {
         if (!this.#unanswered.includes(r)) this.#unanswered.push(r);

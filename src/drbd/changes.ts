@@ -2,6 +2,7 @@
  * State changes of a volume: asked (transition.ts), committed, and what follows from them, in DRBD's order
  * (docs/STATES.md, what is sent after a change). Nothing else assigns `volume.state`.
  */
+import { MDF } from '../md/superblock.js';
 import { COMMANDS } from '../wire/constants.js';
 import { syncUuidCodec } from '../wire/state-packets.js';
 import { negotiatedStates } from './attach-decision.js';
@@ -113,7 +114,7 @@ function commit(v: Volume, next: State): void {
     v.untouched = false;
   }
   if (next.disk === Disks.UpToDate || next.disk === Disks.Consistent) {
-    v.exposedUuid = v.uuids.current;
+    if (v.beginning === 0) v.exposedUuid = v.uuids.current;
   } else if (old.disk >= Disks.Inconsistent && next.disk < Disks.Inconsistent) {
     v.link?.epochs.diskLost(v.number);
   }
@@ -257,6 +258,27 @@ export function beginGeneration(
   });
 }
 
+/**
+ * Every block is to be copied: all bits, on disk before anybody relies on them. FULL_SYNC in the meta-data covers a crash in
+ * between.
+ */
+export function markAll(v: Volume, done: (result: number) => void = () => {}): void {
+  const { bitmap, store } = v;
+  if (!bitmap || !store) return;
+  v.flags |= MDF.FULL_SYNC;
+  bitmap.setAll();
+  store.writeSuperblock();
+  store.writeBitmap(bitmap, null, (result) => {
+    v.flags &= ~MDF.FULL_SYNC;
+    if (result >= 0) {
+      store.writeSuperblock(done);
+      return;
+    }
+    v.metaFailed(-result);
+    done(result);
+  });
+}
+
 /** Change the generation; writes wait until it is on disk. */
 export function setUuids(v: Volume, set: UuidSet, done: () => void = () => {}): void {
   // Another role is no other generation: without a disk its users have seen that of the peer.
@@ -269,9 +291,12 @@ export function setUuids(v: Volume, set: UuidSet, done: () => void = () => {}): 
     return;
   }
   v.app.holdWrites();
+  if (begins) v.beginning++;
   v.store.writeSuperblock((result) => {
+    if (begins) v.beginning--;
     if (result < 0) metaFailed(v, -result);
-    if (v.uuids.current === set.current && v.exposedUuid === set.current)
+    // Which one the disk has is not known otherwise, and nothing was answered that belongs to the new one alone.
+    else if (v.uuids.current === set.current && v.exposedUuid === set.current)
       v.exposedUuid = set.current;
     v.app.releaseWrites();
     done();

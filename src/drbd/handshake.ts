@@ -18,7 +18,7 @@ import {
   type Uuids,
 } from '../wire/params.js';
 import { stateReplyCodec } from '../wire/state-packets.js';
-import { change, force, setUuids, usesPeers, wouldChange } from './changes.js';
+import { change, force, markAll, setUuids, usesPeers, wouldChange } from './changes.js';
 import { maskUuid, skipInitialSync, UUID_JUST_CREATED, withRole } from './generation.js';
 import type { Link } from './link.js';
 import { sendSizes, sendState, sendUuids } from './params.js';
@@ -315,18 +315,7 @@ function decide(link: Link, v: Volume, theirs: State, pdsk: number): number | nu
     setUuids(v, withRole(v.uuids, false));
   }
   v.peerUuids = { ...u, ...decision.peer };
-  if (decision.fullSync && v.bitmap && v.store) {
-    // All bits, on disk before anybody relies on them; FULL_SYNC covers a crash in between.
-    const { bitmap, store } = v;
-    v.flags |= MDF.FULL_SYNC;
-    bitmap.setAll();
-    store.writeSuperblock();
-    store.writeBitmap(bitmap, null, (result) => {
-      v.flags &= ~MDF.FULL_SYNC;
-      if (result < 0) v.metaFailed(-result);
-      else store.writeSuperblock();
-    });
-  }
+  if (decision.fullSync) markAll(v);
   return decision.conn;
 }
 

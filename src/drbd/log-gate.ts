@@ -66,6 +66,11 @@ export class LogGate implements TurnEnd {
     return this.#log?.transactions ?? 0;
   }
 
+  /** Extents in the log. For rare operations: it allocates. */
+  usedExtents(): readonly number[] {
+    return this.#log?.usedExtents() ?? [];
+  }
+
   /** A write that is not settled holds an extent of this range. */
   inUse(sector: number, endSector: number): boolean {
     const log = this.#log;

@@ -106,7 +106,7 @@ export class PeerEpochs {
         epoch.flushing = true;
         this.#owner.flushVolumes((failed) => {
           epoch.flushing = false;
-          for (const volume of failed) this.#refuse(epoch, volume);
+          for (const volume of failed) this.diskLost(volume); // the cache of a disk knows no epochs
           this.#finishOldest(epoch);
           this.#advance();
         });

@@ -436,7 +436,7 @@ export class Resource {
         v.peerIo.local--;
         if (result < 0) {
           failed.push(v.number);
-          v.diskFailed('write', -result, 0);
+          v.flushFailed(-result);
         }
         one();
       });

@@ -5,7 +5,7 @@
 
 import { MDF } from '../md/superblock.js';
 import { UUID_FLAGS } from '../wire/params.js';
-import { beginGeneration, change, force, setUuids, wouldChange } from './changes.js';
+import { beginGeneration, change, force, markAll, setUuids, wouldChange } from './changes.js';
 import { fencePeer } from './fencing.js';
 import {
   maskUuid,
@@ -381,6 +381,11 @@ export function outdate(v: Volume, done: Done): void {
   });
 }
 
+const markedAll = (result: number): Outcome =>
+  result < 0
+    ? failed(Err.IO_MD_DISK, 'the disk does not know that everything is to be copied')
+    : OK;
+
 /** invalidate: this disk is thrown away and copied from the peer. */
 export function invalidate(v: Volume, done: Done): void {
   const { bitmap, store } = v;
@@ -397,8 +402,7 @@ export function invalidate(v: Volume, done: Done): void {
     return;
   }
   force(v, { disk: Disks.Inconsistent });
-  bitmap.setAll();
-  store.writeBitmap(bitmap, null, () => done(OK));
+  markAll(v, (result) => done(markedAll(result)));
 }
 
 /** invalidate-remote: the peer's disk is thrown away and copied from here. */
@@ -417,8 +421,7 @@ export function invalidateRemote(v: Volume, done: Done): void {
     return;
   }
   force(v, { pdsk: Disks.Inconsistent });
-  bitmap.setAll();
-  store.writeBitmap(bitmap, null, () => done(OK));
+  markAll(v, (result) => done(markedAll(result)));
 }
 
 function startSync(v: Volume, conn: number, done: Done): void {

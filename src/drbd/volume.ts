@@ -6,6 +6,7 @@ import { DEFAULT_DISK_OPTIONS, type DiskOptions } from '../config/drbd-options.j
 import type { Bitmap } from '../md/bitmap.js';
 import type { MetaLayout } from '../md/layout.js';
 import { MAGIC_UNCLEAN, MDF, type Superblock } from '../md/superblock.js';
+import { AL_EXTENT_SECTORS } from '../md/units.js';
 import { type Sizes, UUID_FLAGS, type Uuids } from '../wire/params.js';
 import { AppIo, EMEDIUMTYPE, EROFS } from './app-io.js';
 import { diskFailed, metaFailed } from './changes.js';
@@ -64,6 +65,8 @@ export class Volume {
   readonly #refused: number[] = [];
   /** While a new one is being written: the one before, which counts as well. 0: none. */
   #exposedBefore = 0n;
+  /** So many are being written: which one the disk has is not known. */
+  beginning = 0;
   /** Writes were lost with a connection while there was no bitmap to mark them in: the log of the disk that was let go has them. */
   lostUnmarked = false;
   /** See `ahead`. */
@@ -377,6 +380,19 @@ export class Volume {
 
   diskFailed(what: 'read' | 'write', errno: number, sector: number): void {
     diskFailed(this, what, errno, sector);
+  }
+
+  /**
+   * What the disk has taken since it was last flushed may be gone with its cache. One that is gone on with (pass_on) lacks
+   * it from now on: the activity log knows where. (One that is let go is marked by its log when it comes back.)
+   */
+  flushFailed(errno: number): void {
+    this.diskFailed('write', errno, 0);
+    if (!this.diskUsable() || this.state.disk !== Disks.Inconsistent) return;
+    for (const extent of this.log.usedExtents()) {
+      const sector = extent * AL_EXTENT_SECTORS;
+      this.setOutOfSync(sector, sector + AL_EXTENT_SECTORS);
+    }
   }
 
   metaFailed(errno: number): void {
