@@ -289,7 +289,7 @@ export class World implements NodeWorld {
         s.pdsk >= Disks.Inconsistent &&
         s.pdsk !== Disks.Outdated &&
         s.pdsk !== Disks.DUnknown;
-      if (!peerHas) this.truth.wroteAlone(node.name, this.#aloneExcuse(node));
+      if (!peerHas) this.truth.wroteAlone(node.name, this.aloneExcuse(node));
       // Through the peer only: this node's own disk does not have it, wherever it may turn up again.
       if (s.disk < Disks.Inconsistent) {
         const excuse = this.config.disk.fencing === 'dont-care' ? 'fencing dont-care' : null;
@@ -301,7 +301,7 @@ export class World implements NodeWorld {
   }
 
   /** Why the peer might become Primary without what is written here alone. */
-  #aloneExcuse(node: SimNode): string | null {
+  aloneExcuse(node: SimNode): string | null {
     const { fencing } = this.config.disk;
     if (fencing === 'dont-care') return 'fencing dont-care';
     // resource-only does not wait for its handler, and goes on without one.

@@ -40,6 +40,9 @@ export class Promotion extends Checker {
     const counted: Counted = truth.lostVolatile[name] ? 'durable' : 'acknowledged';
     const bad = ledger.firstBad(lineage, content, counted);
     if (bad === null) {
+      // What this copy lost with the power is lost by a decision that the other one, where it is whole, may not hear of.
+      const alone = next.conn < Conns.Connected ? this.world.aloneExcuse(node) : null;
+      if (counted === 'durable' && alone !== null) truth.mayWriteAlone(name, alone);
       ledger.rebase(lineage, content);
       truth.lostVolatile[name] = false;
       return;
