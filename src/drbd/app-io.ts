@@ -476,6 +476,11 @@ export class AppIo {
     this.#promiseBroken = true;
   }
 
+  /** It is not: the peer has been there all the time. */
+  promiseKept(): void {
+    this.#promiseBroken = false;
+  }
+
   get #holdsData(): boolean {
     return this.#volume.diskUsable() && this.#volume.state.disk === Disks.UpToDate;
   }

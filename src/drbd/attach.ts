@@ -82,6 +82,7 @@ class Attach {
 
   begin(): void {
     const { disk, metaDisk, metaIndex } = this.#request;
+    this.#v.attachAsked = true;
     force(this.#v, { disk: Disks.Attaching });
     this.#open(disk, true, Err.OPEN_DISK, Err.BDCLAIM_DISK, (data) => {
       this.#data = data;
@@ -326,6 +327,7 @@ class Attach {
     v.generationShared = v.uuids.bitmap !== 0n; // what was before, nobody knows any more
     v.targetHad = 0n;
     v.detaching = false;
+    v.onlyCopy = false;
     const sizeChanged = v.sizeSectors !== size;
     v.sizeSectors = size;
     v.sendSectors = 0;

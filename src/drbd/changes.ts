@@ -122,6 +122,8 @@ function commit(v: Volume, next: State): void {
   if (usesPeers(next) && !usesPeers(old) && v.peerUuids) v.exposedUuid = v.peerUuids.current;
   if (next.disk === Disks.UpToDate || usesPeers(next)) v.outdateAtAttach = false;
   settleLogSuspension(v);
+  if (isOnlyCopy(next)) v.onlyCopy = true;
+  else if (v.onlyCopy && isOnlyCopy(old)) onlyCopyNoMore(v);
   follow(v, old, next);
   if (next.conn >= Conns.Connected && next.peer === Roles.Primary && next.pdsk < Disks.UpToDate) {
     v.generationShared = true; // its users see ours: they must notice when this node goes on without them
@@ -138,6 +140,31 @@ function commit(v: Volume, next: State): void {
 /** No disk here, and the peer's is good: Primary, or as soon as this node is, its users see the peer's data. */
 export function usesPeers(s: State): boolean {
   return s.disk < Disks.Inconsistent && s.conn >= Conns.Connected && s.pdsk === Disks.UpToDate;
+}
+
+/** What a Primary without a disk is answered is on this one alone. */
+function isOnlyCopy(s: State): boolean {
+  const alone = s.pdsk < Disks.Inconsistent && s.peer === Roles.Primary;
+  return alone && s.conn >= Conns.Connected && s.disk >= Disks.Inconsistent;
+}
+
+/** It has to be durable before the meta-data forget that. What has arrived and is not written yet may be answered, too (protocol B). */
+function onlyCopyNoMore(v: Volume): void {
+  const { store } = v;
+  const arrived = (): boolean => v.link !== null || v.peerWork === 0;
+  v.resource.when(arrived, () => {
+    if (v.store !== store || !v.diskUsable() || isOnlyCopy(v.state)) return;
+    v.peerIo.local++; // the disk is not closed meanwhile
+    const flushed = v.core.cold((result) => {
+      v.peerIo.local--;
+      if (result < 0) v.flushFailed(-result);
+      else if (!isOnlyCopy(v.state)) {
+        v.onlyCopy = false;
+        v.store?.writeSuperblock();
+      }
+    });
+    v.core.port.flushDisk(v.dataDisk, flushed);
+  });
 }
 
 /** The activity log rests while every bit is set and nobody is connected. */

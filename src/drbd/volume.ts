@@ -77,6 +77,15 @@ export class Volume {
   discardMyData = false;
   /** Then, with a good disk, and not connected since: what its predecessor had answered may not have reached the peer. */
   resumedWithDisk = false;
+  /**
+   * This copy is, or was until just now, the only one of a Primary without a disk, and is not flushed since: it says so in the
+   * meta-data (PRIMARY_IND), so that a power cut is found out when they meet again.
+   */
+  onlyCopy = false;
+  /** An attach was asked for, since the engine was started. */
+  attachAsked = false;
+  /** Users outlived the engine without a disk: the first P_UUIDS tells whether the peer lost anything. */
+  promiseAtPeer = false;
   alSuspended = false;
   detaching = false;
   /** P_SYNC_UUID is to be sent as soon as it is on disk: until then no P_STATE (apv >= 96). */
@@ -404,7 +413,8 @@ export class Volume {
     if (this.state.disk < Disks.Inconsistent) return this.flags;
     const diverged = this.uuids.bitmap !== 0n;
     const flags = metaFlags(this.flags, this.state, this.crashedPrimary, diverged);
-    return this.resync.targetMayBeDone ? flags & ~MDF.PEER_OUT_DATED : flags;
+    const only = this.onlyCopy ? MDF.PRIMARY_IND : 0;
+    return (this.resync.targetMayBeDone ? flags & ~MDF.PEER_OUT_DATED : flags) | only;
   }
 
   /** What the superblock says now. */

@@ -83,20 +83,56 @@ test('a disk that was let go is not taken back after changes of role either', (t
   t.is(pair.firstDifference(), -1);
 });
 
-test('without data here nobody knows whether the peer has flushed what was answered: the next flush says so, once', (t) => {
-  for (const diskless of [true, false]) {
-    const pair = inSync(1);
-    const { alpha } = pair;
-    if (diskless) {
-      t.is(alpha.ask((v, done) => detach(v, false, done)).kind, 'ok');
-      alpha.until(/ds:Diskless\/UpToDate/);
-    }
-    t.is(alpha.write(0, block(1)), 0);
-    alpha.restart();
-    alpha.until(/cs:Connected ro:Primary\/Secondary ds:(Diskless|UpToDate)\/UpToDate/);
-    t.is(alpha.flush(), diskless ? EIO : 0);
-    t.is(alpha.flush(), 0);
+for (const protocol of ['B', 'C'] as const) {
+  for (const lost of ['nothing', 'power before', 'power after', 'its engine'] as const) {
+    test(`protocol ${protocol}, without a disk here; the peer loses ${lost}: a flush says so when an answered write may be gone`, (t) => {
+      for (let seed = 1; seed <= 8; seed++) {
+        const pair = inSync(seed, { net: { protocol } });
+        const { alpha, beta } = pair;
+        t.is(alpha.ask((v, done) => detach(v, false, done)).kind, 'ok');
+        alpha.until(/ds:Diskless\/UpToDate/);
+        pair.run(50);
+        t.is(alpha.write(0, block(1)), 0);
+        const saved = alpha.saved();
+        const back = (power: boolean): void => {
+          beta.crash(power);
+          beta.attach();
+          beta.connect();
+        };
+        if (lost === 'power before') {
+          pair.net.cut('replication'); // before the barrier comes
+          back(true);
+        }
+        if (lost === 'power after') {
+          pair.net.cut('replication');
+          pair.net.resetOneEnd('replication', 'beta');
+          beta.until(/cs:WFConnection/);
+          pair.run(20); // now it is flushed, and the mark is gone
+          back(true);
+        }
+        if (lost === 'its engine') back(false);
+        t.deepEqual(alpha.restart(saved), []);
+        pair.net.heal('replication');
+        alpha.until(/cs:Connected ro:Primary\/Secondary ds:Diskless\/UpToDate/);
+        const kept = lost === 'nothing' || lost === 'power after';
+        t.is(alpha.flush(), kept ? 0 : EIO, `seed ${seed}`);
+        t.is(alpha.flush(), 0);
+        if (kept) t.deepEqual(alpha.read(0, 4096), block(1));
+      }
+    });
   }
+}
+
+test('a disk that a successor can not have: nobody knows what the peer has flushed, and the next flush says so, once', (t) => {
+  const pair = inSync(1);
+  const { alpha } = pair;
+  t.is(alpha.write(0, block(1)), 0);
+  const saved = alpha.saved();
+  alpha.disk.faults.readChance = 1;
+  alpha.restart(saved);
+  alpha.until(/cs:Connected ro:Primary\/Secondary ds:Diskless\/UpToDate/);
+  t.is(alpha.flush(), EIO);
+  t.is(alpha.flush(), 0);
 });
 
 test('a node that went on alone takes its own disk back, whenever it dies', (t) => {
