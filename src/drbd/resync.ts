@@ -538,9 +538,10 @@ export class Resync {
     this.#finishing = true;
     // The peer must be alive at the end: its generation is taken over as the one that both have. And it must have our
     // acknowledgements before it answers: it knows by them that we may be UpToDate when it does not hear of us again.
+    const run = this.#runs;
     link.pingAfresh(() => {
       // Paused meanwhile: there is nothing left to pause.
-      if (v.link !== link || !isTarget(v.state.conn)) return;
+      if (v.link !== link || !isTarget(v.state.conn) || this.#runs !== run) return;
       if (bitmap.count > this.#failedBits || this.#requests.size > 0) {
         this.#finishing = false; // a write in between marked something
         return;
@@ -558,8 +559,10 @@ export class Resync {
       force(v, { conn: Conns.Connected });
       return;
     }
+    const run = this.#runs;
+    const over = (): boolean => v.link !== link || !isTarget(v.state.conn) || this.#runs !== run;
     this.#flushThen(() => {
-      if (v.link !== link || !isTarget(v.state.conn)) return;
+      if (over()) return;
       if (v.bitmap && v.bitmap.count > 0) {
         this.#finishing = false; // a write that failed marked something
         return;
@@ -568,7 +571,7 @@ export class Resync {
       const set = finishAsTarget(v.uuids, peer, primary);
       v.peerUuids = { ...peer, ...set }; // the next resync may begin without an exchange of P_UUIDS
       setUuids(v, set, () => {
-        if (v.link !== link || !isTarget(v.state.conn)) return;
+        if (over()) return;
         force(v, { conn: Conns.Connected, disk: Disks.UpToDate, pdsk: Disks.UpToDate });
         this.#core.host.handler('after-resync-target', v.resource.name, v.minor, () => {});
       });
@@ -643,8 +646,10 @@ export class Resync {
     this.#peerAsked = true;
   }
 
-  /** The target has said that it is done (P_STATE: Connected, UpToDate). */
+  /** The target has said that it is done (P_STATE: Connected, UpToDate). Before it began that is a word from before the resync. */
   peerFinished(): void {
+    const nothingToAsk = (this.#volume.bitmap?.count ?? 0) === 0 || this.#failedHere;
+    if (!this.#peerAsked && !nothingToAsk) return;
     this.#peerSaysDone = true;
     this.#maybeFinishSource();
   }
@@ -663,7 +668,9 @@ export class Resync {
     if (!this.#peerSaysDone || !link || !bitmap || this.#finishing) return;
     this.#peerSaysDone = false;
     this.#finishing = true;
-    link.ping(() => {
+    const run = this.#runs;
+    link.pingAfresh(() => {
+      if (this.#runs !== run) return;
       this.#finishing = false;
       if (v.link !== link || !isSyncing(v.state.conn)) return;
       this.#logDone();

@@ -287,3 +287,30 @@ test('a target that changes its role as the resync ends is heard', (t) => {
   t.regex(alpha.shown, /ro:Secondary\/Secondary/);
   t.is(alpha.ask((v, done) => setPrimary(v, false, done)).kind, 'ok');
 });
+
+test('a word of the target from before it has begun does not end the resync at its source', (t) => {
+  for (let seed = 80; seed <= 95; seed++) {
+    const pair = inSync(seed);
+    const { alpha, beta } = pair;
+    pair.net.reset('replication'); // a new connection: the source begins at once
+    alpha.until(/cs:WFConnection/);
+    pair.settled();
+    pair.run(100);
+    pair.net.faults('replication', { delayMs: [1, 60] });
+    slowResync(pair, 2000);
+    alpha.log.length = 0;
+    alpha.loop.enter(() => invalidateRemote(alpha.volume, () => {}));
+    pair.run(seed % 60);
+    for (const pause of [true, false]) {
+      beta.loop.enter(() => pauseSync(beta.volume, pause, () => {})); // it says so, and how it stands
+    }
+    pair.run(1000);
+    pair.settled();
+    t.deepEqual(
+      alpha.log.filter((line) => /could not be written|Connection closed/.test(line)),
+      [],
+      `seed ${seed}`,
+    );
+    t.is(pair.firstDifference(), -1);
+  }
+});
