@@ -193,6 +193,7 @@ export class AppIo {
     r.local = LEG_NONE;
     r.net = LEG_NONE;
     r.goodPeer = false;
+    r.equalWhenHere = false;
     this.#afresh(r);
   }
 
@@ -366,6 +367,7 @@ export class AppIo {
     this.local--;
     if (result >= 0) {
       r.local = LEG_OK;
+      if (r.equalWhenHere && r.run === v.resync.run) v.setInSync(r.sector, r.endSector);
     } else {
       r.local = LEG_FAILED;
       // The source of a resync stays the one whose data count: what it cannot read, the target must not ask for (pass_on).

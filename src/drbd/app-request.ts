@@ -48,6 +48,7 @@ export class AppRequest implements Interval {
   goodDisk: MetaStore | null = null; // the local disk, if it was UpToDate when it was begun
   goodPeer = false; // its disk was UpToDate when it had it
   run = 0; // of the resync that it was sent in; 0: none
+  equalWhenHere = false; // the source has it, and our disk, the target, not yet
   sending = false; // the socket still reads the buffer
   completed = false; // the front end has been told
   inLog = false; // on the transfer log
@@ -85,6 +86,7 @@ export class AppRequest implements Interval {
     this.goodDisk = null;
     this.goodPeer = false;
     this.run = 0;
+    this.equalWhenHere = false;
     this.sending = false;
     this.completed = false;
     this.inLog = false;

@@ -14,10 +14,11 @@ import {
   readBlockAck,
   readHeader,
 } from '../wire/hot.js';
-import { type AppRequest, LEG_FAILED } from './app-request.js';
+import { type AppRequest, LEG_FAILED, LEG_PENDING } from './app-request.js';
 import type { Core } from './core.js';
 import type { Link } from './link.js';
 import type { StreamOwner } from './ports.js';
+import { Disks } from './state.js';
 import type { Volume } from './volume.js';
 
 export class MetaReceiver implements StreamOwner {
@@ -172,7 +173,9 @@ export class MetaReceiver implements StreamOwner {
   #equal(v: Volume, sector: number, endSector: number): void {
     const r = this.#request();
     if (!r || r.run === 0 || r.run !== v.resync.run || r.local === LEG_FAILED) return;
-    v.setInSync(sector, endSector);
+    // Before it is here, too, our copy must not become UpToDate: a crash could leave what was there before the resync.
+    if (r.local === LEG_PENDING && v.state.disk < Disks.UpToDate) r.equalWhenHere = true;
+    else v.setInSync(sector, endSector);
   }
 
   /** The write on the transfer log that an acknowledgement names, or null. */

@@ -56,6 +56,8 @@ export class PeerIo {
   beginWrite(p: PeerRequest): void {
     // As the peer said on the same socket: when the disk is done, the connection and what it said may be gone.
     p.alone = p.kind !== PEER_RESYNC_WRITE && this.#volume.state.pdsk < Disks.Inconsistent;
+    // At once: when a disk is attached there, our bitmap may go out before this is on ours.
+    if (p.alone) this.#onlyHere(p);
     p.run = this.#volume.resync.run;
     if (!p.receiving) this.#acknowledgeReceipt(p);
     if (p.kind === PEER_RESYNC_WRITE) this.resyncWrites++;
@@ -206,7 +208,7 @@ export class PeerIo {
       link.ack(COMMANDS.P_NEG_ACK, v, p.sector, p.idHi, p.idLo, p.lengthBytes);
       return;
     }
-    if (p.alone || v.state.pdsk < Disks.Inconsistent) v.setOutOfSync(p.sector, p.endSector);
+    if (p.alone || v.state.pdsk < Disks.Inconsistent) this.#onlyHere(p);
     const inRun = p.run !== 0 && p.run === v.resync.run;
     const inSync = inRun && (p.flags & DP.MAY_SET_IN_SYNC) !== 0;
     if (inSync) v.setInSync(p.sector, p.endSector);
@@ -220,6 +222,11 @@ export class PeerIo {
         p.lengthBytes,
       );
     }
+  }
+
+  /** The Primary has no disk for it: one that it gets lacks this. */
+  #onlyHere(p: PeerRequest): void {
+    this.#volume.setOutOfSync(p.sector, p.endSector);
   }
 
   // ---- reads

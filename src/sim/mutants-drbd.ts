@@ -127,8 +127,8 @@ export const DRBD_MUTANTS: readonly Mutant[] = [
     name: 'diskless-primary-not-marked',
     what: 'the Secondary of a diskless Primary does not mark what it writes alone',
     file: 'drbd/peer-io.js',
-    find: 'if (p.alone || v.state.pdsk < Disks.Inconsistent)\n            v.setOutOfSync(p.sector, p.endSector);',
-    replace: '',
+    find: '#onlyHere(p) {\n        this.#volume.setOutOfSync(p.sector, p.endSector);',
+    replace: '#onlyHere(p) {',
   },
   {
     name: 'part-of-a-block-not-marked',

@@ -314,3 +314,42 @@ test('a word of the target from before it has begun does not end the resync at i
     t.is(pair.firstDifference(), -1);
   }
 });
+
+// Swarm seed 820447: the source sent its bitmap before the writes that it had received were done, and marked.
+test('a Primary without a disk attaches while its last writes wait for the peer to store them: they are copied', (t) => {
+  const pair = new SimPair(1, { sizeBytes: 2 << 20, net: { protocol: 'B' } });
+  pair.upToDate();
+  const { alpha, beta } = pair;
+  t.is(alpha.ask((v, done) => detach(v, false, done)).kind, 'ok');
+  beta.disk.slowMs = 5;
+  for (let n = 1; n <= 40; n++) t.is(alpha.write(0, block(n)), 0); // to one place: one after the other
+  t.is(alpha.write(0, new Uint8Array(8192).fill(41)), 0);
+  alpha.attach();
+  alpha.until(/ds:UpToDate/);
+  t.deepEqual(alpha.disk.content(4096, 4096), block(41));
+  pair.settled();
+  t.is(pair.firstDifference(), -1);
+});
+
+test('a Primary that is synchronised has a write of its own done before its copy counts', (t) => {
+  const pair = inSync(1);
+  const { alpha, beta } = pair;
+  t.is(alpha.ask((v, done) => detach(v, false, done)).kind, 'ok');
+  t.is(alpha.write(0, block(1)), 0);
+  t.is(alpha.ask((v, done) => pauseSync(v, true, done)).kind, 'ok');
+  alpha.attach();
+  alpha.until(/cs:PausedSyncT/);
+  t.is(alpha.write(64, block(1)), 0); // the extent is in the activity log
+  t.true(alpha.volume.bitmap?.anySectors(0, 8));
+  alpha.disk.stuck = true;
+  const write = alpha.beginWrite(0, block(2));
+  pair.run(1000);
+  t.deepEqual(beta.disk.content(0, 4096), block(2));
+  t.true(alpha.volume.bitmap?.anySectors(0, 8));
+  alpha.disk.stuck = false;
+  t.is(alpha.answer(write), 0);
+  t.false(alpha.volume.bitmap?.anySectors(0, 8));
+  t.is(alpha.ask((v, done) => pauseSync(v, false, done)).kind, 'ok');
+  pair.settled();
+  t.is(pair.firstDifference(), -1);
+});
