@@ -579,6 +579,8 @@ export class AppIo {
       this.#again(r);
       return;
     }
+    const onlyThere = error === 0 && !here && v.state.disk < Disks.Inconsistent;
+    if (onlyThere && r.op !== OP_READ && r.op !== OP_FLUSH) v.elsewhere = true;
     r.completed = true;
     this.pending--;
     this.#core.answer(r.front as FrontEnd, r.tag, error);

@@ -192,10 +192,10 @@ class Attach {
       flags: sb.flags,
       uuids: { current, bitmap, history1, history2 },
       resuming: v.resuming,
-      hasExposed: v.hasExposed(current),
+      hasExposed: v.hasSeenOfOwn(current),
       fencing: this.#request.options.fencing,
       alUpdates: this.#request.options.alUpdates,
-      outdated: v.outdateAtAttach || !v.hasExposed(current),
+      outdated: v.outdateAtAttach || !v.hasSeenOfOwn(current),
       lostUnmarked: v.lostUnmarked,
     });
     if (typeof decided !== 'number') return decided;
@@ -376,10 +376,10 @@ class Attach {
       flags: sb.flags,
       uuids: { current, bitmap, history1, history2 },
       resuming: v.resuming,
-      hasExposed: v.hasExposed(current),
+      hasExposed: v.hasSeenOfOwn(current),
       fencing: v.diskOptions.fencing,
       alUpdates: (flags & MDF.AL_DISABLED) === 0,
-      outdated: v.outdateAtAttach || !v.hasExposed(current),
+      outdated: v.outdateAtAttach || !v.hasSeenOfOwn(current),
       lostUnmarked: v.lostUnmarked,
     });
     if (typeof decided === 'number') {

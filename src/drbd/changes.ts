@@ -49,7 +49,8 @@ export function contextOf(v: Volume): ChangeContext {
     targetMayBeDone: v.resync.targetMayBeDone,
     vouches: v.vouches,
     peerBehind: v.knowsNewer,
-    negotiated: v.negotiated && negotiatedStates(v.negotiated, v.exposedUuid, v.uuids),
+    negotiated:
+      v.negotiated && !v.elsewhere ? negotiatedStates(v.negotiated, v.exposedUuid, v.uuids) : null,
   };
 }
 
@@ -105,6 +106,7 @@ function commit(v: Volume, next: State): void {
   const inSync = conn === Conns.Connected && disk === Disks.UpToDate && pdsk === Disks.UpToDate;
   if (inSync) v.lostUnmarked = false;
   if (inSync || (next.role !== Roles.Primary && !v.resuming)) v.ahead = false;
+  if (next.disk === Disks.UpToDate) v.elsewhere = false;
   if (old.conn === Conns.Connected) {
     if (next.conn === Conns.StartingSyncT) v.untouched = old.disk === Disks.UpToDate;
     if (next.conn === Conns.StartingSyncS) v.untouched = old.pdsk === Disks.UpToDate;

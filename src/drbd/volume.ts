@@ -71,6 +71,8 @@ export class Volume {
   lostUnmarked = false;
   /** See `ahead`. */
   #ahead = false;
+  /** See `elsewhere`. */
+  #elsewhere = false;
   /** Its users outlived the engine and are to see the same data again: set until the role is Primary again. */
   resuming = false;
   /** connect --discard-my-data, and this volume has not met the peer since. */
@@ -212,13 +214,12 @@ export class Volume {
     this.#tellExposed();
   }
 
-  /** A successor of the engine must know it, too. 0 as the second one: `ahead`. */
+  /** A successor of the engine must know it, too. 0 behind the first one: `ahead`; 1: `elsewhere`. */
   #tellExposed(): void {
-    const [current, before] = [this.#exposedUuid, this.#exposedBefore];
-    this.core.host.exposed(
-      this.minor,
-      before !== 0n || this.#ahead ? [current, before] : [current],
-    );
+    const told = [this.#exposedUuid];
+    if (this.#exposedBefore !== 0n || this.#ahead) told.push(this.#exposedBefore);
+    if (this.#elsewhere) told.push(1n);
+    this.core.host.exposed(this.minor, told);
   }
 
   /**
@@ -239,6 +240,25 @@ export class Volume {
     if (this.#ahead === ahead) return;
     this.#ahead = ahead;
     this.#tellExposed();
+  }
+
+  /**
+   * The disk was let go, and something has been answered since that only the peer's has. Its generation says so, but not yet when the
+   * connection is lost just then: the disk of this node would pass for that in use.
+   */
+  get elsewhere(): boolean {
+    return this.#elsewhere;
+  }
+
+  set elsewhere(elsewhere: boolean) {
+    if (this.#elsewhere === elsewhere) return;
+    this.#elsewhere = elsewhere;
+    this.#tellExposed();
+  }
+
+  /** The disk of this node, of that generation, holds what its users have seen. */
+  hasSeenOfOwn(current: bigint): boolean {
+    return !this.#elsewhere && this.hasExposed(current);
   }
 
   /** The users have seen this generation, or none. */

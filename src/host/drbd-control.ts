@@ -421,14 +421,16 @@ export class DrbdControl {
         return;
       case 'expose': {
         const { generations } = request;
-        const right = Array.isArray(generations) && generations.length <= 2;
+        const right = Array.isArray(generations) && generations.length <= 3;
         if (!right || !generations.every((g) => /^[0-9A-F]{1,16}$/.test(g))) {
           reply(failure(Err.INVALID_REQUEST));
           return;
         }
-        const [current, before] = generations.map((g) => BigInt(`0x${g}`));
+        const told = generations.map((g) => BigInt(`0x${g}`));
+        const [current, before] = told.filter((g, i) => i === 0 || g !== 1n);
         if (before !== undefined) v.exposedUuid = before;
         if (before === 0n) v.ahead = true;
+        if (told.indexOf(1n, 1) > 0) v.elsewhere = true;
         if (current !== undefined) v.exposeNext(current);
         if (before === undefined && current !== undefined) v.exposedUuid = current;
         v.resuming = true;

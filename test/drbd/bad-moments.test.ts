@@ -600,3 +600,32 @@ test('outdate of the source of a resync that has missed its end and let its disk
   alpha.attach();
   t.regex(alpha.shown, /ds:Outdated/);
 });
+
+test('what was answered on the disk of the peer alone, as the connection broke: the own disk does not pass for it', (t) => {
+  let early = 0;
+  for (let seed = 1; seed <= 40; seed++) {
+    const pair = inSync(seed, { resource: { onNoDataAccessible: 'suspend-io' } });
+    const { alpha } = pair;
+    t.is(alpha.write(0, block(1)), 0);
+    alpha.loop.enter(() => detach(alpha.volume, true, () => {}));
+    const write = alpha.beginWrite(0, block(2));
+    pair.until(() => alpha.peek(write) !== undefined, 'an answer');
+    const own = alpha.volume.uuids.current;
+    if (alpha.volume.hasExposed(own)) early++; // before the peer's new generation was heard of
+    pair.net.reset('replication');
+    pair.net.cut('replication');
+    alpha.until(/ds:Diskless/);
+    if (seed % 2 === 0) alpha.restart();
+    t.throws(() => alpha.attach(), { message: /"code":150/ }, `seed ${seed}`);
+    t.is(alpha.ask(setSecondary).kind, 'ok');
+    alpha.attach();
+    t.regex(alpha.shown, /ds:Outdated/);
+    pair.net.heal('replication');
+    pair.run(3000);
+    if (/cs:StandAlone/.test(alpha.shown)) alpha.connect();
+    pair.settled();
+    t.deepEqual(alpha.disk.content(0, 4096), block(2));
+    t.is(pair.firstDifference(), -1);
+  }
+  t.true(early > 0);
+});
