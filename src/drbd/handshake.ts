@@ -381,6 +381,12 @@ export function receiveStateRequest(
     const less = next.disk === Disks.Outdated && v.state.disk < Disks.Outdated;
     return connection && less ? { ...next, disk: v.state.disk } : next;
   };
+  // primary --force names the disk: an operator over there wants these data, though this node may know newer ones.
+  const asked = decodeState(mine.val & mine.mask);
+  for (const v of volumes) {
+    const forced = asked.peer === Roles.Primary && asked.pdsk === Disks.UpToDate;
+    if (forced && v.knowsNewer && v.peerUuids) v.exposedUuid = v.peerUuids.current;
+  }
   // All or nothing: judge every volume before the first is changed.
   for (const v of volumes) {
     const judged = wouldChange(v, wanted(v));

@@ -151,6 +151,18 @@ class Promotion {
     const v = this.#v;
     const { disk } = v.state;
     if (this.#tries < MAX_TRIES) {
+      if (
+        code === Ss.CW_FAILED_BY_PEER &&
+        this.#force &&
+        !this.#forced &&
+        disk === Disks.UpToDate
+      ) {
+        // A node without its disk knows of newer data than ours: that these are wanted is said with the state of the disk.
+        this.#forced = true;
+        this.#fields = { ...this.#fields, disk: Disks.UpToDate };
+        this.#try();
+        return;
+      }
       if (code === Ss.NO_UP_TO_DATE_DISK && this.#force && this.#mayForce(disk)) {
         v.core.host.log('warn', v.name, 'Forced to consider local data as UpToDate!');
         this.#forced = true;

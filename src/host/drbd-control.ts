@@ -421,7 +421,8 @@ export class DrbdControl {
         return;
       case 'expose': {
         const { generations } = request;
-        const right = Array.isArray(generations) && generations.length <= 3;
+        const right =
+          Array.isArray(generations) && (generations[2] ?? '1') === '1' && generations.length <= 3;
         if (!right || !generations.every((g) => /^[0-9A-F]{1,16}$/.test(g))) {
           reply(failure(Err.INVALID_REQUEST));
           return;

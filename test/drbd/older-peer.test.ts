@@ -52,6 +52,17 @@ test('an operator who wants them all the same disconnects first', (t) => {
   t.is(beta.write(16, block(2)), 0);
 });
 
+test('primary --force is followed', (t) => {
+  const pair = behind();
+  const { alpha, beta } = pair;
+  t.is(beta.ask((v, done) => setPrimary(v, true, done)).kind, 'ok');
+  alpha.until(/cs:Connected ro:Secondary\/Primary ds:Diskless\/UpToDate/);
+  t.is(beta.write(8, block(2)), 0);
+  t.is(beta.ask(setSecondary).kind, 'ok');
+  t.is(alpha.ask((v, done) => setPrimary(v, false, done)).kind, 'ok');
+  t.deepEqual(alpha.read(8, 4096), block(2));
+});
+
 test('whose data were the same, or descend from those it had, is followed', (t) => {
   const pair = new SimPair(1, { sizeBytes: 2 << 20 });
   const { alpha, beta } = pair;
