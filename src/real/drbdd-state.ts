@@ -59,7 +59,10 @@ export function loadExposed(run: string): Exposed {
     const generations = Buffer.from(content ?? [])
       .toString('latin1')
       .split(' ');
-    const right = generations.length <= 3 && generations.every((g) => /^[0-9A-F]{1,16}$/.test(g));
+    const right =
+      generations.length <= 3 &&
+      (generations[2] ?? '1') === '1' &&
+      generations.every((g) => /^[0-9A-F]{1,16}$/.test(g));
     if (right) exposed[name] = generations;
   }
   return exposed;
