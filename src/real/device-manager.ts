@@ -17,26 +17,21 @@
  * no descriptor of an older life, so it clears away what is left and begins anew.
  */
 import { execFile } from 'node:child_process';
-import {
-  closeSync,
-  constants,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  writeFileSync,
-} from 'node:fs';
-import { dirname, join } from 'node:path';
+import { closeSync, constants, mkdirSync, openSync } from 'node:fs';
+import { join } from 'node:path';
 import { assert } from '../base/assert.js';
 import { DeviceLinks } from './device-links.js';
 import { DeviceWorker } from './device-worker.js';
 import { type FuseMounts, fuseMountsBelow } from './fuse-mount.js';
 import type { LoopOptions } from './loop-device.js';
 import { describeHolder, type Holder } from './openers.js';
+import { RunFile, readRunFile } from './run-file.js';
 
 export const RUN_DIRECTORY = 'run/twinbeat';
 /** udev probes a loop device for some milliseconds after each change; longer is a user. */
 const RELEASE_WAIT_MS = 1_000;
+/** Of devices.json: some 200 devices. More need space in /run. */
+const STATE_ROOM_BYTES = 60_000;
 /** A stat of a FUSE file that nobody serves waits for ever. */
 const PROBE_MS = 2_000;
 
@@ -116,6 +111,7 @@ export class DeviceManager {
   readonly #worker = new DeviceWorker();
   readonly #links: DeviceLinks;
   readonly #run: string;
+  readonly #file: RunFile;
   readonly #devices = new Map<number, SavedDevice>();
   readonly #saved = new Map<number, SavedDevice>(); // of the predecessor, not yet adopted
   readonly #spare: number[];
@@ -125,6 +121,7 @@ export class DeviceManager {
     this.#options = options;
     this.#links = new DeviceLinks(options.root);
     this.#run = join(options.root, RUN_DIRECTORY);
+    this.#file = new RunFile(join(this.#run, 'devices.json'), STATE_ROOM_BYTES);
     this.#spare = [...options.descriptors];
   }
 
@@ -319,19 +316,17 @@ export class DeviceManager {
   #save(): void {
     const devices = [...this.#devices.values(), ...this.#saved.values()];
     const saved: Saved = { version: 1, devices, status: this.#status };
-    const path = join(this.#run, 'devices.json');
-    mkdirSync(dirname(path), { recursive: true });
-    writeFileSync(`${path}.new`, `${JSON.stringify(saved, null, 2)}\n`, { mode: 0o600 });
-    renameSync(`${path}.new`, path);
+    this.#file.write(Buffer.from(`${JSON.stringify(saved, null, 2)}\n`));
   }
 
   #load(): void {
     const path = join(this.#run, 'devices.json');
     let saved: Saved;
     try {
-      saved = JSON.parse(readFileSync(path, 'utf8')) as Saved;
+      const content = readRunFile(path);
+      if (content === null) return; // died before its first device
+      saved = JSON.parse(Buffer.from(content).toString()) as Saved;
     } catch (error) {
-      if ((error as { readonly code?: unknown }).code === 'ENOENT') return; // died before its first device
       throw new DeviceError('STATE', `${path} cannot be read; users of the devices wait: ${error}`);
     }
     for (const device of saved.devices) {

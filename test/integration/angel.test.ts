@@ -177,6 +177,34 @@ test(`${KILLS} kills of the daemon under a syncing writer and fio: no error, not
   t.is(await node.ended(), 0);
 });
 
+test('a full /run: killed or handed over, its successor serves', async (t) => {
+  if (!need(t, ANGEL, 'root', 'fuse', 'loop', 'netns', 'mkfs.ext4', 'mount')) return;
+  const options = { sizeBytes: 64 << 20, angel: true, engine: 'auto', fullRun: true } as const;
+  const node = await PlainNode.start(t, options);
+  const mount = join(node.dir, 'mnt');
+  mkdirSync(mount);
+  const inside = await mountNamespace(t);
+  await succeed('mkfs.ext4', '-q', node.device);
+  await succeed(...inside, 'mount', node.device, mount);
+  const writer = startWriter(t, inside, join(mount, 'records'));
+  for (let incarnation = 2; incarnation <= 6; incarnation++) {
+    await writer.beyond(writer.acknowledged() + 3);
+    if (incarnation % 2 === 0) process.kill(node.daemonPid, 'SIGKILL');
+    else {
+      t.true((await node.ask('drain'))['drained']);
+      node.tell('exit 75');
+    }
+    await node.incarnation(incarnation);
+  }
+  await writer.beyond(writer.acknowledged() + 3);
+  t.deepEqual(await writer.stop(), []);
+  await succeed(...inside, 'umount', mount);
+  t.deepEqual(await node.ask('deactivate'), { answer: 'deactivate', ok: true });
+  await node.ask('shutdown');
+  node.tell('exit 0');
+  t.is(await node.ended(), 0);
+});
+
 test('an orderly hand-over: drained, status 75, the successor goes on', async (t) => {
   if (!need(t, ANGEL, 'root', 'fuse', 'loop', 'netns', 'mkfs.ext4')) return;
   const node = await PlainNode.start(t, { sizeBytes: 64 << 20, angel: true, engine: 'auto' });

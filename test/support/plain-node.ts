@@ -4,6 +4,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import {
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -16,7 +17,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { ExecutionContext } from 'ava';
-import { command } from './command.js';
+import { command, succeed } from './command.js';
 
 export const ANGEL = fileURLToPath(new URL('../../native/angel', import.meta.url));
 const DAEMON = fileURLToPath(new URL('./plain-daemon.js', import.meta.url));
@@ -27,6 +28,8 @@ export interface PlainNodeOptions {
   readonly sizeBytes: number;
   readonly angel: boolean;
   readonly engine: 'auto' | 'fallback';
+  /** Its /run is a tmpfs of its own that is full as soon as the device is there. */
+  readonly fullRun?: boolean;
 }
 
 export class PlainNode {
@@ -53,7 +56,16 @@ export class PlainNode {
   static async start(t: ExecutionContext, options: PlainNodeOptions): Promise<PlainNode> {
     const node = new PlainNode(options);
     t.teardown(() => node.#cleanUp());
+    const run = join(node.root, 'run');
+    if (options.fullRun === true) {
+      mkdirSync(run, { recursive: true });
+      await succeed('mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', run);
+    }
     await node.run();
+    if (options.fullRun === true) {
+      const filled = await command('sh', '-c', 'cat /dev/zero >"$0"', join(run, 'log'));
+      if (!filled.stderr.includes('No space left')) throw new Error(filled.stderr);
+    }
     return node;
   }
 
