@@ -184,7 +184,9 @@ export class World implements NodeWorld {
       this.#invalidated[node.name] = true;
     } else if (next.conn < Conns.Connected) this.#invalidated[node.name] = false;
     if (target(next) && !target(old)) {
-      if (this.#choosesData(node)) this.#decided(node.peer);
+      // It went on alone, unfenced, and has no whole copy of that any more: the peer's older one is what is left.
+      const ruined = old?.disk === Disks.Inconsistent && truth.aloneExcuse[node.name] !== null;
+      if (ruined || this.#choosesData(node)) this.#decided(node.peer);
       truth.resyncBegins(node.name);
     }
     if (next.conn >= Conns.Connected) node.fenceExit = null;
