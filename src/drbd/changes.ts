@@ -102,6 +102,10 @@ function commit(v: Volume, next: State): void {
   if (clearsCrashedPrimary(old, next)) v.crashedPrimary = false;
   if (marksConsiderResync(old, next)) v.considerResync = true;
   if (next.role !== Roles.Primary) v.givesWay = false;
+  if (next.conn < Conns.Connected) {
+    v.peerConnected = false;
+    v.generationWaits = false;
+  }
   const { disk, pdsk, conn } = next;
   const inSync = conn === Conns.Connected && disk === Disks.UpToDate && pdsk === Disks.UpToDate;
   if (inSync) v.lostUnmarked = false;
@@ -211,6 +215,13 @@ function follow(v: Volume, old: State, next: State): void {
   if (generation === 'no' && goesOn && alone && mayBegin(v.uuids, v.generationShared)) {
     if (old.role === Roles.Primary) generation = isSuspended(next) ? 'later' : 'now';
   }
+  // A Primary without a disk that connects may still find that these are not the data of its users, and go: then this copy
+  // has not parted from its own, and must not look as if it had.
+  const meets = old.conn < Conns.Connected && next.conn >= Conns.Connected;
+  if (generation === 'now' && meets && next.role !== Roles.Primary && isOnlyCopy(next)) {
+    v.generationWaits = true;
+    generation = 'no';
+  }
   if (generation === 'now') beginGeneration(v, true);
   else if (generation === 'later') v.generationDue = true;
   if (v.generationDue && isSuspended(old) && !isSuspended(next)) {
@@ -227,6 +238,12 @@ function follow(v: Volume, old: State, next: State): void {
       (next.disk === Disks.Failed || (next.disk === Disks.Diskless && old.disk === Disks.Failed));
     const targetDone =
       old.disk < Disks.UpToDate && old.conn >= Conns.SyncSource && next.conn === Conns.Connected;
+    // A resync that was only asked for comes to nothing. The source may have begun it, and holds this copy for Inconsistent.
+    const keepsCopy =
+      old.disk === Disks.Outdated &&
+      (old.conn === Conns.StartingSyncT || old.conn === Conns.WFSyncUUID) &&
+      next.conn === Conns.Connected &&
+      next.disk === Disks.UpToDate;
     if (old.disk === Disks.Attaching && next.disk === Disks.Negotiating) {
       sendSizes(link, v, 0);
       sendUuids(link, v);
@@ -243,7 +260,8 @@ function follow(v: Volume, old: State, next: State): void {
       (old.disk === Disks.Negotiating &&
         next.disk === Disks.UpToDate &&
         next.pdsk <= Disks.Failed) ||
-      targetDone
+      targetDone ||
+      keepsCopy
     ) {
       sendState(link, v);
     }
@@ -263,6 +281,26 @@ function follow(v: Volume, old: State, next: State): void {
   const reachable =
     next.disk === Disks.UpToDate || (next.conn >= Conns.Connected && next.pdsk === Disks.UpToDate);
   if (v.state.suspNod !== 0 && v.state === next && reachable) force(v, { suspNod: 0 });
+}
+
+/**
+ * The peer has said that the connection stands, to it too. When it has for all volumes (refusing one, it leaves them all),
+ * its users are on these data, and a generation that waited for that begins.
+ */
+export function peerConnected(v: Volume): void {
+  v.peerConnected = true;
+  const { volumes } = v.resource;
+  if (volumes.some((o) => o.state.conn >= Conns.Connected && !o.peerConnected)) return;
+  for (const o of volumes) beginWaiting(o);
+}
+
+/** Also with the first write of its users: a kernel may send that before it says so. */
+export function beginWaiting(v: Volume): void {
+  if (!v.generationWaits) return;
+  v.generationWaits = false;
+  if (!isOnlyCopy(v.state)) return;
+  beginGeneration(v, true);
+  v.generationShared = true;
 }
 
 /**

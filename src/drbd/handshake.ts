@@ -18,7 +18,15 @@ import {
   type Uuids,
 } from '../wire/params.js';
 import { stateReplyCodec } from '../wire/state-packets.js';
-import { change, force, markAll, setUuids, usesPeers, wouldChange } from './changes.js';
+import {
+  change,
+  force,
+  markAll,
+  peerConnected,
+  setUuids,
+  usesPeers,
+  wouldChange,
+} from './changes.js';
 import { maskUuid, skipInitialSync, UUID_JUST_CREATED, withRole } from './generation.js';
 import type { Link } from './link.js';
 import { sendSizes, sendState, sendUuids } from './params.js';
@@ -255,6 +263,7 @@ export function receiveState(link: Link, v: Volume, word: number): string | null
     }
   }
   settle(link, v, theirs.conn, word, conn, pdsk, repaired);
+  if (theirs.conn >= Conns.Connected && v.state.conn >= Conns.Connected) peerConnected(v);
   if (refusedAttach && v.link === link) {
     // It decides when it hears from us. A kernel stays silent here, and the peer's disk Negotiating for ever.
     sendUuids(link, v);

@@ -8,6 +8,7 @@
  */
 import { assert } from '../base/assert.js';
 import { COMMANDS, DP, ID_SYNCER_HI, ID_SYNCER_LO } from '../wire/constants.js';
+import { beginWaiting } from './changes.js';
 import { type Core, KIND_PEER_DISK } from './core.js';
 import type { Link } from './link.js';
 import {
@@ -57,7 +58,10 @@ export class PeerIo {
     // As the peer said on the same socket: when the disk is done, the connection and what it said may be gone.
     p.alone = p.kind !== PEER_RESYNC_WRITE && this.#volume.state.pdsk < Disks.Inconsistent;
     // At once: when a disk is attached there, our bitmap may go out before this is on ours.
-    if (p.alone) this.#onlyHere(p);
+    if (p.alone) {
+      this.#onlyHere(p);
+      beginWaiting(this.#volume);
+    }
     p.run = this.#volume.resync.run;
     if (!p.receiving) this.#acknowledgeReceipt(p);
     if (p.kind === PEER_RESYNC_WRITE) this.resyncWrites++;

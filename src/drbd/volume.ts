@@ -103,6 +103,10 @@ export class Volume {
   untouched = false;
   /** A new generation is due once I/O is no longer suspended. */
   generationDue = false;
+  /** And this one once the peer, a Primary without a disk, has taken these data for those of its users. */
+  generationWaits = false;
+  /** The peer has said that it is Connected, in this connection. */
+  peerConnected = false;
   /** Primary with an old copy, since the peer is Primary: its users are on their way out (fencing.ts). */
   givesWay = false;
 

@@ -567,6 +567,29 @@ test('invalidate, and the source loses its disk before it begins: the other copy
   t.deepEqual([...moments].sort(), ['Connected', 'StartingSyncS', 'StartingSyncT', 'WFSyncUUID']);
 });
 
+test('the source has begun a resync that its target has not, and loses its disk: the target says that its copy is whole', (t) => {
+  let moments = 0;
+  for (let delay = 0; delay < 40; delay++) {
+    const pair = inSync(1, { resource: { onNoDataAccessible: 'suspend-io' } });
+    const { alpha, beta } = pair;
+    beta.disk.slowMs = 5; // so long it is StartingSyncT
+    alpha.loop.enter(() => invalidateRemote(alpha.volume, () => {}));
+    pair.run(delay / 4);
+    if (alpha.volume.state.conn !== Conns.SyncSource) continue;
+    if (beta.volume.state.conn === Conns.SyncTarget) break;
+    alpha.loop.enter(() => detach(alpha.volume, true, () => {}));
+    pair.run(1000);
+    if (!/ds:UpToDate/.test(beta.shown)) continue; // it had begun in between
+    moments++;
+    t.regex(alpha.shown, /cs:Connected .*ds:Diskless\/UpToDate/, `${delay}`);
+    t.is(alpha.write(8, block(1)), 0);
+    alpha.attach();
+    pair.settled();
+    t.is(pair.firstDifference(), -1, `${delay}`);
+  }
+  t.true(moments > 0);
+});
+
 test('a disk that is too small for the device in use is not attached', (t) => {
   const pair = inSync(1);
   const { alpha, beta } = pair;

@@ -151,6 +151,30 @@ test('detach of one volume, and its peer goes on with the other', (t) => {
   t.is(pair.firstDifference(), -1);
 });
 
+test('one of two volumes without disks refuses the connection: the other one finds its data when it comes again', (t) => {
+  const pair = inSync(1, { resource: { onNoDataAccessible: 'suspend-io' } });
+  const { alpha, beta } = pair;
+  t.is(alpha.ask((v, done) => detach(v, true, done)).kind, 'ok');
+  t.is(alpha.write(0, block(1)), 0);
+  pair.run(100);
+  const { current } = beta.volume.uuids;
+  cut(pair);
+  alpha.until(/cs:WFConnection/);
+  t.is(alpha.write(0, block(2), second(alpha)), 0);
+  t.is(alpha.ask((v, done) => detach(v, true, done), second(alpha)).kind, 'ok');
+  pair.net.heal('replication');
+  alpha.until(/cs:StandAlone/);
+  beta.until(/cs:WFConnection/);
+  t.is(beta.volume.uuids.current, current);
+  alpha.attachTo(second(alpha));
+  alpha.connect();
+  alpha.until(/cs:Connected ro:Primary\S+ ds:Diskless\/UpToDate/);
+  t.is(alpha.write(8, block(3)), 0);
+  alpha.attachTo(alpha.volume);
+  pair.settled();
+  t.is(pair.firstDifference(), -1);
+});
+
 test('outdate of a node that is ahead with one of its volumes: none of them is made old', (t) => {
   const pair = inSync(1);
   const { alpha, beta } = pair;

@@ -80,3 +80,73 @@ test('users of a node that lets its disk go have seen the generation of the peer
     t.is(maskUuid(alpha.volume.exposedUuid), maskUuid(beta.volume.uuids.current), `seed ${seed}`);
   }
 });
+
+test('a Primary without a disk refuses older data: no generation has begun there, and its own disk is the newer one', (t) => {
+  const pair = new SimPair(1, {
+    sizeBytes: 2 << 20,
+    resource: { onNoDataAccessible: 'suspend-io' },
+  });
+  pair.upToDate();
+  pair.run(100);
+  const { alpha, beta } = pair;
+  const { current } = beta.volume.uuids;
+  pair.net.reset('replication');
+  pair.net.cut('replication');
+  alpha.until(/cs:WFConnection/);
+  t.is(alpha.write(8, block(1)), 0);
+  t.is(alpha.ask((v, done) => detach(v, true, done)).kind, 'ok');
+  pair.net.heal('replication');
+  alpha.until(/cs:StandAlone/);
+  beta.until(/cs:WFConnection/);
+  t.is(maskUuid(beta.volume.uuids.current), maskUuid(current));
+  alpha.attach();
+  alpha.connect();
+  pair.settled();
+  t.is(pair.firstDifference(), -1);
+  t.deepEqual(beta.disk.content(4096, 4096), block(1));
+});
+
+test('a Primary without a disk connects to the data of its users: a generation begins there, before its first write or after', (t) => {
+  for (const writes of [false, true]) {
+    const pair = new SimPair(1, {
+      sizeBytes: 2 << 20,
+      resource: { onNoDataAccessible: 'suspend-io' },
+      disk: { fencing: 'resource-and-stonith' },
+    });
+    pair.upToDate();
+    pair.run(100);
+    const { alpha, beta } = pair;
+    alpha.exits = { 'fence-peer': 1 }; // nothing is known: frozen
+    const { current } = beta.volume.uuids;
+    pair.net.reset('replication');
+    pair.net.cut('replication');
+    alpha.until(/cs:WFConnection/);
+    t.is(alpha.ask((v, done) => detach(v, true, done)).kind, 'ok');
+    const tag = writes ? alpha.beginWrite(8, block(1)) : -1;
+    pair.net.heal('replication');
+    alpha.until(/cs:Connected .*ds:Diskless\/UpToDate/);
+    if (writes) t.is(alpha.answer(tag), 0);
+    pair.run(100);
+    t.not(maskUuid(beta.volume.uuids.current), maskUuid(current));
+    t.is(maskUuid(alpha.volume.exposedUuid), maskUuid(beta.volume.uuids.current));
+    alpha.attach();
+    pair.settled();
+    t.is(pair.firstDifference(), -1);
+  }
+});
+
+// A kernel tells its P_STATE and its users' writes apart: either may come first.
+test('the first write of a Primary without a disk comes before its word that the connection stands: the generation begins', (t) => {
+  const pair = new SimPair(1, { sizeBytes: 2 << 20 });
+  pair.upToDate();
+  const { alpha, beta } = pair;
+  t.is(alpha.ask((v, done) => detach(v, true, done)).kind, 'ok');
+  pair.run(100);
+  const { current } = beta.volume.uuids;
+  beta.volume.generationWaits = true; // as if it had just met it
+  beta.volume.peerConnected = false;
+  t.is(alpha.write(8, block(1)), 0);
+  pair.run(100);
+  t.not(maskUuid(beta.volume.uuids.current), maskUuid(current));
+  t.is(maskUuid(alpha.volume.exposedUuid), maskUuid(beta.volume.uuids.current));
+});
