@@ -154,7 +154,8 @@ export class PeerIo {
       // The bitmap of a Primary is written at any time, by its activity log: what a bit stands for is durable at once.
       const fua =
         (p.flags & DP.FUA) !== 0 ||
-        (p.kind === PEER_RESYNC_WRITE && v.state.role === Roles.Primary);
+        (p.kind === PEER_RESYNC_WRITE &&
+          (v.state.role === Roles.Primary || v.resync.hasUnsavedBits));
       port.writeDisk(v.dataDisk, offset, p.at, p.lengthBytes, fua, tag);
     }
   }

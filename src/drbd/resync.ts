@@ -39,6 +39,9 @@ const isSyncing = (conn: number): boolean =>
 const isExchanging = (conn: number): boolean =>
   (conn >= Conns.StartingSyncS && conn <= Conns.WFSyncUUID) || conn === Conns.Behind;
 const isTarget = (conn: number): boolean => conn === Conns.SyncTarget || conn === Conns.PausedSyncT;
+/** Or about to be one. */
+const becomesTarget = (conn: number): boolean =>
+  isTarget(conn) || conn === Conns.WFBitMapT || conn === Conns.WFSyncUUID || conn === Conns.Behind;
 
 export class Resync {
   readonly #core: Core;
@@ -66,6 +69,9 @@ export class Resync {
   readonly #sink: ResyncSink;
   #atEnd = false; // every set bit has been asked for
   #mayAsk = false; // the superblock says Inconsistent
+  #marks = 0; // how often bits were set
+  #savedMarks = 0; // and so many of these are in the bitmap on disk
+  #saving = false;
   readonly #requests = new Map<number, number>(); // sector -> bytes asked for
   readonly #old = new OldRequests();
   // What could not be asked for because of writes on their way to it: further ones wait. Sectors; empty if equal.
@@ -320,6 +326,7 @@ export class Resync {
     this.#targetMayBeDone = false;
     this.#doneWith = 0n;
     this.#requests.clear();
+    this.#saving = false;
     this.#meter.start(bits, now);
     const side = isTarget(v.state.conn) ? 'SyncTarget' : 'SyncSource';
     this.#core.host.log(
@@ -344,6 +351,7 @@ export class Resync {
       this.#mayAsk = false;
       this.#nextTurnMs = Number.POSITIVE_INFINITY;
     }
+    if (!becomesTarget(next.conn)) this.#savedMarks = this.#marks; // an exchange writes the bitmap
     const paused = (conn: number): boolean =>
       conn === Conns.PausedSyncS || conn === Conns.PausedSyncT;
     if (this.#running && paused(old.conn) !== paused(next.conn)) {
@@ -431,6 +439,7 @@ export class Resync {
     const v = this.#volume;
     const { bitmap } = v;
     if (!bitmap || this.#finishing) return;
+    this.#saveMarks();
     const number = this.#rate.turn(v.diskOptions, v.resource.netOptions.maxBuffers);
     if (!this.#atEnd) {
       const limits = {
@@ -454,6 +463,30 @@ export class Resync {
         this.#maybeFinish();
       }
     }
+  }
+
+  /** Bits were set here. */
+  marked(): void {
+    if (becomesTarget(this.#volume.state.conn)) this.#marks++;
+  }
+
+  /**
+   * Some bits of this resync are not in the bitmap on disk (P_OUT_OF_SYNC came when that had been written). A block that is only
+   * in the disk's cache would be lost with the power, and nobody would know: the source clears its bit at the answer.
+   */
+  get hasUnsavedBits(): boolean {
+    return this.#marks > this.#savedMarks;
+  }
+
+  #saveMarks(): void {
+    const marks = this.#marks;
+    if (marks === this.#savedMarks || this.#saving) return;
+    this.#saving = true;
+    this.#volume.writeBitmap((result) => {
+      this.#saving = false;
+      if (result < 0) this.#volume.metaFailed(-result);
+      else this.#savedMarks = Math.max(this.#savedMarks, marks);
+    });
   }
 
   /**

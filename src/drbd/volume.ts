@@ -379,7 +379,7 @@ export class Volume {
   setOutOfSync(sector: number, endSector: number): void {
     if (!this.bitmap) return;
     const end = Math.min(endSector, this.sizeSectors);
-    if (end > sector) this.bitmap.setSectors(sector, end - sector);
+    if (end > sector && this.bitmap.setSectors(sector, end - sector) > 0) this.resync.marked();
   }
 
   /** Both copies are known to be equal in what the range covers whole. */

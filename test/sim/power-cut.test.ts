@@ -85,3 +85,35 @@ test('of a Secondary', (t) => {
     t.is(pair.firstDifference(), -1, `seed ${seed}`);
   }
 });
+
+// Swarm seed 1117989630.
+test('of the target of a resync: blocks that were written while the bitmaps were exchanged', (t) => {
+  for (let seed = 1; seed <= SEEDS; seed++) {
+    const pair = new SimPair(seed, { sizeBytes: 2 << 20 });
+    pair.upToDate();
+    const { alpha, beta } = pair;
+    const { volume } = beta;
+    volume.diskOptions = { ...volume.diskOptions, resyncRateKiBps: 250 };
+    beta.disconnect();
+    alpha.until(/cs:WFConnection/);
+    for (let i = 100; i < 160; i++) t.is(alpha.write(i * 8, block(i)), 0); // what the resync is busy with
+    alpha.handlerMs = 100; // before-resync-source
+    beta.connect();
+    alpha.until(/cs:WFBitMapS/);
+    beta.until(/cs:WFSyncUUID/);
+    t.regex(alpha.shown, /cs:WFBitMapS/);
+    const saved = seed % 2 === 0; // before the power goes
+    if (!saved) volume.writeBitmap = () => {};
+    for (let i = 0; i < 4; i++) t.is(alpha.write(i * 8, block(i + 1)), 0); // P_OUT_OF_SYNC
+    pair.until(() => alpha.volume.bitmap?.anySectors(0, 32) === false, 'the target has them');
+    t.regex(beta.shown, /cs:SyncTarget/);
+    if (saved) {
+      pair.until(() => !volume.resync.hasUnsavedBits, 'the bits are on disk');
+      t.regex(beta.shown, /cs:SyncTarget/, 'and that did not wait for the end');
+    }
+    beta.crash(true);
+    back(beta);
+    pair.settled();
+    t.is(pair.firstDifference(), -1, `seed ${seed}`);
+  }
+});
