@@ -14,6 +14,8 @@ export class Truth {
   readonly lineage: PerNode<Lineage>;
   /** The node's disk may have lost what was acknowledged and not durable. */
   readonly lostVolatile: PerNode<boolean> = { alpha: false, beta: false };
+  /** It lost its power as the Primary, with a good disk, and nobody was Primary since, nor were the copies made the same. */
+  readonly crashedPrimary: PerNode<boolean> = { alpha: false, beta: false };
   /** Writes that were acknowledged here and are not at the peer, since both were last in sync. */
   readonly aloneWrites: PerNode<number> = { alpha: 0, beta: 0 };
   /** Why some of them may be missing on a peer that becomes Primary; null: there is no excuse. */
@@ -46,13 +48,20 @@ export class Truth {
     this.aloneExcuse[node] ??= excuse;
   }
 
-  powerCut(node: NodeName): void {
+  powerCut(node: NodeName, primary: boolean): void {
     this.lostVolatile[node] = true;
+    if (primary) this.crashedPrimary[node] = true;
+  }
+
+  /** Somebody is Primary: what its users see is the data, and an older copy is no newer one any more. */
+  promoted(): void {
+    for (const node of NODES) this.crashedPrimary[node] = false;
   }
 
   /** A resync makes `target` a copy of the other. */
   resyncBegins(target: NodeName): void {
     this.lineage[target] = this.lineage[peerOf(target)];
+    this.crashedPrimary[target] = false;
     if (this.lostVolatile[peerOf(target)]) this.lostVolatile[target] = true;
     this.#forget(target);
   }
@@ -60,6 +69,7 @@ export class Truth {
   /** Both are UpToDate and connected. `leader`: whose data it is, where one is Primary. */
   inSync(leader: NodeName | null): void {
     this.#partedAt = null;
+    this.promoted();
     if (leader !== null) this.lineage[peerOf(leader)] = this.lineage[leader];
     for (const node of NODES) this.#forget(node);
     const lost =

@@ -228,11 +228,13 @@ export class World implements NodeWorld {
   }
 
   died(node: SimNode, power: boolean): void {
+    const before = this.#before[node.name];
     this.#before[node.name] = null;
     this.truth.parted();
     if (power) this.starting = false; // whoever was starting it has no answer
     if (power) {
-      this.truth.powerCut(node.name);
+      const primary = before?.role === Roles.Primary && before.disk === Disks.UpToDate;
+      this.truth.powerCut(node.name, primary);
       // Its copy was the only good one of a Primary that goes on: that one's next flush has to fail.
       const other = node.peer.state;
       if (other?.role === Roles.Primary && other.disk < Disks.UpToDate) {

@@ -2,9 +2,9 @@
  * I1: a write acknowledged under protocol C is on every node that can become Primary without force. Checked where it
  * counts: at each promotion the whole disk is read and compared with what was promised.
  *
- * What may be missing: unflushed writes after this disk lost power as the only current copy; what the other Primary wrote
- * alone when nothing fenced this node (fencing dont-care, a handler that could not reach it); under A and B what was on its
- * way, but never out of order.
+ * What may be missing: unflushed writes after this disk lost power as the only current copy, or, where this node reads through
+ * its peer, after the peer's did as that of the Primary; what the other Primary wrote alone when nothing fenced this node
+ * (fencing dont-care, a handler that could not reach it); under A and B what was on its way, but never out of order.
  */
 import { Conns, Disks, Roles, type State } from '../../drbd/state.js';
 import type { Counted } from '../ledger.js';
@@ -33,11 +33,16 @@ export class Promotion extends Checker {
     // The other one goes on by itself: two histories from here on.
     if (node.peer.state?.role === Roles.Primary)
       truth.fork(name, node.client?.writesUnderWay ?? []);
-    const content = next.disk === Disks.UpToDate ? dataOf(node) : throughPeer(node);
+    const own = next.disk === Disks.UpToDate;
+    // Read through a peer that lost its power as the Primary: what that one had not flushed was promised to nobody. It counts as
+    // the newer one of the two (rule 40), and a copy that was let go since could not have kept it either.
+    const lost = truth.lostVolatile[name] || (!own && truth.crashedPrimary[node.peer.name]);
+    truth.promoted();
+    const content = own ? dataOf(node) : throughPeer(node);
     if (content === null) return;
     const lineage = truth.lineage[name];
     this.look();
-    const counted: Counted = truth.lostVolatile[name] ? 'durable' : 'acknowledged';
+    const counted: Counted = lost ? 'durable' : 'acknowledged';
     const bad = ledger.firstBad(lineage, content, counted);
     if (bad === null) {
       // What this copy lost with the power is lost by a decision that the other one, where it is whole, may not hear of.
@@ -47,7 +52,7 @@ export class Promotion extends Checker {
       truth.lostVolatile[name] = false;
       return;
     }
-    const excuse = this.#excuse(node, next.disk === Disks.UpToDate, content);
+    const excuse = this.#excuse(node, own, content);
     if (excuse === null || bad.judgement === 'torn') {
       this.world.badSector(this.name, `promotion of ${name}`, name, bad);
       return;
