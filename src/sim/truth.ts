@@ -38,8 +38,9 @@ export class Truth {
     this.#partedAt ??= this.ledger.now;
   }
 
-  wroteAlone(node: NodeName, excuse: string | null): void {
-    this.aloneWrites[node]++;
+  /** `peerToo`: its disk has it all the same; it was taken there before the connection broke, and only the answer came late. */
+  wroteAlone(node: NodeName, excuse: string | null, peerToo = false): void {
+    if (!peerToo) this.aloneWrites[node]++;
     if (excuse !== null) this.mayWriteAlone(node, excuse);
   }
 

@@ -293,7 +293,10 @@ export class World implements NodeWorld {
         s.pdsk >= Disks.Inconsistent &&
         s.pdsk !== Disks.Outdated &&
         s.pdsk !== Disks.DUnknown;
-      if (!peerHas) this.truth.wroteAlone(node.name, this.aloneExcuse(node));
+      if (!peerHas) {
+        const both = node.disk.equals(node.peer.disk, sector, sectors) < 0;
+        this.truth.wroteAlone(node.name, this.aloneExcuse(node), both);
+      }
       // Through the peer only: this node's own disk does not have it, wherever it may turn up again.
       if (s.disk < Disks.Inconsistent) {
         const excuse = this.config.disk.fencing === 'dont-care' ? 'fencing dont-care' : null;

@@ -61,3 +61,24 @@ test('they may not when somebody has been Primary since, or both copies were the
   truth.inSync(null);
   t.false(truth.crashedPrimary.alpha);
 });
+
+// Swarm seed 1117991793.
+test('a write that the peer took before the connection broke, answered later, is no change of this node alone', (t) => {
+  const result = play(`${PAIR}
+set think 50ms
+at 5s disk alpha stuck
+at 5.5s cut replication
+at 6s expect alpha WFConnection within 20s
+at 27s unserve on alpha
+at 28s disk alpha works
+expect alpha Secondary within 5s
+expect rows all
+at 35s serve on beta
+at 38s unserve on beta
+at 40s heal replication
+expect beta log "Split-Brain detected, 0 primaries, automatically solved. Sync from this node" within 60s
+expect alpha UpToDate/UpToDate within 60s
+`);
+  t.is(result.violation?.text ?? null, null);
+  t.true((result.looked['decision'] ?? 0) >= 1);
+});
