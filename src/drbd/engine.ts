@@ -44,13 +44,16 @@ export class Engine {
     resource.volumes.push(volume);
     resource.volumes.sort((a, b) => a.number - b.number);
     this.#minors.set(minor, volume);
+    resource.volumeAdded(volume);
     return volume;
   }
 
-  /** StandAlone, Diskless and Secondary: nothing is left of it. */
+  /** Diskless and Secondary, and nothing is agreed with the peer or on its way from it: nothing is left of it. */
   isUnconfigured(v: Volume): boolean {
     const { conn, disk, role } = v.state;
-    return conn === Conns.StandAlone && disk === Disks.Diskless && role === Roles.Secondary;
+    const alone =
+      conn === Conns.StandAlone || conn === Conns.Unconnected || conn === Conns.WFConnection;
+    return alone && disk === Disks.Diskless && role === Roles.Secondary;
   }
 
   removeVolume(v: Volume): void {

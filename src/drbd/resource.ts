@@ -72,6 +72,8 @@ export class Resource {
   readonly #connector: Connector;
   readonly #waits: Waits;
   #incarnation = 0;
+  /** Where the connection is, also while there is no volume to say so; what has failed counts as what it was. */
+  #reached: number = Conns.StandAlone;
   #goodAtMs = Number.POSITIVE_INFINITY; // a connection that lives then was one
   #brief = 0; // connections in a row that were none
   #asked: PeerRequestWaiting | null = null;
@@ -112,6 +114,7 @@ export class Resource {
   }
 
   setConn(conn: number): void {
+    this.#reached = conn;
     for (const v of this.volumes) force(v, { conn });
   }
 
@@ -139,6 +142,19 @@ export class Resource {
     this.#brief = 0;
     this.setConn(Conns.Unconnected);
     this.#startConnecting();
+  }
+
+  /**
+   * A volume that is made when `connect` has been asked for already goes with the others, or is the one that the connection has waited
+   * for: nothing else would take it out of StandAlone. One that others are connected over is not broken for it.
+   */
+  volumeAdded(v: Volume): void {
+    const { link } = this;
+    if (!this.configured || (link && this.volumes.length > 1)) return;
+    force(v, { conn: Conns.Unconnected });
+    // The peer has told of its volumes when this one was not there, and tells it again to a new connection only.
+    if (link) link.fail('BrokenPipe', `volume ${v.number} is new: connecting again`);
+    else if (this.#reached === Conns.WFConnection) force(v, { conn: Conns.WFConnection });
   }
 
   /** At once; but after connections that came to nothing, later and later. */
