@@ -14,6 +14,7 @@ const MARGIN_MS = 3000;
 
 export class Progress extends Checker {
   readonly #deafMs: Record<NodeName, number | null> = { alpha: null, beta: null };
+  readonly #wasCut: Record<NodeName, boolean> = { alpha: false, beta: false };
   /** Since when writes had no other reason to wait than the peer, and none was answered. */
   readonly #idleMs: Record<NodeName, number> = { alpha: 0, beta: 0 };
 
@@ -41,11 +42,11 @@ export class Progress extends Checker {
     // connection ends by the peer, which hears nothing, and from then on it is silent.
     const answers =
       network.passes('replication', name, peer.name) || (peer.state?.conn ?? 0) >= Conns.Connected;
-    const heard =
-      peer.powered &&
-      !peer.clock.paused &&
-      answers &&
-      network.passes('replication', peer.name, name);
+    const cut = !network.passes('replication', peer.name, name);
+    const heard = peer.powered && !peer.clock.paused && answers && !cut;
+    // What was on its way when the link was cut arrives now, whatever has become of the peer.
+    if (this.#wasCut[name] && !cut) this.#deafMs[name] = null;
+    this.#wasCut[name] = cut;
     if (options === null || heard || (state?.conn ?? 0) < Conns.Connected) {
       this.#deafMs[name] = null;
       return;
