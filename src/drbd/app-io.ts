@@ -48,6 +48,7 @@ export class AppIo {
   readonly #unanswered: AppRequest[] = []; // over, but must not be answered while I/O is frozen
   readonly #gated: AppRequest[] = []; // may go, once the generation they belong to is on disk and nothing is frozen
   #promiseBroken = false; // what was acknowledged may be gone: the next flush says so
+  #peerMayLack = false; // answered, and lost with the connection before the peer had flushed it
   #writesHeld = 0; // > 0: a new generation is being written to disk
   /** Requests not answered: `ap` of /proc/drbd. */
   pending = 0;
@@ -426,6 +427,7 @@ export class AppIo {
     if (promisedHere && v.resource.netOptions.protocol !== 'C') v.ahead = true;
     // Answered on the strength of the peer alone, which had not flushed it: it may come back without it.
     else if (!(r.local === LEG_OK && this.#holdsData)) this.#promiseBroken = true;
+    else this.#peerMayLack = true;
   }
 
   /** Its epoch is on the peer's disk (P_BARRIER_ACK). */
@@ -481,6 +483,22 @@ export class AppIo {
   /** It is not: the peer has been there all the time. */
   promiseKept(): void {
     this.#promiseBroken = false;
+  }
+
+  /** As if connections of the engine's predecessor had been lost. */
+  peerMayLack(): void {
+    this.#peerMayLack = true;
+  }
+
+  /** Both copies are the same. */
+  peerHasAll(): void {
+    this.#peerMayLack = false;
+  }
+
+  /** The users of a Primary read the peer's copy from now on: the disk that has it all was let go while nobody was connected. */
+  usersFollowPeer(): void {
+    if (this.#peerMayLack) this.#promiseBroken = true;
+    this.#peerMayLack = false;
   }
 
   get #holdsData(): boolean {

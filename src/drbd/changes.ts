@@ -108,7 +108,10 @@ function commit(v: Volume, next: State): void {
   }
   const { disk, pdsk, conn } = next;
   const inSync = conn === Conns.Connected && disk === Disks.UpToDate && pdsk === Disks.UpToDate;
-  if (inSync) v.lostUnmarked = false;
+  if (inSync) {
+    v.lostUnmarked = false;
+    v.app.peerHasAll();
+  }
   if (inSync || (next.role !== Roles.Primary && !v.resuming)) v.ahead = false;
   if (next.disk === Disks.UpToDate) v.elsewhere = false;
   if (old.conn === Conns.Connected) {
@@ -125,7 +128,10 @@ function commit(v: Volume, next: State): void {
     v.link?.epochs.diskLost(v.number);
   }
   // The data in use are the peer's from now on, and it has named them already: an older disk of ours must not pass for them.
-  if (usesPeers(next) && !usesPeers(old) && v.peerUuids) v.exposedUuid = v.peerUuids.current;
+  if (usesPeers(next) && !usesPeers(old)) {
+    if (v.peerUuids) v.exposedUuid = v.peerUuids.current;
+    if (next.role === Roles.Primary) v.app.usersFollowPeer();
+  }
   if (next.disk === Disks.UpToDate || usesPeers(next)) v.outdateAtAttach = false;
   settleLogSuspension(v);
   if (isOnlyCopy(next)) v.onlyCopy = true;

@@ -136,7 +136,10 @@ export class Resource {
       v.discardMyData = discardMyData;
       v.sendSectors = 0;
       v.receiveSectors = 0;
-      if (v.resumedWithDisk && options.protocol !== 'C') v.ahead = true;
+      if (v.resumedWithDisk) {
+        if (options.protocol === 'C') v.app.peerMayLack();
+        else v.ahead = true;
+      }
       v.resumedWithDisk = false;
     }
     this.#brief = 0;

@@ -54,6 +54,48 @@ test('what the only disk had acknowledged and lost with its power, the next flus
   t.is(pair.alpha.flush(), 0);
 });
 
+// Swarm seed 359263324: fencing failed, so no generation has begun, and nothing tells the peer's copy from that of the users.
+for (const lost of ['with its power', 'or not, who knows']) {
+  test(`frozen with a good disk that is let go then: what the peer had not flushed, it may have lost ${lost}`, (t) => {
+    const pair = inSync(1, { disk: { fencing: 'resource-and-stonith' } });
+    const { alpha, beta } = pair;
+    alpha.exits['fence-peer'] = 1;
+    t.is(alpha.write(0, block(1)), 0);
+    if (lost === 'with its power') beta.crash(true);
+    else pair.net.cut('replication');
+    alpha.until(/cs:WFConnection ro:Primary\/Unknown ds:UpToDate/);
+    t.true(alpha.handlers.includes('fence-peer'));
+    t.is(alpha.ask((v, done) => detach(v, true, done)).kind, 'ok');
+    if (lost === 'with its power') {
+      beta.attach();
+      beta.connect();
+    } else pair.net.heal('replication');
+    alpha.until(/cs:Connected ro:Primary\/Secondary ds:Diskless\/UpToDate/);
+    t.is(alpha.flush(), EIO);
+    t.is(alpha.write(0, block(2)), 0);
+    t.is(alpha.flush(), 0);
+    alpha.attach();
+    alpha.until(/cs:Connected ro:Primary\/Secondary ds:UpToDate\/UpToDate/);
+    t.is(alpha.flush(), 0);
+  });
+}
+
+test('frozen as long, and the disk is kept: both are the same again, and every flush is kept', (t) => {
+  const pair = inSync(1, { disk: { fencing: 'resource-and-stonith' } });
+  const { alpha, beta } = pair;
+  alpha.exits['fence-peer'] = 1;
+  t.is(alpha.write(0, block(1)), 0);
+  beta.crash(true);
+  alpha.until(/cs:WFConnection ro:Primary\/Unknown ds:UpToDate/);
+  beta.attach();
+  beta.connect();
+  alpha.until(/cs:Connected ro:Primary\/Secondary ds:UpToDate\/UpToDate/);
+  t.is(alpha.ask((v, done) => detach(v, false, done)).kind, 'ok');
+  alpha.until(/cs:Connected ro:Primary\/Secondary ds:Diskless\/UpToDate/);
+  t.is(alpha.flush(), 0);
+  t.is(pair.firstDifference(), -1);
+});
+
 test('with a good disk here, a peer that comes back without its last writes breaks no promise', (t) => {
   const pair = inSync(1);
   t.is(pair.alpha.write(0, block(1)), 0);
