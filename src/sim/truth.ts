@@ -67,6 +67,11 @@ export class Truth {
     this.#forget(target);
   }
 
+  /** It has no data of its own, and reads those of the peer. */
+  follows(node: NodeName): void {
+    this.lineage[node] = this.lineage[peerOf(node)];
+  }
+
   /** Both are UpToDate and connected. `leader`: whose data it is, where one is Primary. */
   inSync(leader: NodeName | null): void {
     this.#partedAt = null;
