@@ -177,7 +177,7 @@ export class World implements NodeWorld {
   }
 
   #follow(node: SimNode, old: State | null, next: State): void {
-    const { truth } = this;
+    const { truth, ledger } = this;
     const target = (s: State | null): boolean =>
       s !== null && (s.conn === Conns.SyncTarget || s.conn === Conns.PausedSyncT);
     if (old !== null && inSync(old) && next.conn === Conns.StartingSyncT) {
@@ -192,6 +192,12 @@ export class World implements NodeWorld {
     if (next.conn >= Conns.Connected) node.fenceExit = null;
     else if (old !== null && old.conn >= Conns.Connected) truth.parted();
     const other = node.peer.state;
+    // Protocol B has answered what this disk was only about to take: it says so with the next flush (P_NEG_ACK).
+    const gone = old?.disk === Disks.UpToDate && next.disk < Disks.Inconsistent;
+    const onlyHere = other?.role === Roles.Primary && other.disk < Disks.Inconsistent;
+    if (gone && onlyHere && node.protocol === 'B') {
+      ledger.flushFailed(truth.lineage[node.peer.name]);
+    }
     if (inSync(next) && other !== null && inSync(other)) {
       const primary = [node, node.peer].find((n) => n.state?.role === Roles.Primary);
       truth.inSync(primary?.name ?? null);

@@ -54,6 +54,22 @@ test('what the only disk had acknowledged and lost with its power, the next flus
   t.is(pair.alpha.flush(), 0);
 });
 
+// Swarm seed 2300001193.
+test('protocol B: what the only disk was about to take when it failed, the next flush says', (t) => {
+  const net = { protocol: 'B' } as const;
+  const pair = disklessPrimary(1, { net, resource: { onNoDataAccessible: 'suspend-io' } });
+  const { alpha, beta } = pair;
+  t.is(alpha.flush(), 0);
+  beta.disk.faults.writeChance = 1;
+  t.is(alpha.write(0, block(1)), 0, 'received');
+  alpha.until(/cs:Connected ro:Primary\/Secondary ds:Diskless\/Diskless/);
+  beta.disk.faults.writeChance = 0;
+  beta.attach();
+  alpha.until(/cs:Connected ro:Primary\/Secondary ds:Diskless\/UpToDate/);
+  t.is(alpha.flush(), EIO);
+  t.is(alpha.flush(), 0);
+});
+
 // Swarm seed 359263324: fencing failed, so no generation has begun, and nothing tells the peer's copy from that of the users.
 for (const lost of ['with its power', 'or not, who knows']) {
   test(`frozen with a good disk that is let go then: what the peer had not flushed, it may have lost ${lost}`, (t) => {
