@@ -1,29 +1,25 @@
 /**
- * The control thread of drbdd: the control socket, devices and links, handlers, the log, and what a successor needs. All
- * I/O of volumes runs in the engine thread (drbdd-engine.ts); nothing here can stall it.
+ * The control thread of drbdd: its start, what an operator asks, what a successor is told, the end. All I/O of volumes runs
+ * in the engine thread (drbdd-engine.ts); nothing here can stall it.
  *
- * A promotion first changes the role, then gives the users a block device; a demotion first takes the device away (refused
- * while somebody has it open), then changes the role. One request that changes something is done at a time.
+ *     control socket -> Drbdd -> DrbddDevices (role and block device, in order) -> EngineThread -> engine thread
+ *                        ^ news: log lines, handlers to run (HandlerTable), new sizes <-'
+ *
+ * One request that changes something is done at a time, and what a successor must know is saved after each.
  */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname, release } from 'node:os';
 import { dirname, join } from 'node:path';
-import { Worker } from 'node:worker_threads';
 import type { Logger } from 'pino';
+import { assert } from '../base/assert.js';
 import type { TwinbeatIni } from '../config/twinbeat-ini.js';
-import { stateText } from '../drbd/return-codes.js';
-import { Roles } from '../drbd/state.js';
-import type { NodeStatus } from '../drbd/status.js';
-import type {
-  ControlFailure,
-  ControlReply,
-  ControlRequest,
-  RunningResource,
-} from '../host/control.js';
-import type { EngineSettings, FromEngine, ToEngine } from '../host/drbdd-messages.js';
-import { type ResourceHandlers, resumeSteps, type SavedState } from '../host/drbdd-resume.js';
-import { type Attachment, angelDescriptors, DeviceManager } from './device-manager.js';
-import { runHandler } from './drbdd-handler.js';
+import type { ControlReply, ControlRequest } from '../host/control.js';
+import type { EngineSettings } from '../host/drbdd-messages.js';
+import { resumeSteps, type SavedState } from '../host/drbdd-resume.js';
+import { angelDescriptors, DeviceManager } from './device-manager.js';
+import { DrbddDevices } from './drbdd-devices.js';
+import { type EngineNews, EngineThread } from './drbdd-engine-thread.js';
+import { HandlerTable } from './drbdd-handlers.js';
 import { ControlSocket, refuseSecond } from './drbdd-socket.js';
 import { loadExposed, loadState, saveState } from './drbdd-state.js';
 import { FlightKeeper } from './flight-files.js';
@@ -33,11 +29,6 @@ import { RunFile } from './run-file.js';
 
 /** Exit status that the angel takes as "start me again at once". */
 export const RESTART_STATUS = 75;
-/** 512, since that is what a moved DRBD volume has. */
-const LOOP = { blockBytes: 512, discard: true };
-
-type DownRequest = { readonly verb: 'down' | 'del-resource'; readonly resource: string };
-
 export interface DrbddOptions {
   readonly root: string; // TWINBEAT_ROOT, '' on a real node
   readonly version: string;
@@ -50,38 +41,30 @@ export interface DrbddOptions {
   readonly ended: (status: number) => void;
 }
 
-/** A message to the engine without its number, which `#ask` gives. */
-type Ask = ToEngine extends infer M
-  ? M extends { readonly id: number }
-    ? Omit<M, 'id'>
-    : never
-  : never;
-
 /** A hundred resources: who adds more when /run is full is refused. */
 const STATE_ROOM_BYTES = 100_000;
 
 export class Drbdd {
   readonly #options: DrbddOptions;
   readonly #log: Logger;
-  readonly #worker: Worker;
+  readonly #engine: EngineThread;
   readonly #socket: ControlSocket;
   readonly #run: string;
   readonly #stateFile: RunFile;
   readonly #statePath: string;
-  readonly #answers = new Map<number, (reply: ControlReply) => void>();
-  readonly #handlers = new Map<string, ResourceHandlers>();
+  readonly #handlers: HandlerTable;
   readonly #flight: FlightKeeper | null;
-  #devices: DeviceManager | null = null;
-  #nextId = 1;
+  #devices: DrbddDevices | null = null; // until it has started
   #busy: Promise<unknown> = Promise.resolve();
   #ending = false;
   #procTimer: ReturnType<typeof setInterval> | null = null;
 
-  private constructor(options: DrbddOptions, worker: Worker, flight: FlightKeeper | null) {
+  private constructor(options: DrbddOptions, engine: EngineThread, flight: FlightKeeper | null) {
     this.#flight = flight;
     this.#options = options;
     this.#log = options.log;
-    this.#worker = worker;
+    this.#engine = engine;
+    this.#handlers = new HandlerTable(engine, options.root, options.log);
     this.#run = `${options.root}/run/twinbeat`;
     this.#statePath = join(this.#run, 'drbdd.state');
     this.#stateFile = new RunFile(this.#statePath, STATE_ROOM_BYTES);
@@ -105,12 +88,9 @@ export class Drbdd {
       flight: flight?.plan ?? null,
     };
     markIoFlusher(options.log); // before the thread is made: it inherits the mark
-    const worker = new Worker(new URL('./drbdd-engine.js', import.meta.url), {
-      workerData: settings,
-    });
-    const drbdd = new Drbdd(options, worker, flight);
+    const drbdd = new Drbdd(options, new EngineThread(settings), flight);
     await drbdd.#engineReady();
-    await drbdd.#openDevices();
+    drbdd.#devices = new DrbddDevices(drbdd.#engine, await drbdd.#openDevices(), options.log);
     await drbdd.#resume();
     await drbdd.#socket.listen();
     return drbdd;
@@ -118,29 +98,44 @@ export class Drbdd {
 
   // ---- start
 
-  #engineReady(): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#worker.on('error', (e) => {
-        // A broken invariant: nothing of this process may write any more. The angel starts a successor.
+  async #engineReady(): Promise<void> {
+    const ready = await this.#engine.ready({
+      news: (news) => this.#news(news),
+      broken: (e) => {
+        // The angel starts a successor.
         this.#log.fatal({ object: 'engine' }, e.stack ?? e.message);
-        reject(e);
         this.#options.ended(1);
-      });
-      this.#worker.on('exit', (code) => {
-        if (!this.#ending) {
-          this.#log.fatal({ object: 'engine' }, `the engine thread ended (${code})`);
-          this.#options.ended(1);
-        }
-      });
-      this.#worker.on('message', (m: FromEngine) => {
-        if (m.type === 'ready') {
-          this.#log.info(`twinbeat ${this.#options.version}: I/O engine ${m.engine}`);
-          for (const remark of m.remarks) this.#log.warn(remark);
-          if (m.recording) void this.#flight?.start();
-          resolve();
-        } else this.#fromEngine(m);
-      });
+      },
+      exited: (code) => {
+        if (this.#ending) return;
+        this.#log.fatal({ object: 'engine' }, `the engine thread ended (${code})`);
+        this.#options.ended(1);
+      },
     });
+    this.#log.info(`twinbeat ${this.#options.version}: I/O engine ${ready.engine}`);
+    for (const remark of ready.remarks) this.#log.warn(remark);
+    if (ready.recording) void this.#flight?.start();
+  }
+
+  #news(news: EngineNews): void {
+    switch (news.type) {
+      case 'log':
+        this.#log[news.level]({ object: news.object }, news.text);
+        return;
+      case 'handler':
+        void this.#handlers.run(news);
+        return;
+      case 'size-changed':
+        // Before its device is made (at a restart) there is nothing to tell.
+        this.#devices?.resized(news.minor);
+        return;
+      case 'fuse-ended':
+        if (!this.#ending)
+          this.#log.error(`FUSE of minor ${news.minor} ended (errno ${news.error})`);
+        return;
+      case 'state-changed':
+        return;
+    }
   }
 
   get #usesFuse(): boolean {
@@ -158,7 +153,8 @@ export class Drbdd {
     return Number(this.#options.env['TWINBEAT_INCARNATION'] ?? '1');
   }
 
-  async #openDevices(): Promise<void> {
+  /** Null: volumes are exported by NBD. */
+  async #openDevices(): Promise<DeviceManager | null> {
     const { env, root, ini } = this.#options;
     if (this.#usesFuse) {
       if (this.#kept.length === 0 && env['TWINBEAT_FUSE_FDS'] !== undefined) {
@@ -166,38 +162,29 @@ export class Drbdd {
           `Linux ${release()} can not hand a device to a restarted engine (6.9 can): its users would see I/O errors`,
         );
       }
-      this.#devices = await DeviceManager.open({
+      return await DeviceManager.open({
         root: root === '' ? '/' : root,
         descriptors: this.#kept,
         incarnation: this.#incarnation,
         mounts: fuseMounts(),
       });
-      return;
     }
     const listen = rootedListen(root, ini.exportListen);
     // Left by a predecessor that was killed: nobody else serves this node (refuseSecond).
     if (listen.startsWith('unix:')) rmSync(listen.slice(5), { force: true });
-    const reply = await this.#ask({ type: 'export', listen });
+    const reply = await this.#engine.ask({ type: 'export', listen });
     if (!reply.ok) throw new Error(reply.text);
     this.#log.info(`volumes are exported by NBD at ${ini.exportListen}`);
+    return null;
   }
 
   async #statusFile(): Promise<void> {
-    if (this.#devices) {
-      try {
-        const a = await this.#devices.statusFile();
-        const served = await this.#serve(a);
-        if (served.ok) return;
-        this.#log.warn(`status file: ${served.text}`);
-      } catch (e) {
-        this.#log.warn(`status file: ${text(e)}`);
-      }
-    }
+    if (await this.#devices?.serveStatusFile()) return;
     // Without FUSE: a plain file, renewed once a second.
     const file = join(this.#run, 'proc/drbd');
     mkdirSync(dirname(file), { recursive: true });
     const write = async (): Promise<void> => {
-      const reply = await this.#ask({ type: 'proc' });
+      const reply = await this.#engine.ask({ type: 'proc' });
       if (reply.ok && typeof reply.value === 'string') writeFileSync(file, reply.value);
     };
     await write().catch((e) => this.#log.warn(`status file: ${text(e)}`));
@@ -222,141 +209,22 @@ export class Drbdd {
       switch (step.type) {
         case 'request': {
           const { request } = step;
-          const reply = await this.#request(request);
+          const reply = await this.#engine.request(request);
           if (!reply.ok) this.#log.error(`${request.verb}: ${reply.text} ${reply.info.join('; ')}`);
           break;
         }
         case 'resume-primary': {
-          const reply = await this.#ask(step);
+          const reply = await this.#engine.ask(step);
           if (!reply.ok) this.#log.error(`minor ${step.minor}: Primary again: ${reply.text}`);
           break;
         }
         case 'device':
-          await this.#adopt(step);
+          await this.#devices?.adopt(step);
           break;
       }
     }
-    // The loop devices are looked at last: that asks the FUSE files, which are served by now.
-    for (const minor of saved.primaries) {
-      try {
-        const loop = await this.#devices?.settle(minor);
-        if (this.#devices && loop === null) {
-          await this.#devices.activate(minor, LOOP);
-        }
-      } catch (e) {
-        this.#log.error(`minor ${minor}: device: ${text(e)}`);
-      }
-    }
+    await this.#devices?.settle(saved.primaries);
     await this.#save();
-  }
-
-  async #adopt(spec: {
-    minor: number;
-    device: string;
-    resource: string;
-    volume: number;
-  }): Promise<void> {
-    if (!this.#devices) return;
-    const attachment =
-      (await this.#devices.adopt(spec.minor)) ?? (await this.#devices.create(spec));
-    const served = await this.#serve(attachment);
-    if (!served.ok) this.#log.error(`minor ${spec.minor}: device: ${served.text}`);
-  }
-
-  // ---- the engine thread
-
-  #send(message: ToEngine): void {
-    this.#worker.postMessage(message);
-  }
-
-  #ask(message: Ask): Promise<ControlReply> {
-    const id = this.#nextId++;
-    return new Promise((resolve) => {
-      this.#answers.set(id, resolve);
-      this.#send({ ...message, id } as ToEngine);
-    });
-  }
-
-  #request(request: ControlRequest): Promise<ControlReply> {
-    return this.#ask({ type: 'request', request });
-  }
-
-  #serve(a: Attachment): Promise<ControlReply> {
-    const { minor, descriptor, successor, reused, openWriters } = a;
-    return this.#ask({ type: 'serve', minor, descriptor, successor, reused, openWriters });
-  }
-
-  #fromEngine(m: FromEngine): void {
-    switch (m.type) {
-      case 'reply': {
-        const resolve = this.#answers.get(m.id);
-        this.#answers.delete(m.id);
-        resolve?.(m.reply);
-        return;
-      }
-      case 'log':
-        this.#log[m.level]({ object: m.object }, m.text);
-        return;
-      case 'handler':
-        void this.#handler(m.id, m.event, m.resource, m.minor);
-        return;
-      case 'size-changed':
-        // Before its device is made (at a restart) there is nothing to tell.
-        void this.#devices?.resized(m.minor).catch((e) => {
-          this.#log.debug(`minor ${m.minor}: new size: ${text(e)}`);
-        });
-        return;
-      case 'fuse-ended':
-        if (!this.#ending) this.#log.error(`FUSE of minor ${m.minor} ended (errno ${m.error})`);
-        return;
-      case 'state-changed':
-      case 'ready':
-        return;
-    }
-  }
-
-  // ---- handlers
-
-  async #handler(id: number, event: string, resource: string, minor: number | null): Promise<void> {
-    const configured = this.#handlers.get(resource);
-    const command = configured?.handlers[event];
-    if (!command || !configured) {
-      this.#send({ type: 'handler-done', id, exit: 0 });
-      return;
-    }
-    const what = minor === null ? resource : `minor-${minor}`;
-    this.#log.info({ object: resource }, `helper command: /sbin/drbdadm ${event} ${what}`);
-    const exit = await runHandler(command, {
-      HOME: '/',
-      TERM: 'linux',
-      PATH: `${process.env['PATH'] ?? ''}:/sbin:/usr/sbin:/bin:/usr/bin`,
-      ...configured.environment,
-      ...(this.#options.root === '' ? {} : { TWINBEAT_ROOT: this.#options.root }),
-      DRBD_RESOURCE: resource,
-      ...(minor === null ? await this.#minorsOf(resource) : { DRBD_MINOR: String(minor) }),
-    });
-    const hex = (exit << 8).toString(16);
-    this.#log.info(
-      { object: resource },
-      `helper command: /sbin/drbdadm ${event} ${what} exit code ${exit} (0x${hex})`,
-    );
-    this.#send({ type: 'handler-done', id, exit });
-  }
-
-  async #minorsOf(resource: string): Promise<Record<string, string>> {
-    const list = await this.#running();
-    const found = list.find((r) => r.name === resource);
-    return { DRBD_MINOR: (found?.volumes ?? []).map((v) => v.minor).join(' ') };
-  }
-
-  async #running(): Promise<readonly RunningResource[]> {
-    const reply = await this.#request({ verb: 'running' });
-    return reply.ok ? (reply.value as readonly RunningResource[]) : [];
-  }
-
-  async #status(): Promise<NodeStatus | null> {
-    const reply = await this.#request({ verb: 'status' });
-    return reply.ok ? (reply.value as NodeStatus) : null;
   }
 
   // ---- requests
@@ -368,7 +236,7 @@ export class Drbdd {
       case 'running':
       case 'get-gi':
       case 'wait-connect':
-        return this.#request(request);
+        return this.#engine.request(request);
       case 'restart':
         return this.#restart();
       case 'shutdown':
@@ -385,133 +253,30 @@ export class Drbdd {
   }
 
   async #change(request: ControlRequest): Promise<ControlReply> {
+    const devices = this.#devices;
+    assert(devices, 'the socket listens when the start is over');
     switch (request.verb) {
-      case 'set-handlers':
-        this.#handlers.set(request.resource, {
-          handlers: request.handlers,
-          environment: request.environment,
-        });
+      case 'set-handlers': {
+        const { handlers, environment } = request;
+        this.#handlers.set(request.resource, { handlers, environment });
         return { ok: true, value: null };
+      }
       case 'new-minor':
-        return this.#newMinor(request);
+        return devices.newMinor(request);
+      case 'del-minor':
+        return devices.delMinor(request.minor);
       case 'primary':
-        return this.#primary(request);
+        return devices.primary(request);
       case 'secondary':
-        return this.#secondary(request);
-      case 'down':
-        return this.#down(request as DownRequest);
-      case 'del-minor': {
-        const reply = await this.#request(request);
-        if (reply.ok) await this.#devices?.remove(request.minor);
+        return devices.secondary(request);
+      case 'down': {
+        const reply = await devices.down(request.resource);
+        if (reply.ok) this.#handlers.delete(request.resource);
         return reply;
       }
       default:
-        return this.#request(request);
+        return this.#engine.request(request);
     }
-  }
-
-  async #newMinor(request: Extract<ControlRequest, { verb: 'new-minor' }>): Promise<ControlReply> {
-    const { minor, device, resource, volume } = request;
-    const before = await this.#running();
-    const known = before.some((r) => r.volumes.some((v) => v.minor === minor));
-    const reply = await this.#request(request);
-    if (!reply.ok || known || !this.#devices) return reply;
-    try {
-      const attachment = await this.#devices.create({ minor, device, resource, volume });
-      const served = await this.#serve(attachment);
-      if (served.ok) {
-        if (!attachment.restartable) {
-          this.#log.warn(
-            `minor ${minor}: without the angel (drbdd --keepalive) the device ends with this process`,
-          );
-        }
-        return reply;
-      }
-      throw new Error(served.text);
-    } catch (e) {
-      await this.#request({ verb: 'del-minor', minor });
-      return fail(`the device can not be made: ${text(e)}`);
-    }
-  }
-
-  async #primary(request: Extract<ControlRequest, { verb: 'primary' }>): Promise<ControlReply> {
-    const { minor } = request;
-    const reply = await this.#request(request);
-    if (!reply.ok || !this.#devices) return reply;
-    try {
-      await this.#devices.activate(minor, LOOP);
-      return reply;
-    } catch (e) {
-      await this.#request({ verb: 'secondary', minor });
-      return fail(`promoted, but no block device could be made: ${text(e)}; Secondary again`);
-    }
-  }
-
-  async #secondary(request: Extract<ControlRequest, { verb: 'secondary' }>): Promise<ControlReply> {
-    const { minor } = request;
-    const held = await this.#takeAway(minor);
-    if (held) return held;
-    const reply = await this.#request(request);
-    if (!reply.ok) {
-      await this.#devices?.activate(minor, LOOP).catch(() => {});
-    }
-    return reply;
-  }
-
-  /** Release the block device; a refusal when somebody has it open, or null. */
-  async #takeAway(minor: number): Promise<ControlFailure | null> {
-    if (!this.#devices) return null;
-    try {
-      const released = await this.#devices.deactivate(minor);
-      if (released.ok) return null;
-      return {
-        ok: false,
-        kind: 'state',
-        code: -12,
-        text: stateText(-12),
-        info: released.evidence,
-        next: ['end what uses the device (umount, stop the database), then try again'],
-      };
-    } catch (e) {
-      // No such device: the engine says what is wrong with the minor.
-      this.#log.debug(`minor ${minor}: ${text(e)}`);
-      return null;
-    }
-  }
-
-  async #down(request: DownRequest): Promise<ControlReply> {
-    const found = (await this.#running()).find((r) => r.name === request.resource);
-    const minors = (found?.volumes ?? []).map((v) => v.minor);
-    const taken: number[] = [];
-    const giveBack = async (): Promise<void> => {
-      const primaries = await this.#primaries();
-      for (const minor of taken) {
-        if (!primaries.includes(minor)) continue;
-        await this.#devices?.activate(minor, LOOP).catch(() => {});
-      }
-    };
-    for (const minor of minors) {
-      const held = await this.#takeAway(minor);
-      if (held) {
-        await giveBack();
-        return held;
-      }
-      taken.push(minor);
-    }
-    const reply = await this.#request(request);
-    if (!reply.ok) {
-      await giveBack();
-      return reply;
-    }
-    for (const minor of minors) await this.#devices?.remove(minor);
-    this.#handlers.delete(request.resource);
-    return reply;
-  }
-
-  async #primaries(): Promise<number[]> {
-    const status = await this.#status();
-    const volumes = (status?.resources ?? []).flatMap((r) => r.volumes);
-    return volumes.filter((v) => v.state.role === Roles.Primary).map((v) => v.minor);
   }
 
   /** The change itself is done. */
@@ -524,12 +289,12 @@ export class Drbdd {
 
   /** For a successor. */
   async #save(): Promise<void> {
-    const resources = await this.#running();
+    const resources = await this.#engine.running();
     saveState(this.#stateFile, {
       version: 1,
       resources,
-      primaries: await this.#primaries(),
-      handlers: Object.fromEntries(this.#handlers),
+      primaries: await this.#engine.primaries(),
+      handlers: this.#handlers.saved,
     });
   }
 
@@ -562,8 +327,8 @@ export class Drbdd {
         next: [`free space in ${this.#run}`, '`twinbeat restart drbdd`'],
       };
     }
-    await this.#ask({ type: 'drain' });
-    await this.#ask({ type: 'stop' });
+    await this.#engine.ask({ type: 'drain' });
+    await this.#engine.ask({ type: 'stop' });
     await this.#flight?.end();
     setImmediate(() => this.#options.ended(RESTART_STATUS));
     return { ok: true, value: null };
@@ -572,7 +337,7 @@ export class Drbdd {
   /** SIGTERM: down everything that is not in use, then end. With devices in use it stays, and says who uses them. */
   async shutdown(): Promise<boolean> {
     if (this.#ending) return false;
-    for (const r of await this.#running()) {
+    for (const r of await this.#engine.running()) {
       const reply = await this.handle({ verb: 'down', resource: r.name });
       if (!reply.ok) {
         this.#log.error({ object: r.name }, `can not stop: ${reply.text} ${reply.info.join('; ')}`);
@@ -582,7 +347,7 @@ export class Drbdd {
     this.#ending = true;
     if (this.#procTimer) clearInterval(this.#procTimer);
     await this.#devices?.shutdown();
-    await this.#ask({ type: 'stop' });
+    await this.#engine.ask({ type: 'stop' });
     await this.#flight?.end();
     this.#socket.close();
     this.#stateFile.remove();
@@ -622,8 +387,4 @@ function rootedListen(root: string, listen: string): string {
 
 function text(e: unknown): string {
   return e instanceof Error ? e.message : String(e);
-}
-
-function fail(what: string): ControlFailure {
-  return { ok: false, kind: 'failure', code: 0, text: what, info: [], next: [] };
 }
