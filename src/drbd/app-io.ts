@@ -150,6 +150,10 @@ export class AppIo {
     if (isSuspended(s)) return 'suspended';
     if (s.conn === Conns.WFBitMapT || s.conn === Conns.WFSyncUUID) return 'bitmap exchange';
     if (s.disk === Disks.Attaching || s.disk === Disks.Negotiating) return 'attaching';
+    // Without a disk the first write says to the peer that its data are taken (beginWaiting): for all volumes, or for none.
+    if (s.disk < Disks.Inconsistent && s.conn >= Conns.Connected && this.#volume.resource.meeting) {
+      return 'connecting';
+    }
     return null;
   }
 

@@ -283,10 +283,17 @@ function follow(v: Volume, old: State, next: State): void {
   const letGo = next.disk === Disks.Diskless && old.disk > Disks.Attaching && v.dataDisk >= 0;
   if ((failed || letGo) && !v.detaching) v.resource.diskIsFailed(v);
 
-  // Frozen for lack of data, and they can be reached again.
-  const reachable =
-    next.disk === Disks.UpToDate || (next.conn >= Conns.Connected && next.pdsk === Disks.UpToDate);
-  if (v.state.suspNod !== 0 && v.state === next && reachable) force(v, { suspNod: 0 });
+  if (v.state === next) goOn(v);
+}
+
+/**
+ * Frozen for lack of data, and they can be reached again. Those of the peer when all volumes have met it: one that finds its own to
+ * be old there ends the connection for all.
+ */
+export function goOn(v: Volume): void {
+  const { disk, conn, pdsk, suspNod } = v.state;
+  const there = conn >= Conns.Connected && pdsk === Disks.UpToDate && !v.resource.meeting;
+  if (suspNod !== 0 && (disk === Disks.UpToDate || there)) force(v, { suspNod: 0 });
 }
 
 /**

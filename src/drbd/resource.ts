@@ -25,7 +25,7 @@ import {
 } from '../wire/params.js';
 import { stateChangeCodec, syncUuidCodec } from '../wire/state-packets.js';
 import { finishDetach } from './attach.js';
-import { beginGeneration, force } from './changes.js';
+import { beginGeneration, force, goOn } from './changes.js';
 import { restMs } from './connect.js';
 import { Connector } from './connector.js';
 import type { Core } from './core.js';
@@ -228,15 +228,23 @@ export class Resource {
     link.start(handOver);
   }
 
+  /** Connected, and not all volumes are through the handshake: each of them may still refuse the peer. */
+  get meeting(): boolean {
+    return this.volumes.some((v) => v.state.conn === Conns.WFReportParams);
+  }
+
   /** A volume is through the handshake. */
   established(v: Volume): void {
     if (v.state.disk >= Disks.Inconsistent) v.outdateAtAttach = false; // it knows by itself by now
     v.degraded = false;
-    if (this.volumes.some((o) => o.state.conn === Conns.WFReportParams)) return;
-    if (!this.stateSent) return;
+    if (this.meeting || !this.stateSent) return;
     this.stateSent = false;
     this.#goodAtMs = this.core.port.nowMs() + GOOD_MS;
-    for (const o of this.volumes) if (o.state.suspFen !== 0) force(o, { suspFen: 0 });
+    for (const o of this.volumes) {
+      if (o.state.suspFen !== 0) force(o, { suspFen: 0 });
+      goOn(o);
+      o.app.resume();
+    }
   }
 
   // ---- rare packets of the data socket

@@ -2,6 +2,7 @@
  * A resource with two volumes and its one connection: one of them has trouble, or is behind, and the other has not.
  */
 import test from 'ava';
+import { EIO } from '../../src/drbd/app-io.js';
 import { Ss } from '../../src/drbd/return-codes.js';
 import {
   detach,
@@ -171,6 +172,79 @@ test('one of two volumes without disks refuses the connection: the other one fin
   alpha.until(/cs:Connected ro:Primary\S+ ds:Diskless\/UpToDate/);
   t.is(alpha.write(8, block(3)), 0);
   alpha.attachTo(alpha.volume);
+  pair.settled();
+  t.is(pair.firstDifference(), -1);
+});
+
+test('two frozen volumes, and the second refuses the connection: what the first waits to write stays where it is', (t) => {
+  for (let seed = 1; seed <= 8; seed++) {
+    const pair = inSync(seed, {
+      resource: { onNoDataAccessible: 'suspend-io' },
+      pieceBytes: 256, // what is said of one volume arrives before what is said of the next
+    });
+    const { alpha, beta } = pair;
+    t.is(alpha.ask((v, done) => detach(v, true, done)).kind, 'ok');
+    pair.run(100);
+    const { current } = beta.volume.uuids;
+    cut(pair);
+    alpha.until(/cs:WFConnection/);
+    t.is(alpha.write(0, block(2), second(alpha)), 0);
+    t.is(alpha.ask((v, done) => detach(v, true, done), second(alpha)).kind, 'ok');
+    const write = alpha.beginWrite(0, block(3));
+    pair.net.heal('replication');
+    alpha.until(/cs:StandAlone/);
+    beta.until(/cs:WFConnection/);
+    t.is(alpha.peek(write), undefined, `seed ${seed}`);
+    t.is(beta.volume.uuids.current, current, `seed ${seed}`);
+    t.is(beta.disk.content(0, 1)[0], 0, `seed ${seed}`);
+    alpha.attachTo(second(alpha));
+    alpha.connect();
+    t.is(alpha.answer(write), 0);
+    alpha.attachTo(alpha.volume);
+    pair.settled();
+    t.is(pair.firstDifference(), -1);
+  }
+});
+
+test('the same with errors instead: no write gets through to the first volume before the second refuses', (t) => {
+  let early = 0;
+  for (let seed = 1; seed <= 8; seed++) {
+    const pair = inSync(seed, { pieceBytes: 256 });
+    const { alpha, beta } = pair;
+    t.is(alpha.ask((v, done) => detach(v, true, done)).kind, 'ok');
+    pair.run(100);
+    const { current } = beta.volume.uuids;
+    cut(pair);
+    alpha.until(/cs:WFConnection/);
+    t.is(alpha.write(0, block(2), second(alpha)), 0);
+    t.is(alpha.ask((v, done) => detach(v, true, done), second(alpha)).kind, 'ok');
+    pair.net.heal('replication');
+    alpha.until(/cs:(Connected|StandAlone)/);
+    if (/cs:Connected/.test(alpha.shown)) early++;
+    t.is(alpha.write(0, block(3)), EIO);
+    alpha.until(/cs:StandAlone/);
+    beta.until(/cs:WFConnection/);
+    t.is(beta.volume.uuids.current, current, `seed ${seed}`);
+  }
+  t.true(early > 0);
+});
+
+test('two frozen volumes go on when both have found their data with the peer', (t) => {
+  const pair = inSync(1, { resource: { onNoDataAccessible: 'suspend-io' } });
+  const { alpha } = pair;
+  for (const v of alpha.resource.volumes) {
+    t.is(alpha.ask((o, done) => detach(o, false, done), v).kind, 'ok');
+  }
+  pair.run(100);
+  cut(pair);
+  alpha.until(/cs:WFConnection/);
+  const writes = alpha.resource.volumes.map((v) => alpha.beginWrite(0, block(4), v));
+  pair.net.heal('replication');
+  for (const tag of writes) t.is(alpha.answer(tag), 0);
+  for (const v of alpha.resource.volumes) {
+    t.is(v.state.suspNod, 0);
+    alpha.attachTo(v);
+  }
   pair.settled();
   t.is(pair.firstDifference(), -1);
 });

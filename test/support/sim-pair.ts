@@ -29,7 +29,7 @@ import { NodeClock, type ProcessClock } from '../../src/sim/node-clock.js';
 import { SimClock } from '../../src/sim/sim-clock.js';
 import { DEFAULT_SIM_DISK, SimDisk } from '../../src/sim/sim-disk.js';
 import { SimIo } from '../../src/sim/sim-io.js';
-import { SimNet } from '../../src/sim/sim-net.js';
+import { DEFAULT_SIM_NET, SimNet } from '../../src/sim/sim-net.js';
 
 const POOL = { head: 96, small: 256, medium: 48, large: 20 };
 const DISK = '/dev/lower';
@@ -44,6 +44,8 @@ export interface SimPairOptions {
   readonly resource?: Partial<ResourceOptions>;
   /** The resource has two volumes: `SimPairNode.second`. What asks and shows without naming one means the first. */
   readonly twoVolumes?: boolean;
+  /** What is sent over TCP arrives in pieces of up to so many bytes, each at its own time. */
+  readonly pieceBytes?: number;
 }
 
 export class SimPairNode {
@@ -318,7 +320,8 @@ export class SimPair {
   constructor(seed: number, options: SimPairOptions = {}) {
     this.seed = seed;
     this.options = options;
-    this.net = new SimNet(this.world, dice(seed, 'net'));
+    const { pieceBytes = DEFAULT_SIM_NET.pieceBytes } = options;
+    this.net = new SimNet(this.world, dice(seed, 'net'), { ...DEFAULT_SIM_NET, pieceBytes });
     this.net.addHost('alpha', { replication: '10.1.0.1' });
     this.net.addHost('beta', { replication: '10.1.0.2' });
     this.alpha = new SimPairNode(this, 'alpha');
