@@ -4,31 +4,27 @@
  *     INIT -> (active) STARTING -> (peer starts too) BOTHSTARTING -> (any `resource`) RSCRCVD -> (10 s, or the
  *     peer is stable) STABLE -> (shutdown) SHUTDOWN
  *
- * `hold` is what we claim, `other` what the peer claims, in the peer's terms. A claim is no proof: it is made before the
- * scripts run and dropped before they stop. So a group changes hands only by `done` (standby), `shutdone` (it left),
- * or death; it is started without these only at start-up, when the peer claims nothing of ours.
+ * What either node claims is in claims.ts. A claim is no proof: it is made before the scripts run and dropped before they
+ * stop. So a group changes hands only by `done` (standby-exchange.ts), `shutdone` (it left), or death; it is started without
+ * these only at start-up, when the peer claims nothing of ours.
  *
  * Pure. Jobs (take, give) go to `Operations`; `jobDone` brings them back. Source: docs/HEARTBEAT.md, resources.
  *
- * Deliberately different from the original: a group that fails to start is handed over with `local` or `foreign` as it
- * belongs, once (3.0.6 always says `foreign`, which leaves an own group stopped on both nodes); when a living peer says
- * that it took our groups over as a dead node's, we `yield` them at once.
+ * Deliberately different from the original: when a living peer says that it took our groups over as a dead node's, we
+ * `yield` them at once.
  */
 import { fieldOf, type HaMessage, haFields } from '../wire/hamsg.js';
-import { both, type Hold, includes, minus, parseHold, plus, swapped } from './hold.js';
+import { Claims } from './claims.js';
+import { FailedStarts } from './failed-starts.js';
+import { both, type Hold, includes, parseHold, plus, swapped } from './hold.js';
 import type {
   ResourceEffect,
   ResourceLevel,
   ResourceMachine,
   RscState,
 } from './resource-machine.js';
-import {
-  STANDBY_PHASES,
-  type StandbyInfo,
-  type StandbyPhase,
-  type StandbyRow,
-  standbyRow,
-} from './standby.js';
+import type { StandbyPhase } from './standby.js';
+import { readAsk, StandbyExchange, sendAsk } from './standby-exchange.js';
 
 export interface ResourceConfig {
   readonly node: string;
@@ -42,31 +38,20 @@ export interface ResourceConfig {
 const RESUME = 'resume';
 const RSC_TIMER_MS = 10_000;
 const FAILBACK_RETRY_MS = 1000;
-const START_FAILED_STANDBY_MS = 30_000;
 
 export class ResourceState implements ResourceMachine {
   readonly #config: ResourceConfig;
   #state: RscState = 'INIT';
-  #hold: Hold;
-  #other: Hold = 'none';
-  /** What may still run there: grows at once, shrinks only when the peer says that it is done. In the peer's terms. */
-  #otherMay: Hold = 'none';
+  readonly #claims: Claims;
   #otherStable = false;
   #peerDead = false;
   #peerClean = false; // at its last start nothing ran there that it did not claim
   #deadBeforeActive: boolean | null = null; // heard, when the peer died before we were active
-  #standby: StandbyPhase = 'NOT';
-  #standbyRsc: Hold = 'none';
-  #standbyMs = Number.POSITIVE_INFINITY;
-  #standbyJob = 0; // the job whose end is to be told by `done`
+  readonly #standby: StandbyExchange;
+  readonly #failed = new FailedStarts();
   #timerMs = Number.POSITIVE_INFINITY;
   #needsFailback = false;
   #failbackMs = Number.POSITIVE_INFINITY;
-  #failedMs = Number.POSITIVE_INFINITY;
-  readonly #failed = new Map<string, 'local' | 'foreign'>(); // to be handed over
-  readonly #handedOver = new Set<string>(); // were handed over once without having run since
-  readonly #jobs = new Map<number, Hold>(); // open jobs -> what they are giving up ('none' for a take)
-  #lastJob = 0;
   #releaseJob = 0;
   #shutdownAsked = false;
   #shutdownWaits = false;
@@ -74,33 +59,38 @@ export class ResourceState implements ResourceMachine {
 
   constructor(config: ResourceConfig) {
     this.#config = config;
-    this.#hold = config.resume;
+    this.#claims = new Claims(config.resume);
+    this.#standby = new StandbyExchange(this.#claims);
   }
 
   get state(): RscState {
     return this.#state;
   }
   get hold(): Hold {
-    return this.#hold;
+    return this.#claims.hold;
   }
   get other(): Hold {
-    return this.#other;
+    return this.#claims.other;
   }
   get standby(): StandbyPhase {
-    return this.#standby;
+    return this.#standby.phase;
   }
 
   get standbyRefusal(): null {
     return null;
   }
 
+  get #isBusy(): boolean {
+    return this.#claims.hasJobs || this.#standby.phase !== 'NOT';
+  }
+
   get inTransition(): boolean {
-    return this.#jobs.size > 0 || this.#standby !== 'NOT' || this.#state !== 'STABLE';
+    return this.#isBusy || this.#state !== 'STABLE';
   }
 
   /** `cl_status rscstatus` */
   get rscStatus(): Hold | 'transition' {
-    return this.inTransition ? 'transition' : this.#hold;
+    return this.inTransition ? 'transition' : this.#claims.hold;
   }
 
   /** Communication is up. */
@@ -109,10 +99,10 @@ export class ResourceState implements ResourceMachine {
     this.#state = 'STARTING';
     // `clean` is ours, also in `resource`: nothing runs here that we do not claim. The original ignores it.
     // So is `rsc_hold` here, what we resume: a peer that starts too has no other way to know in time.
-    const resumed = this.#hold === 'none' ? {} : { rsc_hold: this.#hold };
+    const resumed = this.#claims.hold === 'none' ? {} : { rsc_hold: this.#claims.hold };
     const starting = haFields({ t: 'starting', ...resumed, clean: '1' });
     out.push({ type: 'send', message: starting });
-    if (this.#hold !== 'none') this.#sendResource(false, RESUME, out); // for the original
+    if (this.#claims.hold !== 'none') this.#claims.say(false, RESUME, out); // for the original
     if (this.#config.peer === null) this.#takeOver(null, out);
     if (this.#deadBeforeActive !== null) this.peerDied(this.#deadBeforeActive, nowMs, out);
   }
@@ -132,42 +122,13 @@ export class ResourceState implements ResourceMachine {
     out.push({ type: 'log', level, text });
   }
 
-  /** What we claim, and what we are still stopping although we have dropped the claim. */
   claims(): Hold {
-    let claims = this.#hold;
-    for (const giving of this.#jobs.values()) claims = plus(claims, giving);
-    return claims;
-  }
-
-  #sendResource(
-    isStable: boolean,
-    info: string | null,
-    out: ResourceEffect[],
-    hold = this.#hold,
-  ): void {
-    // What is not claimed but still being stopped: the peer is not to take it yet.
-    const isStopping = minus(this.claims(), hold) !== 'none';
-    const message = haFields({
-      t: 'resource',
-      rsc_hold: hold,
-      rtype: 'full',
-      isstable: isStable && !isStopping ? '1' : '0',
-      ...(info === null ? {} : { info }),
-      clean: '1',
-    });
-    out.push({ type: 'send', message });
-  }
-
-  #job(kind: 'take' | 'give', scope: Hold, out: ResourceEffect[]): number {
-    const id = ++this.#lastJob;
-    this.#jobs.set(id, kind === 'give' ? scope : 'none');
-    out.push({ type: 'job', id, kind, scope, key: null });
-    return id;
+    return this.#claims.claims;
   }
 
   #peerStarts(message: HaMessage, out: ResourceEffect[]): void {
     this.#peerClean = fieldOf(message, 'clean') === '1';
-    this.#otherMay = parseHold(fieldOf(message, 'rsc_hold')) ?? 'none';
+    this.#claims.otherStarts(parseHold(fieldOf(message, 'rsc_hold')) ?? 'none');
     if (this.#state === 'INIT') {
       this.#log('ERROR', "Received 'starting' before we are active: ignored.", out);
       return;
@@ -175,7 +136,7 @@ export class ResourceState implements ResourceMachine {
     if (this.#state === 'STARTING') this.#state = 'BOTHSTARTING';
     this.#peerDead = false;
     this.#otherStable = false;
-    this.#sendResource(this.#state === 'STABLE', null, out, this.claims());
+    this.#claims.say(this.#state === 'STABLE', null, out, this.#claims.claims);
   }
 
   #receiveResource(message: HaMessage, own: boolean, nowMs: number, out: ResourceEffect[]): void {
@@ -198,17 +159,15 @@ export class ResourceState implements ResourceMachine {
     this.#peerDead = false;
     if (fieldOf(message, 'clean') === '1') this.#peerClean = true; // it may have started before we did
     const isFull = fieldOf(message, 'rtype') === 'full';
-    this.#other = isFull || claimed === 'none' ? claimed : plus(this.#other, claimed);
     const isStable = fieldOf(message, 'isstable');
-    // Without isstable=1 a smaller claim announces a stop that is yet to come (standby, shutdown).
-    this.#otherMay = isStable === '1' ? this.#other : plus(this.#otherMay, this.#other);
+    this.#claims.otherClaims(claimed, isFull, isStable === '1');
     // It yields itself when it hears what we hold.
     if (!isResume && this.#checkClaims(message, out)) return;
     if (isStable === '0') this.#otherStable = false;
     if (isStable === '1' && !this.#otherStable) {
       this.#log('info', 'remote resource transition completed.', out);
       this.#otherStable = true;
-      this.#sendResource(this.#state === 'STABLE', null, out);
+      this.#claims.say(this.#state === 'STABLE', null, out);
       this.#failbackMs = nowMs;
     }
     if (this.#state !== 'STABLE' && this.#state !== 'SHUTDOWN' && this.#otherStable) {
@@ -218,14 +177,9 @@ export class ResourceState implements ResourceMachine {
     if (isStable === '1') this.#checkOrphans(out);
   }
 
-  /** What both nodes claim, in our terms. */
-  #clash(): Hold {
-    return both(this.#hold, swapped(this.#other));
-  }
-
   /** True when we yield: nothing else is to be done with the message. */
   #checkClaims(message: HaMessage, out: ResourceEffect[]): boolean {
-    const clash = this.#clash();
+    const { clash } = this.#claims;
     if (this.#state === 'SHUTDOWN') return false;
     if (clash !== 'none') {
       if (includes(clash, 'local')) this.#log('ERROR', 'Both machines own our resources!', out);
@@ -240,9 +194,9 @@ export class ResourceState implements ResourceMachine {
       }
       // A node that resumes yields to one that kept running; two stable ones keep what is at home.
       const yields = this.#state === 'STABLE' ? both(clash, 'foreign') : clash;
-      if (yields !== 'none' && this.#standby === 'NOT') {
-        this.#hold = minus(this.#hold, yields);
-        this.#job('give', yields, out);
+      if (yields !== 'none' && this.#standby.phase === 'NOT') {
+        this.#claims.drop(yields);
+        this.#claims.give(yields, out);
       }
     }
     return false;
@@ -255,36 +209,37 @@ export class ResourceState implements ResourceMachine {
    */
   #checkOrphans(out: ResourceEffect[]): void {
     if (this.inTransition || !this.#otherStable || this.#peerDead) return;
-    const owned = plus(this.#hold, swapped(this.#other));
+    const { owned } = this.#claims;
     if (!includes(owned, 'foreign')) this.#log('WARN', 'No one owns foreign resources!', out);
     if (includes(owned, 'local')) return;
     this.#log('WARN', 'No one owns our local resources!', out);
     if (!this.#peerClean) return;
-    this.#hold = plus(this.#hold, 'local');
-    this.#job('take', 'local', out);
-    this.#sendResource(true, null, out);
+    this.#claims.claim('local');
+    this.#claims.take('local', out);
+    this.#claims.say(true, null, out);
   }
 
   #becomeStable(reason: string, nowMs: number, out: ResourceEffect[]): void {
     this.#timerMs = Number.POSITIVE_INFINITY;
     this.#state = 'STABLE';
     this.#acquireLocal(reason, out);
-    this.#sendResource(true, null, out);
+    this.#claims.say(true, null, out);
     this.#failbackMs = nowMs;
   }
 
   /** `req_our_resources`, not forced. */
   #acquireLocal(reason: string, out: ResourceEffect[]): void {
-    const taken = includes(this.#otherMay, 'foreign') || includes(this.#hold, 'local');
+    const taken =
+      includes(this.#claims.otherMay, 'foreign') || includes(this.#claims.hold, 'local');
     const resumes = this.#config.resume !== 'none' && !this.#initialLogged;
-    const resumed = resumes ? this.#hold : 'none'; // looked at whether it runs: it may just have been claimed
-    if (taken && this.#standby === 'NOT') {
+    const resumed = resumes ? this.#claims.hold : 'none'; // looked at whether it runs: it may just have been claimed
+    if (taken && this.#standby.phase === 'NOT') {
       this.#log('info', 'Local Resource acquisition completed. (none)', out);
-      if (resumed !== 'none') this.#job('take', resumed, out);
+      if (resumed !== 'none') this.#claims.take(resumed, out);
     } else {
-      this.#hold = plus(this.#hold, 'local');
-      this.#job('take', plus(resumed, 'local'), out);
-      this.#sendResource(true, 'req_our_resources()', out);
+      this.#claims.claim('local');
+      this.#claims.take(plus(resumed, 'local'), out);
+      this.#claims.say(true, 'req_our_resources()', out);
     }
     if (this.#initialLogged) return;
     this.#initialLogged = true;
@@ -293,116 +248,24 @@ export class ResourceState implements ResourceMachine {
 
   #receiveAsk(message: HaMessage, own: boolean, nowMs: number, out: ResourceEffect[]): void {
     if (this.#state === 'SHUTDOWN' || this.#state === 'INIT') return;
-    const from = fieldOf(message, 'src') ?? (own ? this.#config.node : (this.#config.peer ?? ''));
-    const info = fieldOf(message, 'info');
-    const rsc = parseHold(fieldOf(message, 'rsc_hold'));
-    if (rsc === null) {
-      this.#log('ERROR', `ask_resources message from ${from} without a valid rsc_hold`, out);
-      return;
-    }
-    if (own && (info === 'other' || info === 'cancel')) return; // our answers to the peer
-    this.#checkStandbyTimer(nowMs, out);
-    const row = standbyRow(this.#standby, info, own);
-    if (!row) {
-      if (info === 'me') {
-        const left = Math.max(0, Math.ceil((this.#standbyMs - nowMs) / 1000));
-        const text = `Standby in progress- new request from ${from} ignored [${left} seconds left]`;
-        this.#log('WARN', text, out);
-      } else {
-        const state = STANDBY_PHASES.indexOf(this.#standby);
-        const text = `Ignored standby message '${info ?? ''}' from ${from} in state ${state}`;
-        this.#log('WARN', text, out);
-        if (info === 'other' && this.#standby === 'NOT') this.#ask(rsc, 'cancel', out);
-      }
-      return;
-    }
-    if (row.info === 'me') {
-      const flux = this.#inFlux();
-      if (flux !== null) {
-        this.#log('WARN', `standby message [me] from ${from} ignored.  ${flux}`, out);
-        return;
-      }
-    } else if (rsc !== this.#standbyRsc) {
-      const text = `Ignored standby message '${row.info}' [${rsc}] from ${from}: [${this.#standbyRsc}] is under way`;
-      this.#log('WARN', text, out);
-      if (row.info === 'other') this.#ask(rsc, 'cancel', out);
-      return;
-    }
-    this.#standby = row.next;
-    this.#standbyMs = row.next === 'NOT' ? Number.POSITIVE_INFINITY : nowMs + row.timeoutMs;
-    this.#move(row, rsc, from, out);
+    const sender = own ? this.#config.node : (this.#config.peer ?? '');
+    const ask = readAsk(message, own, sender, out);
+    if (!ask) return;
+    this.#expireStandby(nowMs, out);
+    const move = this.#standby.receive(ask, this.#flux, nowMs, out);
+    if (move === 'over' && includes(ask.rsc, 'foreign')) this.#needsFailback = false;
   }
 
   /** Why groups cannot change hands now; the original's words. */
-  #inFlux(): string | null {
+  get #flux(): string | null {
     if (!this.#otherStable) return 'Other side is in flux.';
     return this.#state === 'STABLE' ? null : 'local resources in flux.';
   }
 
-  #ask(rsc: Hold, info: StandbyInfo, out: ResourceEffect[]): void {
-    const message = haFields({ t: 'ask_resources', rsc_hold: rsc, info });
-    out.push({ type: 'send', message });
-  }
-
-  #move(row: StandbyRow, rsc: Hold, from: string, out: ResourceEffect[]): void {
-    switch (row.move) {
-      case 'ask':
-      case 'agree':
-        this.#standbyRsc = rsc;
-        this.#log('info', `${from} wants to go standby [${rsc}]`, out);
-        if (row.move === 'agree') this.#ask(rsc, 'other', out);
-        break;
-      case 'give':
-        if (this.#standbyJob !== 0) break; // said twice
-        this.#log('info', `standby: ${from} can take our ${rsc} resources`, out);
-        this.#hold = minus(this.#hold, rsc);
-        this.#sendResource(false, 'standby', out);
-        this.#log('info', `give up ${rsc} HA resources (standby).`, out);
-        this.#standbyJob = this.#job('give', rsc, out);
-        break;
-      case 'given':
-        this.#log('info', `Local standby process completed [${rsc}].`, out);
-        break;
-      case 'take':
-        this.#log('info', `standby: acquire [${rsc}] resources from ${from}`, out);
-        this.#otherMay = minus(this.#otherMay, rsc);
-        this.#log('info', `acquire ${swapped(rsc)} HA resources (standby).`, out);
-        // Claimed from here on (3.0.6: when it is done): a peer that restarts meanwhile must not start them too.
-        this.#hold = plus(this.#hold, swapped(rsc));
-        this.#standbyJob = this.#job('take', swapped(rsc), out);
-        break;
-      case 'taken':
-        this.#log('info', `Standby resource acquisition done [${rsc}].`, out);
-        this.#sendResource(true, null, out);
-        break;
-      case 'over': {
-        const text = `Other node completed standby takeover of ${rsc} resources.`;
-        this.#log('info', text, out);
-        if (includes(rsc, 'foreign')) this.#needsFailback = false;
-        this.#sendResource(true, null, out);
-        break;
-      }
-      case 'off':
-        this.#log('info', `${from} does not go standby [${rsc}].`, out);
-        break;
-    }
-  }
-
   /** All groups of a job are done with, as well as can be. Not called for a group that is stuck. */
   jobDone(id: number, nowMs: number, out: ResourceEffect[]): void {
-    const gave = this.#jobs.get(id) ?? 'none';
-    this.#jobs.delete(id);
-    const isOwn = id !== this.#standbyJob && id !== this.#releaseJob;
-    if (id === this.#standbyJob) {
-      this.#standbyJob = 0;
-      const rsc = this.#standbyRsc;
-      const isGiver = this.#standby === 'ME';
-      const what = isGiver
-        ? `${rsc} HA resource release completed (standby).`
-        : `${swapped(rsc)} HA resource acquisition completed (standby).`;
-      this.#log('info', what, out);
-      this.#ask(rsc, 'done', out);
-    }
+    const gave = this.#claims.jobDone(id);
+    const isStandby = this.#standby.jobDone(id, out);
     if (id === this.#releaseJob) {
       this.#releaseJob = 0;
       this.#log('info', 'All HA resources relinquished.', out);
@@ -410,20 +273,12 @@ export class ResourceState implements ResourceMachine {
       out.push({ type: 'released' });
       return;
     }
-    if (isOwn && gave !== 'none' && this.#state === 'STABLE') {
-      this.#sendResource(true, null, out); // free now: the peer may adopt them
+    if (!isStandby && gave !== 'none' && this.#state === 'STABLE') {
+      this.#claims.say(true, null, out); // free now: the peer may adopt them
     }
     this.#checkOrphans(out);
     if (this.#shutdownWaits) this.shutdown(nowMs, out);
     this.#tryFailback(nowMs, out);
-  }
-
-  #cancelStandby(why: string, out: ResourceEffect[]): void {
-    if (this.#standby === 'NOT') return;
-    this.#log('info', why, out);
-    this.#standby = 'NOT';
-    this.#standbyMs = Number.POSITIVE_INFINITY;
-    this.#standbyJob = 0;
   }
 
   /** The peer was declared dead; `heard`: packets of it had come in since it was last dead. */
@@ -436,14 +291,14 @@ export class ResourceState implements ResourceMachine {
     }
     this.#deadBeforeActive = null;
     this.#peerDead = true;
-    this.#cancelStandby('Cancelling pending standby operation', out);
+    this.#standby.cancel('Cancelling pending standby operation', out);
     this.#needsFailback = true;
     const stonith = (result: string) =>
       out.push({ type: 'send', message: haFields({ t: 'stonith', node: peer, result }) });
-    if (heard && this.#otherMay === 'none') {
+    if (heard && this.#claims.otherMay === 'none') {
       this.#log('info', `Dead node ${peer} gave up resources.`, out);
       stonith('unneeded');
-      if (this.#hold === 'all') {
+      if (this.#claims.hold === 'all') {
         this.#otherStable = true;
         return;
       }
@@ -464,7 +319,7 @@ export class ResourceState implements ResourceMachine {
       return;
     }
     this.#log('info', `Received shutdown notice from '${peer ?? ''}'.`, out);
-    this.#cancelStandby('Cancelling pending standby operation', out);
+    this.#standby.cancel('Cancelling pending standby operation', out);
     this.#needsFailback = true;
     this.#peerDead = true;
     this.#takeOver(peer, out);
@@ -472,7 +327,7 @@ export class ResourceState implements ResourceMachine {
 
   /** The peer's heartbeat started anew before we missed it: what it promised is forgotten there. */
   peerRestarted(out: ResourceEffect[]): void {
-    this.#cancelStandby('Cancelling pending standby operation', out);
+    this.#standby.cancel('Cancelling pending standby operation', out);
     this.#otherStable = false;
   }
 
@@ -483,12 +338,10 @@ export class ResourceState implements ResourceMachine {
       return;
     }
     if (peer !== null) this.#log('info', `Resources being acquired from ${peer}.`, out);
-    this.#hold = 'all';
-    this.#other = 'none';
-    this.#otherMay = 'none';
+    this.#claims.claimAll();
     this.#otherStable = true;
-    this.#job('take', 'all', out);
-    this.#sendResource(true, 'req_our_resources()', out);
+    this.#claims.take('all', out);
+    this.#claims.say(true, 'req_our_resources()', out);
     if (peer === null) return;
     // Announced after the claim; the original's mach_down script says it when its scripts have run.
     const machDown = haFields({ t: 'resource', rsc_hold: 'foreign', info: 'mach_down' });
@@ -503,83 +356,50 @@ export class ResourceState implements ResourceMachine {
     this.requestStandby(rsc === null ? 'all' : swapped(rsc), out); // `failback` is all, as in 3.0.6
   }
 
-  /**
-   * hb_standby: an operator's request, or our own after a failed start. The original sends it when it will not follow it
-   * itself, too; the other node, if it can take the groups, then waits for them for an hour.
-   */
   requestStandby(rsc: Hold, out: ResourceEffect[]): void {
-    const blocked = this.standbyBlocked;
-    if (blocked !== null) {
-      this.#log('WARN', `request to go standby [${rsc}] ignored.  ${blocked}`, out);
-      return;
-    }
-    this.#log('info', `Going standby [${rsc}].`, out);
-    this.#ask(rsc, 'me', out);
+    this.#standby.request(rsc, this.#flux, out);
   }
 
   get standbyBlocked(): string | null {
-    return this.#standby === 'NOT' ? this.#inFlux() : 'Standby in progress.';
+    return this.#standby.blocked(this.#flux);
   }
 
-  /** A group did not start and has been stopped again. */
   startFailed(key: string, scope: 'local' | 'foreign', nowMs: number, out: ResourceEffect[]): void {
-    if (this.#handedOver.delete(key)) {
-      const text = `Resource group ${key} does not start on either node: it stays stopped until an operator acts.`;
-      this.#log('CRIT', text, out);
-      return;
-    }
-    this.#failed.set(key, scope);
-    if (this.#failedMs === Number.POSITIVE_INFINITY) {
-      this.#failedMs = nowMs + START_FAILED_STANDBY_MS;
-    }
+    this.#failed.failed(key, scope, nowMs, out);
   }
 
   started(key: string): void {
-    this.#failed.delete(key);
-    this.#handedOver.delete(key);
-    if (this.#failed.size === 0) this.#failedMs = Number.POSITIVE_INFINITY;
+    this.#failed.started(key);
   }
 
   #handOverFailed(nowMs: number, out: ResourceEffect[]): void {
-    if (nowMs < this.#failedMs || this.#failed.size === 0) return;
-    if (this.inTransition || !this.#otherStable || this.#peerDead || this.#config.peer === null) {
-      this.#failedMs = nowMs + START_FAILED_STANDBY_MS; // nobody could take it now
-      return;
-    }
-    const scopes = new Set(this.#failed.values());
-    const [scope = 'local'] = scopes;
-    const rsc: Hold = scopes.size === 2 ? 'all' : scope;
-    for (const key of this.#failed.keys()) this.#handedOver.add(key);
-    this.#failed.clear();
-    this.#failedMs = Number.POSITIVE_INFINITY;
-    if (both(this.#hold, rsc) !== 'none') this.requestStandby(rsc, out);
+    const canTake = this.#otherStable && !this.#peerDead && this.#config.peer !== null;
+    const rsc = this.#failed.handOver(nowMs, canTake && !this.inTransition);
+    if (rsc !== null && both(this.#claims.hold, rsc) !== 'none') this.requestStandby(rsc, out);
   }
 
   /** auto_failback on: give the returned node its groups back. */
   #tryFailback(nowMs: number, out: ResourceEffect[]): void {
     if (nowMs < this.#failbackMs) return;
     const wants = this.#config.autoFailback && this.#needsFailback;
-    const possible = this.#otherStable && !this.#peerDead && includes(this.#hold, 'foreign');
+    const possible = this.#otherStable && !this.#peerDead && includes(this.#claims.hold, 'foreign');
     if (!wants || !possible) {
       this.#failbackMs = Number.POSITIVE_INFINITY; // set again when the peer becomes stable
       return;
     }
     this.#failbackMs = nowMs + FAILBACK_RETRY_MS; // until it has happened: a request may go unanswered
     if (this.inTransition) return;
-    this.#ask('foreign', 'me', out);
+    sendAsk('foreign', 'me', out);
   }
 
-  #checkStandbyTimer(nowMs: number, out: ResourceEffect[]): void {
-    // While our own scripts run the step is not over, whatever the clock says.
-    if (nowMs < this.#standbyMs || this.#standbyJob !== 0) return;
-    this.#cancelStandby('No reply to standby request.  Standby request cancelled.', out);
-    this.#checkOrphans(out); // it was put off meanwhile
+  #expireStandby(nowMs: number, out: ResourceEffect[]): void {
+    if (this.#standby.expire(nowMs, out)) this.#checkOrphans(out); // it was put off meanwhile
   }
 
   /** Release everything and leave, as soon as nothing is half done. Calling it again is harmless. */
   shutdown(_nowMs: number, out: ResourceEffect[]): void {
     if (this.#state === 'SHUTDOWN') return;
-    if (this.#jobs.size > 0 || this.#standby !== 'NOT') {
+    if (this.#isBusy) {
       if (!this.#shutdownAsked) {
         const text = 'Shutdown delayed until current resource activity finishes.';
         this.#log('info', text, out);
@@ -595,21 +415,20 @@ export class ResourceState implements ResourceMachine {
   release(out: ResourceEffect[]): void {
     if (this.#state === 'SHUTDOWN') return;
     this.#shutdownWaits = false;
-    this.#standby = 'NOT';
-    this.#standbyJob = 0;
+    this.#standby.end();
     const wasActive = this.#state !== 'INIT';
     this.#state = 'SHUTDOWN';
-    const held = this.#hold;
-    this.#hold = 'none';
-    if (wasActive) this.#sendResource(false, 'shutdown', out);
+    const held = this.#claims.hold;
+    this.#claims.drop('all');
+    if (wasActive) this.#claims.say(false, 'shutdown', out);
     this.#log('info', 'Giving up all HA resources.', out);
-    this.#releaseJob = this.#job('give', 'all', out);
-    this.#jobs.set(this.#releaseJob, held); // the others' groups are stopped too, but do not run here
+    // The others' groups are stopped too, but do not run here.
+    this.#releaseJob = this.#claims.give('all', out, held);
   }
 
   tick(nowMs: number, out: ResourceEffect[]): void {
     if (this.#state === 'SHUTDOWN') return;
-    this.#checkStandbyTimer(nowMs, out);
+    this.#expireStandby(nowMs, out);
     if (this.#state === 'RSCRCVD' && nowMs >= this.#timerMs) {
       this.#log('info', 'local resource transition completed.', out);
       this.#becomeStable('T_RESOURCES(us)', nowMs, out);
@@ -621,7 +440,7 @@ export class ResourceState implements ResourceMachine {
 
   get deadlineMs(): number {
     if (this.#state === 'SHUTDOWN') return Number.POSITIVE_INFINITY;
-    const standbyMs = this.#standbyJob === 0 ? this.#standbyMs : Number.POSITIVE_INFINITY;
-    return Math.min(standbyMs, this.#timerMs, this.#failbackMs, this.#failedMs);
+    const { deadlineMs: standbyMs } = this.#standby;
+    return Math.min(standbyMs, this.#timerMs, this.#failbackMs, this.#failed.deadlineMs);
   }
 }

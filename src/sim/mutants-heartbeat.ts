@@ -95,10 +95,10 @@ export const HEARTBEAT_MUTANTS: readonly Mutant[] = [
   {
     name: 'take-before-done',
     what: 'a node starts a group when the other asks to go standby, before it says that it has stopped',
-    file: 'resource-manager/resource-state.js',
-    find: "if (row.move === 'agree')\n                    this.#ask(rsc, 'other', out);",
+    file: 'resource-manager/standby-exchange.js',
+    find: "if (row.move === 'agree')\n                    sendAsk(rsc, 'other', out);",
     replace:
-      "if (row.move === 'agree') { this.#ask(rsc, 'other', out); this.#job('take', swapped(rsc), out); }",
+      "if (row.move === 'agree') { sendAsk(rsc, 'other', out); this.#claims.take(swapped(rsc), out); }",
   },
   {
     name: 'leaves-before-stopped',
