@@ -175,9 +175,14 @@ export class SimPairNode {
       resyncRateKiBps: 1 << 20,
       ...this.#pair.options.disk,
     };
-    const how = { disk, metaDisk: disk, metaIndex: 'internal', options } as const;
-    const failed = this.wait<unknown>((done) => attach(v, how, done), 'attach');
+    const failed = this.wait<unknown>((done) => attach(v, internal(disk, options), done), 'attach');
     if (failed) throw new Error(JSON.stringify(failed));
+  }
+
+  /** Begins to attach the first volume, with the options that it has. */
+  beginAttach(done: () => void = () => {}): void {
+    const how = internal(DISK, this.volume.diskOptions);
+    this.loop.enter(() => attach(this.volume, how, done));
   }
 
   connect(discardMyData = false): void {
@@ -374,11 +379,28 @@ export class SimPair {
   }
 }
 
+function internal(disk: string, options: DiskOptions) {
+  return { disk, metaDisk: disk, metaIndex: 'internal', options } as const;
+}
+
 export function createMeta(disk: SimDisk): void {
   const layout = layoutOfDevice('internal', Math.floor(disk.sizeBytes / 512));
   if (isRefused(layout)) throw new Error(layout.text);
-  const block = new Uint8Array(4096);
-  encodeSuperblock(freshSuperblock(layout), block);
+  const superblock = new Uint8Array(4096);
+  encodeSuperblock(freshSuperblock(layout), superblock);
   disk.write(layout.alSector * 512, encodeRing(layout.alBlocks), true);
-  disk.write(layout.superblockSector * 512, block, true);
+  disk.write(layout.superblockSector * 512, superblock, true);
+}
+
+/** 4 KiB of one byte. */
+export function block(byte: number): Uint8Array {
+  return new Uint8Array(4096).fill(byte);
+}
+
+/** A pair that is Connected and UpToDate, alpha Primary; both superblocks say so. */
+export function inSync(seed: number, options: SimPairOptions = {}): SimPair {
+  const pair = new SimPair(seed, { sizeBytes: 2 << 20, ...options });
+  pair.upToDate();
+  pair.run(100);
+  return pair;
 }

@@ -1,0 +1,88 @@
+/** A Primary whose disk is bad: whether its copy counts, what `primary --force` does then, and whom it may meet again. */
+import test from 'ava';
+import { EIO } from '../../src/drbd/app-io.js';
+import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
+import { block, inSync, type SimPair } from '../support/sim-pair.js';
+
+/** alpha went on alone as Primary, then a write failed: the newest data, Inconsistent. */
+function aloneWithBadDisk(seed: number): SimPair {
+  const pair = inSync(seed, { disk: { onIoError: 'pass_on' } });
+  pair.net.reset('replication');
+  pair.net.cut('replication');
+  pair.alpha.until(/cs:WFConnection ro:Primary\/Unknown ds:UpToDate/);
+  if (pair.alpha.write(0, block(1)) !== 0) throw new Error('write');
+  pair.alpha.disk.full = { fromBytes: 4096, toBytes: 8192 };
+  if (pair.alpha.write(8, block(2)) !== EIO) throw new Error('the write should fail');
+  pair.alpha.disk.full = null;
+  pair.alpha.until(/ro:Primary\/Unknown ds:Inconsistent/);
+  return pair;
+}
+
+const forced = (pair: SimPair): string =>
+  pair.alpha.ask((v, done) => setPrimary(v, true, done)).kind;
+
+test('primary --force on a Primary that is alone with a bad disk: its copy counts', (t) => {
+  const pair = aloneWithBadDisk(1);
+  t.is(pair.alpha.write(16, block(3)), EIO);
+  t.is(forced(pair), 'ok');
+  t.regex(pair.alpha.shown, /ro:Primary\/Unknown ds:UpToDate/);
+  t.is(pair.alpha.write(16, block(3)), 0);
+  t.deepEqual(pair.alpha.read(0, 4096), block(1));
+  pair.net.heal('replication');
+  pair.settled();
+  t.is(pair.firstDifference(), -1);
+  t.deepEqual(pair.beta.disk.content(0, 4096), block(1));
+});
+
+test('primary --force on a Primary whose peer has the data in use changes nothing', (t) => {
+  const pair = inSync(1, { disk: { onIoError: 'pass_on' } });
+  pair.alpha.disk.full = { fromBytes: 0, toBytes: 4096 };
+  t.is(pair.alpha.write(0, block(1)), 0, 'the peer has it');
+  pair.alpha.disk.full = null;
+  t.is(forced(pair), 'ok');
+  t.regex(pair.alpha.shown, /cs:Connected ro:Primary\/Secondary ds:Inconsistent\/UpToDate/);
+  t.deepEqual(pair.alpha.read(0, 4096), block(1));
+});
+
+test('the newest copy, Inconsistent, meets an older one: both stay as they are until an operator decides', (t) => {
+  for (const keep of [true, false]) {
+    const pair = aloneWithBadDisk(1);
+    pair.net.heal('replication');
+    for (const node of [pair.alpha, pair.beta]) {
+      node.until(/cs:StandAlone/);
+      t.true(node.log.some((line) => line.includes('The newest data are on an Inconsistent disk')));
+    }
+    t.deepEqual(pair.alpha.disk.content(0, 4096), block(1));
+    if (keep) t.is(forced(pair), 'ok');
+    else t.is(pair.alpha.ask(setSecondary).kind, 'ok');
+    pair.alpha.connect(!keep);
+    pair.beta.connect();
+    pair.settled();
+    t.is(pair.firstDifference(), -1);
+    t.is(pair.alpha.disk.content(0, 1)[0], keep ? 1 : 0);
+  }
+});
+
+test('a Primary with a bad disk whose engine is restarted finds its peer again', (t) => {
+  const pair = inSync(1, { disk: { onIoError: 'pass_on' } });
+  pair.alpha.disk.full = { fromBytes: 0, toBytes: 4096 };
+  t.is(pair.alpha.write(0, block(1)), 0, 'the peer has it');
+  pair.alpha.disk.full = null;
+  t.deepEqual(pair.alpha.restart(), []);
+  pair.settled();
+  t.deepEqual(pair.alpha.read(0, 4096), block(1));
+  t.is(pair.firstDifference(), -1);
+});
+
+// Swarm seed 101057: a generation began, though nobody knew what had become of the peer.
+test('primary --force on a Primary with a good disk that is frozen changes nothing', (t) => {
+  const pair = inSync(1, { disk: { fencing: 'resource-and-stonith' } });
+  const { alpha } = pair;
+  alpha.exits = { 'fence-peer': 1 };
+  pair.net.cut('replication');
+  alpha.until(/cs:WFConnection/);
+  const { uuids } = alpha.volume;
+  t.is(forced(pair), 'ok');
+  t.is(alpha.volume.state.suspFen, 1);
+  t.deepEqual(alpha.volume.uuids, uuids);
+});

@@ -1,0 +1,243 @@
+/** A disk is let go (detach) and taken back: it is not older than what users have seen, and none waits for the other for ever. */
+import test from 'ava';
+import { EIO } from '../../src/drbd/app-io.js';
+import { detach, setPrimary, setSecondary } from '../../src/drbd/roles.js';
+import {
+  block,
+  createMeta,
+  inSync,
+  type SimPair,
+  type SimPairOptions,
+} from '../support/sim-pair.js';
+
+// Swarm seed 130859: heartbeat took over with the data of a second ago.
+test('the disk of a node that saw newer data while it had none does not pass for good when the peer has lost its own', (t) => {
+  const pair = inSync(1);
+  const { alpha, beta } = pair;
+  t.is(beta.ask((v, done) => detach(v, false, done)).kind, 'ok');
+  t.is(alpha.write(8, block(1)), 0);
+  alpha.disk.faults.flushChance = 1;
+  t.is(alpha.flush(), EIO);
+  alpha.until(/ds:Diskless\/Diskless/);
+  t.is(alpha.ask(setSecondary).kind, 'ok');
+  beta.attach();
+  beta.until(/ds:Outdated/);
+  t.is(beta.ask((v, done) => setPrimary(v, false, done)).kind, 'state');
+  alpha.disk.faults.flushChance = 0;
+  alpha.attach();
+  pair.settled();
+  t.deepEqual(beta.disk.content(8 * 512, 4096), block(1));
+});
+
+// Swarm seed 140296: the role was written into the generation that it had let go, and that counted as the one seen last.
+test('a Primary without a disk that becomes Secondary still knows that its own is old', (t) => {
+  const pair = inSync(1);
+  const { alpha, beta } = pair;
+  t.is(alpha.ask((v, done) => detach(v, false, done)).kind, 'ok');
+  t.is(alpha.write(8, block(1)), 0);
+  t.is(alpha.flush(), 0);
+  t.is(beta.ask((v, done) => detach(v, true, done)).kind, 'ok');
+  alpha.until(/ds:Diskless\/Diskless/);
+  t.is(alpha.ask(setSecondary).kind, 'ok');
+  alpha.attach();
+  let good = false; // as the peer is told, if only for a moment
+  pair.until(() => {
+    good ||= /ds:Diskless\/UpToDate/.test(beta.shown);
+    return /ds:Outdated/.test(alpha.shown) && /ds:Diskless\/Outdated/.test(beta.shown);
+  }, 'Outdated, and the peer knows');
+  t.false(good);
+  t.is(alpha.ask((v, done) => setPrimary(v, false, done)).kind, 'state');
+  t.is(beta.ask((v, done) => setPrimary(v, false, done)).kind, 'state');
+  beta.attach();
+  pair.settled();
+  t.deepEqual(alpha.disk.content(8 * 512, 4096), block(1));
+});
+
+/** Protocol A: a write that was answered, and is only on the disk that alpha has let go. */
+function onlyOnLetGoDisk(options: SimPairOptions = {}): SimPair {
+  const pair = inSync(1, {
+    net: { protocol: 'A' },
+    resource: { onNoDataAccessible: 'suspend-io' },
+    ...options,
+  });
+  const { alpha, beta } = pair;
+  pair.net.cut('replication');
+  if (alpha.write(0, block(1)) !== 0 || alpha.flush() !== 0) throw new Error('write');
+  if (alpha.ask((v, done) => detach(v, true, done)).kind !== 'ok') throw new Error('detach');
+  alpha.until(/cs:Unconnected ro:Primary\/Unknown ds:Diskless/);
+  beta.until(/cs:WFConnection/);
+  return pair;
+}
+
+// Swarm seed 627569228: the users of the Primary went back in time when the connection was there again.
+test('protocol A: who has answered writes on a let-go disk alone does not go on with the older disk of the peer', (t) => {
+  for (const restarted of [false, true]) {
+    const pair = onlyOnLetGoDisk();
+    const { alpha } = pair;
+    if (restarted) {
+      t.deepEqual(alpha.restart(), []);
+      alpha.until(/cs:Unconnected ro:Primary/);
+    }
+    pair.net.heal('replication');
+    pair.run(5000);
+    t.regex(alpha.shown, /cs:Unconnected ro:Primary/);
+    t.is(alpha.log.filter((line) => line.includes('Not connecting')).length, restarted ? 2 : 1);
+    alpha.attach();
+    pair.settled();
+    t.deepEqual(alpha.read(0, 4096), block(1));
+    t.is(pair.firstDifference(), -1);
+  }
+});
+
+// Swarm seed 900296: what the engine that died had answered on the way to the peer, its successor cannot know.
+test('protocol A: the engine is restarted, and its disk is let go before it has met the peer', (t) => {
+  for (const frozen of [false, true]) {
+    const pair = inSync(1, {
+      net: { protocol: 'A' },
+      disk: { fencing: frozen ? 'resource-only' : 'dont-care' },
+      resource: { onNoDataAccessible: 'suspend-io' },
+    });
+    const { alpha } = pair;
+    pair.net.cut('replication');
+    t.is(alpha.write(0, block(1)), 0);
+    t.deepEqual(alpha.restart(), []);
+    t.is(alpha.volume.state.suspFen, Number(frozen));
+    t.is(alpha.ask((v, done) => detach(v, true, done)).kind, 'ok');
+    pair.net.heal('replication');
+    pair.run(5000);
+    t.regex(alpha.shown, /ro:Primary\/Unknown/);
+    if (!frozen) continue; // a new generation has begun, and the peer is refused for good
+    alpha.attach();
+    pair.settled();
+    t.deepEqual(alpha.read(0, 4096), block(1));
+    t.is(pair.firstDifference(), -1);
+  }
+});
+
+test('the same when the service has ended there: the peer has what protocol A promises', (t) => {
+  const pair = onlyOnLetGoDisk();
+  const { alpha, beta } = pair;
+  t.is(alpha.ask(setSecondary).kind, 'ok');
+  pair.net.heal('replication');
+  beta.until(/cs:Connected .*UpToDate\/Diskless/);
+});
+
+test('protocol A: frozen after a loss, then the disk is let go: the older disk of the peer is refused as well', (t) => {
+  const pair = inSync(1, {
+    net: { protocol: 'A' },
+    disk: { fencing: 'resource-and-stonith' },
+    resource: { onNoDataAccessible: 'suspend-io' },
+  });
+  const { alpha } = pair;
+  alpha.exits['fence-peer'] = 1;
+  pair.net.cut('replication');
+  t.is(alpha.write(0, block(1)), 0);
+  alpha.until(/cs:WFConnection ro:Primary\/Unknown ds:UpToDate/);
+  t.is(alpha.ask((v, done) => detach(v, true, done)).kind, 'ok');
+  pair.net.heal('replication');
+  pair.run(5000);
+  t.regex(alpha.shown, /cs:Unconnected ro:Primary/);
+  alpha.attach();
+  pair.settled();
+  t.deepEqual(alpha.read(0, 4096), block(1));
+  t.is(pair.firstDifference(), -1);
+});
+
+test('writes that the peer lost with its power, while the Primary had let its disk go, are copied when that is back', (t) => {
+  const pair = inSync(1, {
+    disk: { fencing: 'resource-and-stonith' },
+    resource: { onNoDataAccessible: 'suspend-io' },
+  });
+  const { alpha, beta } = pair;
+  for (let i = 0; i < 8; i++) t.is(alpha.write(8 * i, block(1)), 0);
+  beta.crash(true);
+  t.is(alpha.ask((v, done) => detach(v, true, done)).kind, 'ok');
+  alpha.until(/cs:WFConnection ro:Primary\/Unknown ds:Diskless/);
+  t.true(beta.disk.content(0, 8 * 4096).includes(0), 'some were in its cache');
+  alpha.attach();
+  beta.attach();
+  beta.connect();
+  pair.settled();
+  t.deepEqual(alpha.read(0, 4096), block(1));
+  t.is(pair.firstDifference(), -1);
+});
+
+test('protocol A: both disks are let go while a write is on its way; that of the peer, which lacks it, is not taken back', (t) => {
+  const pair = inSync(1, {
+    net: { protocol: 'A', pingTimeoutDs: 100 },
+    resource: { onNoDataAccessible: 'suspend-io' },
+  });
+  const { alpha, beta } = pair;
+  pair.net.faults('replication', { delayMs: [300, 300] });
+  t.is(alpha.write(0, block(1)), 0);
+  for (const { loop, volume } of [alpha, beta]) loop.enter(() => detach(volume, true, () => {}));
+  alpha.until(/cs:Connected ro:Primary\/Secondary ds:Diskless\/Diskless/);
+  pair.net.faults('replication', {});
+  pair.run(1000);
+  beta.attach();
+  alpha.until(/cs:(StandAlone|Unconnected)/);
+  alpha.attach();
+  alpha.connect();
+  pair.settled();
+  t.deepEqual(alpha.read(0, 4096), block(1));
+  t.is(pair.firstDifference(), -1);
+});
+
+// Swarm seed 291: beta heard that alpha is Attaching, answered that, and not when it was Negotiating.
+test('both nodes attach, one of them slowly: neither waits for ever', (t) => {
+  const pair = inSync(1);
+  const { alpha, beta } = pair;
+  t.is(alpha.ask(setSecondary).kind, 'ok');
+  t.is(beta.ask((v, done) => detach(v, false, done)).kind, 'ok');
+  t.is(alpha.ask((v, done) => detach(v, false, done)).kind, 'ok');
+  alpha.disk.slowMs = 50;
+  let attached = 0;
+  for (const node of [alpha, beta]) node.beginAttach(() => attached++);
+  pair.until(() => attached === 2, 'both are attached');
+  t.true(beta.log.some((line) => line.includes('pdsk( Diskless -> Attaching )')));
+  pair.settled();
+});
+
+test('a disk that is too small for the device in use is not attached', (t) => {
+  const pair = inSync(1);
+  const { alpha, beta } = pair;
+  t.is(beta.ask((v, done) => detach(v, true, done)).kind, 'ok');
+  alpha.until(/ds:UpToDate\/Diskless/);
+  const sectors = alpha.volume.sizeSectors;
+  beta.disk.resize(1 << 20);
+  createMeta(beta.disk);
+  t.throws(() => beta.attach(), { message: /"code":111/ });
+  pair.run(1000);
+  t.is(alpha.volume.sizeSectors, sectors);
+  t.regex(alpha.shown, /cs:Connected ro:Primary\/Secondary ds:UpToDate\/Diskless/);
+  t.is(alpha.write(sectors - 8, block(1)), 0);
+});
+
+test('what was answered on the disk of the peer alone, as the connection broke: the own disk does not pass for it', (t) => {
+  let early = 0;
+  for (let seed = 1; seed <= 40; seed++) {
+    const pair = inSync(seed, { resource: { onNoDataAccessible: 'suspend-io' } });
+    const { alpha } = pair;
+    t.is(alpha.write(0, block(1)), 0);
+    alpha.loop.enter(() => detach(alpha.volume, true, () => {}));
+    const write = alpha.beginWrite(0, block(2));
+    pair.until(() => alpha.peek(write) !== undefined, 'an answer');
+    const own = alpha.volume.uuids.current;
+    if (alpha.volume.hasExposed(own)) early++; // before the peer's new generation was heard of
+    pair.net.reset('replication');
+    pair.net.cut('replication');
+    alpha.until(/ds:Diskless/);
+    if (seed % 2 === 0) alpha.restart();
+    t.throws(() => alpha.attach(), { message: /"code":150/ }, `seed ${seed}`);
+    t.is(alpha.ask(setSecondary).kind, 'ok');
+    alpha.attach();
+    t.regex(alpha.shown, /ds:Outdated/);
+    pair.net.heal('replication');
+    pair.run(3000);
+    if (/cs:StandAlone/.test(alpha.shown)) alpha.connect();
+    pair.settled();
+    t.deepEqual(alpha.disk.content(0, 4096), block(2));
+    t.is(pair.firstDifference(), -1);
+  }
+  t.true(early > 0);
+});

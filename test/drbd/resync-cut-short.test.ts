@@ -1,0 +1,141 @@
+/** A resync that has hardly begun when something breaks, or whose target goes on writing: which copy has every write, and counts. */
+import test from 'ava';
+import { EIO } from '../../src/drbd/app-io.js';
+import {
+  detach,
+  invalidate,
+  invalidateRemote,
+  setPrimary,
+  setSecondary,
+  suspendIo,
+} from '../../src/drbd/roles.js';
+import { Conns, connName } from '../../src/drbd/state.js';
+import { block, inSync } from '../support/sim-pair.js';
+
+// Swarm seed 50668: the frozen write of the old service went over a block that the new one had written.
+test('a Primary frozen as a target, while the source was promoted: what it still wants to write stays out of the newer data', (t) => {
+  const pair = inSync(1, { resource: { onNoDataAccessible: 'suspend-io' } });
+  const { alpha, beta } = pair;
+  for (const n of [alpha, beta]) {
+    n.volume.diskOptions = { ...n.volume.diskOptions, resyncRateKiBps: 250 };
+  }
+  t.is(alpha.ask((v, done) => detach(v, false, done)).kind, 'ok');
+  t.is(alpha.write(8, block(1)), 0);
+  alpha.attach();
+  alpha.until(/cs:SyncTarget ro:Primary/);
+  pair.net.cut('replication');
+  alpha.until(/cs:WFConnection/);
+  beta.until(/cs:WFConnection/);
+  const waits = alpha.beginWrite(8, block(2));
+  t.is(beta.ask((v, done) => setPrimary(v, false, done)).kind, 'ok');
+  t.is(beta.write(8, block(3)), 0);
+  t.is(beta.ask(setSecondary).kind, 'ok');
+  pair.net.heal('replication');
+  alpha.until(/cs:StandAlone/);
+  t.true(alpha.log.some((line) => line.includes('have seen older data')));
+  t.is(alpha.peek(waits), undefined);
+  t.is(alpha.ask((v, done) => suspendIo(v, false, done)).kind, 'ok');
+  t.is(alpha.answer(waits), EIO);
+  t.is(alpha.ask(setSecondary).kind, 'ok');
+  alpha.connect();
+  pair.settled();
+  t.deepEqual(alpha.disk.content(8 * 512, 4096), block(3));
+});
+
+// Swarm seed 400018: under protocols A and B only the own disk was asked, whose word does not count then: EIO to every flush.
+for (const protocol of ['A', 'B', 'C'] as const) {
+  test(`protocol ${protocol}: a flush of a Primary that is being synchronised is the source's business`, (t) => {
+    const pair = inSync(1, { net: { protocol } });
+    const { alpha, beta } = pair;
+    for (const n of [alpha, beta]) {
+      n.volume.diskOptions = { ...n.volume.diskOptions, resyncRateKiBps: 250 };
+    }
+    t.is(alpha.ask(invalidate).kind, 'ok');
+    alpha.until(/cs:SyncTarget ro:Primary/);
+    t.is(alpha.write(8, block(1)), 0);
+    t.is(alpha.flush(), 0);
+    beta.crash(true);
+    t.deepEqual(beta.disk.content(8 * 512, 4096), block(1));
+  });
+}
+
+// Swarm seed 430430: "No resync, but 502 bits in bitmap!", and a write was on one disk only.
+test('invalidate of a Primary whose connection is lost before anything is copied: it keeps its data', (t) => {
+  for (const fencing of ['dont-care', 'resource-and-stonith'] as const) {
+    for (let delay = 0; delay < 30; delay++) {
+      const pair = inSync(1, { disk: { fencing } });
+      const { alpha, beta } = pair;
+      alpha.exits = { 'fence-peer': 4 };
+      pair.net.cut('replication', 'alpha');
+      const write = alpha.beginWrite(8, block(1)); // does not arrive
+      beta.loop.enter(() => invalidateRemote(beta.volume, () => {})); // alpha hears of it
+      pair.run(delay / 10);
+      pair.net.reset('replication');
+      pair.net.cut('replication');
+      t.is(alpha.answer(write), 0);
+      t.regex(alpha.shown, /ro:Primary\/Unknown ds:UpToDate/);
+      t.deepEqual(alpha.read(8, 4096), block(1));
+      pair.net.heal('replication');
+      pair.settled();
+      t.is(pair.firstDifference(), -1, `${fencing} ${delay}`);
+    }
+  }
+});
+
+// Swarm seed 1000367: no copy counted any more, and reads failed, although the one that was to be thrown away had everything.
+test('invalidate, and the source loses its disk before it begins: the other copy has every write, and counts', (t) => {
+  const moments = new Set<string>();
+  for (const [byTarget, slow] of [
+    [false, 'alpha'],
+    [false, 'beta'],
+    [true, 'alpha'],
+    [true, 'beta'],
+  ] as const) {
+    for (let delay = 0; delay < 40; delay++) {
+      const pair = inSync(1);
+      const { alpha, beta } = pair;
+      pair[slow].disk.slowMs = 5; // so long it is StartingSyncS, or StartingSyncT
+      if (byTarget) beta.loop.enter(() => invalidate(beta.volume, () => {}));
+      else alpha.loop.enter(() => invalidateRemote(alpha.volume, () => {}));
+      pair.run(delay / 4);
+      if (alpha.volume.state.conn >= Conns.SyncSource) break;
+      const write = alpha.beginWrite(8, block(1));
+      pair.run(0.25);
+      if (alpha.volume.state.conn >= Conns.SyncSource) break;
+      moments.add(connName(alpha.volume.state.conn)).add(connName(beta.volume.state.conn));
+      alpha.loop.enter(() => detach(alpha.volume, true, () => {}));
+      t.is(alpha.answer(write), 0);
+      t.deepEqual(alpha.read(8, 4096), block(1), `${delay}`);
+      t.is(alpha.write(16, block(2)), 0);
+      alpha.until(/cs:Connected ro:Primary\/Secondary ds:Diskless\/UpToDate/);
+      beta.until(/cs:Connected ro:Secondary\/Primary ds:UpToDate\/Diskless/);
+      alpha.attach();
+      pair.settled();
+      t.is(pair.firstDifference(), -1, `${delay}`);
+    }
+  }
+  t.deepEqual([...moments].sort(), ['Connected', 'StartingSyncS', 'StartingSyncT', 'WFSyncUUID']);
+});
+
+test('the source has begun a resync that its target has not, and loses its disk: the target says that its copy is whole', (t) => {
+  let moments = 0;
+  for (let delay = 0; delay < 40; delay++) {
+    const pair = inSync(1, { resource: { onNoDataAccessible: 'suspend-io' } });
+    const { alpha, beta } = pair;
+    beta.disk.slowMs = 5; // so long it is StartingSyncT
+    alpha.loop.enter(() => invalidateRemote(alpha.volume, () => {}));
+    pair.run(delay / 4);
+    if (alpha.volume.state.conn !== Conns.SyncSource) continue;
+    if (beta.volume.state.conn === Conns.SyncTarget) break;
+    alpha.loop.enter(() => detach(alpha.volume, true, () => {}));
+    pair.run(1000);
+    if (!/ds:UpToDate/.test(beta.shown)) continue; // it had begun in between
+    moments++;
+    t.regex(alpha.shown, /cs:Connected .*ds:Diskless\/UpToDate/, `${delay}`);
+    t.is(alpha.write(8, block(1)), 0);
+    alpha.attach();
+    pair.settled();
+    t.is(pair.firstDifference(), -1, `${delay}`);
+  }
+  t.true(moments > 0);
+});
