@@ -6,7 +6,6 @@ import { execFileSync } from 'node:child_process';
 import {
   closeSync,
   copyFileSync,
-  ftruncateSync,
   mkdtempSync,
   openSync,
   readSync,
@@ -32,11 +31,11 @@ import {
 import { encodeSuperblock, freshSuperblock, MAGIC_UNCLEAN, MDF } from '../../src/md/superblock.js';
 import { bitmapBytes, bitsOfSectors } from '../../src/md/units.js';
 import { command, succeed } from '../support/command.js';
+import { MIB, sparseFile } from '../support/drbdmeta-node.js';
 import { memoryWorld } from '../support/memory-world.js';
 import { need } from '../support/need.js';
 
 const NEEDS = ['root', 'loop', 'drbdmeta', 'losetup'] as const;
-const MIB = 1 << 20;
 const GIB = 1 << 30;
 
 interface Said {
@@ -63,11 +62,7 @@ class Bench {
   }
 
   file(name: string, bytes: number): string {
-    const path = join(this.dir, name);
-    const fd = openSync(path, 'w');
-    ftruncateSync(fd, bytes);
-    closeSync(fd);
-    return path;
+    return sparseFile(join(this.dir, name), bytes);
   }
 
   async loop(file: string): Promise<string> {
