@@ -12,9 +12,7 @@ import {
   setPrimary,
   setSecondary,
 } from '../../src/drbd/roles.js';
-import { SimPair, type SimPairOptions } from '../support/sim-pair.js';
-
-const block = (byte: number): Uint8Array => new Uint8Array(4096).fill(byte);
+import { block, SimPair, type SimPairOptions } from '../support/sim-pair.js';
 
 function inSync(seed: number, options: SimPairOptions = {}): SimPair {
   const pair = new SimPair(seed, { sizeBytes: 2 << 20, ...options });

@@ -4,9 +4,7 @@
  */
 import test from 'ava';
 import { detach, setPrimary, setSecondary } from '../../src/drbd/roles.js';
-import { SimPair } from '../support/sim-pair.js';
-
-const block = (byte: number): Uint8Array => new Uint8Array(4096).fill(byte);
+import { block, SimPair } from '../support/sim-pair.js';
 
 function fencedPair(): SimPair {
   const pair = new SimPair(1, {

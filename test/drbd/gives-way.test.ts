@@ -6,9 +6,8 @@ import test from 'ava';
 import { EIO } from '../../src/drbd/app-io.js';
 import { maskUuid } from '../../src/drbd/generation.js';
 import { setPrimary, setSecondary, suspendIo } from '../../src/drbd/roles.js';
-import { SimPair, type SimPairNode, type SimPairOptions } from '../support/sim-pair.js';
+import { block, SimPair, type SimPairNode, type SimPairOptions } from '../support/sim-pair.js';
 
-const block = (byte: number): Uint8Array => new Uint8Array(4096).fill(byte);
 const first = (node: SimPairNode, sector: number): number =>
   node.disk.content(sector * 512, 1)[0] ?? -1;
 

@@ -4,14 +4,7 @@
  */
 import test from 'ava';
 import { detach, invalidateRemote } from '../../src/drbd/roles.js';
-import { SimPair } from '../support/sim-pair.js';
-
-function inSync(seed: number): SimPair {
-  const pair = new SimPair(seed, { sizeBytes: 2 << 20 });
-  pair.upToDate();
-  pair.run(100);
-  return pair;
-}
+import { inSync, type SimPair } from '../support/sim-pair.js';
 
 /** The target decides on the rate. */
 function rate(pair: SimPair, resyncRateKiBps: number): void {

@@ -7,9 +7,8 @@ import { DEFAULT_NET_OPTIONS, DEFAULT_RESOURCE_OPTIONS } from '../../src/config/
 import { setPrimary } from '../../src/drbd/roles.js';
 import type { Volume } from '../../src/drbd/volume.js';
 import type { ControlReply, ControlRequest } from '../../src/host/control.js';
-import { SimPair, type SimPairNode } from '../support/sim-pair.js';
+import { block, SimPair, type SimPairNode } from '../support/sim-pair.js';
 
-const block = (n: number): Uint8Array => new Uint8Array(4096).fill(n);
 const resource = 'r0';
 
 function inSync(seed: number, twoVolumes = false): SimPair {

@@ -2,9 +2,7 @@
 import test from 'ava';
 import { Ss } from '../../src/drbd/return-codes.js';
 import { detach, setPrimary, setSecondary } from '../../src/drbd/roles.js';
-import { SimPair } from '../support/sim-pair.js';
-
-const block = (n: number): Uint8Array => new Uint8Array(4096).fill(n);
+import { block, SimPair } from '../support/sim-pair.js';
 
 /** alpha wrote alone, then lost its disk and its service; beta is back with what it had before. */
 function behind(): SimPair {

@@ -1,16 +1,7 @@
 /** What a power cut between two writes leaves, and what an error of the disk at a bad moment does. */
 import test from 'ava';
 import { detach, invalidate, setPrimary, setSecondary } from '../../src/drbd/roles.js';
-import { SimPair, type SimPairOptions } from '../support/sim-pair.js';
-
-const block = (n: number): Uint8Array => new Uint8Array(4096).fill(n);
-
-function inSync(seed: number, options: SimPairOptions = {}): SimPair {
-  const pair = new SimPair(seed, { sizeBytes: 2 << 20, ...options });
-  pair.upToDate();
-  pair.run(100);
-  return pair;
-}
+import { block, inSync, type SimPair } from '../support/sim-pair.js';
 
 function cut(pair: SimPair): void {
   pair.net.reset('replication');

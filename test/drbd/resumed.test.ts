@@ -7,19 +7,11 @@ import test from 'ava';
 import { EIO } from '../../src/drbd/app-io.js';
 import { detach, outdate, setPrimary, setSecondary, suspendIo } from '../../src/drbd/roles.js';
 import type { SavedState } from '../../src/host/drbdd-resume.js';
-import { SimPair, type SimPairNode, type SimPairOptions } from '../support/sim-pair.js';
+import { block, inSync, SimPair, type SimPairNode } from '../support/sim-pair.js';
 
-const block = (byte: number): Uint8Array => new Uint8Array(4096).fill(byte);
 const GRACE_MS = 3000;
 const FENCED = { 'fence-peer': 4 }; // outdated
 const BROKEN = { 'fence-peer': 1 };
-
-function inSync(seed: number, options: SimPairOptions = {}): SimPair {
-  const pair = new SimPair(seed, { sizeBytes: 2 << 20, ...options });
-  pair.upToDate();
-  pair.run(100); // both superblocks say so
-  return pair;
-}
 
 function noPeer(pair: SimPair): void {
   pair.net.reset('replication');

@@ -13,9 +13,7 @@ import {
 } from '../../src/drbd/roles.js';
 import { Disks } from '../../src/drbd/state.js';
 import type { Volume } from '../../src/drbd/volume.js';
-import { SimPair, type SimPairNode, type SimPairOptions } from '../support/sim-pair.js';
-
-const block = (n: number): Uint8Array => new Uint8Array(4096).fill(n);
+import { block, SimPair, type SimPairNode, type SimPairOptions } from '../support/sim-pair.js';
 
 function inSync(seed: number, options: SimPairOptions = {}): SimPair {
   const pair = new SimPair(seed, { sizeBytes: 2 << 20, twoVolumes: true, ...options });

@@ -1,9 +1,7 @@
 /** A Primary that goes on alone after fencing: what it writes then is found and copied, whatever fence-peer said. */
 import test from 'ava';
 import { detach, invalidateRemote } from '../../src/drbd/roles.js';
-import { SimPair } from '../support/sim-pair.js';
-
-const block = (n: number): Uint8Array => new Uint8Array(4096).fill(n);
+import { block, SimPair } from '../support/sim-pair.js';
 
 // Swarm seed 1044: exit 3, because the peer had no disk when it was asked.
 for (const exit of [3, 4, 5, 7]) {

@@ -2,9 +2,7 @@
 import test from 'ava';
 import { maskUuid } from '../../src/drbd/generation.js';
 import { detach, invalidate, invalidateRemote, newCurrentUuid } from '../../src/drbd/roles.js';
-import { SimPair } from '../support/sim-pair.js';
-
-const block = (n: number): Uint8Array => new Uint8Array(4096).fill(n);
+import { block, SimPair } from '../support/sim-pair.js';
 
 function sameGeneration(pair: SimPair): boolean {
   const [a, b] = [pair.alpha.volume.uuids, pair.beta.volume.uuids];

@@ -4,13 +4,9 @@
  */
 import test from 'ava';
 import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
-import { SimPair, type SimPairNode } from '../support/sim-pair.js';
+import { block, SimPair, type SimPairNode } from '../support/sim-pair.js';
 
 const SEEDS = 12; // each cache of a simulated disk several times
-
-function block(byte: number): Uint8Array {
-  return new Uint8Array(4096).fill(byte);
-}
 
 function back(node: SimPairNode): void {
   node.attach();

@@ -1,9 +1,7 @@
 /** A Primary without data of its own reads what its peer has: never something older than what it was answered. */
 import test from 'ava';
 import { detach } from '../../src/drbd/roles.js';
-import { SimPair } from '../support/sim-pair.js';
-
-const block = (n: number): Uint8Array => new Uint8Array(4096).fill(n);
+import { block, SimPair } from '../support/sim-pair.js';
 
 // Swarm seed 416 of the version before heartbeat was in the simulator.
 test('protocol B: an answered write that waits for its turn at the peer is seen by a read behind it', (t) => {

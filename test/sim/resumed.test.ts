@@ -1,9 +1,7 @@
 /** The engine dies under its users and is started again: they see no older data than before, wherever they come from. */
 import test from 'ava';
 import { resumeRole } from '../../src/drbd/roles.js';
-import { SimPair, type SimPairNode } from '../support/sim-pair.js';
-
-const block = (n: number): Uint8Array => new Uint8Array(4096).fill(n);
+import { block, SimPair, type SimPairNode } from '../support/sim-pair.js';
 
 /** What the angel and the successor do. */
 function resume(node: SimPairNode, withDisk: boolean): void {

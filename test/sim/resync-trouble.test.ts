@@ -13,9 +13,7 @@ import {
   setPrimary,
   setSecondary,
 } from '../../src/drbd/roles.js';
-import { SimPair } from '../support/sim-pair.js';
-
-const block = (n: number): Uint8Array => new Uint8Array(4096).fill(n);
+import { block, SimPair } from '../support/sim-pair.js';
 
 function inSync(seed: number): SimPair {
   const pair = new SimPair(seed, { sizeBytes: 2 << 20 });
