@@ -4,6 +4,7 @@ import { newCurrentUuid } from '../../src/drbd/roles.js';
 import { Engines } from '../support/engines.js';
 import { BOTH_GOOD, both, pair, pattern, promote } from '../support/pair.js';
 import { TcpCable } from '../support/tcp-cable.js';
+import { until } from '../support/until.js';
 
 for (const protocol of ['A', 'B', 'C'] as const) {
   test(`protocol ${protocol}: writes of 512 bytes to 1 MiB arrive`, async (t) => {
@@ -59,7 +60,7 @@ for (const dataIntegrityAlg of ['', 'crc32c']) {
       answered = true;
       return error;
     });
-    while (e.b.volume.peerIo.unacked === 0) await new Promise<void>((done) => setImmediate(done));
+    await until(() => e.b.volume.peerIo.unacked > 0, 'the header of the write', 1);
     // Whatever was acknowledged before it is here before the answer to a ping.
     await new Promise<void>((done) => e.a.loop.enter(() => e.a.volume.link?.ping(done)));
     t.false(answered);

@@ -24,6 +24,7 @@ import { DEFAULT_DISK_OPTIONS, DEFAULT_RESOURCE_OPTIONS } from '../../src/config
 import type { ControlRequest } from '../../src/host/control.js';
 import { createMeta } from '../support/engines.js';
 import { memoryWorld } from '../support/memory-world.js';
+import { until } from '../support/until.js';
 
 const DRBDD = join(dirname(fileURLToPath(import.meta.url)), '../../src/bin/drbdd.js');
 
@@ -73,15 +74,16 @@ class Node {
   }
 
   async configure(): Promise<void> {
-    let client = await ControlClient.connect(this.root);
-    for (let tries = 0; !client && tries < 500; tries++) {
-      await new Promise((done) => setTimeout(done, 20)); // until it listens
-      client = await ControlClient.connect(this.root);
-    }
+    let found = await ControlClient.connect(this.root);
+    const listens = async (): Promise<boolean> => {
+      found ??= await ControlClient.connect(this.root);
+      return found !== null;
+    };
+    await until(listens, 'the control socket');
+    const client = found;
     if (!client) throw new Error('no control socket');
-    const connected = client;
     const must = async (request: ControlRequest): Promise<void> => {
-      const reply = await connected.request(request, 10_000);
+      const reply = await client.request(request, 10_000);
       if (!reply.ok) throw new Error(reply.text);
     };
     await must({ verb: 'new-resource', resource: 'r0', options: DEFAULT_RESOURCE_OPTIONS });

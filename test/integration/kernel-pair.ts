@@ -10,6 +10,7 @@ import { Prng } from '../../src/base/prng.js';
 import { DEFAULT_NET_OPTIONS } from '../../src/config/drbd-options.js';
 import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
 import { createMeta, GONE, NO_BUFFER, type NodeOptions, TestNode } from '../support/engines.js';
+import { until } from '../support/until.js';
 import { DISK_BYTES, type KernelConfig, KernelVm } from './kernel-vm.js';
 
 let machine: Promise<KernelVm> | null = null;
@@ -167,11 +168,7 @@ export class KernelPair {
   /** Waits until that much more has come from the kernel. */
   async received(sectors: number): Promise<void> {
     const goal = this.us.volume.receiveSectors + sectors;
-    const lastMs = Date.now() + 60_000;
-    while (this.us.volume.receiveSectors < goal) {
-      if (Date.now() > lastMs) throw new Error(`${goal} sectors did not come`);
-      await new Promise((done) => setTimeout(done, 20));
-    }
+    await until(() => this.us.volume.receiveSectors >= goal, `${goal} sectors`);
   }
 
   /** Random writes of ours, never two on one block. */

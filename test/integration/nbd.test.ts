@@ -19,6 +19,7 @@ import {
 import { command, succeed } from '../support/command.js';
 import { need } from '../support/need.js';
 import { PlainVolume } from '../support/plain-volume.js';
+import { until } from '../support/until.js';
 
 interface Export {
   readonly volume: PlainVolume;
@@ -231,7 +232,7 @@ test('a client that goes in the middle of a write leaves nothing behind', async 
   const { socket, volume, server } = await serve(t, 1 << 20);
   const half = Buffer.concat([START, request(Command.WRITE, 0, 0, 65536), Buffer.alloc(1000)]);
   await raw(socket, half, HANDSHAKE_BYTES);
-  while (server.connections > 0) await new Promise((resolve) => setImmediate(resolve));
+  await until(() => server.connections === 0, 'the end of its connection', 1);
   t.is(volume.asked.write, 0);
   t.is(volume.writers, 0);
 });

@@ -11,7 +11,7 @@ import { FallbackIo } from '../../src/real/fallback-io.js';
 import { mountFuse, openDescriptor, setCloseOnExec, unmount } from '../../src/real/native-addon.js';
 import { NativeIo } from '../../src/real/native-io.js';
 import { need } from '../support/need.js';
-import { until } from './real-rig.js';
+import { until } from '../support/until.js';
 
 const SIZE = 4 << 20;
 const O_RDWR = 2;

@@ -7,17 +7,7 @@ import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
 import type { Io } from '../../src/host/io.js';
 import type { Rig } from '../host/io-conformance.js';
-
-const DEADLINE_MS = 20_000;
-
-/** Waits for `ready` without knowing what will make it so. */
-export async function until(ready: () => boolean, what: string): Promise<void> {
-  const deadline = Date.now() + DEADLINE_MS;
-  while (!ready()) {
-    if (Date.now() > deadline) throw new Error(`waited in vain for: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 1));
-  }
-}
+import { until } from '../support/until.js';
 
 export async function freePort(): Promise<number> {
   const server = net.createServer();
@@ -60,7 +50,7 @@ export async function realRig(t: ExecutionContext, io: Io): Promise<Rig> {
   let closed: Promise<void> | null = null;
   return {
     io,
-    until,
+    until: (ready, what) => until(ready, what, 1),
     disk: (sizeBytes) => {
       const path = join(dir, `disk${names++}`);
       writeFileSync(path, '');

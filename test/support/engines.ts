@@ -34,6 +34,7 @@ import { isRefused, layoutOfDevice } from '../../src/md/layout.js';
 import { encodeSuperblock, freshSuperblock } from '../../src/md/superblock.js';
 import { nodeDigests, nodeRandom, nodeTimers } from '../../src/real/node-ports.js';
 import { DEFAULT_IO, openIo } from '../../src/real/open-io.js';
+import { PATIENCE_MS } from './until.js';
 
 export interface NodeOptions {
   readonly net?: Partial<NetOptions>;
@@ -171,7 +172,7 @@ export class TestNode {
             `${this.name}: ${this.shown}, not ${pattern}\n${this.log.slice(-40).join('\n')}`,
           ),
         );
-      }, 12_000);
+      }, PATIENCE_MS);
       this.#waiting.push({
         holds: () => pattern.test(this.shown),
         done: () => {

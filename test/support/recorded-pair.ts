@@ -25,6 +25,7 @@ import { flightChecksum } from '../../src/real/flight-files.js';
 import { nodeDigests, nodeRandom, nodeTimers } from '../../src/real/node-ports.js';
 import { DEFAULT_IO, openIo } from '../../src/real/open-io.js';
 import { createMeta, ownAddress, type Teardown } from './engines.js';
+import { PATIENCE_MS } from './until.js';
 
 const POOL = { head: 256, small: 256, medium: 96, large: 40 };
 
@@ -117,7 +118,7 @@ export class RecordedNode {
     await new Promise<void>((done, fail) => {
       const late = setTimeout(() => {
         fail(new Error(`${this.name}: ${this.shown}, not ${pattern}\n${this.log.join('\n')}`));
-      }, 12_000);
+      }, PATIENCE_MS);
       const look = (): void => {
         if (!pattern.test(this.shown)) return;
         this.#waiting.delete(look);

@@ -13,6 +13,7 @@ import { detach, newCurrentUuid, setPrimary, setSecondary } from '../../src/drbd
 import { Conns, Disks, Roles } from '../../src/drbd/state.js';
 import { Engines, NO_BUFFER, type NodeOptions, type TestNode } from './engines.js';
 import { TcpCable } from './tcp-cable.js';
+import { until } from './until.js';
 
 type Name = 'a' | 'b';
 const other = (n: Name): Name => (n === 'a' ? 'b' : 'a');
@@ -81,11 +82,10 @@ export class ReplicationRun {
     e.connect();
     await e.a.until(/cs:Connected/);
     await e.b.until(/cs:Connected/);
-    for (;;) {
-      const outcome = await e.a.ask((v, done) => newCurrentUuid(v, true, done));
-      if (outcome.kind === 'ok') break;
-      await new Promise<void>((done) => setTimeout(done, 20)); // a busy machine: connected once more
-    }
+    const begun = async (): Promise<boolean> => {
+      return (await e.a.ask((v, done) => newCurrentUuid(v, true, done))).kind === 'ok';
+    };
+    await until(begun, 'a first generation'); // again on a busy machine, when it is connected once more
     await e.a.until(/UpToDate\/UpToDate/);
     await e.b.until(/UpToDate\/UpToDate/);
     const run = new ReplicationRun(seed, e, cables, options.net?.protocol ?? 'C');
@@ -318,11 +318,11 @@ export class ReplicationRun {
       const n = r.pick(candidates);
       if (this.#node(n).dead) await this.#revive(n);
       else if (this.#node(n).volume.state.disk < Disks.Inconsistent) await this.#attach(n);
-      for (let i = 0; i < 100 && this.#primary === null; i++) {
+      const promoted = async (): Promise<boolean> => {
         await this.#promote(n);
-        if (this.#primary === null) await new Promise<void>((done) => setTimeout(done, 20));
-      }
-      if (this.#primary === null) throw new Error(`${n} holds all data and can not be promoted`);
+        return this.#primary !== null;
+      };
+      await until(promoted, `${n}, which holds all data, is promoted`, 20);
       this.#current = new Set([n]);
     }
     if (r.chance(0.8)) await this.#return();
@@ -355,18 +355,13 @@ export class ReplicationRun {
   /** Everything works again: both are Connected and UpToDate. */
   async heal(): Promise<void> {
     for (const c of this.#cables) c.mend();
-    for (let i = 0; i < 200; i++) {
+    const whole = async (): Promise<boolean> => {
       await this.#return();
-      const { a, b } = this.#e;
-      if (/cs:Connected .*UpToDate\/UpToDate/.test(a.shown)) {
-        if (/cs:Connected .*UpToDate\/UpToDate/.test(b.shown)) break;
-      }
-      await new Promise<void>((done) => setTimeout(done, 25));
-    }
+      return isGood(this.#e.a) && isGood(this.#e.b);
+    };
+    await until(whole, () => `both are whole: ${this.#e.a.shown}, ${this.#e.b.shown}`, 25);
     this.#say('healed');
     this.#say(this.leftovers().join(', '));
-    await this.#e.a.until(/cs:Connected .*UpToDate\/UpToDate/);
-    await this.#e.b.until(/cs:Connected .*UpToDate\/UpToDate/);
     this.#current = new Set(['a', 'b']);
   }
 
@@ -456,11 +451,12 @@ export class ReplicationRun {
     return out;
   }
 
-  /** Waits until the last epoch is acknowledged. */
+  /** Waits until the last epoch is acknowledged, and nothing is left over. */
   async quiet(): Promise<void> {
-    for (let i = 0; i < 400 && this.leftovers().length > 0; i++) {
-      await new Promise<void>((done) => setTimeout(done, 10));
-    }
+    await until(
+      () => this.leftovers().length === 0,
+      () => `nothing is left over: ${this.leftovers().join(', ')}`,
+    );
   }
 
   get primaryCount(): number {
