@@ -15,6 +15,7 @@ import type {
   ControlRequest,
   RunningResource,
 } from '../../src/host/control.js';
+import { volume } from '../drbd/volume-status.js';
 import { memoryWorld } from '../support/memory-world.js';
 import { scriptedDrbdd } from '../support/scripted-drbdd.js';
 
@@ -41,47 +42,9 @@ const RUNNING: RunningResource = {
 };
 
 function node(state: Partial<State>): NodeStatus {
-  return {
-    version: '0',
-    nowMs: 0,
-    resources: [
-      {
-        name: 'r0',
-        connection: Conns.WFReportParams,
-        volumes: [
-          {
-            resource: 'r0',
-            volume: 0,
-            minor: 0,
-            device: '/dev/drbd0',
-            lowerDisk: '/dev/vda',
-            state: { ...INITIAL_STATE, ...state },
-            sizeSectors: 8112,
-            protocol: 'C',
-            alSuspended: false,
-            writeOrdering: 'f',
-            congested: false,
-            counters: {
-              sendSectors: 0,
-              receiveSectors: 0,
-              writeSectors: 0,
-              readSectors: 0,
-              alTransactions: 0,
-              bitmapWrites: 0,
-              localPending: 0,
-              peerPending: 0,
-              unacked: 0,
-              applicationPending: 0,
-              epochs: 1,
-              outOfSyncBits: 0,
-            },
-            progress: null,
-            uuids: ['0', '0', '0', '0'],
-          },
-        ],
-      },
-    ],
-  };
+  const shown = volume({ state: { ...INITIAL_STATE, ...state }, sizeSectors: 8112 });
+  const resources = [{ name: 'r0', connection: Conns.WFReportParams, volumes: [shown] }];
+  return { version: '0', nowMs: 0, resources };
 }
 
 const CONNECTED: Partial<State> = {

@@ -15,6 +15,7 @@ import {
   syncDecision,
   UUID_FLAG,
 } from '../../src/drbd/sync-decision.js';
+import { mirrored } from './mirrored.js';
 
 const { Primary, Secondary } = Roles;
 const set = (current: bigint, bitmap = 0n, history1 = 0n, history2 = 0n): UuidSet => ({
@@ -62,14 +63,7 @@ function mirror(i: HandshakeInput): HandshakeInput {
     'discard-remote': 'discard-local',
   };
   return {
-    ...i,
-    self: i.peer,
-    peer: i.self,
-    role: i.peerRole,
-    peerRole: i.role,
-    crashedPrimary: i.peerCrashedPrimary,
-    peerCrashedPrimary: i.crashedPrimary,
-    resolveConflicts: !i.resolveConflicts,
+    ...mirrored(i),
     disk: i.peerDisk,
     peerDisk: i.disk,
     peerAttaching: i.disk === Disks.Negotiating,

@@ -24,29 +24,10 @@ import {
   sanitize,
   VALIDITY,
 } from '../../src/drbd/transition.js';
+import { stateOf } from './volume-status.js';
 
 const NET: ChangeContext = { ...IDLE_CONTEXT, netConfigured: true, verifyAlg: 'crc32c' };
 const { Primary, Secondary, Unknown } = Roles;
-
-/** `Connected Primary/Secondary UpToDate/UpToDate` */
-function state(text: string): State {
-  const [conn = '', roles = '', disks = ''] = text.split(' ');
-  const [role = '', peer = ''] = roles.split('/');
-  const [disk = '', pdsk = ''] = disks.split('/');
-  const number = (table: Readonly<Record<string, number>>, name: string) => {
-    const n = table[name];
-    if (n === undefined) throw new Error(`${text}: ${name}`);
-    return n;
-  };
-  return {
-    ...INITIAL_STATE,
-    conn: number(Conns, conn),
-    role: number(Roles, role),
-    peer: number(Roles, peer),
-    disk: number(Disks, disk),
-    pdsk: number(Disks, pdsk),
-  };
-}
 
 /** All combinations of roles, connection and disk states. */
 function* everyState(): Generator<State> {
@@ -111,7 +92,7 @@ test('what drbdadm was refused by a kernel is refused here with the same code', 
     ],
   ];
   for (const [text, wanted, context, code] of cases) {
-    const old = state(text);
+    const old = stateOf(text);
     const result = requestChange(old, { ...old, ...wanted }, { ...NET, ...context });
     t.is<number, number>(result.code, code, `${text} ${JSON.stringify(wanted)} ${result.rule}`);
     if (code < 0) t.not(stateText(code), 'unknown error.');
@@ -119,14 +100,14 @@ test('what drbdadm was refused by a kernel is refused here with the same code', 
 });
 
 test('hard changes happen whatever they lead to', (t) => {
-  const old = state('Connected Primary/Secondary UpToDate/Diskless');
+  const old = stateOf('Connected Primary/Secondary UpToDate/Diskless');
   const result = requestChange(old, { ...old, disk: Disks.Failed }, NET, { hard: true });
   t.is(result.code, Ss.SUCCESS);
   t.is(result.state.disk, Disks.Failed);
 });
 
 test('resource-and-stonith freezes a Primary that loses its peer, once', (t) => {
-  const old = state('Connected Primary/Secondary UpToDate/UpToDate');
+  const old = stateOf('Connected Primary/Secondary UpToDate/UpToDate');
   const context: ChangeContext = { ...NET, fencing: 'resource-and-stonith' };
   const lost = sanitize(old, { ...old, conn: Conns.NetworkFailure }, context).state;
   t.like(lost, { suspFen: 1, pdsk: Disks.DUnknown, peer: Unknown });
@@ -138,7 +119,7 @@ test('resource-and-stonith freezes a Primary that loses its peer, once', (t) => 
 });
 
 test('suspend-io freezes a Primary without data', (t) => {
-  const old = state('Connected Primary/Secondary Diskless/UpToDate');
+  const old = stateOf('Connected Primary/Secondary Diskless/UpToDate');
   const context: ChangeContext = { ...NET, onNoDataAccessible: 'suspend-io' };
   const wanted = { ...old, conn: Conns.NetworkFailure };
   t.is(sanitize(old, wanted, context).state.suspNod, 1);
@@ -146,7 +127,7 @@ test('suspend-io freezes a Primary without data', (t) => {
 });
 
 test('an attach interrupted before the handshake keeps its decision only with the data exposed before', (t) => {
-  const old = state('Connected Secondary/Secondary Negotiating/UpToDate');
+  const old = stateOf('Connected Secondary/Secondary Negotiating/UpToDate');
   const wanted = { ...old, conn: Conns.NetworkFailure };
   const kept = { ...NET, negotiated: { disk: Disks.Outdated, pdsk: Disks.DUnknown } };
   t.like(sanitize(old, wanted, kept).state, { disk: Disks.Outdated, pdsk: Disks.DUnknown });
@@ -156,7 +137,7 @@ test('an attach interrupted before the handshake keeps its decision only with th
 });
 
 test('a resync pauses while anybody wants it to and continues after', (t) => {
-  const source = state('SyncSource Primary/Secondary UpToDate/Inconsistent');
+  const source = stateOf('SyncSource Primary/Secondary UpToDate/Inconsistent');
   const paused = sanitize(source, { ...source, userIsp: 1 }, NET).state;
   t.is(paused.conn, Conns.PausedSyncS);
   const both = { ...paused, peerIsp: 1 };
@@ -165,11 +146,11 @@ test('a resync pauses while anybody wants it to and continues after', (t) => {
 });
 
 test('a disk that goes away ends a resync or verify', (t) => {
-  const target = state('SyncTarget Secondary/Primary Inconsistent/UpToDate');
+  const target = stateOf('SyncTarget Secondary/Primary Inconsistent/UpToDate');
   const failed = requestChange(target, { ...target, disk: Disks.Failed }, NET, { hard: true });
   t.is(failed.state.conn, Conns.Connected);
   t.is(failed.warning, 'Resync aborted.');
-  const verify = state('VerifyS Secondary/Primary UpToDate/UpToDate');
+  const verify = stateOf('VerifyS Secondary/Primary UpToDate/UpToDate');
   const gone = sanitize(verify, { ...verify, pdsk: Disks.Diskless }, NET);
   t.is(gone.warning, 'Online-verify aborted.');
 });
@@ -261,7 +242,7 @@ test('a row of the tables decides somewhere, and each has its own label', (t) =>
 });
 
 test('what the peer must agree to', (t) => {
-  const old = state('Connected Secondary/Secondary UpToDate/UpToDate');
+  const old = stateOf('Connected Secondary/Secondary UpToDate/UpToDate');
   const wide = (change: Partial<State>) => isClusterWide(old, { ...old, ...change });
   t.true(wide({ role: Primary }));
   t.true(wide({ conn: Conns.StartingSyncT }));
@@ -270,9 +251,9 @@ test('what the peer must agree to', (t) => {
   t.true(wide({ conn: Conns.VerifyS }));
   t.false(wide({ userIsp: 1 }));
   t.false(wide({ conn: Conns.TearDown }));
-  const lone = state('WFConnection Secondary/Unknown UpToDate/DUnknown');
+  const lone = stateOf('WFConnection Secondary/Unknown UpToDate/DUnknown');
   t.false(isClusterWide(lone, { ...lone, role: Primary }));
-  const stuck = state('Connected Primary/Secondary Inconsistent/Inconsistent');
+  const stuck = stateOf('Connected Primary/Secondary Inconsistent/Inconsistent');
   t.is(precheckClusterWide(stuck, { ...stuck, conn: Conns.Disconnecting }, NET).code, -2);
 });
 
@@ -284,7 +265,7 @@ test('requests of the peer, as words and as seen from here', (t) => {
   t.deepEqual(stateMask({ conn: Conns.StartingSyncS }), { mask: 0x1f0, val: 0xb0 });
   t.deepEqual(stateMask({ conn: Conns.VerifyS }), { mask: 0x1f0, val: 0x120 });
 
-  const mine = state('Connected Secondary/Secondary Inconsistent/Inconsistent');
+  const mine = stateOf('Connected Secondary/Secondary Inconsistent/Inconsistent');
   const seen = (fields: Parameters<typeof stateMask>[0]): State | null => {
     const request = translateMask(stateMask(fields));
     return request && applyMask(mine, request);

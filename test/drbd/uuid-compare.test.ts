@@ -13,6 +13,7 @@ import {
 } from '../../src/drbd/generation.js';
 import { Roles } from '../../src/drbd/state.js';
 import { type CompareInput, uuidCompare } from '../../src/drbd/uuid-compare.js';
+import { mirrored } from './mirrored.js';
 
 const { Primary, Secondary } = Roles;
 
@@ -80,19 +81,6 @@ function plainly(i: CompareInput): [number, number] {
   return [-1000, 100];
 }
 
-function swap(i: CompareInput): CompareInput {
-  return {
-    ...i,
-    self: i.peer,
-    peer: i.self,
-    role: i.peerRole,
-    peerRole: i.role,
-    crashedPrimary: i.peerCrashedPrimary,
-    peerCrashedPrimary: i.crashedPrimary,
-    resolveConflicts: !i.resolveConflicts,
-  };
-}
-
 /** Each node's data would be the other's past: no history makes such sets, and the first rule that sees it decides. */
 function contradictory({ self, peer }: CompareInput): boolean {
   const ids = (s: UuidSet) => [s.bitmap, s.history1, s.history2].map((u) => u & ~1n);
@@ -145,7 +133,7 @@ test('the table agrees with a plain walk; both nodes decide the same', (t) => {
         contradictions += 1;
         continue;
       }
-      const other = uuidCompare(swap(input));
+      const other = uuidCompare(mirrored(input));
       const symmetric =
         Math.abs(got.result) <= 2
           ? other.result === (got.result === 0 ? 0 : -got.result)

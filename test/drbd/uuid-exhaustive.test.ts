@@ -9,6 +9,7 @@ import test from 'ava';
 import { UUID_NEW_BM_OFFSET, type UuidSet } from '../../src/drbd/generation.js';
 import { Roles } from '../../src/drbd/state.js';
 import { type CompareInput, contradictory, uuidCompare } from '../../src/drbd/uuid-compare.js';
+import { mirrored } from './mirrored.js';
 import { factIndex, firstRow, specTable } from './spec-table.js';
 
 const U64 = (1n << 64n) - 1n;
@@ -162,17 +163,6 @@ function factsOf(
   const bit = (b: number): number => (n >> b) & 1;
   return [...ids, Number(sOff), Number(pOff), apv, bit(0), bit(1), bit(2), bit(3), bit(4), bit(5)];
 }
-
-const mirrored = (i: CompareInput): CompareInput => ({
-  ...i,
-  self: i.peer,
-  peer: i.self,
-  role: i.peerRole,
-  peerRole: i.role,
-  crashedPrimary: i.peerCrashedPrimary,
-  peerCrashedPrimary: i.crashedPrimary,
-  resolveConflicts: !i.resolveConflicts,
-});
 
 /** Rules by which the two nodes see one thing: 34 and 35 tell of one event, and so on. */
 const TWINS: Readonly<Record<number, number>> = {

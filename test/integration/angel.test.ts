@@ -1,6 +1,6 @@
 /** The angel: what ends it, what makes it restart, and that nobody above the device notices a restart. */
 import { spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -10,6 +10,7 @@ import { command, launch, succeed } from '../support/command.js';
 import { mountNamespace } from '../support/mount-namespace.js';
 import { need } from '../support/need.js';
 import { ANGEL, PlainNode } from '../support/plain-node.js';
+import { until } from '../support/until.js';
 
 const WRITER = fileURLToPath(new URL('../support/fsync-writer.js', import.meta.url));
 const KILLS = 20;
@@ -82,6 +83,8 @@ interface Writer {
   /** Resolves when a number above `than` was acknowledged. */
   readonly beyond: (than: number) => Promise<void>;
   readonly stop: () => Promise<readonly string[]>; // the errors
+  /** Every acknowledged record is there. Throws what is missing. */
+  readonly check: () => Promise<void>;
 }
 
 function startWriter(
@@ -118,18 +121,26 @@ function startWriter(
       await closed;
       return errors;
     },
+    check: async () => {
+      await succeed(...inside, process.execPath, WRITER, 'check', file, String(last));
+    },
   };
 }
 
-test(`${KILLS} kills of the daemon under a syncing writer and fio: no error, nothing lost`, async (t) => {
-  if (!need(t, ANGEL, 'root', 'fuse', 'loop', 'netns', 'mkfs.ext4', 'fio')) return;
-  const node = await PlainNode.start(t, { sizeBytes: 128 << 20, angel: true, engine: 'auto' });
+/** An ext4 on the device, mounted where only this test sees it, and somebody who writes and syncs there. */
+async function mountedWriter(t: ExecutionContext, node: PlainNode) {
   const mount = join(node.dir, 'mnt');
   mkdirSync(mount);
   const inside = await mountNamespace(t);
   await succeed('mkfs.ext4', '-q', node.device);
   await succeed(...inside, 'mount', node.device, mount);
-  const writer = startWriter(t, inside, join(mount, 'records'));
+  return { inside, mount, writer: startWriter(t, inside, join(mount, 'records')) };
+}
+
+test(`${KILLS} kills of the daemon under a syncing writer and fio: no error, nothing lost`, async (t) => {
+  if (!need(t, ANGEL, 'root', 'fuse', 'loop', 'netns', 'mkfs.ext4', 'fio')) return;
+  const node = await PlainNode.start(t, { sizeBytes: 128 << 20, angel: true, engine: 'auto' });
+  const { inside, mount, writer } = await mountedWriter(t, node);
   const fio = launch(
     ...inside,
     'fio',
@@ -161,14 +172,7 @@ test(`${KILLS} kills of the daemon under a syncing writer and fio: no error, not
   // Unmounted and mounted again, so that the page cache answers for nothing.
   await succeed('e2fsck', '-fn', node.device);
   await succeed(...inside, 'mount', node.device, mount);
-  await succeed(
-    ...inside,
-    process.execPath,
-    WRITER,
-    'check',
-    join(mount, 'records'),
-    String(records),
-  );
+  await writer.check();
   await succeed(...inside, 'umount', mount);
   t.log(`${records} synced records, ${KILLS} kills`);
   t.deepEqual(await node.ask('deactivate'), { answer: 'deactivate', ok: true });
@@ -181,12 +185,7 @@ test('a full /run: killed or handed over, its successor serves', async (t) => {
   if (!need(t, ANGEL, 'root', 'fuse', 'loop', 'netns', 'mkfs.ext4', 'mount')) return;
   const options = { sizeBytes: 64 << 20, angel: true, engine: 'auto', fullRun: true } as const;
   const node = await PlainNode.start(t, options);
-  const mount = join(node.dir, 'mnt');
-  mkdirSync(mount);
-  const inside = await mountNamespace(t);
-  await succeed('mkfs.ext4', '-q', node.device);
-  await succeed(...inside, 'mount', node.device, mount);
-  const writer = startWriter(t, inside, join(mount, 'records'));
+  const { inside, mount, writer } = await mountedWriter(t, node);
   for (let incarnation = 2; incarnation <= 6; incarnation++) {
     await writer.beyond(writer.acknowledged() + 3);
     if (incarnation % 2 === 0) process.kill(node.daemonPid, 'SIGKILL');
@@ -208,12 +207,7 @@ test('a full /run: killed or handed over, its successor serves', async (t) => {
 test('an orderly hand-over: drained, status 75, the successor goes on', async (t) => {
   if (!need(t, ANGEL, 'root', 'fuse', 'loop', 'netns', 'mkfs.ext4')) return;
   const node = await PlainNode.start(t, { sizeBytes: 64 << 20, angel: true, engine: 'auto' });
-  const mount = join(node.dir, 'mnt');
-  mkdirSync(mount);
-  const inside = await mountNamespace(t);
-  await succeed('mkfs.ext4', '-q', node.device);
-  await succeed(...inside, 'mount', node.device, mount);
-  const writer = startWriter(t, inside, join(mount, 'records'));
+  const { inside, mount, writer } = await mountedWriter(t, node);
   for (let restart = 1; restart <= 5; restart++) {
     await writer.beyond(writer.acknowledged() + 20);
     t.true((await node.ask('drain'))['drained']);
@@ -222,14 +216,7 @@ test('an orderly hand-over: drained, status 75, the successor goes on', async (t
   }
   await writer.beyond(writer.acknowledged() + 20);
   t.deepEqual(await writer.stop(), []);
-  await succeed(
-    ...inside,
-    process.execPath,
-    WRITER,
-    'check',
-    join(mount, 'records'),
-    String(writer.acknowledged()),
-  );
+  await writer.check();
   await succeed(...inside, 'umount', mount);
   t.regex(node.errors, /incarnation 5 asks for a restart/);
 });
@@ -243,9 +230,6 @@ test('a dead daemon with a thread in its own device gets a successor, which free
   await node.incarnation(2);
   t.regex(node.errors, /a thread waits for our own device: starting its successor/);
   // The successor answers the read that was resent, and with it the dead process goes.
-  while (true) {
-    const { code } = await command('test', '-e', `/proc/${first}`);
-    if (code !== 0) break;
-  }
+  await until(() => !existsSync(`/proc/${first}`), 'the end of the dead daemon');
   await succeed('dd', `if=${node.device}`, 'of=/dev/null', 'count=8');
 });

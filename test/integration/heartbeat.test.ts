@@ -1,13 +1,28 @@
 /** The heartbeat daemon in namespaces: two of ours, and one of ours beside Debian's. */
 import { resolve } from 'node:path';
-import test from 'ava';
+import test, { type ExecutionContext } from 'ava';
 import { need } from '../support/need.js';
 import { HeartbeatLab } from './heartbeat-lab.js';
 
 const TIMING = ['keepalive 200ms', 'deadtime 2', 'warntime 1', 'initdead 4', 'auto_failback off'];
+/** Longer deadtime: the successor of a killed Node process needs its start-up time on any machine. */
+const PATIENT = TIMING.map((line) => (line.startsWith('deadtime') ? 'deadtime 4' : line));
 const GROUPS = 'node-a LabRes::one LabRes::two\nnode-b LabRes::three\n';
 const ALL = 'one two three';
 const HEARTBEAT = resolve('build/src/bin/heartbeat.js');
+
+/** node-a's daemon is killed: its angel starts another one, and no script is called on either node. `before`: calls so far. */
+async function killed(t: ExecutionContext, lab: HeartbeatLab, before: readonly string[]) {
+  const { out: pid } = await lab.exec('node-a', 'cat', '/run/heartbeat.pid');
+  await lab.exec('node-a', 'kill', '-KILL', pid.trim());
+  await lab.until(t, 'a new daemon', async () => {
+    const now = await lab.exec('node-a', 'cat', '/run/heartbeat.pid');
+    return now.out.trim() !== pid.trim();
+  });
+  await lab.untilSays(t, 'node-a', 'ours', ['rscstatus'], 'all');
+  t.deepEqual(lab.calls('node-a'), before, 'nothing was started or stopped');
+  t.deepEqual(lab.calls('node-b'), []);
+}
 
 test.serial('two of ours: takeover of a dead node, orderly hand-over, standby', async (t) => {
   if (!need(t, 'root', 'netns', 'nsenter')) return;
@@ -52,11 +67,9 @@ test.serial('two of ours: takeover of a dead node, orderly hand-over, standby', 
 
 test.serial('a killed daemon comes back under the angel, its services untouched', async (t) => {
   if (!need(t, 'root', 'netns', 'nsenter')) return;
-  // Longer deadtime: the successor of a killed Node process needs its start-up time on any machine.
-  const timing = TIMING.map((line) => (line.startsWith('deadtime') ? 'deadtime 4' : line));
   const lab = await HeartbeatLab.up(
     t,
-    [...timing, 'ucast eth0 192.168.77.1', 'ucast eth0 192.168.77.2'],
+    [...PATIENT, 'ucast eth0 192.168.77.1', 'ucast eth0 192.168.77.2'],
     GROUPS,
   );
   await lab.ours('node-a', 'heartbeat', '--keepalive');
@@ -64,15 +77,7 @@ test.serial('a killed daemon comes back under the angel, its services untouched'
   await lab.ours('node-b', 'heartbeat');
   await lab.untilSays(t, 'node-b', 'ours', ['rscstatus'], 'none');
   const before = lab.calls('node-a');
-  const { out: pid } = await lab.exec('node-a', 'cat', '/run/heartbeat.pid');
-  await lab.exec('node-a', 'kill', '-KILL', pid.trim());
-  await lab.until(t, 'a new daemon', async () => {
-    const now = await lab.exec('node-a', 'cat', '/run/heartbeat.pid');
-    return now.out.trim() !== pid.trim();
-  });
-  await lab.untilSays(t, 'node-a', 'ours', ['rscstatus'], 'all');
-  t.deepEqual(lab.calls('node-a'), before, 'nothing was started or stopped');
-  t.deepEqual(lab.calls('node-b'), []);
+  await killed(t, lab, before);
   t.regex(lab.log('node-b'), /Heartbeat restart on node node-a/);
 });
 
@@ -80,8 +85,7 @@ test.serial(
   'a full /run: the services stay where they are, also when the daemon is killed',
   async (t) => {
     if (!need(t, 'root', 'netns', 'nsenter')) return;
-    const timing = TIMING.map((line) => (line.startsWith('deadtime') ? 'deadtime 4' : line));
-    const lab = await HeartbeatLab.up(t, [...timing, 'bcast eth0'], GROUPS);
+    const lab = await HeartbeatLab.up(t, [...PATIENT, 'bcast eth0'], GROUPS);
     await lab.ours('node-a', 'heartbeat', '--keepalive');
     await lab.untilRunning(t, ALL, '');
     await lab.ours('node-b', 'heartbeat');
@@ -92,15 +96,7 @@ test.serial(
     const state = () => lab.exec('node-a', 'cat', '/run/twinbeat/heartbeat.state');
     const { out: then } = await state();
     await lab.until(t, 'its state is written on', async () => (await state()).out !== then);
-    const { out: pid } = await lab.exec('node-a', 'cat', '/run/heartbeat.pid');
-    await lab.exec('node-a', 'kill', '-KILL', pid.trim());
-    await lab.until(t, 'a new daemon', async () => {
-      const now = await lab.exec('node-a', 'cat', '/run/heartbeat.pid');
-      return now.out.trim() !== pid.trim();
-    });
-    await lab.untilSays(t, 'node-a', 'ours', ['rscstatus'], 'all');
-    t.deepEqual(lab.calls('node-a'), before, 'nothing was started or stopped');
-    t.deepEqual(lab.calls('node-b'), []);
+    await killed(t, lab, before);
   },
 );
 
@@ -119,9 +115,8 @@ test.serial(
       )
     )
       return;
-    const timing = TIMING.map((line) => (line.startsWith('deadtime') ? 'deadtime 4' : line));
     const media = ['udpport 694', 'mcast eth0 239.77.0.1 694 1 0'];
-    const lab = await HeartbeatLab.up(t, [...timing, ...media], GROUPS);
+    const lab = await HeartbeatLab.up(t, [...PATIENT, ...media], GROUPS);
     await Promise.all([lab.original('node-b'), lab.ours('node-a', 'heartbeat')]);
     for (const [host, which] of [
       ['node-a', 'ours'],
