@@ -1,17 +1,8 @@
 /** The resource state machine message by message, against the sequences observed of 3.0.6 (docs/HEARTBEAT.md). */
 import test from 'ava';
-import {
-  both,
-  type Hold,
-  minus,
-  parseHold,
-  plus,
-  swapped,
-} from '../../src/resource-manager/hold.js';
-import type { ResourceEffect } from '../../src/resource-manager/resource-machine.js';
-import { ResourceState } from '../../src/resource-manager/resource-state.js';
-import { STANDBY_PHASES, STANDBY_TABLE, standbyRow } from '../../src/resource-manager/standby.js';
-import { fieldOf, type HaMessage, haFields } from '../../src/wire/hamsg.js';
+import { both, minus, parseHold, plus, swapped } from '../../src/resource-manager/hold.js';
+import { fieldOf, type HaMessage } from '../../src/wire/hamsg.js';
+import { Hand } from '../support/resource-hand.js';
 
 test('holds: union, difference, the other node’s terms', (t) => {
   t.is(plus('local', 'foreign'), 'all');
@@ -21,111 +12,6 @@ test('holds: union, difference, the other node’s terms', (t) => {
   t.is(swapped('all'), 'all');
   t.is(parseHold('everything'), null);
 });
-
-test('standby: every phase and message has at most one row', (t) => {
-  for (const phase of STANDBY_PHASES) {
-    for (const info of ['me', 'other', 'done', 'cancel']) {
-      for (const own of [true, false]) {
-        const rows = STANDBY_TABLE.filter(
-          (r) => r.phase === phase && r.info === info && r.own === own,
-        );
-        t.true(rows.length <= 1);
-        t.is(standbyRow(phase, info, own), rows[0] ?? null);
-      }
-    }
-  }
-});
-
-/** One node; own messages come back as the membership delivers them. */
-class Hand {
-  readonly state: ResourceState;
-  readonly sent: string[] = [];
-  readonly jobs: { id: number; what: string }[] = [];
-  readonly logs: string[] = [];
-  readonly others: string[] = [];
-  nowMs = 0;
-
-  constructor(autoFailback = false, resume: Hold = 'none') {
-    this.state = new ResourceState({ node: 'a', peer: 'b', autoFailback, resume });
-  }
-
-  apply(effects: readonly ResourceEffect[]): void {
-    for (const e of effects) {
-      if (e.type === 'send') {
-        this.sent.push(text(e.message));
-        this.say(e.message, true);
-      } else if (e.type === 'job') this.jobs.push({ id: e.id, what: `${e.kind} ${e.scope}` });
-      else if (e.type === 'log') this.logs.push(e.text);
-      else this.others.push(e.type);
-    }
-  }
-
-  say(message: HaMessage, own = false): void {
-    const out: ResourceEffect[] = [];
-    const src = { name: 'src', value: own ? 'a' : 'b' };
-    this.state.receive([...message, src], own, this.nowMs, out);
-    this.apply(out);
-  }
-
-  /** The peer says R(hold, stable) or anything else. */
-  hear(fields: Readonly<Record<string, string>>): void {
-    this.say(haFields(fields));
-  }
-
-  resource(hold: string, isstable: string, more: Readonly<Record<string, string>> = {}): void {
-    this.hear({ t: 'resource', rsc_hold: hold, rtype: 'full', isstable, ...more });
-  }
-
-  ask(rsc: string, info: string): void {
-    this.hear({ t: 'ask_resources', rsc_hold: rsc, info });
-  }
-
-  call(action: (state: ResourceState, out: ResourceEffect[]) => void): void {
-    const out: ResourceEffect[] = [];
-    action(this.state, out);
-    this.apply(out);
-  }
-
-  until(ms: number): void {
-    this.nowMs = ms;
-    this.call((s, out) => s.tick(ms, out));
-  }
-
-  finishJobs(): void {
-    for (let job = this.jobs.shift(); job; job = this.jobs.shift()) {
-      const { id } = job;
-      this.call((s, out) => s.jobDone(id, this.nowMs, out));
-    }
-  }
-
-  clear(): void {
-    this.sent.length = 0;
-    this.logs.length = 0;
-  }
-
-  /** Both started, each with its own groups. */
-  static stable(autoFailback = false): Hand {
-    const hand = new Hand(autoFailback);
-    hand.call((s, out) => s.active(0, out));
-    hand.hear({ t: 'starting' });
-    hand.resource('none', '0');
-    hand.resource('local', '1');
-    hand.finishJobs();
-    hand.clear();
-    return hand;
-  }
-}
-
-/** R(hold,stable[,info]), ASK(rsc,info), or the type. */
-function text(message: HaMessage): string {
-  const f = (name: string) => fieldOf(message, name);
-  if (f('t') === 'resource') {
-    return `R(${[f('rsc_hold'), f('isstable'), f('info')].filter((v) => v !== null).join(',')})`;
-  }
-  if (f('t') === 'ask_resources') return `ASK(${f('rsc_hold')},${f('info')})`;
-  if (f('t') === 'stonith') return `stonith(${f('node')},${f('result')})`;
-  return f('t') ?? '';
-}
 
 // 9.1, both start: "A S(active) starting; A R(none,0); sees stable: R(none,0) R(local,1) ..."
 test('both start: claims follow the peer’s stability', (t) => {
@@ -170,65 +56,6 @@ test('a peer that holds all keeps it', (t) => {
   t.true(hand.logs.includes('Local Resource acquisition completed. (none)'));
   t.deepEqual(hand.jobs, []);
   t.is(hand.state.hold, 'none');
-});
-
-// 9.7: hb_standby all on A
-test('giving: ASK me, other, R(none,0,standby), stop, ASK done, R(none,1)', (t) => {
-  const hand = Hand.stable();
-  hand.call((s, out) => s.requestStandby('all', out));
-  t.is(hand.state.standby, 'ME');
-  hand.ask('all', 'other');
-  t.deepEqual(hand.sent, ['ASK(all,me)', 'R(none,0,standby)']);
-  t.deepEqual(
-    hand.jobs.map((j) => j.what),
-    ['give all'],
-  );
-  hand.finishJobs();
-  t.is(hand.sent.at(-1), 'ASK(all,done)');
-  t.is(hand.state.standby, 'DONE');
-  hand.ask('all', 'done');
-  t.is(hand.sent.at(-1), 'R(none,1)');
-  t.is(hand.state.standby, 'NOT');
-});
-
-test('taking: nothing is started before the giver says done', (t) => {
-  const hand = Hand.stable();
-  hand.ask('all', 'me');
-  t.deepEqual(hand.sent, ['ASK(all,other)']);
-  hand.resource('none', '0', { info: 'standby' });
-  hand.until(hand.nowMs + 3_000_000);
-  t.deepEqual(hand.jobs, []);
-  hand.ask('all', 'done');
-  t.deepEqual(
-    hand.jobs.map((j) => j.what),
-    ['take all'],
-  );
-  hand.finishJobs();
-  t.deepEqual(hand.sent.slice(-2), ['ASK(all,done)', 'R(all,1)']);
-  t.is(hand.state.hold, 'all');
-});
-
-test('a request without an answer is cancelled after 10 s, and nothing was given', (t) => {
-  const hand = Hand.stable();
-  hand.call((s, out) => s.requestStandby('all', out));
-  hand.until(hand.nowMs + 10_000);
-  t.true(hand.logs.includes('No reply to standby request.  Standby request cancelled.'));
-  t.is(hand.state.hold, 'local');
-  t.deepEqual(hand.jobs, []);
-});
-
-test('a second request while one is under way is ignored', (t) => {
-  const hand = Hand.stable();
-  hand.ask('all', 'me');
-  hand.ask('all', 'me');
-  t.true(hand.logs.includes('Standby in progress- new request from b ignored [3600 seconds left]'));
-});
-
-test('an unexpected message of the standby is ignored by number of state', (t) => {
-  const hand = Hand.stable();
-  hand.ask('all', 'done');
-  t.true(hand.logs.includes("Ignored standby message 'done' from b in state 0"));
-  t.deepEqual(hand.jobs, []);
 });
 
 // 8.6
@@ -355,20 +182,6 @@ test('a peer that starts while we stop is told that we still hold', (t) => {
   t.deepEqual(hand.sent, ['R(local,1)']);
 });
 
-// 9.7: "A hb_takeover(all); B runs hb_standby all", local and foreign exchanged
-test('hb_takeover of the peer is our standby with the sides exchanged', (t) => {
-  for (const [asked, ours] of [
-    ['all', 'all'],
-    ['local', 'foreign'],
-    ['foreign', 'local'],
-    ['failback', 'all'],
-  ]) {
-    const hand = Hand.stable();
-    hand.hear({ t: 'hb_takeover', rsc_hold: asked ?? '' });
-    t.is(hand.sent[0], `ASK(${ours},me)`);
-  }
-});
-
 // Both nodes' daemons start at one time, one of them with services that run on.
 test('what is resumed is said with the first word, and not taken by a peer that starts too', (t) => {
   const resumed = new Hand(false, 'all');
@@ -434,40 +247,6 @@ test('a release claims what was held, not all that it stops', (t) => {
     ['give all'],
   );
   t.is(hand.state.claims(), 'local');
-});
-
-// The taker of a standby that does not come waits for an hour: no other standby, no shutdown meanwhile.
-test('a request that we would not follow ourselves is not made', (t) => {
-  const hand = Hand.stable();
-  hand.resource('local', '0');
-  t.is(hand.state.standbyBlocked, 'Other side is in flux.');
-  hand.clear();
-  hand.call((s, out) => s.requestStandby('all', out));
-  t.deepEqual(hand.sent, []);
-  hand.resource('local', '1');
-  t.is(hand.state.standbyBlocked, null);
-  hand.call((s, out) => s.requestStandby('all', out));
-  t.is(hand.state.standbyBlocked, 'Standby in progress.');
-});
-
-test('an agreement that comes too late is cancelled, and ends the wait for what was agreed to', (t) => {
-  const giver = Hand.stable();
-  giver.call((s, out) => s.requestStandby('all', out));
-  giver.until(10_000);
-  t.is(giver.state.standby, 'NOT');
-  giver.clear();
-  giver.ask('all', 'other');
-  t.deepEqual(giver.sent, ['ASK(all,cancel)']);
-  t.deepEqual([giver.state.standby, giver.state.hold], ['NOT', 'local']);
-
-  const taker = Hand.stable();
-  taker.ask('all', 'me');
-  t.is(taker.state.standby, 'OTHER');
-  taker.ask('local', 'cancel');
-  t.is(taker.state.standby, 'OTHER', 'another request');
-  taker.ask('all', 'cancel');
-  t.is(taker.state.standby, 'NOT');
-  t.deepEqual(taker.jobs, []);
 });
 
 test('groups that nobody has are looked for again when a standby has come to nothing', (t) => {

@@ -1,0 +1,96 @@
+/** A node's resource state machine in the hand of a test, which speaks as the peer `b` and ends its jobs. */
+import type { Hold } from '../../src/resource-manager/hold.js';
+import type { ResourceEffect } from '../../src/resource-manager/resource-machine.js';
+import { ResourceState } from '../../src/resource-manager/resource-state.js';
+import { fieldOf, type HaMessage, haFields } from '../../src/wire/hamsg.js';
+
+/** One node; own messages come back as the membership delivers them. */
+export class Hand {
+  readonly state: ResourceState;
+  readonly sent: string[] = [];
+  readonly jobs: { id: number; what: string }[] = [];
+  readonly logs: string[] = [];
+  readonly others: string[] = [];
+  nowMs = 0;
+
+  constructor(autoFailback = false, resume: Hold = 'none') {
+    this.state = new ResourceState({ node: 'a', peer: 'b', autoFailback, resume });
+  }
+
+  apply(effects: readonly ResourceEffect[]): void {
+    for (const e of effects) {
+      if (e.type === 'send') {
+        this.sent.push(text(e.message));
+        this.say(e.message, true);
+      } else if (e.type === 'job') this.jobs.push({ id: e.id, what: `${e.kind} ${e.scope}` });
+      else if (e.type === 'log') this.logs.push(e.text);
+      else this.others.push(e.type);
+    }
+  }
+
+  say(message: HaMessage, own = false): void {
+    const out: ResourceEffect[] = [];
+    const src = { name: 'src', value: own ? 'a' : 'b' };
+    this.state.receive([...message, src], own, this.nowMs, out);
+    this.apply(out);
+  }
+
+  /** The peer says R(hold, stable) or anything else. */
+  hear(fields: Readonly<Record<string, string>>): void {
+    this.say(haFields(fields));
+  }
+
+  resource(hold: string, isstable: string, more: Readonly<Record<string, string>> = {}): void {
+    this.hear({ t: 'resource', rsc_hold: hold, rtype: 'full', isstable, ...more });
+  }
+
+  ask(rsc: string, info: string): void {
+    this.hear({ t: 'ask_resources', rsc_hold: rsc, info });
+  }
+
+  call(action: (state: ResourceState, out: ResourceEffect[]) => void): void {
+    const out: ResourceEffect[] = [];
+    action(this.state, out);
+    this.apply(out);
+  }
+
+  until(ms: number): void {
+    this.nowMs = ms;
+    this.call((s, out) => s.tick(ms, out));
+  }
+
+  finishJobs(): void {
+    for (let job = this.jobs.shift(); job; job = this.jobs.shift()) {
+      const { id } = job;
+      this.call((s, out) => s.jobDone(id, this.nowMs, out));
+    }
+  }
+
+  clear(): void {
+    this.sent.length = 0;
+    this.logs.length = 0;
+  }
+
+  /** Both started, each with its own groups. */
+  static stable(autoFailback = false): Hand {
+    const hand = new Hand(autoFailback);
+    hand.call((s, out) => s.active(0, out));
+    hand.hear({ t: 'starting' });
+    hand.resource('none', '0');
+    hand.resource('local', '1');
+    hand.finishJobs();
+    hand.clear();
+    return hand;
+  }
+}
+
+/** R(hold,stable[,info]), ASK(rsc,info), or the type. */
+function text(message: HaMessage): string {
+  const f = (name: string) => fieldOf(message, name);
+  if (f('t') === 'resource') {
+    return `R(${[f('rsc_hold'), f('isstable'), f('info')].filter((v) => v !== null).join(',')})`;
+  }
+  if (f('t') === 'ask_resources') return `ASK(${f('rsc_hold')},${f('info')})`;
+  if (f('t') === 'stonith') return `stonith(${f('node')},${f('result')})`;
+  return f('t') ?? '';
+}
