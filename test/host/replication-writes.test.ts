@@ -6,6 +6,9 @@ import { BOTH_GOOD, both, pair, pattern, promote } from '../support/pair.js';
 import { TcpCable } from '../support/tcp-cable.js';
 import { until } from '../support/until.js';
 
+/** A connection that a busy machine loses would answer a write, too, and only this node would have it. */
+const PATIENT = { timeoutDs: 600, pingTimeoutDs: 300, pingIntS: 120 } as const;
+
 for (const protocol of ['A', 'B', 'C'] as const) {
   test(`protocol ${protocol}: writes of 512 bytes to 1 MiB arrive`, async (t) => {
     const e = await pair(t, { net: { protocol } });
@@ -28,7 +31,7 @@ for (const protocol of ['A', 'B', 'C'] as const) {
 }
 
 test('protocol C: what is answered is on the disk of the peer at that moment', async (t) => {
-  const e = await pair(t, { net: { dataIntegrityAlg: 'crc32c' } });
+  const e = await pair(t, { net: { dataIntegrityAlg: 'crc32c', ...PATIENT } });
   for (let i = 0; i < 50; i++) {
     t.is(await e.a.write(i * 8, pattern(i, 4096)), 0);
     t.deepEqual(e.b.onDisk(i * 8, 4096), pattern(i, 4096));
@@ -38,9 +41,7 @@ test('protocol C: what is answered is on the disk of the peer at that moment', a
 // What has not arrived dies with the Primary: an acknowledgement at the header would count it as received.
 for (const dataIntegrityAlg of ['', 'crc32c']) {
   test(`protocol B: a write is not answered in the middle of its payload (digest: ${dataIntegrityAlg || 'none'})`, async (t) => {
-    // Patient: a connection that a busy machine loses would answer the write, too.
-    const patience = { timeoutDs: 600, pingTimeoutDs: 300, pingIntS: 120 };
-    const e = Engines.create(t, { net: { protocol: 'B', dataIntegrityAlg, ...patience } });
+    const e = Engines.create(t, { net: { protocol: 'B', dataIntegrityAlg, ...PATIENT } });
     const cables = await Promise.all(e.ports.map(async (port) => TcpCable.before(e.host, port)));
     t.teardown(() => {
       for (const cable of cables) cable.close();
