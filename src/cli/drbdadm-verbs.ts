@@ -73,7 +73,9 @@ function meta(c: VerbCall, verb = c.verb): Promise<number> {
 /** drbdsetup, and where the device is not configured, drbdmeta. 11 and 17 are refusals, not reasons to go on. */
 async function setupThenMeta(c: VerbCall): Promise<number> {
   const command = cmd.generic(c.verb, c.r, c.volume, extra(c));
-  const { status, stderr } = await c.adm.runner.runKept(command, c.r.conf.name, 'short', 'keep');
+  // Answered when the resync has begun: behind its before-resync handlers.
+  const patience = c.verb === 'invalidate' ? 'medium' : 'short';
+  const { status, stderr } = await c.adm.runner.runKept(command, c.r.conf.name, patience, 'keep');
   if (status === 11 || status === 17) {
     c.adm.world.err(stderr);
     return status;

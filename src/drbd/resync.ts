@@ -399,6 +399,11 @@ export class Resync {
     return this.#running ? this.#runs : 0;
   }
 
+  /** So many have begun. */
+  get runs(): number {
+    return this.#runs;
+  }
+
   /** From its first state on until its last. */
   get running(): boolean {
     return this.#running;

@@ -438,6 +438,14 @@ export function invalidateRemote(v: Volume, done: Done): void {
   markAll(v, (result) => done(markedAll(result)));
 }
 
+/** On the way to a resync of everything. */
+const isStarting = (conn: number): boolean =>
+  conn === Conns.StartingSyncS || conn === Conns.StartingSyncT || conn === Conns.WFSyncUUID;
+
+/**
+ * Answered when it has begun, and the disk says so. Before that nothing in the generations tells the copies apart: two nodes that
+ * lose their connection, or their power, would take each other for equal when they meet again.
+ */
 function startSync(v: Volume, conn: number, done: Done): void {
   clusterChange(v, { conn }, (code, rule) => {
     if (code < Ss.SUCCESS) {
@@ -448,8 +456,17 @@ function startSync(v: Volume, conn: number, done: Done): void {
       done(refused(Ss.IN_TRANSIENT_STATE)); // the other end changed while it was asked
       return;
     }
+    const before = v.resync.runs;
     v.resync.startFull(conn);
-    done(OK);
+    v.resource.when(
+      () => !isStarting(v.state.conn),
+      () => {
+        const { store } = v;
+        const begun = v.resync.runs !== before;
+        if (begun && store) store.writeSuperblock((result) => done(markedAll(result)));
+        else done(refused(Ss.IN_TRANSIENT_STATE, 'the resync could not begin'));
+      },
+    );
   });
 }
 

@@ -69,7 +69,7 @@ export const CAUGHT: Readonly<Record<string, Caught>> = {
   'primary-not-recorded': { invariant: 'I4', checker: 'bits', profile: 'swarm', seed: 5 },
   'crashed-primary-forgotten': { invariant: 'I3', checker: 'equal', profile: 'swarm', seed: 9 },
   'outdated-forgotten': { invariant: 'I1', checker: 'outdated', profile: 'swarm', seed: 28 },
-  'stale-disk-attached': { invariant: 'I6', checker: 'order', profile: 'operator', seed: 99 },
+  'stale-disk-attached': { invariant: 'I1', checker: 'reads', profile: 'operator', seed: 230 },
   'thaw-after-failed-fence': {
     invariant: 'fencing',
     checker: 'fencing',

@@ -407,6 +407,7 @@ for (const onNoDataAccessible of ['io-error', 'suspend-io'] as const) {
     t.is(alpha.write(8, block(1)), 0);
     t.is(alpha.ask(invalidateRemote).kind, 'ok');
     beta.until(/cs:SyncTarget/);
+    pair.run(50); // it takes writes when its disk says that it is one
     alpha.disk.full = { fromBytes: 0, toBytes: 64 * 512 };
     const write = alpha.beginWrite(8, block(2));
     alpha.until(/ds:Diskless\/Inconsistent/);

@@ -1,6 +1,12 @@
 /** What a power cut between two writes leaves, and what an error of the disk at a bad moment does. */
 import test from 'ava';
-import { detach, invalidate, setPrimary, setSecondary } from '../../src/drbd/roles.js';
+import {
+  detach,
+  invalidate,
+  invalidateRemote,
+  setPrimary,
+  setSecondary,
+} from '../../src/drbd/roles.js';
 import { block, inSync, type SimPair } from '../support/sim-pair.js';
 
 function cut(pair: SimPair): void {
@@ -51,6 +57,60 @@ test('invalidate without a connection is answered when a power cut does not forg
   beta.disconnect();
   beta.disk.faults.writeChance = 1;
   t.is(beta.ask(invalidate).kind, 'failure');
+});
+
+test('invalidate and invalidate-remote are answered when nothing forgets them any more: both nodes, or the link, fail just then', (t) => {
+  for (const role of ['Primary', 'Secondary'] as const) {
+    for (const by of ['target', 'source'] as const) {
+      for (const fails of ['power', 'engines', 'link'] as const) {
+        for (let seed = 1; seed <= 3; seed++) {
+          const pair = inSync(seed);
+          const { alpha, beta } = pair;
+          if (role === 'Secondary') t.is(alpha.ask(setSecondary).kind, 'ok');
+          beta.disk.corrupt(8);
+          const asked = by === 'target' ? beta.ask(invalidate) : alpha.ask(invalidateRemote);
+          t.is(asked.kind, 'ok');
+          if (fails === 'link') pair.net.reset('replication');
+          else {
+            for (const node of [alpha, beta]) node.crash(fails === 'power');
+            for (const node of [alpha, beta]) {
+              node.attach();
+              node.connect();
+            }
+          }
+          alpha.until(/cs:(Unconnected|WFConnection)/);
+          pair.settled();
+          t.is(pair.firstDifference(), -1, `${role} ${by} ${fails} ${seed}`);
+        }
+      }
+    }
+  }
+});
+
+test('invalidate, and the connection is lost before it has begun: that is what is answered', (t) => {
+  const ends = new Map<string, number>();
+  for (let delay = 0; delay < 24; delay++) {
+    const pair = inSync(1);
+    const { alpha, beta } = pair;
+    t.is(alpha.ask(setSecondary).kind, 'ok');
+    beta.disk.corrupt(8);
+    beta.disk.slowMs = 1;
+    let answer = '';
+    beta.loop.enter(() => {
+      invalidate(beta.volume, ({ kind }) => {
+        answer = kind;
+      });
+    });
+    pair.run(delay / 4);
+    if (answer === 'ok') break;
+    pair.net.reset('replication');
+    alpha.until(/cs:(Unconnected|WFConnection)/);
+    pair.settled();
+    t.not(answer, '');
+    ends.set(answer, 1 + (ends.get(answer) ?? 0));
+    if (answer === 'ok') t.is(pair.firstDifference(), -1);
+  }
+  t.true((ends.get('state') ?? 0) > 5, [...ends].join());
 });
 
 test('pass_on: what a disk loses that cannot be flushed is copied from the peer', (t) => {
