@@ -602,7 +602,10 @@ export class AppIo {
       return;
     }
     const onlyThere = error === 0 && !here && v.state.disk < Disks.Inconsistent;
-    if (onlyThere && r.op !== OP_READ && r.op !== OP_FLUSH) v.elsewhere = true;
+    if (onlyThere && r.op !== OP_READ && r.op !== OP_FLUSH) {
+      v.elsewhere = true;
+      if (r.local === LEG_NONE) v.peerHasBegun();
+    }
     r.completed = true;
     this.pending--;
     this.#core.answer(r.front as FrontEnd, r.tag, error);

@@ -114,6 +114,7 @@ function commit(v: Volume, next: State): void {
   }
   if (inSync || (next.role !== Roles.Primary && !v.resuming)) v.ahead = false;
   if (next.disk === Disks.UpToDate) v.elsewhere = false;
+  if (next.disk === Disks.UpToDate || next.role !== Roles.Primary) v.partsFrom(null);
   if (old.conn === Conns.Connected) {
     if (next.conn === Conns.StartingSyncT) v.untouched = old.disk === Disks.UpToDate;
     if (next.conn === Conns.StartingSyncS) v.untouched = old.pdsk === Disks.UpToDate;
@@ -130,6 +131,7 @@ function commit(v: Volume, next: State): void {
   // The data in use are the peer's from now on, and it has named them already: an older disk of ours must not pass for them.
   if (usesPeers(next) && !usesPeers(old)) {
     if (v.peerUuids) v.exposedUuid = v.peerUuids.current;
+    v.partsFrom(next.role === Roles.Primary ? v.peerUuids : null);
     if (next.role === Roles.Primary) v.app.usersFollowPeer();
   }
   if (next.disk === Disks.UpToDate || usesPeers(next)) v.outdateAtAttach = false;

@@ -161,7 +161,7 @@ export function receiveUuids(v: Volume, u: Uuids): string | null {
     (state.conn < Conns.Connected || state.pdsk === Disks.Diskless) &&
     diskless &&
     state.role === Roles.Primary &&
-    (v.ahead || !v.hasExposed(u.current))
+    (v.ahead || !v.areInUse(u))
   ) {
     v.resource.standAlone(
       v.ahead
@@ -177,7 +177,10 @@ export function receiveUuids(v: Volume, u: Uuids): string | null {
     if (whole) v.app.promiseKept();
   }
   // A new generation of the data in use. (Those of a peer that comes, or attaches, are in use when its disk is found to be good.)
-  if (usesPeers(state)) v.exposedUuid = u.current;
+  if (usesPeers(state)) {
+    v.exposedUuid = u.current;
+    v.partsFrom(null);
+  }
   const skip =
     (u.flags & UUID_FLAGS.SKIP_INITIAL_SYNC) !== 0 &&
     state.conn === Conns.Connected &&

@@ -73,6 +73,9 @@ export class Volume {
   #ahead = false;
   /** See `elsewhere`. */
   #elsewhere = false;
+  /** See `partsFrom`. */
+  #partsFrom: Uuids | null = null;
+  #parted: Uuids | null = null;
   /** Its users outlived the engine and are to see the same data again: set until the role is Primary again. */
   resuming = false;
   /** connect --discard-my-data, and this volume has not met the peer since. */
@@ -260,6 +263,36 @@ export class Volume {
     this.#tellExposed();
   }
 
+  /**
+   * Its users, here, have begun to use the peer's data, of this generation: the peer begins another one for them, and says which.
+   * null: it has.
+   */
+  partsFrom(said: Uuids | null): void {
+    this.#partsFrom = said;
+    this.#parted = null;
+  }
+
+  /** A write that was sent without a disk here is answered: the peer has begun that generation, whether or not that is heard of. */
+  peerHasBegun(): void {
+    this.#parted = this.#partsFrom;
+  }
+
+  /**
+   * These data are those that the users of this Primary, without a disk, have seen last. Also when the connection was lost before the
+   * peer had said which generation it had begun for them: it is the only one since, as the rest of its identifiers tells.
+   */
+  areInUse(u: Uuids): boolean {
+    if (this.hasExposed(u.current)) return true;
+    const from = this.#parted;
+    if (!from || maskUuid(from.current) !== maskUuid(this.#exposedUuid)) return false;
+    const same = (a: bigint, b: bigint): boolean => maskUuid(a) === maskUuid(b);
+    return from.bitmap === 0n
+      ? same(u.bitmap, from.current) &&
+          same(u.history1, from.history1) &&
+          same(u.history2, from.history2)
+      : same(u.bitmap, from.bitmap) && same(u.history2, from.current);
+  }
+
   /** The disk of this node, of that generation, holds what its users have seen. */
   hasSeenOfOwn(current: bigint): boolean {
     return !this.#elsewhere && this.hasExposed(current);
@@ -279,7 +312,7 @@ export class Volume {
   get vouches(): boolean {
     const u = this.peerUuids;
     if (!u || (u.flags & UUID_FLAGS.INCONSISTENT) !== 0) return false;
-    if (this.state.role === Roles.Primary) return this.hasExposed(u.current);
+    if (this.state.role === Roles.Primary) return this.areInUse(u);
     const seen = maskUuid(this.#exposedUuid);
     if (seen === 0n) return false;
     return [u.current, u.bitmap, u.history1, u.history2].some((uuid) => maskUuid(uuid) === seen);

@@ -10,6 +10,11 @@ import {
   type SimPairOptions,
 } from '../support/sim-pair.js';
 
+function cut(pair: SimPair): void {
+  pair.net.reset('replication');
+  pair.net.cut('replication');
+}
+
 // Swarm seed 130859: heartbeat took over with the data of a second ago.
 test('the disk of a node that saw newer data while it had none does not pass for good when the peer has lost its own', (t) => {
   const pair = inSync(1);
@@ -240,4 +245,58 @@ test('what was answered on the disk of the peer alone, as the connection broke: 
     t.is(pair.firstDifference(), -1);
   }
   t.true(early > 0);
+});
+
+test('and the peer, whose generation was not heard of, is gone on with; not when others have used its data meanwhile', (t) => {
+  let early = 0;
+  for (let seed = 1; seed <= 24; seed++) {
+    const protocol = seed % 3 === 0 ? 'C' : 'B';
+    const pair = inSync(seed, {
+      resource: { onNoDataAccessible: 'suspend-io' },
+      net: { protocol },
+    });
+    const { alpha, beta } = pair;
+    const again = seed % 4 > 1; // the second time that it begins one for this Primary
+    if (again) {
+      t.is(alpha.ask((v, done) => detach(v, true, done)).kind, 'ok');
+      t.is(alpha.write(0, block(1)), 0);
+      cut(pair);
+      alpha.until(/cs:WFConnection/);
+      pair.net.heal('replication');
+      beta.disk.slowMs = 2;
+      alpha.until(/cs:Connected/);
+    } else {
+      beta.disk.slowMs = 2;
+      alpha.loop.enter(() => detach(alpha.volume, true, () => {}));
+    }
+    const write = alpha.beginWrite(0, block(2));
+    pair.until(() => alpha.peek(write) !== undefined, 'an answer');
+    cut(pair);
+    alpha.until(/cs:WFConnection .*ds:Diskless/);
+    beta.disk.slowMs = 0;
+    beta.until(/cs:WFConnection/);
+    if (!alpha.volume.hasExposed(beta.volume.uuids.current)) early++;
+    if (seed % 2 === 0) {
+      t.is(beta.ask((v, done) => setPrimary(v, false, done)).kind, 'ok');
+      t.is(beta.write(0, block(3)), 0);
+      t.is(beta.ask(setSecondary).kind, 'ok');
+    }
+    pair.net.heal('replication');
+    if (seed % 2 === 0) {
+      alpha.until(/cs:StandAlone/);
+      continue;
+    }
+    alpha.until(/cs:(Connected|StandAlone)/);
+    t.regex(
+      alpha.shown,
+      /cs:Connected ro:Primary\/Secondary ds:Diskless\/UpToDate/,
+      `seed ${seed}`,
+    );
+    t.deepEqual(alpha.read(0, 4096), block(2), `seed ${seed}`);
+    t.is(alpha.write(8, block(4)), 0);
+    alpha.attach();
+    pair.settled();
+    t.is(pair.firstDifference(), -1);
+  }
+  t.true(early > 12 && early < 24, `${early}`);
 });
