@@ -32,6 +32,7 @@ import { ActivityLog } from './activity-log.js';
 import { type AttachDecision, attachDecision, suspendsAlUpdates } from './attach-decision.js';
 import { force } from './changes.js';
 import type { Core } from './core.js';
+import { maskUuid } from './generation.js';
 import { MetaStore } from './meta-store.js';
 import { Err } from './return-codes.js';
 import { Conns, Disks, Roles } from './state.js';
@@ -179,8 +180,17 @@ class Attach {
       ]);
       return;
     }
-    if (!this.#decide(sb)) return;
-    this.#readLog(sb, usable);
+    const meant = this.#withoutUnheard(sb);
+    if (!this.#decide(meant)) return;
+    this.#readLog(meant, usable);
+  }
+
+  /** A generation that is none (Volume.unheard) may have reached the disk, as it was let go. */
+  #withoutUnheard(sb: Superblock): Superblock {
+    const { unheard } = this.#v;
+    if (!unheard || maskUuid(sb.current) !== maskUuid(unheard.current)) return sb;
+    const flags = (sb.flags & ~MDF.PEER_OUT_DATED) | unheard.peerOutdated;
+    return { ...sb, ...unheard.before, flags };
   }
 
   /** What these data are worth in the state of now; null: refused, and told. */
@@ -323,6 +333,7 @@ class Attach {
     v.crashedPrimary = decided.crashedPrimary;
     v.degraded = decided.degraded;
     v.uuids = decided.uuids;
+    v.unheard = null;
     v.negotiated = decided.negotiated;
     v.generationShared = v.uuids.bitmap !== 0n; // what was before, nobody knows any more
     v.targetHad = 0n;

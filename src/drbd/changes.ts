@@ -102,6 +102,7 @@ function commit(v: Volume, next: State): void {
   if (clearsCrashedPrimary(old, next)) v.crashedPrimary = false;
   if (marksConsiderResync(old, next)) v.considerResync = true;
   if (next.role !== Roles.Primary) v.givesWay = false;
+  else if (old.role !== Roles.Primary) v.unheard = null; // what is written from now on is in it
   if (next.conn < Conns.Connected) {
     v.peerConnected = false;
     v.generationWaits = false;
@@ -127,6 +128,7 @@ function commit(v: Volume, next: State): void {
     if (v.beginning === 0) v.exposedUuid = v.uuids.current;
   } else if (old.disk >= Disks.Inconsistent && next.disk < Disks.Inconsistent) {
     v.link?.epochs.diskLost(v.number);
+    v.takeBackUnheard();
   }
   // The data in use are the peer's from now on, and it has named them already: an older disk of ours must not pass for them.
   if (usesPeers(next) && !usesPeers(old)) {
@@ -334,7 +336,10 @@ export function beginGeneration(
     ? newCurrent(v.uuids, uuid, primary)
     : nextGeneration(v.uuids, uuid, primary, v.targetHad);
   v.generationShared = false;
+  const peerOutdated = v.flags & MDF.PEER_OUT_DATED;
+  v.unheard = forced || !v.store ? null : { current: set.current, before: v.uuids, peerOutdated };
   setUuids(v, set, () => {
+    if (primary && v.diskUsable()) v.unheard = null;
     if (tell && v.link && v.state.conn >= Conns.Connected) sendUuids(v.link, v);
     done();
   });

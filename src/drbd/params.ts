@@ -117,6 +117,7 @@ export function sendUuids(link: Link, v: Volume, extraFlags = 0): void {
     flags,
   };
   v.resync.announcedBits = body.setBits;
+  v.unheard = null;
   link.sendData(COMMANDS.P_UUIDS, v.number, 48, uuidsCodec, body);
 }
 

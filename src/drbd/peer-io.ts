@@ -62,6 +62,7 @@ export class PeerIo {
       this.#onlyHere(p);
       beginWaiting(this.#volume);
     }
+    if (p.kind !== PEER_RESYNC_WRITE && this.#volume.diskUsable()) this.#volume.unheard = null;
     p.run = this.#volume.resync.run;
     if (!p.receiving) this.#acknowledgeReceipt(p);
     if (p.kind === PEER_RESYNC_WRITE) this.resyncWrites++;

@@ -104,6 +104,15 @@ export class Volume {
   outdateAtAttach = false;
   /** An operator wants this copy (StartingSyncT, WFSyncUUID) or the peer's (StartingSyncS) to be thrown away: it has every write as yet. */
   untouched = false;
+  /**
+   * A generation of ours that is none: nobody has heard of it, and nothing of it is on this disk. When that is let go, what was
+   * before counts, whether or not the disk says so; and the peer's disk is no older than this one (flags: PEER_OUT_DATED).
+   */
+  unheard: {
+    readonly current: bigint;
+    readonly before: UuidSet;
+    readonly peerOutdated: number;
+  } | null = null;
   /** A new generation is due once I/O is no longer suspended. */
   generationDue = false;
   /** And this one once the peer, a Primary without a disk, has taken these data for those of its users. */
@@ -212,6 +221,15 @@ export class Volume {
   /** A new generation is on its way to the disk: nothing that belongs to it alone has been answered yet. */
   exposeNext(current: bigint): void {
     this.#expose(current, this.#exposedUuid);
+  }
+
+  /** The disk is let go while the peer has not heard of its last generation, and nothing was written in it. */
+  takeBackUnheard(): void {
+    const { unheard } = this;
+    if (!unheard || maskUuid(this.uuids.current) !== maskUuid(unheard.current)) return;
+    this.uuids = unheard.before;
+    this.flags = (this.flags & ~MDF.PEER_OUT_DATED) | unheard.peerOutdated;
+    this.#expose(unheard.before.current, unheard.current);
   }
 
   #expose(current: bigint, before: bigint): void {

@@ -300,3 +300,44 @@ test('and the peer, whose generation was not heard of, is gone on with; not when
   }
   t.true(early > 12 && early < 24, `${early}`);
 });
+
+for (const fencing of ['dont-care', 'resource-and-stonith'] as const) {
+  test(`both let their disks go at almost the same time: each can be taken back, in any order (${fencing})`, (t) => {
+    let begun = 0;
+    for (const first of ['alpha', 'beta'] as const) {
+      for (const back of ['alpha', 'beta'] as const) {
+        for (let delay = 0; delay < 12; delay += 3) {
+          const pair = inSync(delay, {
+            disk: { fencing },
+            resource: { onNoDataAccessible: 'suspend-io' },
+          });
+          const nodes = [pair.alpha, pair.beta];
+          t.is(pair.alpha.write(0, block(1)), 0);
+          pair.run(50);
+          const current = pair[first === 'alpha' ? 'beta' : 'alpha'].volume.uuids.current;
+          for (const node of nodes) node.disk.slowMs = 2;
+          for (const node of first === 'alpha' ? nodes : [...nodes].reverse()) {
+            node.loop.enter(() => detach(node.volume, true, () => {}));
+            pair.run(delay / 4);
+            if (node.name !== first) continue;
+            if (pair[first === 'alpha' ? 'beta' : 'alpha'].volume.uuids.current !== current)
+              begun++;
+          }
+          pair.run(100);
+          for (const node of nodes) node.disk.slowMs = 0;
+          const other = pair[back === 'alpha' ? 'beta' : 'alpha'];
+          // The peer's generation was heard of: then its disk is the one.
+          const heard = !pair[back].volume.hasExposed(pair[back].volume.uuids.current);
+          if (heard) t.throws(() => pair[back].attach(), { message: /"code":150/ });
+          else pair[back].attach();
+          other.attach();
+          pair.run(100);
+          if (heard) pair[back].attach();
+          pair.settled();
+          t.is(pair.firstDifference(), -1);
+        }
+      }
+    }
+    t.true(begun > 0, 'a generation of the second one');
+  });
+}
