@@ -14,6 +14,7 @@ import { maxDataBytes, SOCKET_BUFFER_BYTES } from '../wire/constants.js';
 import { isWireError } from '../wire/packet.js';
 import { force, setUuids } from './changes.js';
 import type { Core } from './core.js';
+import { FailedBlocks } from './failed-blocks.js';
 import { clearBitmapUuid, finishAsTarget, maskUuid, startAsTarget } from './generation.js';
 import type { Link } from './link.js';
 import { OldRequests } from './old-requests.js';
@@ -54,7 +55,7 @@ export class Resync {
   #runs = 0;
   #brokenOffOn: Link | null = null; // a run on this connection is over, finished or not
   readonly #meter = new SyncMeter();
-  #failedBits = 0;
+  readonly #failed = new FailedBlocks();
   #finishing = false;
   #peerSaysDone = false; // source: the target's P_STATE has come
   #peerAsked = false;
@@ -318,7 +319,7 @@ export class Resync {
     this.#running = true;
     this.#runs++;
     this.#finishing = false;
-    this.#failedBits = 0;
+    this.#failed.clear();
     this.#peerAsked = false;
     this.#peerGaveUp = false;
     this.#peerSaysDone = false;
@@ -385,8 +386,8 @@ export class Resync {
     const v = this.#volume;
     if (!this.#running || !v.bitmap) return null;
     return this.#meter.snapshot(
-      Math.max(0, v.bitmap.count - this.#failedBits),
-      this.#failedBits,
+      Math.max(0, v.bitmap.count - this.#failed.count),
+      this.#failed.count,
       this.#rate.rateKiBps,
     );
   }
@@ -419,7 +420,7 @@ export class Resync {
     const v = this.#volume;
     if (!this.#running || !v.bitmap) return;
     if (v.state.conn === Conns.PausedSyncS || v.state.conn === Conns.PausedSyncT) return;
-    this.#meter.advance(v.bitmap.count - this.#failedBits, this.#core.port.nowMs());
+    this.#meter.advance(v.bitmap.count - this.#failed.count, this.#core.port.nowMs());
   }
 
   // ---- target
@@ -461,7 +462,7 @@ export class Resync {
       this.#rate.requested(result.blocks);
     } else if (this.#requests.size === 0) {
       // Everything was asked for and answered; bits that were set behind the walker remain.
-      if (bitmap.count > this.#failedBits) {
+      if (bitmap.count > this.#failed.recount(bitmap)) {
         this.#walker.reset();
         this.#atEnd = false;
       } else {
@@ -563,7 +564,7 @@ export class Resync {
   }
 
   blockFailed(sector: number, endSector: number): void {
-    this.#failedBits += Math.ceil((endSector - sector) / 8);
+    this.#failed.add(sector, endSector);
   }
 
   #maybeFinish(): void {
@@ -572,7 +573,8 @@ export class Resync {
     if (!link || !bitmap || !this.#running || this.#finishing) return;
     if (v.state.conn !== Conns.SyncTarget || this.#requests.size > 0 || !this.#mayAsk) return;
     // Writes of the peer's application are not waited for: they may never cease, and are what they are when in sync.
-    if (bitmap.count > this.#failedBits || v.peerIo.resyncWrites > 0) return;
+    if (bitmap.count > this.#failed.count || v.peerIo.resyncWrites > 0) return;
+    if (bitmap.count > this.#failed.recount(bitmap)) return; // the next turn asks for the rest
     this.#finishing = true;
     // The peer must be alive at the end: its generation is taken over as the one that both have. And it must have our
     // acknowledgements before it answers: it knows by them that we may be UpToDate when it does not hear of us again.
@@ -580,7 +582,7 @@ export class Resync {
     link.pingAfresh(() => {
       // Paused meanwhile: there is nothing left to pause.
       if (v.link !== link || !isTarget(v.state.conn) || this.#runs !== run) return;
-      if (bitmap.count > this.#failedBits || this.#requests.size > 0) {
+      if (bitmap.count > this.#failed.recount(bitmap) || this.#requests.size > 0) {
         this.#finishing = false; // a write in between marked something
         return;
       }
@@ -592,8 +594,8 @@ export class Resync {
     const v = this.#volume;
     const peer = v.peerUuids;
     this.#logDone();
-    if (this.#failedBits > 0 || !peer) {
-      this.#core.host.log('error', v.name, `${this.#failedBits} failed blocks`);
+    if (this.#failed.count > 0 || !peer) {
+      this.#core.host.log('error', v.name, `${this.#failed.count} failed blocks`);
       force(v, { conn: Conns.Connected });
       return;
     }
@@ -640,7 +642,7 @@ export class Resync {
   }
 
   peerFailed(sector: number, endSector: number): void {
-    this.#failedBits += Math.ceil((endSector - sector) / 8);
+    this.#failed.add(sector, endSector);
   }
 
   /** A write failed here, and the target has it. */
@@ -712,7 +714,7 @@ export class Resync {
       this.#finishing = false;
       if (v.link !== link || !isSyncing(v.state.conn)) return;
       this.#logDone();
-      if (this.#failedBits > 0 || this.#peerGaveUp) {
+      if (this.#failed.recount(bitmap) > 0 || this.#peerGaveUp) {
         this.#core.host.log('error', v.name, `${bitmap.count} failed blocks`);
         force(v, { conn: Conns.Connected });
         return;

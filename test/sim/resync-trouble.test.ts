@@ -104,6 +104,31 @@ test('writes of the application that never cease do not keep a resync from endin
   t.is(pair.firstDifference(), -1);
 });
 
+test('a block that the target of a resync could not write, and that the application has written since: it ends well', (t) => {
+  let failed = 0;
+  for (let delay = 0; delay < 12; delay++) {
+    const pair = new SimPair(1, { sizeBytes: 2 << 20, disk: { onIoError: 'pass_on' } });
+    const { alpha, beta } = pair;
+    pair.upToDate();
+    pair.run(100);
+    slowResync(pair, 1000);
+    t.is(alpha.ask(invalidateRemote).kind, 'ok');
+    beta.until(/cs:SyncTarget/);
+    beta.disk.full = { fromBytes: 64 * 512, toBytes: 72 * 512 };
+    pair.until(() => (alpha.volume.resync.progress?.failedBits ?? 0) > 0, 'a block fails');
+    beta.disk.full = null;
+    pair.run(delay * 100);
+    if (!/cs:SyncTarget/.test(beta.shown)) break;
+    failed++;
+    // Exactly the blocks that were refused with it: from one bit to a whole request.
+    t.is(alpha.write(0, new Uint8Array(256 * 512).fill(delay)), 0);
+    t.is(alpha.write(256, new Uint8Array(256 * 512).fill(delay)), 0);
+    pair.settled();
+    t.is(pair.firstDifference(), -1);
+  }
+  t.true(failed > 3);
+});
+
 /** What both nodes call the data, and its past. */
 function sameGenerations(pair: SimPair): boolean {
   const [a, b] = [pair.alpha, pair.beta].map((n) => n.volume.uuids);
