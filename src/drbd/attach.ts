@@ -117,6 +117,9 @@ class Attach {
 
   #fail(code: number, info: readonly string[]): void {
     const { port } = this.#core;
+    const v = this.#v;
+    // One of another generation was let go before, and its users went on with the peer's.
+    if (v.resuming && !v.elsewhere && code !== Err.DATA_NOT_CURRENT) v.resumedDiskLost = true;
     this.#store?.close();
     if (this.#meta >= 0 && this.#meta !== this.#data) port.close(this.#meta);
     if (this.#data >= 0) port.close(this.#data);
@@ -334,6 +337,7 @@ class Attach {
     v.degraded = decided.degraded;
     v.uuids = decided.uuids;
     v.unheard = null;
+    v.resumedDiskLost = false;
     v.negotiated = decided.negotiated;
     v.generationShared = v.uuids.bitmap !== 0n; // what was before, nobody knows any more
     v.targetHad = 0n;

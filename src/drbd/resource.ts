@@ -140,7 +140,10 @@ export class Resource {
         if (options.protocol === 'C') v.app.peerMayLack();
         else v.ahead = true;
       }
+      // Under B the peer has received all that was answered, and users hear with their next flush that it may have lost that.
+      if (v.resumedDiskLost && options.protocol === 'A') v.ahead = true;
       v.resumedWithDisk = false;
+      v.resumedDiskLost = false;
     }
     this.#brief = 0;
     this.setConn(Conns.Unconnected);

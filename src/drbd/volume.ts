@@ -82,6 +82,8 @@ export class Volume {
   discardMyData = false;
   /** Then, with a good disk, and not connected since: what its predecessor had answered may not have reached the peer. */
   resumedWithDisk = false;
+  /** The same, and its predecessor had a disk that can not be had any more. */
+  resumedDiskLost = false;
   /**
    * This copy is, or was until just now, the only one of a Primary without a disk, and is not flushed since: it says so in the
    * meta-data (PRIMARY_IND), so that a power cut is found out when they meet again.
@@ -250,7 +252,11 @@ export class Volume {
   /**
    * Users have seen writes of this very generation that the peer may never have got (protocols A and B answer before it is known):
    * its disk is an older state than theirs, though nothing in the generations says so. Until both are the same again, or
-   * nobody uses them any more.
+   * nobody uses them any more: another service begins with what the peer has, as after any failure of this node.
+   *
+   * B is no exception: P_RECV_ACK says that the peer's process has the write in its memory, and a flush is answered by the disk here
+   * alone. Of a connection that was lost nobody can tell whether that process, or its power, was lost as well; and then what is
+   * missing has been called durable.
    */
   get ahead(): boolean {
     return this.#ahead;

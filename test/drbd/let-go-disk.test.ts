@@ -119,6 +119,38 @@ test('protocol A: the engine is restarted, and its disk is let go before it has 
   }
 });
 
+for (const protocol of ['A', 'B', 'C'] as const) {
+  test(`protocol ${protocol}: the engine is restarted, and its successor can not have the disk`, (t) => {
+    const pair = inSync(1, {
+      net: { protocol },
+      resource: { onNoDataAccessible: 'suspend-io' },
+    });
+    const { alpha, beta } = pair;
+    pair.net.faults('replication', { delayMs: [20, 40] });
+    const write = alpha.beginWrite(0, block(1));
+    pair.until(() => alpha.peek(write) !== undefined, 'an answer');
+    t.is(alpha.answer(write), 0);
+    pair.net.cut('replication');
+    alpha.disk.faults.readChance = 1;
+    t.is(alpha.restart().filter((text) => text.startsWith('attach')).length, 1);
+    alpha.disk.faults.readChance = 0;
+    pair.net.faults('replication', {});
+    pair.net.heal('replication');
+    if (protocol !== 'A') {
+      alpha.until(/cs:Connected ro:Primary\S+ ds:Diskless\/UpToDate/);
+      t.is(beta.disk.content(0, 1)[0], 1);
+      t.is(alpha.flush(), EIO);
+    } else {
+      pair.run(10_000);
+      t.regex(alpha.shown, /cs:Unconnected ro:Primary\/Unknown ds:Diskless/);
+    }
+    alpha.attach();
+    pair.settled();
+    t.deepEqual(alpha.read(0, 4096), block(1));
+    t.is(pair.firstDifference(), -1);
+  });
+}
+
 test('the same when the service has ended there: the peer has what protocol A promises', (t) => {
   const pair = onlyOnLetGoDisk();
   const { alpha, beta } = pair;
