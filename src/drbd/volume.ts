@@ -75,7 +75,7 @@ export class Volume {
   #elsewhere = false;
   /** See `partsFrom`. */
   #partsFrom: Uuids | null = null;
-  #parted: Uuids | null = null;
+  #peerHasBegun = false;
   /** Its users outlived the engine and are to see the same data again: set until the role is Primary again. */
   resuming = false;
   /** connect --discard-my-data, and this volume has not met the peer since. */
@@ -293,12 +293,12 @@ export class Volume {
    */
   partsFrom(said: Uuids | null): void {
     this.#partsFrom = said;
-    this.#parted = null;
+    this.#peerHasBegun = false;
   }
 
   /** A write that was sent without a disk here is answered: the peer has begun that generation, whether or not that is heard of. */
   peerHasBegun(): void {
-    this.#parted = this.#partsFrom;
+    this.#peerHasBegun = true;
   }
 
   /**
@@ -307,8 +307,10 @@ export class Volume {
    */
   areInUse(u: Uuids): boolean {
     if (this.hasExposed(u.current)) return true;
-    const from = this.#parted;
+    const from = this.#partsFrom;
     if (!from || maskUuid(from.current) !== maskUuid(this.#exposedUuid)) return false;
+    // Begun for them, or for whom ever: no block has changed in it.
+    if (!this.#peerHasBegun && (u.setBits > 0 || from.bitmap !== 0n)) return false;
     const same = (a: bigint, b: bigint): boolean => maskUuid(a) === maskUuid(b);
     return from.bitmap === 0n
       ? same(u.bitmap, from.current) &&

@@ -333,6 +333,39 @@ test('and the peer, whose generation was not heard of, is gone on with; not when
   t.true(early > 12 && early < 24, `${early}`);
 });
 
+test('the same, and nothing was written: it is gone on with, if nobody else has written', (t) => {
+  for (const others of ['none', 'promoted', 'wrote'] as const) {
+    for (const heard of [true, false]) {
+      const pair = inSync(1, { resource: { onNoDataAccessible: 'suspend-io' } });
+      const { alpha, beta } = pair;
+      const { current } = beta.volume.uuids;
+      pair.net.cut('replication', 'beta'); // alpha does not hear which one it begins
+      if (!heard) pair.net.cut('replication', 'alpha');
+      alpha.loop.enter(() => detach(alpha.volume, true, () => {}));
+      pair.run(50);
+      t.is(beta.volume.uuids.current === current, !heard);
+      cut(pair);
+      alpha.until(/cs:WFConnection .*ds:Diskless/);
+      beta.until(/cs:WFConnection/);
+      if (others !== 'none') {
+        t.is(beta.ask((v, done) => setPrimary(v, false, done)).kind, 'ok');
+        if (others === 'wrote') t.is(beta.write(0, block(3)), 0);
+        t.is(beta.ask(setSecondary).kind, 'ok');
+      }
+      const write = alpha.beginWrite(8, block(4));
+      pair.net.heal('replication');
+      alpha.until(/cs:(Connected|StandAlone)/);
+      const goesOn = others === 'none' || (others === 'promoted' && !heard);
+      t.regex(alpha.shown, goesOn ? /cs:Connected/ : /cs:StandAlone/, `${others} ${heard}`);
+      if (!goesOn) continue;
+      t.is(alpha.answer(write), 0);
+      alpha.attach();
+      pair.settled();
+      t.is(pair.firstDifference(), -1);
+    }
+  }
+});
+
 for (const fencing of ['dont-care', 'resource-and-stonith'] as const) {
   test(`both let their disks go at almost the same time: each can be taken back, in any order (${fencing})`, (t) => {
     let begun = 0;
