@@ -6,8 +6,8 @@ import { Disks } from '../../src/drbd/state.js';
 import { SimPair } from '../support/sim-pair.js';
 
 /**
- * More of them meet a frozen Primary without its disks that sends the first writes of one volume while the other is still to refuse the
- * connection: the peer begins a generation for these, which nobody hears of, and each refuses the other's data from then on.
+ * More of them meet a Primary that lets its disk go twice before it has heard which generation the peer has begun for it the first time:
+ * each refuses the other's data from then on.
  */
 const SEEDS = 50;
 
