@@ -103,6 +103,7 @@ function commit(v: Volume, next: State): void {
   if (marksConsiderResync(old, next)) v.considerResync = true;
   if (next.role !== Roles.Primary) v.givesWay = false;
   else if (old.role !== Roles.Primary) v.unheard = null; // what is written from now on is in it
+  if (next.conn !== Conns.WFBitMapS) v.peerFollows = false;
   if (next.conn < Conns.Connected) {
     v.peerConnected = false;
     v.generationWaits = false;
@@ -149,6 +150,8 @@ function commit(v: Volume, next: State): void {
     v.flags = flags; // whatever the state is when the block's turn comes: a disk that fails until then keeps these
     v.store.writeSuperblock();
   }
+  // Nothing comes of the resync, or it has begun.
+  if (old.conn === Conns.WFBitMapS && next.conn >= Conns.Connected) v.resource.thawWhenMet();
   v.app.resume();
   v.core.host.stateChanged(v.resource.name);
 }

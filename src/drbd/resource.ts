@@ -243,11 +243,21 @@ export class Resource {
     if (this.meeting || !this.stateSent) return;
     this.stateSent = false;
     this.#goodAtMs = this.core.port.nowMs() + GOOD_MS;
+    this.thawWhenMet();
     for (const o of this.volumes) {
-      if (o.state.suspFen !== 0) force(o, { suspFen: 0 });
       goOn(o);
       o.app.resume();
     }
+  }
+
+  /**
+   * Frozen because the peer was lost and not fenced: it is back. One that is to be a target may be lost again before it knows
+   * that, with a disk that passes for good: what is written meanwhile has to wait until its bitmap says that it does.
+   */
+  thawWhenMet(): void {
+    const unsure = (v: Volume): boolean => v.state.conn === Conns.WFBitMapS && !v.peerFollows;
+    if (this.meeting || this.volumes.some(unsure)) return;
+    for (const v of this.volumes) if (v.state.suspFen !== 0) force(v, { suspFen: 0 });
   }
 
   // ---- rare packets of the data socket

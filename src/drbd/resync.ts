@@ -198,6 +198,8 @@ export class Resync {
     const v = this.#volume;
     const { bitmap, store } = v;
     if (!bitmap || !store) return;
+    v.peerFollows = true;
+    v.resource.thawWhenMet();
     const exchange = this.#exchange;
     store.writeBitmap(bitmap, null, (result) => {
       if (result < 0) v.metaFailed(-result);

@@ -119,6 +119,8 @@ export class Volume {
   generationDue = false;
   /** And this one once the peer, a Primary without a disk, has taken these data for those of its users. */
   generationWaits = false;
+  /** WFBitMapS: the peer's bitmap is here. Its disk counts as old by its own meta-data. */
+  peerFollows = false;
   /** The peer has said that it is Connected, in this connection. */
   peerConnected = false;
   /** Primary with an old copy, since the peer is Primary: its users are on their way out (fencing.ts). */

@@ -85,3 +85,54 @@ test('the source of a resync that is lost in the middle goes on alone', (t) => {
   t.is(alpha.volume.state.suspFen, 0);
   t.deepEqual(alpha.handlers, []);
 });
+
+// Swarm seed 2400002209: the peer lost its power before it knew, fenced this node, and was promoted with a good, older disk.
+test('frozen, and the peer is to be the target: nothing is answered before it says that it knows', (t) => {
+  const pair = new SimPair(1, {
+    sizeBytes: 2 << 20,
+    disk: { fencing: 'resource-and-stonith' },
+  });
+  const { alpha, beta } = pair;
+  alpha.exits['fence-peer'] = 1;
+  pair.upToDate();
+  pair.net.cut('replication');
+  const write = alpha.beginWrite(8, block(1));
+  alpha.until(/cs:WFConnection ro:Primary\/Unknown ds:UpToDate/);
+  beta.until(/cs:WFConnection/);
+  pair.net.heal('replication');
+  beta.until(/cs:WFReportParams/);
+  pair.net.cut('replication', 'alpha');
+  alpha.until(/cs:WFBitMapS/);
+  t.regex(beta.shown, /cs:(WFConnection|WFReportParams) .*ds:UpToDate/);
+  pair.run(500);
+  t.is(alpha.peek(write), undefined);
+  beta.crash(true);
+  beta.attach();
+  beta.connect();
+  alpha.until(/cs:WFConnection ro:Primary\/Unknown ds:UpToDate/);
+  t.is(alpha.volume.state.suspFen, 1);
+  t.is(alpha.peek(write), undefined);
+  pair.net.heal('replication');
+  pair.settled();
+  t.is(alpha.answer(write), 0);
+  t.is(alpha.volume.state.suspFen, 0);
+  t.is(pair.firstDifference(), -1);
+});
+
+test('frozen, and the disk of the peer that is to be the target goes: the write is answered', (t) => {
+  const pair = new SimPair(1, {
+    sizeBytes: 2 << 20,
+    disk: { fencing: 'resource-and-stonith' },
+  });
+  const { alpha, beta } = pair;
+  alpha.exits['fence-peer'] = 1;
+  pair.upToDate();
+  pair.net.cut('replication');
+  const write = alpha.beginWrite(8, block(1));
+  alpha.until(/cs:WFConnection ro:Primary\/Unknown ds:UpToDate/);
+  beta.until(/cs:WFConnection/);
+  beta.disk.faults.writeChance = 1; // its bitmap, and what says that it is Outdated
+  pair.net.heal('replication');
+  alpha.until(/cs:Connected ro:Primary\/Secondary ds:UpToDate\/Diskless/);
+  t.is(alpha.answer(write), 0);
+});
