@@ -100,6 +100,11 @@ function commit(v: Volume, next: State): void {
   v.state = next;
   v.core.host.log('info', v.name, changeText(old, next).trim());
   if (clearsCrashedPrimary(old, next)) v.crashedPrimary = false;
+  // Frozen until now, so no generation has begun: what was answered just before the peer was lost is known by its bits only.
+  if (old.role === Roles.Primary && next.role !== Roles.Primary && v.generationDue) {
+    v.generationDue = false;
+    if ((v.bitmap?.count ?? 0) > 0) v.crashedPrimary = true;
+  }
   if (marksConsiderResync(old, next)) v.considerResync = true;
   if (next.role !== Roles.Primary) v.givesWay = false;
   else if (old.role !== Roles.Primary) v.unheard = null; // what is written from now on is in it

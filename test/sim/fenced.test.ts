@@ -1,6 +1,6 @@
 /** A Primary that goes on alone after fencing: what it writes then is found and copied, whatever fence-peer said. */
 import test from 'ava';
-import { detach, invalidateRemote } from '../../src/drbd/roles.js';
+import { detach, invalidateRemote, setSecondary } from '../../src/drbd/roles.js';
 import { block, SimPair } from '../support/sim-pair.js';
 
 // Swarm seed 1044: exit 3, because the peer had no disk when it was asked.
@@ -135,4 +135,34 @@ test('frozen, and the disk of the peer that is to be the target goes: the write 
   pair.net.heal('replication');
   alpha.until(/cs:Connected ro:Primary\/Secondary ds:UpToDate\/Diskless/);
   t.is(alpha.answer(write), 0);
+});
+
+// Swarm seed 611954: both called themselves UpToDate, with bits set on one side, and a flush vouched for what the other had in its cache only.
+test('frozen, then demoted: what the lost peer had not flushed is copied when they meet again', (t) => {
+  for (let seed = 1; seed <= 4; seed++) {
+    const pair = new SimPair(seed, {
+      sizeBytes: 2 << 20,
+      disk: { fencing: 'resource-and-stonith' },
+    });
+    const { alpha, beta } = pair;
+    alpha.exits['fence-peer'] = 1;
+    pair.upToDate();
+    t.is(alpha.write(8, block(1)), 0);
+    beta.crash(true);
+    alpha.until(/cs:WFConnection ro:Primary\/Unknown ds:UpToDate/);
+    t.is(alpha.volume.state.suspFen, 1);
+    t.is(alpha.ask(setSecondary).kind, 'ok');
+    if (seed % 2 === 0) {
+      alpha.crash(true);
+      alpha.attach();
+      alpha.connect();
+    }
+    beta.attach();
+    beta.connect();
+    pair.settled();
+    t.is(alpha.volume.bitmap?.count, 0);
+    t.is(pair.firstDifference(), -1, `seed ${seed}`);
+    t.deepEqual(beta.disk.content(8 * 512, 4096), block(1));
+    t.false(alpha.volume.crashedPrimary);
+  }
 });
