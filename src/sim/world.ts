@@ -192,12 +192,10 @@ export class World implements NodeWorld {
     if (next.conn >= Conns.Connected) node.fenceExit = null;
     else if (old !== null && old.conn >= Conns.Connected) truth.parted();
     const other = node.peer.state;
-    // Protocol B has answered what this disk was only about to take: it says so with the next flush (P_NEG_ACK).
-    const gone = old?.disk === Disks.UpToDate && next.disk < Disks.Inconsistent;
-    const onlyHere = other?.role === Roles.Primary && other.disk < Disks.Inconsistent;
-    if (gone && onlyHere && node.protocol === 'B') {
-      ledger.flushFailed(truth.lineage[node.peer.name]);
-    }
+    // Protocol B has answered what the only disk, the peer's, was about to take when it failed: the next flush says so (P_NEG_ACK).
+    const gone = old?.pdsk === Disks.UpToDate && next.pdsk < Disks.Inconsistent;
+    const onlyThere = next.role === Roles.Primary && next.disk < Disks.Inconsistent;
+    if (gone && onlyThere && node.protocol === 'B') ledger.flushFailed(truth.lineage[node.name]);
     if (inSync(next) && other !== null && inSync(other)) {
       const primary = [node, node.peer].find((n) => n.state?.role === Roles.Primary);
       truth.inSync(primary?.name ?? null);
