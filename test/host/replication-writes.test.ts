@@ -11,7 +11,7 @@ const PATIENT = { timeoutDs: 600, pingTimeoutDs: 300, pingIntS: 120 } as const;
 
 for (const protocol of ['A', 'B', 'C'] as const) {
   test(`protocol ${protocol}: writes of 512 bytes to 1 MiB arrive`, async (t) => {
-    const e = await pair(t, { net: { protocol } });
+    const e = await pair(t, { net: { protocol, ...PATIENT } });
     const sizes = [512, 1024, 4096, 12_288, 65_536, 1 << 20];
     const errors = await Promise.all(
       sizes.map(async (size, i) => e.a.write(i * 2048 + 3 * i, pattern(i, size))),
@@ -73,7 +73,7 @@ for (const dataIntegrityAlg of ['', 'crc32c']) {
 }
 
 test('writes that overlap reach both disks in one order', async (t) => {
-  const e = await pair(t);
+  const e = await pair(t, { net: PATIENT });
   for (let round = 0; round < 10; round++) {
     const writes = Array.from({ length: 32 }, async (_, i) =>
       e.a.write(1000 + ((i * 5) % 17), pattern(round * 32 + i, 512 * (1 + (i % 16)))),
@@ -84,7 +84,7 @@ test('writes that overlap reach both disks in one order', async (t) => {
 });
 
 test('discards and zeroes are replicated and read back as zeroes', async (t) => {
-  const e = await pair(t);
+  const e = await pair(t, { net: PATIENT });
   for (let i = 0; i < 4; i++) t.is(await e.a.write(i * 2048, pattern(i, 1 << 20)), 0);
   t.is(await e.a.discard(100, 3000), 0);
   t.is(await e.a.zeroes(5000, 17), 0);
@@ -96,7 +96,7 @@ test('discards and zeroes are replicated and read back as zeroes', async (t) => 
 });
 
 test('a request outside the device, and any write on a Secondary, is refused', async (t) => {
-  const e = await pair(t);
+  const e = await pair(t, { net: PATIENT });
   const { sizeSectors } = e.a.volume;
   t.is(await e.a.write(sizeSectors - 1, pattern(1, 1024)), 5);
   t.is(await e.a.write(sizeSectors - 2, pattern(1, 1024)), 0);
