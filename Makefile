@@ -20,8 +20,11 @@ node_modules/.installed: package.json package-lock.json
 	npm install --no-save --no-fund --no-audit --loglevel=error
 	@touch $@
 
+# What a source left behind that is gone would be run, tested and installed for ever.
 ts: node_modules/.installed
 	$(BIN)/tsc
+	@for js in $$(find build/src build/test build/bench -name '*.js'); do \
+	  source=$${js#build/}; [ -e "$${source%.js}.ts" ] || rm -f "$$js" "$$js.map"; done
 	@mkdir -p build/bin
 	@for p in $(PROGRAMS); do \
 	  printf '#!/usr/bin/env node\nimport "../src/bin/%s.js";\n' $$p >build/bin/$$p && chmod 755 build/bin/$$p; done
