@@ -344,6 +344,9 @@ export class Resync {
       this.#exchange++;
       if (next.conn === Conns.Connected) this.#exchangeBrokenOffOn = this.#volume.link;
     }
+    // The peer may have begun one with a disk that is let go before this node has compared.
+    const gone = old.disk === Disks.Negotiating && next.disk < Disks.Inconsistent;
+    if (gone && next.conn === Conns.Connected) this.#exchangeBrokenOffOn = this.#volume.link;
     const known = next.pdsk !== Disks.Inconsistent || next.conn < Conns.Connected;
     if (known) this.#targetMayBeDone = false;
     if (isTarget(next.conn) && !isTarget(old.conn)) {

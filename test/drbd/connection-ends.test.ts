@@ -1,7 +1,7 @@
 /** A connection ends while something is on its way: what is waited for, and what must not wait for it. */
 import test from 'ava';
 import { Ss } from '../../src/drbd/return-codes.js';
-import { invalidateRemote, setPrimary, suspendIo } from '../../src/drbd/roles.js';
+import { detach, invalidateRemote, setPrimary, suspendIo } from '../../src/drbd/roles.js';
 import { block, inSync } from '../support/sim-pair.js';
 
 test('connect, when disconnect is answered: writes of the broken connection are still on their way to the disk', (t) => {
@@ -102,4 +102,31 @@ test('a write that waits for the activity log when the peer is lost is not answe
     t.is(pair.firstDifference(), -1);
   }
   t.true(waited > 0);
+});
+
+test('a disk that is let go before the nodes have compared: the bitmap that the peer sends for it ends nothing', (t) => {
+  for (let ms = 2; ms < 8; ms++) {
+    const pair = inSync(1);
+    const { alpha, beta } = pair;
+    t.is(alpha.ask((v, done) => detach(v, false, done)).kind, 'ok');
+    t.is(alpha.write(8, block(1)), 0);
+    pair.net.faults('replication', { delayMs: [4, 5] });
+    alpha.beginAttach();
+    alpha.until(/ds:Negotiating/);
+    pair.run(ms);
+    t.regex(alpha.shown, /cs:Connected .*ds:Negotiating/);
+    t.is(alpha.ask((v, done) => detach(v, true, done)).kind, 'ok');
+    alpha.log.length = 0;
+    pair.run(1000);
+    t.regex(alpha.shown, /cs:Connected ro:Primary\/Secondary ds:Diskless\/UpToDate/);
+    t.regex(beta.shown, /cs:Connected ro:Secondary\/Primary ds:UpToDate\/Diskless/);
+    t.deepEqual(
+      alpha.log.filter((line) => / conn\( /.test(line)),
+      [],
+    );
+    t.deepEqual(alpha.read(8, 4096), block(1));
+    alpha.attach();
+    pair.settled();
+    t.is(pair.firstDifference(), -1);
+  }
 });
