@@ -288,7 +288,7 @@ function follow(v: Volume, old: State, next: State): void {
   v.resync.stateChanged(old, next);
 
   // 3. Bitmap exchange, our turn first; behind the P_STATE that tells of it.
-  if (link && connBecame(Conns.WFBitMapS)) v.resync.sendBitmap();
+  if (link && connBecame(Conns.WFBitMapS)) v.resync.beginning.sendBitmap();
 
   const failed = next.disk === Disks.Failed && old.disk !== Disks.Failed;
   // A connection lost while Negotiating lets the disk go without failing it first.

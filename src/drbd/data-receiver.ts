@@ -196,7 +196,8 @@ export class DataReceiver implements StreamOwner {
   #small(command: number, length: number): number {
     if (length > MAX_SMALL_BODY) return this.#bad(`length ${length}`);
     if (!this.#have(length)) return STOPPED;
-    if (command === COMMANDS.P_SYNC_UUID && this.#volume()?.resync.syncUuidEarly) return STALLED;
+    if (command === COMMANDS.P_SYNC_UUID && this.#volume()?.resync.beginning.syncUuidEarly)
+      return STALLED;
     const wrong = this.#link.resource.packet(
       this.#link,
       command,

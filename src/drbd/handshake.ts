@@ -413,7 +413,7 @@ export function receiveStateRequest(
     const result = change(v, wanted(v));
     if (result.code < Ss.SUCCESS) continue;
     if (v.state.conn === Conns.StartingSyncS || v.state.conn === Conns.StartingSyncT) {
-      v.resync.startFull(v.state.conn);
+      v.resync.beginning.startFull(v.state.conn);
     }
   }
   if (volumes.some((v) => v.state.conn === Conns.TearDown)) r.peerDisconnects(link);

@@ -324,11 +324,11 @@ export class Resource {
       }
       case COMMANDS.P_SYNC_UUID: {
         const p = decode(syncUuidCodec, poolView, body, length, link, 8, 8);
-        return typeof p === 'string' ? p : v.resync.syncUuid(link, p.uuid);
+        return typeof p === 'string' ? p : v.resync.beginning.syncUuid(link, p.uuid);
       }
       case COMMANDS.P_BITMAP:
       case COMMANDS.P_COMPRESSED_BITMAP:
-        return v.resync.bitmapPacket(link, command, pool.subarray(body, body + length));
+        return v.resync.beginning.bitmapPacket(link, command, pool.subarray(body, body + length));
       default:
         return 'unknown or not supported';
     }

@@ -1,44 +1,34 @@
 /**
- * The resync of one volume: bitmap exchange, then the target fetches every block whose bit is set.
- *
- *     WFBitMapS: send our bitmap, merge the peer's answer ------------------> SyncSource: answer requests
- *     WFBitMapT: merge the peer's bitmap, send the result -> WFSyncUUID -(P_SYNC_UUID)-> SyncTarget: request, store
+ * The resync of one volume: when it has begun (ResyncBeginning), the target fetches every block whose bit is set.
  *
  * A bit is cleared only when the block is stored here (target), or the target says that it is stored there (source). The
  * target ends the resync when no bit is left: it makes sure that the peer is alive, adopts its generation, and tells it
  * by P_STATE; only then does the source end it too. Source: docs/STATES.md, resync sequence.
  */
 import { AL_EXTENT_SECTORS } from '../md/units.js';
-import { BitmapReceiver, BitmapSender } from '../wire/bitmap.js';
-import { maxDataBytes, SOCKET_BUFFER_BYTES } from '../wire/constants.js';
-import { isWireError } from '../wire/packet.js';
+import { maxDataBytes } from '../wire/constants.js';
 import { force, setUuids } from './changes.js';
 import type { Core } from './core.js';
 import { FailedBlocks } from './failed-blocks.js';
-import { clearBitmapUuid, finishAsTarget, maskUuid, startAsTarget } from './generation.js';
+import { clearBitmapUuid, finishAsTarget, maskUuid } from './generation.js';
 import type { Link } from './link.js';
 import { OldRequests } from './old-requests.js';
 import { sendState, sendUuids } from './params.js';
 import { SyncMeter } from './progress.js';
 import { RESYNC_TURN_MS, ResyncController, type ResyncSink, ResyncWalker } from './rate.js';
+import { ResyncBeginning } from './resync-beginning.js';
 import { Conns, Disks, Roles, type State } from './state.js';
 import type { SyncProgress } from './status.js';
 import type { Volume } from './volume.js';
 
-/** Bitmap packets are queued up to this many bytes at a time. */
-const BITMAP_BACKLOG_BYTES = 192 << 10;
-/** And requests of a resync: both stay well below the 512 KiB that an outbox can hold. */
+/** Requests are queued up to this many bytes at a time: well below the 512 KiB that an outbox can hold. */
 const REQUEST_BACKLOG_BYTES = 320 << 10;
-const SEND_AGAIN_MS = 2;
 
 const isSyncing = (conn: number): boolean =>
   conn >= Conns.SyncSource &&
   conn <= Conns.PausedSyncT &&
   conn !== Conns.VerifyS &&
   conn !== Conns.VerifyT;
-/** On the way to a resync. */
-const isExchanging = (conn: number): boolean =>
-  (conn >= Conns.StartingSyncS && conn <= Conns.WFSyncUUID) || conn === Conns.Behind;
 const isTarget = (conn: number): boolean => conn === Conns.SyncTarget || conn === Conns.PausedSyncT;
 /** Or about to be one. */
 const becomesTarget = (conn: number): boolean =>
@@ -47,6 +37,8 @@ const becomesTarget = (conn: number): boolean =>
 export class Resync {
   readonly #core: Core;
   readonly #volume: Volume;
+  /** Until the first block is asked for. */
+  readonly beginning: ResyncBeginning;
   /** Bits that our last P_UUIDS announced. */
   announcedBits = 0;
 
@@ -80,18 +72,10 @@ export class Resync {
   #wantedTo = 0;
   #nextTurnMs = Number.POSITIVE_INFINITY;
 
-  // bitmap exchange
-  #exchange = 0; // counts how often one began or ended: what was begun in one is not gone on with in the next
-  #exchangeBrokenOffOn: Link | null = null; // packets of it may be on their way
-  #sender: BitmapSender | null = null;
-  #sent: (() => void) | null = null;
-  #sendAgainMs = Number.POSITIVE_INFINITY;
-  #receiver: BitmapReceiver | null = null;
-  readonly #packet = new Uint8Array(SOCKET_BUFFER_BYTES);
-
   constructor(core: Core, volume: Volume) {
     this.#core = core;
     this.#volume = volume;
+    this.beginning = new ResyncBeginning(core, volume, this);
     this.#sink = {
       sendQueueBusy: () => (volume.link?.backlogBytes ?? 0) > REQUEST_BACKLOG_BYTES,
       lockExtent: (bit) => !this.#isFetched(bit * 8, bit * 8 + 8),
@@ -107,211 +91,14 @@ export class Resync {
     };
   }
 
-  // ---- bitmap exchange
-
-  /** WFBitMapS: our bitmap goes first. */
-  sendBitmap(sent: () => void = () => {}): void {
-    const v = this.#volume;
-    const { link, bitmap, store } = v;
-    if (!link || !bitmap || !store) return;
-    const exchange = this.#exchange;
-    // What is sent must be known after a crash too: the bits are on disk before the peer counts on them.
-    v.writeBitmap((result) => {
-      if (result < 0) {
-        v.metaFailed(-result);
-        return;
-      }
-      if (v.link !== link || v.bitmap !== bitmap || this.#exchange !== exchange) return;
-      const words = bitmap.bytes.subarray(0, Math.ceil(bitmap.bits / 64) * 8);
-      this.#sender = new BitmapSender(
-        { words, bits: bitmap.bits },
-        link,
-        v.number,
-        v.resource.netOptions.useRle,
-      );
-      this.#sent = sent;
-      this.#sendMore(link);
-    });
-  }
-
-  #sendMore(link: Link): void {
-    const sender = this.#sender;
-    if (!sender) return;
-    const view = new DataView(this.#packet.buffer);
-    while (link.backlogBytes < BITMAP_BACKLOG_BYTES && link.alive) {
-      const bytes = sender.next(view, 0);
-      if (bytes > 0) link.sendRaw(this.#packet.subarray(0, bytes));
-      if (bytes === 0 || sender.done) {
-        this.#sender = null;
-        const sent = this.#sent;
-        this.#sent = null;
-        sent?.();
-        return;
-      }
-    }
-    this.#sendAgainMs = this.#core.port.nowMs() + SEND_AGAIN_MS;
-  }
-
-  /** P_BITMAP or P_COMPRESSED_BITMAP; null, or what is wrong. */
-  bitmapPacket(link: Link, command: number, body: Uint8Array): string | null {
-    const v = this.#volume;
-    const { conn } = v.state;
-    const { bitmap } = v;
-    if ((conn !== Conns.WFBitMapS && conn !== Conns.WFBitMapT) || !bitmap) {
-      // Sent before the peer heard that our disk is gone, and the exchange with it.
-      if (this.#exchangeBrokenOffOn === link) return null;
-      return 'a bitmap packet makes no sense in this state';
-    }
-    if (!this.#receiver) {
-      const words = bitmap.bytes.subarray(0, Math.ceil(bitmap.bits / 64) * 8);
-      this.#receiver = new BitmapReceiver({ words, bits: bitmap.bits }, link);
-    }
-    const wrong = this.#receiver.receive(command, body);
-    if (wrong !== null && isWireError(wrong)) return wrong.error;
-    if (!this.#receiver.done) return null;
-    this.#receiver = null;
-    bitmap.loaded();
-    bitmap.markAllPagesDirty();
-    if (conn === Conns.WFBitMapS) this.#bothMerged(link);
-    else {
-      // Merged: on disk here, then back to the source, then its P_SYNC_UUID. Blocks of a resync that was broken off are
-      // written before: their acknowledgements must not be taken for those of the new one.
-      const exchange = this.#exchange;
-      v.resource.when(
-        () => v.peerIo.resyncWrites === 0 || this.#exchange !== exchange,
-        () => {
-          if (v.link === link && this.#exchange === exchange) this.#sendMerged(link);
-        },
-      );
-    }
-    return null;
-  }
-
-  #sendMerged(link: Link): void {
-    const v = this.#volume;
-    this.sendBitmap(() => {
-      if (v.link === link && v.state.conn === Conns.WFBitMapT) force(v, { conn: Conns.WFSyncUUID });
-    });
-  }
-
-  #bothMerged(link: Link): void {
-    const v = this.#volume;
-    const { bitmap, store } = v;
-    if (!bitmap || !store) return;
-    v.peerFollows = true;
-    v.resource.thawWhenMet();
-    const exchange = this.#exchange;
-    store.writeBitmap(bitmap, null, (result) => {
-      if (result < 0) v.metaFailed(-result);
-      else if (this.#exchange === exchange) this.#beginSource(link);
-    });
-  }
-
-  #beginSource(link: Link): void {
-    // Acknowledgements of a resync that was broken off on this connection may be on their way, and say nothing of the new one.
-    if (this.#brokenOffOn !== link) {
-      this.#mayBeginSource(link);
-      return;
-    }
-    const exchange = this.#exchange;
-    link.pingAfresh(() => {
-      if (this.#exchange === exchange) this.#mayBeginSource(link);
-    });
-  }
-
-  #mayBeginSource(link: Link): void {
-    const v = this.#volume;
-    const exchange = this.#exchange;
-    this.#core.host.handler('before-resync-source', v.resource.name, v.minor, (exit) => {
-      if (v.link !== link || this.#exchange !== exchange) return;
-      if (exit !== 0 && exit !== 3) {
-        v.resource.standAlone(
-          `before-resync-source handler returned ${exit}, dropping connection.`,
-        );
-        return;
-      }
-      const { conn } = v.state;
-      if (conn === Conns.WFBitMapS || conn === Conns.StartingSyncS) {
-        force(v, { conn: Conns.SyncSource, pdsk: Disks.Inconsistent });
-      }
-    });
-  }
-
-  /**
-   * P_SYNC_UUID may come before this node is ready for it: the agreement to begin travels on the other socket, and the
-   * bitmap is still on its way to the disk. It is read when that is over (the kernel waits likewise); ignored, both nodes
-   * would wait for each other for ever.
-   */
-  get syncUuidEarly(): boolean {
-    const v = this.#volume;
-    const { conn } = v.state;
-    return conn === Conns.StartingSyncT || (conn === Conns.Connected && v.resource.changing);
-  }
-
-  /** P_SYNC_UUID: the source has begun. Null, or what is wrong. */
-  syncUuid(link: Link, uuid: bigint): string | null {
-    const v = this.#volume;
-    const { conn } = v.state;
-    if (conn !== Conns.WFSyncUUID && conn !== Conns.Behind && conn !== Conns.WFBitMapT) {
-      // The kernel ignores it where it does not belong; so do we.
-      this.#core.host.log('warn', v.name, 'Ignoring SyncUUID packet!');
-      return null;
-    }
-    // The peer's writes may follow at once: none touches the disk before it says that it is Inconsistent.
-    v.peerIo.hold();
-    const exchange = this.#exchange;
-    this.#core.host.handler('before-resync-target', v.resource.name, v.minor, (exit) => {
-      const wanted = (): boolean => v.link === link && this.#exchange === exchange;
-      if (!wanted() || exit !== 0 || !v.store) {
-        if (wanted() && exit !== 0) {
-          v.resource.standAlone(
-            `before-resync-target handler returned ${exit}, dropping connection.`,
-          );
-        }
-        v.peerIo.release(false);
-        return;
-      }
-      const primary = v.state.role === Roles.Primary;
-      v.uuids = startAsTarget(v.uuids, uuid, primary);
-      force(v, { conn: Conns.SyncTarget, disk: Disks.Inconsistent });
-      const inUse = v.peerUuids?.current ?? v.exposedUuid;
-      const run = this.#runs;
-      setUuids(v, v.uuids, () => {
-        const begun = v.link === link && isTarget(v.state.conn) && this.#runs === run;
-        v.peerIo.release(begun);
-        if (begun && v.state.conn === Conns.SyncTarget) this.#begin();
-      });
-      v.exposedUuid = inUse; // what a Primary's users see are the source's data, not what is half copied here
-    });
-    return null;
-  }
+  // ---- the run
 
   /** The disk is Inconsistent and says so: ask for the first blocks. */
-  #begin(): void {
+  begin(): void {
     this.#mayAsk = true;
     this.#nextTurnMs = this.#core.port.nowMs();
     if ((this.#volume.bitmap?.count ?? 0) === 0) this.#maybeFinish();
   }
-
-  /** invalidate, invalidate-remote: everything is to be copied, without an exchange of bitmaps. */
-  startFull(conn: number): void {
-    const v = this.#volume;
-    const { bitmap, store, link } = v;
-    if (!bitmap || !store || !link) return;
-    bitmap.setAll();
-    const exchange = this.#exchange;
-    store.writeBitmap(bitmap, null, (result) => {
-      if (result < 0) {
-        v.metaFailed(-result);
-        return;
-      }
-      if (v.link !== link || this.#exchange !== exchange) return; // a disk failed meanwhile: aborted
-      if (conn === Conns.StartingSyncS) this.#beginSource(link);
-      else force(v, { conn: Conns.WFSyncUUID });
-    });
-  }
-
-  // ---- the run
 
   /** A resync begins with the bits that are set now. */
   start(): void {
@@ -340,13 +127,7 @@ export class Resync {
   }
 
   stateChanged(old: State, next: State): void {
-    if (isExchanging(old.conn) !== isExchanging(next.conn)) {
-      this.#exchange++;
-      if (next.conn === Conns.Connected) this.#exchangeBrokenOffOn = this.#volume.link;
-    }
-    // The peer may have begun one with a disk that is let go before this node has compared.
-    const gone = old.disk === Disks.Negotiating && next.disk < Disks.Inconsistent;
-    if (gone && next.conn === Conns.Connected) this.#exchangeBrokenOffOn = this.#volume.link;
+    this.beginning.stateChanged(old, next);
     const known = next.pdsk !== Disks.Inconsistent || next.conn < Conns.Connected;
     if (known) this.#targetMayBeDone = false;
     if (isTarget(next.conn) && !isTarget(old.conn)) {
@@ -366,13 +147,9 @@ export class Resync {
         this.#wantNothing();
         this.#volume.app.resyncAdvanced();
       } else this.#meter.resume(this.#core.port.nowMs());
-      if (isTarget(next.conn) && !paused(next.conn) && isTarget(old.conn)) this.#begin();
+      if (isTarget(next.conn) && !paused(next.conn) && isTarget(old.conn)) this.begin();
     }
     if (this.#running && !isSyncing(next.conn)) this.#stop();
-    if (next.conn !== Conns.WFBitMapS && next.conn !== Conns.WFBitMapT) {
-      this.#receiver = null;
-      this.#sender = null;
-    }
   }
 
   #stop(): void {
@@ -405,6 +182,11 @@ export class Resync {
     return this.#running ? this.#runs : 0;
   }
 
+  /** A run on this connection is over: acknowledgements of it may be on their way. */
+  brokenOff(link: Link): boolean {
+    return this.#brokenOffOn === link;
+  }
+
   /** So many have begun. */
   get runs(): number {
     return this.#runs;
@@ -431,16 +213,14 @@ export class Resync {
   // ---- target
 
   get deadlineMs(): number {
-    if (this.#sender) return this.#sendAgainMs;
-    return this.#volume.state.conn === Conns.SyncTarget
-      ? this.#nextTurnMs
-      : Number.POSITIVE_INFINITY;
+    const { conn } = this.#volume.state;
+    return conn === Conns.SyncTarget ? this.#nextTurnMs : this.beginning.dueMs;
   }
 
   tick(nowMs: number): void {
     const { link } = this.#volume;
     if (!link) return;
-    if (this.#sender && nowMs >= this.#sendAgainMs) this.#sendMore(link);
+    this.beginning.tick(link, nowMs);
     if (this.#volume.state.conn !== Conns.SyncTarget || nowMs < this.#nextTurnMs) return;
     this.#turn(link);
     this.#nextTurnMs = nowMs + RESYNC_TURN_MS;

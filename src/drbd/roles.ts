@@ -457,7 +457,7 @@ function startSync(v: Volume, conn: number, done: Done): void {
       return;
     }
     const before = v.resync.runs;
-    v.resync.startFull(conn);
+    v.resync.beginning.startFull(conn);
     v.resource.when(
       () => !isStarting(v.state.conn),
       () => {
