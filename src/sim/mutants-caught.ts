@@ -16,7 +16,7 @@ export const CAUGHT: Readonly<Record<string, Caught>> = {
     invariant: 'A/B/C',
     checker: 'acknowledgement',
     profile: 'swarm',
-    seed: 2,
+    seed: 13,
   },
   'answer-before-socket': {
     invariant: 'A/B/C',
@@ -93,7 +93,7 @@ export const CAUGHT: Readonly<Record<string, Caught>> = {
   'bit-cleared-when-sent': { invariant: 'I4', checker: 'bits', profile: 'swarm', seed: 6 },
   'bit-cleared-when-received': { invariant: 'I1', checker: 'reads', profile: 'swarm', seed: 33 },
   'bit-cleared-for-part': { invariant: 'I3', checker: 'equal', profile: 'swarm', seed: 5 },
-  'bitmap-before-data': { invariant: 'A/B/C', checker: 'durable', profile: 'swarm', seed: 8 },
+  'bitmap-before-data': { invariant: 'A/B/C', checker: 'durable', profile: 'swarm', seed: 10 },
   'resync-overtakes-write': { invariant: 'I6', checker: 'order', profile: 'swarm', seed: 19 },
   'target-write-not-held': { invariant: 'I4', checker: 'bits', profile: 'swarm', seed: 6 },
   'peer-bitmap-ignored': { invariant: 'I4', checker: 'bits', profile: 'swarm', seed: 7 },
