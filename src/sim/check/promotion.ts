@@ -35,7 +35,8 @@ export class Promotion extends Checker {
       truth.fork(name, node.client?.writesUnderWay ?? []);
     const own = next.disk === Disks.UpToDate;
     // Without a disk it has written nothing that the peer lacks, whoever was Primary there meanwhile: its data are the peer's.
-    if (next.disk < Disks.Inconsistent && truth.aloneWrites[name] === 0) truth.follows(name);
+    const through = next.disk < Disks.Inconsistent && next.conn >= Conns.Connected;
+    if (through && truth.aloneWrites[name] === 0) truth.follows(name);
     // Read through a peer that lost its power as the Primary: what that one had not flushed was promised to nobody. It counts as
     // the newer one of the two (rule 40), and a copy that was let go since could not have kept it either.
     const lost = truth.lostVolatile[name] || (!own && truth.crashedPrimary[node.peer.name]);
