@@ -55,6 +55,12 @@ export class Lineage {
 }
 
 /** A sector that is not what it may be. */
+/** A part of the device; `endSector` is behind it. */
+export interface Sectors {
+  readonly sector: number;
+  readonly endSector: number;
+}
+
 export interface BadSector {
   readonly sector: number;
   readonly content: number; // number of the write found there, 0 for zeroes, -1 for rubbish
@@ -206,13 +212,14 @@ export class Ledger {
     return youngest;
   }
 
-  /** Whatever is there now is the data: a decision was made for this copy. */
-  rebase(lineage: Lineage, bytes: Uint8Array): void {
+  /** Whatever is there now is the data: a decision was made for this copy. `except`: what the disk is about to get, and counts. */
+  rebase(lineage: Lineage, bytes: Uint8Array, except: readonly Sectors[] = []): void {
     const id = this.#add({ ...ZERO, lineage: lineage.id, beganAt: this.#now++ });
     const op = this.#at(id);
     op.endedAt = this.#now++;
     op.acked = true;
     for (let s = 0; s < bytes.length / SECTOR_BYTES; s++) {
+      if (except.some((e) => s >= e.sector && s < e.endSector)) continue;
       const content = Math.max(0, contentOf(bytes, s * SECTOR_BYTES, s));
       this.#confirm(lineage, s, content, id, op.endedAt);
     }

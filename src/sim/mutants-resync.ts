@@ -48,7 +48,7 @@ export const RESYNC_MUTANTS: readonly Mutant[] = [
   {
     name: 'peer-bitmap-ignored',
     what: "in the exchange of bitmaps the peer's bits are not merged",
-    file: 'drbd/resync.js',
+    file: 'drbd/resync-beginning.js',
     find: 'new BitmapReceiver({ words, bits: bitmap.bits }, link)',
     replace: 'new BitmapReceiver({ words: words.slice(), bits: bitmap.bits }, link)',
   },

@@ -14,7 +14,7 @@ import { type ClusterConfig, NODES, type NodeName, peerOf } from './config.js';
 import { Coverage } from './coverage.js';
 import { dice } from './dice.js';
 import type { DiskImage } from './disk-content.js';
-import { type BadSector, Ledger } from './ledger.js';
+import { type BadSector, Ledger, type Sectors } from './ledger.js';
 import { SimClock } from './sim-clock.js';
 import { SimNet } from './sim-net.js';
 import { type NodeWorld, SimNode } from './sim-node.js';
@@ -221,7 +221,7 @@ export class World implements NodeWorld {
     const { truth, ledger } = this;
     const underWay = this.bothNodes.flatMap((n) => n.client?.writesUnderWay ?? []);
     truth.fork(source.name, underWay);
-    ledger.rebase(truth.lineage[source.name], dataOf(source));
+    ledger.rebase(truth.lineage[source.name], dataOf(source), waiting(source));
   }
 
   scripted(node: SimNode, script: ScriptTrace): void {
@@ -344,3 +344,13 @@ export function inSync(s: State): boolean {
 }
 
 export { peerOf };
+
+/** What a node has received of its peer's users, and answered under protocol B, and its disk has not got yet. */
+function waiting(node: SimNode): Sectors[] {
+  const requests = node.drbdd?.loop.engine.core.peer;
+  const found: Sectors[] = [];
+  for (let i = 0, p = requests?.find(0); p; p = requests?.find(++i)) {
+    if (p.entered && !p.receiving) found.push({ sector: p.sector, endSector: p.endSector });
+  }
+  return found;
+}

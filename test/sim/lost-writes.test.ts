@@ -1,7 +1,7 @@
 /** What the model of the promises takes for lost, and what not: the cases that it judged wrongly. */
 import test from 'ava';
 import { nodeDigests } from '../../src/real/node-ports.js';
-import { Ledger } from '../../src/sim/ledger.js';
+import { Ledger, stamp } from '../../src/sim/ledger.js';
 import type { RunResult } from '../../src/sim/run.js';
 import { parseScenario } from '../../src/sim/scenario.js';
 import { runScenario } from '../../src/sim/scenario-run.js';
@@ -81,4 +81,20 @@ expect alpha UpToDate/UpToDate within 60s
 `);
   t.is(result.violation?.text ?? null, null);
   t.true((result.looked['decision'] ?? 0) >= 1);
+});
+
+// Swarm seed 2823510302: protocol B has answered it, and it waits for its turn on the disk of the copy that was chosen.
+test('a decision for a copy counts what its disk is about to get', (t) => {
+  const ledger = new Ledger();
+  const lineage = ledger.lineage(16);
+  const id = ledger.begin(lineage, 8, 4, false);
+  ledger.acknowledged(id, false);
+  const asked = ledger.readBegin();
+  ledger.rebase(lineage, new Uint8Array(16 * 512), [{ sector: 8, endSector: 12 }]);
+  t.is(ledger.read(lineage, asked, 8, stamp(id, 8, 4)), null);
+  t.is(ledger.read(lineage, asked, 4, new Uint8Array(4 * 512)), null);
+  const later = ledger.begin(lineage, 0, 4, false);
+  ledger.acknowledged(later, false);
+  ledger.rebase(lineage, new Uint8Array(16 * 512));
+  t.is(ledger.read(lineage, ledger.readBegin(), 0, stamp(later, 0, 4))?.judgement, 'stale');
 });
