@@ -47,16 +47,9 @@ export class Membership extends Checker {
     if (timing === null) return;
     const heard = this.#heard();
     for (const node of world.bothNodes) {
-      const w = this.#watched[node.name];
-      const life = lifeOf(node);
-      if (life !== w.life || life === null) {
-        // A successor is answerable for what its predecessor left running.
-        const heldDead = w.heldDead && node.client !== null;
-        Object.assign(w, fresh(), { life, sinceMs: world.nowMs, heldDead });
-        this.#watched[node.peer.name].sinceMs = world.nowMs;
-      }
+      const w = this.#ofThisLife(node);
       if (!heard) w.sinceMs = world.nowMs;
-      if (life === null) continue;
+      if (w.life === null) continue;
       const status = lifeOf(node.peer)?.membership.nodes.get(node.name)?.status;
       if (status === undefined) {
         w.releaseByMs = Infinity; // the other one is not there, or has let go itself and begins anew
@@ -73,11 +66,24 @@ export class Membership extends Checker {
     }
   }
 
+  #ofThisLife(node: SimNode): Watched {
+    const w = this.#watched[node.name];
+    const life = lifeOf(node);
+    if (life !== w.life || life === null) {
+      const sinceMs = this.world.nowMs;
+      // A successor is answerable for what its predecessor left running.
+      const heldDead = w.heldDead && node.client !== null;
+      Object.assign(w, fresh(), { life, sinceMs, heldDead });
+      this.#watched[node.peer.name].sinceMs = sinceMs;
+    }
+    return w;
+  }
+
   /** It lets go. When that ends is another matter: a request of the service may be frozen until an operator sees to it. */
   override scripted(node: SimNode, script: ScriptTrace): void {
     const { text, action, event } = script;
     if (text !== 'service' || action !== 'stop') return;
-    const w = this.#watched[node.name];
+    const w = this.#ofThisLife(node); // it may have begun since the last look
     w.stopping = event === 'begins';
     if (w.stopping) w.stopMs = this.world.nowMs;
     const other = this.#watched[node.peer.name];
