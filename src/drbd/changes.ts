@@ -176,16 +176,22 @@ function isOnlyCopy(s: State): boolean {
 function onlyCopyNoMore(v: Volume): void {
   const { store } = v;
   const arrived = (): boolean => v.link !== null || v.peerWork === 0;
+  // Without the mark nobody applies the activity log: what the Primary's own disk lacks is in the bitmap on disk before.
+  const forget = (): void =>
+    v.writeBitmap((result) => {
+      if (result < 0) v.metaFailed(-result);
+      else if (v.store === store && !isOnlyCopy(v.state)) {
+        v.onlyCopy = false;
+        store?.writeSuperblock();
+      }
+    });
   v.resource.when(arrived, () => {
     if (v.store !== store || !v.diskUsable() || isOnlyCopy(v.state)) return;
     v.peerIo.local++; // the disk is not closed meanwhile
     const flushed = v.core.cold((result) => {
       v.peerIo.local--;
       if (result < 0) v.flushFailed(-result);
-      else if (!isOnlyCopy(v.state)) {
-        v.onlyCopy = false;
-        v.store?.writeSuperblock();
-      }
+      else if (!isOnlyCopy(v.state)) forget();
     });
     v.core.port.flushDisk(v.dataDisk, flushed);
   });

@@ -406,3 +406,27 @@ for (const fencing of ['dont-care', 'resource-and-stonith'] as const) {
     t.true(begun > 0, 'a generation of the second one');
   });
 }
+
+// Swarm seed 2823514574.
+test('written without a disk, and the service has ended: the engine of the peer may die, its bits are on disk', (t) => {
+  for (const how of ['demoted', 'cut'] as const) {
+    const pair = inSync(1);
+    const { alpha, beta } = pair;
+    t.is(alpha.ask((v, done) => detach(v, false, done)).kind, 'ok');
+    t.is(alpha.write(800, block(1)), 0);
+    t.is(alpha.flush(), 0);
+    if (how === 'demoted') t.is(alpha.ask(setSecondary).kind, 'ok');
+    else pair.net.cut('replication');
+    pair.until(() => !beta.volume.onlyCopy, 'the mark is gone');
+    pair.run(100);
+    beta.crash(false);
+    pair.net.heal('replication');
+    beta.attach();
+    t.is(beta.volume.bitmap?.isSet(100), true, how);
+    beta.connect();
+    alpha.until(/cs:Connected .*ds:Diskless\/UpToDate/);
+    alpha.attach();
+    pair.settled();
+    t.is(pair.firstDifference(), -1, how);
+  }
+});
