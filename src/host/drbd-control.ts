@@ -280,12 +280,8 @@ export class DrbdControl {
       reply(failure(Err.STONITH_AND_PROT_A));
       return;
     }
-    if (o.onCongestion !== 'block') {
-      reply(
-        failure(Err.CONG_NOT_PROTO_A, [
-          `on-congestion ${o.onCongestion} is not supported: block is`,
-        ]),
-      );
+    if (o.protocol !== 'A' && o.onCongestion !== 'block') {
+      reply(failure(Err.CONG_NOT_PROTO_A));
       return;
     }
     const { digests } = engine.core.host;

@@ -357,3 +357,70 @@ test('adjust: the gentlest command for each difference', async (t) => {
     'drbdsetup resource-options r0 --set-defaults',
   ]);
 });
+
+// Not refused: the same file may be that of a kernel, which does what they say.
+const UNMET = `
+common { net { on-congestion pull-ahead; protocol A; } }
+resource r0 {
+  disk { read-balancing round-robin; disk-timeout 50; resync-rate 1M; }
+  handlers { pri-on-incon-degr "reboot -f"; pri-lost "reboot -f"; }
+  device /dev/drbd0; disk /dev/sdb1; meta-disk internal;
+  on one { address 127.0.0.1:7788; }
+  on two { address 10.0.0.2:7788; }
+}
+resource r1 {
+  disk { resync-after r0; c-min-rate 0; disk-timeout 0; read-balancing prefer-local; }
+  volume 0 { device /dev/drbd1; disk /dev/sdb2; meta-disk internal; disk { c-min-rate 4M; } }
+  volume 1 { device /dev/drbd2; disk /dev/sdb3; meta-disk internal; }
+  on one { address 127.0.0.1:7789; }
+  on two { address 10.0.0.2:7789; }
+}
+`;
+const UNMET_SAID = [
+  '2:16: WARN: on-congestion has no effect yet: writes wait for a congested link, as with block',
+  '4:38: WARN: disk-timeout has no effect yet: a disk that does not answer is waited for without limit',
+  '4:10: WARN: read-balancing has no effect yet: all reads go to the local disk',
+  '5:14: WARN: pri-on-incon-degr has no effect yet: it is never called',
+  '11:10: WARN: resync-after has no effect yet: devices are resynchronised at the same time',
+];
+
+test('up and adjust say once which options have no effect yet, with their places, and run all the same', async (t) => {
+  for (const verb of ['up', 'adjust', 'adjust-with-progress']) {
+    const { status, err, log } = await run(t, `${verb} all`, { conf: UNMET });
+    t.is(status, 0, verb);
+    const said = err.split('\n').filter((line) => line !== '');
+    t.deepEqual(said.sort(), UNMET_SAID.map((line) => `/etc/drbd.conf:${line}`).sort(), verb);
+    t.true(
+      log.some((line) => line.startsWith('drbdsetup connect r1')),
+      verb,
+    );
+  }
+});
+
+test('what has no effect yet is not told where nothing is applied, nor where nothing asks for more', async (t) => {
+  for (const line of ['-d up all', 'primary r0', 'dump']) {
+    t.notRegex((await run(t, line, { conf: UNMET })).err, /WARN/, line);
+  }
+  t.is((await run(t, 'up all', { conf: CONF + SECOND })).err, '');
+});
+
+test('old names: state is role, syncer is adjust', async (t) => {
+  const state = await run(t, 'state r0');
+  t.deepEqual(state.log, ['drbdsetup role 0']);
+  t.is(state.err, "'drbdadm state' is deprecated, use 'drbdadm role' instead.\n");
+  t.deepEqual((await run(t, 'syncer r0')).log, (await run(t, 'adjust r0')).log);
+});
+
+test('-s and -m are the names that -d prints; -p names nothing that is called', async (t) => {
+  const { out } = await run(t, '-d -s SETUP --drbdmeta=META -p PROXY attach r0');
+  t.deepEqual(
+    out.split('\n').map((line) => line.split(' ')[0]),
+    ['META', 'SETUP', ''],
+  );
+  const version = await run(t, '--version');
+  t.regex(version.out, /^DRBD_KERNEL_VERSION_CODE=0x0804/m);
+  const hidden = await run(t, 'hidden-commands');
+  for (const verb of ['sh-b-pri', 'sh-new-minor', 'before-resync-target', 'set-gi']) {
+    t.regex(hidden.out, new RegExp(`^ ?.*\\b${verb}\\b`, 'm'), verb);
+  }
+});
