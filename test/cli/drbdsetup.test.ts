@@ -172,6 +172,26 @@ const REQUESTS: readonly (readonly [string, ControlRequest])[] = [
     'net-options ipv4:10.99.0.1:7788 ipv4:10.99.0.2:7788 --set-defaults --ping-int=3',
     { verb: 'net-options', resource: 'r0', options: { ...DEFAULT_NET_OPTIONS, pingIntS: 3 } },
   ],
+  [
+    'resource-options r0 --cpu-mask=f',
+    {
+      verb: 'resource-options',
+      resource: 'r0',
+      options: { ...RUNNING.options, cpuMask: 'f' },
+    },
+  ],
+  [
+    'resize 0 --assume-peer-has-space',
+    { verb: 'resize', minor: 0, sizeSectors: 0, assumePeerHasSpace: true, assumeClean: false },
+  ],
+  ['check-resize 0', { verb: 'status' }],
+  ['invalidate 0', { verb: 'invalidate', minor: 0 }],
+  ['pause-sync 0', { verb: 'pause-sync', minor: 0 }],
+  ['resume-sync 0', { verb: 'resume-sync', minor: 0 }],
+  ['suspend-io 0', { verb: 'suspend-io', minor: 0 }],
+  ['resume-io 0', { verb: 'resume-io', minor: 0 }],
+  ['del-minor 0', { verb: 'del-minor', minor: 0 }],
+  ['del-resource r0', { verb: 'del-resource', resource: 'r0' }],
   ['down r0', { verb: 'down', resource: 'r0' }],
 ];
 
