@@ -43,7 +43,7 @@ function verb(
   return { run, modifies, args, listed, maxArgs };
 }
 
-const VERBS: Readonly<Record<string, Verb>> = {
+export const VERBS: Readonly<Record<string, Verb>> = {
   'get-gi': verb(getGi, false),
   'show-gi': verb(showGi, false),
   'dump-md': verb(dumpMd, false),
