@@ -11,7 +11,6 @@ import {
   netOptions,
   resourceOptions,
 } from '../config/drbd-options-convert.js';
-import { Conns, Disks } from '../drbd/state.js';
 import type { NodeStatus, ResourceStatus, VolumeStatus } from '../drbd/status.js';
 import { cstateText, dstateText, roleText, statusJson, statusText } from '../drbd/status-text.js';
 import type { Address, ControlRequest, RunningGeneration } from '../host/control.js';
@@ -19,11 +18,11 @@ import { giTable } from './drbdmeta-commands.js';
 import { EXIT_USAGE, parseSetupArgs, usageError, valuedOptions, Words } from './drbdsetup-args.js';
 import { ask, runningResources } from './drbdsetup-client.js';
 import { showText, shStatusText } from './drbdsetup-show.js';
+import { wait } from './drbdsetup-wait.js';
 import { UsageError, type World } from './world.js';
 
 const EXIT_FAILURE = 10;
 const MAX_SECTORS = 2 ** 41;
-const MAX_WAIT_S = 300_000;
 
 const VALUED: ReadonlySet<string> = new Set([
   ...valuedOptions(DISK_TABLE),
@@ -345,38 +344,6 @@ async function delResource(words: Words, world: World): Promise<number> {
   return send(world, { verb: 'del-resource', resource }, resource);
 }
 
-/**
- * Which of the three timeouts holds is read from the peer's disk state. Unverified: the kernel also knows from attach
- * that this node was alone before the boot (degr-wfc-timeout); drbdd does not tell that yet.
- */
-async function waitConnect(words: Words, world: World): Promise<number> {
-  const minor = words.minor();
-  const wfc = words.number('wfc-timeout', '1', MAX_WAIT_S) ?? 0;
-  let degr = words.number('degr-wfc-timeout', '1', MAX_WAIT_S) ?? 0;
-  let outdated = words.number('outdated-wfc-timeout', '1', MAX_WAIT_S) ?? 0;
-  const afterSb = words.flag('wait-after-sb');
-  words.end();
-  if (wfc > 0 && (wfc < degr || degr === 0)) {
-    degr = wfc;
-    world.err(
-      `degr-wfc-timeout has to be shorter than wfc-timeout\ndegr-wfc-timeout implicitly set to wfc-timeout (${degr}s)\n`,
-    );
-  }
-  if (degr > 0 && (degr < outdated || outdated === 0)) {
-    outdated = wfc; // not what the message says, but what the original does
-    world.err(
-      `outdated-wfc-timeout has to be shorter than degr-wfc-timeout\noutdated-wfc-timeout implicitly set to degr-wfc-timeout (${degr}s)\n`,
-    );
-  }
-  const status = await nodeStatus(world, `${minor}`);
-  if (typeof status === 'number') return status;
-  const volume = volumes(status).find((v) => v.minor === minor);
-  if (!volume) return unknownMinor(world, minor);
-  if (volume.state.conn >= Conns.Connected) return 0;
-  const timeoutS = volume.state.pdsk === Disks.Outdated ? outdated : wfc;
-  return send(world, { verb: 'wait-connect', minor, timeoutS, afterSb }, `${minor}`);
-}
-
 const VERBS: ReadonlyMap<string, Verb> = new Map<string, Verb>([
   ['new-resource', newResource],
   ['new-minor', newMinor],
@@ -443,5 +410,6 @@ const VERBS: ReadonlyMap<string, Verb> = new Map<string, Verb>([
   ['show', show],
   ['status', statusVerb],
   ['sh-status', shStatus],
-  ['wait-connect', waitConnect],
+  ['wait-connect', wait],
+  ['wait-sync', wait],
 ]);

@@ -84,12 +84,18 @@ export type ControlRequest =
       readonly environment: Readonly<Record<string, string>>; // DRBD_CONF, DRBD_PEER, DRBD_PEERS
     }
   | { readonly verb: 'down' | 'del-resource'; readonly resource: string }
+  /**
+   * Answered with a `WaitEnd` once the peer is there (wait-sync: and no resync runs), or nobody tries to connect any more;
+   * with `afterSb` the latter only when it happens while waiting.
+   */
   | {
-      readonly verb: 'wait-connect';
+      readonly verb: 'wait-connect' | 'wait-sync';
       readonly minor: number;
-      readonly timeoutS: number;
+      readonly timeoutS: number; // 0: for ever
       readonly afterSb: boolean;
     }
+  /** Which of the three start-up timeouts holds now: the answer is its name (drbd/attach-decision.ts WaitTimeoutType). */
+  | { readonly verb: 'timeout-type'; readonly minor: number }
   | { readonly verb: 'get-gi'; readonly minor: number }
   /** At a restart, before attach: the generations that the users of the device may have seen last, in hex digits. */
   | { readonly verb: 'expose'; readonly minor: number; readonly generations: readonly string[] }
@@ -123,6 +129,14 @@ export interface RunningVolume {
     readonly metaIndex: MetaIndex;
     readonly options: DiskOptions;
   } | null; // null: diskless
+}
+
+/** The value of a `wait-connect` or `wait-sync` reply. */
+export interface WaitEnd {
+  readonly over: 'there' | 'given-up';
+  readonly resource: string;
+  readonly volume: number;
+  readonly cstate: string; // 'StandAlone' or 'Disconnecting' when given up
 }
 
 /** The value of a `get-gi` reply. */

@@ -22,11 +22,31 @@ import {
 } from '../drbd/roles.js';
 import { Conns, connName, Disks, diskName, roleName } from '../drbd/state.js';
 import type { Volume } from '../drbd/volume.js';
-import type { ControlFailure, ControlReply, ControlRequest, RunningResource } from './control.js';
+import type {
+  ControlFailure,
+  ControlReply,
+  ControlRequest,
+  RunningResource,
+  WaitEnd,
+} from './control.js';
 import type { DrbdLoop } from './drbd-loop.js';
 import type { TimerId } from './timers.js';
 
 export type Reply = (reply: ControlReply) => void;
+
+type WaitRequest = Extract<ControlRequest, { verb: 'wait-connect' | 'wait-sync' }>;
+
+/** Null: not yet. wait-sync is over when the peer is there and no resync or verify runs (drbdsetup 8.4). */
+function waitOver(
+  verb: WaitRequest['verb'],
+  conn: number,
+  afterSb: boolean,
+): WaitEnd['over'] | null {
+  const connect = waitConnect(conn, afterSb);
+  if (connect === 'given-up') return connect;
+  const isThere = verb === 'wait-sync' ? conn === Conns.Connected : connect === 'connected';
+  return isThere ? 'there' : null;
+}
 
 const OK: ControlReply = { ok: true, value: null };
 
@@ -56,6 +76,10 @@ function wrongField(request: ControlRequest): string | null {
   }
   if ('volume' in r) {
     const wrong = whole('volume', 65_535);
+    if (wrong) return wrong;
+  }
+  if ('timeoutS' in r) {
+    const wrong = whole('timeoutS', 300_000);
     if (wrong) return wrong;
   }
   if ('resource' in r) {
@@ -435,7 +459,11 @@ export class DrbdControl {
         return;
       }
       case 'wait-connect':
-        this.#waitConnect(v, request.timeoutS, request.afterSb, reply);
+      case 'wait-sync':
+        this.#wait(v, request, reply);
+        return;
+      case 'timeout-type':
+        reply({ ok: true, value: waitTimeoutType(v.state, v.degraded) });
         return;
       case 'resize':
         reply({
@@ -452,17 +480,33 @@ export class DrbdControl {
     }
   }
 
-  /** Answers once connected, or when waiting makes no sense any more, or after the time. */
-  #waitConnect(v: Volume, timeoutS: number, afterSb: boolean, reply: Reply): void {
+  /** Answers once it is there, or when waiting makes no sense any more, or after the time. */
+  #wait(v: Volume, request: WaitRequest, reply: Reply): void {
     const { timers } = this.#loop;
+    const { timeoutS } = request;
     let timer: TimerId | null = null;
+    let afterSb = request.afterSb;
     const done = (answer: ControlReply): void => {
       this.#waiting.delete(look);
       if (timer !== null) timers.cancel(timer);
       reply(answer);
     };
     const look = (): void => {
-      if (waitConnect(v.state.conn, afterSb) !== 'wait') done({ ok: true, value: null });
+      if (this.#loop.engine.volume(v.minor) !== v) {
+        done(failure(Err.MINOR_INVALID)); // taken down meanwhile
+        return;
+      }
+      const { conn } = v.state;
+      if (conn >= Conns.Unconnected) afterSb = false; // when it gives up from now on, that is news
+      const over = waitOver(request.verb, conn, afterSb);
+      if (over === null) return;
+      const value: WaitEnd = {
+        over,
+        resource: v.resource.name,
+        volume: v.number,
+        cstate: connName(conn),
+      };
+      done({ ok: true, value });
     };
     this.#waiting.add(look);
     if (timeoutS > 0) {
@@ -471,12 +515,6 @@ export class DrbdControl {
       });
     }
     look();
-  }
-
-  /** Which of the configured times `wait-connect` should use. */
-  timeoutType(minor: number): string | null {
-    const v = this.#loop.engine.volume(minor);
-    return v ? waitTimeoutType(v.state, v.degraded) : null;
   }
 
   /**

@@ -236,6 +236,8 @@ export class Drbdd {
       case 'running':
       case 'get-gi':
       case 'wait-connect':
+      case 'wait-sync':
+      case 'timeout-type':
         return this.#engine.request(request);
       case 'restart':
         return this.#restart();

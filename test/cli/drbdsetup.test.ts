@@ -235,7 +235,6 @@ test("a refusal is told in drbdsetup's words, with its exit status", async (t) =
       '7: Failure: (127) Device minor not allocated\nadditional info from kernel:\nunknown minor\n',
       10,
     ],
-    ['wait-connect 0', failure('timeout', 0, 'timeout'), '0: timeout\n', 5],
   ];
   for (const [line, reply, err, status] of cases) {
     const result = await call(t, line, (request) =>
@@ -319,28 +318,6 @@ test('show-gi and get-gi', async (t) => {
   const golden = readFileSync('test/golden/config/kernel-steps.txt', 'utf8');
   const { out } = await call(t, 'show-gi 0', gi);
   t.true(golden.includes(out), out);
-});
-
-test('a wait that is over at once does not wait; the timeout is the one that holds', async (t) => {
-  const over = await call(t, 'wait-connect 0');
-  t.is(over.status, 0);
-  t.false(over.requests.some((r) => r.verb === 'wait-connect'));
-  const waiting = (pdsk: number) => (request: ControlRequest) =>
-    request.verb === 'status'
-      ? ({ ok: true, value: node({ conn: Conns.WFConnection, pdsk }) } as const)
-      : undefined;
-  const plain = await call(
-    t,
-    'wait-connect 0 --wfc-timeout=9 --degr-wfc-timeout=5 --outdated-wfc-timeout=3 --wait-after-sb=yes',
-    waiting(Disks.DUnknown),
-  );
-  t.deepEqual(plain.last, { verb: 'wait-connect', minor: 0, timeoutS: 9, afterSb: true });
-  const outdated = await call(
-    t,
-    'wait-connect 0 --wfc-timeout=9 --degr-wfc-timeout=5 --outdated-wfc-timeout=3',
-    waiting(Disks.Outdated),
-  );
-  t.deepEqual(outdated.last, { verb: 'wait-connect', minor: 0, timeoutS: 3, afterSb: false });
 });
 
 test('wrong calls ask nothing of drbdd', async (t) => {
