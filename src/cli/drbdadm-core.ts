@@ -29,9 +29,11 @@ import { adjust } from './drbdadm-adjust.js';
 import { type AdmArgs, parseAdmArgs } from './drbdadm-args.js';
 import { DRBDMETA, DRBDSETUP, shellEscape } from './drbdadm-commands.js';
 import { hiddenCommands, usageText, versionText } from './drbdadm-help.js';
+import { runWithTable } from './drbdadm-progress.js';
 import { EXIT_EXEC_ERROR, type Programs, Runner } from './drbdadm-run.js';
 import { type Adm, runDeferred, VERBS, type Verb } from './drbdadm-verbs.js';
 import { waitConnectInteractive } from './drbdadm-wait.js';
+import { RealSeat, type Seat } from './terminal-seat.js';
 import { UsageError, type World } from './world.js';
 
 const EXIT_USAGE = 1;
@@ -74,12 +76,15 @@ export const ALL_VERBS: ReadonlySet<string> = new Set([
   'hidden-commands',
 ]);
 /** Verbs that hand options to drbdd: all of them are converted before the first one runs. */
-const APPLIES: ReadonlySet<string> = new Set(['up', 'attach', 'connect', 'adjust', 'new-resource']);
+const APPLIES: ReadonlySet<string> = new Set([
+  ...['up', 'attach', 'connect', 'adjust', 'adjust-with-progress', 'new-resource'],
+]);
 
 export async function drbdadm(
   argv: readonly string[],
   world: World,
   programs: Programs,
+  seat: Seat = new RealSeat(),
 ): Promise<number> {
   let args: AdmArgs;
   try {
@@ -114,7 +119,7 @@ export async function drbdadm(
   if (args.resources.length === 0 && !DUMPS.has(verb) && verb !== 'status') {
     if (!NO_RESOURCE.has(verb)) return usage('No resource names specified', EXIT_USAGE);
   }
-  return withConfig(args, verb, world, programs);
+  return withConfig(args, verb, world, programs, seat);
 }
 
 async function withConfig(
@@ -122,6 +127,7 @@ async function withConfig(
   verb: string,
   world: World,
   programs: Programs,
+  seat: Seat,
 ): Promise<number> {
   if (args.resources.length > 0 && NO_RESOURCE.has(verb)) {
     world.err('This command will ignore resource names!\n');
@@ -153,7 +159,7 @@ async function withConfig(
     },
   });
   const adm: Adm = { args, conf, host, runner, world, deferred: [] };
-  if (NO_RESOURCE.has(verb)) return withoutResource(adm, verb);
+  if (NO_RESOURCE.has(verb)) return withoutResource(adm, verb, seat);
   if (print(world, conf.errors)) return EXIT_CONFIG;
   return isDump ? dump(adm, verb) : withResources(adm, verb);
 }
@@ -218,7 +224,7 @@ function print(world: World, lines: readonly string[]): boolean {
   return lines.length > 0;
 }
 
-async function withoutResource(adm: Adm, verb: string): Promise<number> {
+async function withoutResource(adm: Adm, verb: string, seat: Seat): Promise<number> {
   const { world, conf, runner } = adm;
   const mine = conf.resources.filter((r) => r.me !== null);
   const minors = mine.reduce((n, r) => n + (r.me?.volumes.length ?? 0), 0);
@@ -250,7 +256,7 @@ async function withoutResource(adm: Adm, verb: string): Promise<number> {
       return 0;
     }
     case 'wait-con-int':
-      return waitConnectInteractive(adm, mine);
+      return waitConnectInteractive(adm, mine, seat);
     default:
       return 0; // sh-nop: it could be read
   }
@@ -371,7 +377,8 @@ async function withResources(adm: Adm, wanted: string): Promise<number> {
     if (result !== 0) failed = r;
     status = Math.max(status, result);
   }
-  return Math.max(status, await runDeferred(adm));
+  const isTable = verb === 'adjust-with-progress' && !args.dryRun && !args.verbose;
+  return Math.max(status, await (isTable ? runWithTable(adm) : runDeferred(adm)));
 }
 
 /** What must hold before anything is run. */

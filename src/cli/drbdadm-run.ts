@@ -32,6 +32,9 @@ export class Runner {
   readonly #world: World;
   readonly #programs: Programs;
   readonly options: RunOptions;
+  /** While it is set, what commands complain about goes there instead of standard error. */
+  #complaints: string[] | null = null;
+  #failed: string | null = null; // the verb of the last command that failed
 
   constructor(world: World, programs: Programs, options: RunOptions) {
     this.#world = world;
@@ -60,10 +63,11 @@ export class Runner {
     if (this.options.dryRun) return { status: 0, stderr: '' };
 
     let kept = '';
+    const complain = this.#complain();
     const world: World = {
       out: (text) => this.#world.out(text),
       err: (text) => {
-        if (stderr === 'show') this.#world.err(text);
+        if (stderr === 'show') complain(text);
         else kept += text;
       },
       stdin: this.#world.stdin,
@@ -72,14 +76,37 @@ export class Runner {
     };
     const limitS = this.options.timeoutsS[patience];
     const status = await withLimit(this.#main(command)(command.slice(1), world), limitS);
+    if (status !== 0) this.#failed = verbOf(command);
     if (status === null) {
-      this.#world.err(`Command '${shown.join(' ')}' did not terminate within ${limitS} seconds\n`);
+      complain(`Command '${shown.join(' ')}' did not terminate within ${limitS} seconds\n`);
       return { status: EXIT_EXEC_ERROR, stderr: kept };
     }
     if (status >= 10 && stderr === 'show' && patience !== 'forever') {
-      this.#world.err(`Command '${shown.join(' ')}' terminated with exit code ${status}\n`);
+      complain(`Command '${shown.join(' ')}' terminated with exit code ${status}\n`);
     }
     return { status, stderr: kept };
+  }
+
+  #complain(): (text: string) => void {
+    const complaints = this.#complaints;
+    return complaints ? (text) => void complaints.push(text) : (text) => this.#world.err(text);
+  }
+
+  /**
+   * `work` with what its commands complain about put into `complaints`, and which of its commands failed (null: none, it
+   * failed without one).
+   */
+  async quietly(
+    work: () => Promise<number>,
+    complaints: string[],
+  ): Promise<{ readonly status: number; readonly command: string | null }> {
+    this.#complaints = complaints;
+    this.#failed = null;
+    try {
+      return { status: await work(), command: this.#failed };
+    } finally {
+      this.#complaints = null;
+    }
   }
 
   /** What a command prints, without showing the call or what it complains about. Nothing with -d. */
@@ -141,6 +168,11 @@ export class Runner {
     if (shVarname !== null) this.#world.out(`${shVarname}=${shellEscape(resource)}\n`);
     this.#world.out(`${command.map(shellEscape).join(' ')}\n`);
   }
+}
+
+/** drbdsetup VERB ..., drbdmeta MINOR v08 DEVICE INDEX VERB ... */
+function verbOf(command: Command): string | null {
+  return command[command[0] === DRBDMETA ? 5 : 1] ?? null;
 }
 
 /** Null when it takes longer; what was begun is left running, as the original leaves its child. */
