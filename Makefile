@@ -10,7 +10,7 @@ BIN := node_modules/.bin
 # Node's own headers where the system has them, so that nothing is downloaded.
 NODE_PREFIX := $(shell $(NODE) -p 'require("path").resolve(process.execPath, "../..")')
 NODEDIR := $(if $(wildcard $(NODE_PREFIX)/include/node/node_api.h),--nodedir=$(NODE_PREFIX))
-PROGRAMS := drbdd drbdadm drbdsetup drbdmeta heartbeat hb_standby hb_takeover cl_status drbd-peer-outdater twinbeat
+PROGRAMS := drbdd drbdadm drbdsetup drbdmeta heartbeat hb_standby hb_takeover cl_status drbd-peer-outdater twinbeat drbd-overview
 
 .PHONY: all ts native native-asan test check format demo soak sim bench bench-sim install clean
 

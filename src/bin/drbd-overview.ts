@@ -1,0 +1,4 @@
+import { main } from '../cli/drbd-overview.js';
+import { run } from '../cli/world.js';
+
+run(main);
