@@ -6,6 +6,7 @@
  *     refused again -> one node's data are kept, the other's are given up: --discard-my-data, then create-md
  *     no good copy -> primary --force where the data are
  *     frozen for lack of data, and its own disk is refused; or told that the peer is Primary -> the service ends
+ *     given up in a resync again and again (a load that the peer's disk cannot follow within ko-count times timeout) -> ko-count 0
  *     halted again and again, since it is Primary when the nodes meet (pri-lost-after-sb) -> no service there until they have met
  *
  * Which data are kept: those of the node that serves, else of the Primary, else of the better disk, else where it ran last.
@@ -33,6 +34,7 @@ interface Notes {
   triedMs: number;
   attaches: number; // tried, since it had its disk last
   syncingSinceMs: number; // +Infinity: it is not
+  brokenOff: number; // resyncs of it, while faults are over
   powered: boolean;
   halts: number; // since the nodes were connected last
 }
@@ -43,6 +45,7 @@ export class Repair {
   #connectedMs = Number.NEGATIVE_INFINITY; // when a connection was tried
   #refusals = 0; // of connections, since there was one
   #faster = false;
+  #patient = false;
 
   constructor(world: World) {
     this.#world = world;
@@ -51,6 +54,7 @@ export class Repair {
         triedMs: Number.NEGATIVE_INFINITY,
         attaches: 0,
         syncingSinceMs: Number.POSITIVE_INFINITY,
+        brokenOff: 0,
         powered: n.powered,
         halts: 0,
       });
@@ -154,8 +158,17 @@ export class Repair {
   #watchResync(n: SimNode, notes: Notes): void {
     const world = this.#world;
     const conn = n.state?.conn ?? Conns.StandAlone;
-    if (conn !== Conns.SyncTarget) notes.syncingSinceMs = Number.POSITIVE_INFINITY;
-    else notes.syncingSinceMs = Math.min(notes.syncingSinceMs, world.nowMs);
+    if (conn === Conns.SyncTarget)
+      notes.syncingSinceMs = Math.min(notes.syncingSinceMs, world.nowMs);
+    else {
+      if (notes.syncingSinceMs < world.nowMs && conn < Conns.Connected) notes.brokenOff++;
+      notes.syncingSinceMs = Number.POSITIVE_INFINITY;
+    }
+    if (notes.brokenOff > FEW && !this.#patient) {
+      this.#patient = true;
+      world.config = setOption(world.config, 'ko-count', '0');
+      for (const node of world.bothNodes) node.drbdadm('adjust', [], nothing);
+    }
     if (this.#faster || world.nowMs - notes.syncingSinceMs < RESYNC_PATIENCE_MS) return;
     this.#faster = true;
     world.config = setOption(world.config, 'resync-rate', FAST_RATE_KIBPS);
