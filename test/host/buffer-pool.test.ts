@@ -2,6 +2,7 @@ import test from 'ava';
 import fc from 'fast-check';
 import { BufferPool, CLASS_PAYLOAD_BYTES, DEFAULT_POOL } from '../../src/host/buffer-pool.js';
 import { HEAD_BYTES } from '../../src/host/io.js';
+import { holds } from '../support/property.js';
 
 const COUNTS = { head: 3, small: 4, medium: 2, large: 2 };
 
@@ -55,7 +56,8 @@ test('the default pool takes about 100 MiB', (t) => {
 });
 
 test('property: handed out buffers are distinct and large enough', (t) => {
-  fc.assert(
+  holds(
+    t,
     fc.property(fc.array(fc.tuple(fc.boolean(), fc.nat(1 << 20))), (steps) => {
       const pool = new BufferPool(COUNTS);
       const held: number[] = [];
@@ -73,5 +75,4 @@ test('property: handed out buffers are distinct and large enough', (t) => {
       return pool.inUse === held.length;
     }),
   );
-  t.pass();
 });

@@ -22,6 +22,5 @@ test('destroy between a connection and its being told', async (t) => {
       });
     });
   net.connect(at.port, at.host).on('error', () => {});
-  await end();
-  t.pass();
+  await t.notThrowsAsync(end);
 });

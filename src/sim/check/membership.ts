@@ -71,9 +71,9 @@ export class Membership extends Checker {
     const life = lifeOf(node);
     if (life !== w.life || life === null) {
       const sinceMs = this.world.nowMs;
-      // A successor is answerable for what its predecessor left running.
+      // A successor is answerable for what its predecessor left running, and may have stopped it before it joins.
       const heldDead = w.heldDead && node.client !== null;
-      Object.assign(w, fresh(), { life, sinceMs, heldDead });
+      Object.assign(w, fresh(), { life, sinceMs, heldDead, stopMs: w.stopMs });
       this.#watched[node.peer.name].sinceMs = sinceMs;
     }
     return w;
