@@ -86,8 +86,8 @@ test('the source of a resync that is lost in the middle goes on alone', (t) => {
   t.deepEqual(alpha.handlers, []);
 });
 
-// Swarm seed 2400002209: the peer lost its power before it knew, fenced this node, and was promoted with a good, older disk.
-test('frozen, and the peer is to be the target: nothing is answered before it says that it knows', (t) => {
+/** alpha has lost its peer, could not fence it, and has a write that is not answered. */
+function frozenWithWrite() {
   const pair = new SimPair(1, {
     sizeBytes: 2 << 20,
     disk: { fencing: 'resource-and-stonith' },
@@ -99,6 +99,12 @@ test('frozen, and the peer is to be the target: nothing is answered before it sa
   const write = alpha.beginWrite(8, block(1));
   alpha.until(/cs:WFConnection ro:Primary\/Unknown ds:UpToDate/);
   beta.until(/cs:WFConnection/);
+  return { pair, alpha, beta, write };
+}
+
+// Swarm seed 2400002209: the peer lost its power before it knew, fenced this node, and was promoted with a good, older disk.
+test('frozen, and the peer is to be the target: nothing is answered before it says that it knows', (t) => {
+  const { pair, alpha, beta, write } = frozenWithWrite();
   pair.net.heal('replication');
   beta.until(/cs:WFReportParams/);
   pair.net.cut('replication', 'alpha');
@@ -120,17 +126,7 @@ test('frozen, and the peer is to be the target: nothing is answered before it sa
 });
 
 test('frozen, and the disk of the peer that is to be the target goes: the write is answered', (t) => {
-  const pair = new SimPair(1, {
-    sizeBytes: 2 << 20,
-    disk: { fencing: 'resource-and-stonith' },
-  });
-  const { alpha, beta } = pair;
-  alpha.exits['fence-peer'] = 1;
-  pair.upToDate();
-  pair.net.cut('replication');
-  const write = alpha.beginWrite(8, block(1));
-  alpha.until(/cs:WFConnection ro:Primary\/Unknown ds:UpToDate/);
-  beta.until(/cs:WFConnection/);
+  const { pair, alpha, beta, write } = frozenWithWrite();
   beta.disk.faults.writeChance = 1; // its bitmap, and what says that it is Outdated
   pair.net.heal('replication');
   alpha.until(/cs:Connected ro:Primary\/Secondary ds:UpToDate\/Diskless/);
