@@ -74,7 +74,15 @@ export interface ConnectSettings {
   readonly sharedSecret: Uint8Array;
 }
 
-export function connectSettings(options: NetOptions): ConnectSettings {
+/** What this node offers to speak. All it knows, but where an older peer is tried out. */
+export interface Dialect {
+  readonly protocolMax: number;
+  readonly features: number;
+}
+
+export const FULL_DIALECT: Dialect = { protocolMax: PROTOCOL_MAX, features: FEATURES_ALL };
+
+export function connectSettings(options: NetOptions, dialect = FULL_DIALECT): ConnectSettings {
   const pingTimeoutMs = options.pingTimeoutDs * 100;
   const sharedSecret = new TextEncoder().encode(options.sharedSecret);
   return {
@@ -83,8 +91,8 @@ export function connectSettings(options: NetOptions): ConnectSettings {
       options.socketCheckTimeoutDs === 0 ? pingTimeoutMs : options.socketCheckTimeoutDs * 100,
     packetTimeoutMs: 4 * pingTimeoutMs,
     protocolMin: PROTOCOL_MIN,
-    protocolMax: PROTOCOL_MAX,
-    features: FEATURES_ALL,
+    protocolMax: dialect.protocolMax,
+    features: dialect.features,
     cramHmacAlg: options.cramHmacAlg,
     sharedSecret: sharedSecret.subarray(0, SHARED_SECRET_MAX_BYTES - 1),
   };

@@ -61,7 +61,7 @@ export class Connector implements StreamOwner {
     if (!local || !remote) return;
     if (!this.#machine?.running) {
       const { random, digests } = this.#core.host;
-      const settings = connectSettings(netOptions);
+      const settings = connectSettings(netOptions, this.#core.host.dialect?.());
       this.#machine = new Connect(settings, random, digests);
     }
     this.#machine.start(this.#core.port.nowMs(), this.#effects, afterMs);

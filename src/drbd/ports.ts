@@ -4,6 +4,7 @@
  * machine: same inputs, same queue of operations. `EngineHost` carries everything rare.
  */
 import type { DigestSource, RandomSource } from '../base/ports.js';
+import type { Dialect } from './connect.js';
 import type { State } from './state.js';
 import type { HandshakeInput, SyncDecision } from './sync-decision.js';
 import type { ChangeContext, ChangeKind, ChangeResult } from './transition.js';
@@ -92,6 +93,8 @@ export interface EngineHost {
   sizeChanged(minor: number): void;
   /** Any state changed: for waiters, events and the status. */
   stateChanged(resource: string): void;
+  /** What is offered to the peer from the next attempt to connect on; absent: everything. */
+  dialect?(): Dialect;
   /** Told of each decision, refused ones included, before anything follows from it. */
   decision?(decision: Decision): void;
   /** Open a listening socket for a resource; what is accepted comes to `Resource.accepted`. Result: handle or -errno. */

@@ -3,6 +3,7 @@
  * turn; at its end answers are given, small packets leave, and everything queued is submitted.
  */
 import type { DigestSource, RandomSource } from '../base/ports.js';
+import { type Dialect, FULL_DIALECT } from '../drbd/connect.js';
 import { Engine } from '../drbd/engine.js';
 import type { Decision, Endpoint, EngineHost, LogLevel } from '../drbd/ports.js';
 import type { Io } from './io.js';
@@ -25,6 +26,8 @@ export interface DrbdHooks {
   sizeChanged(minor: number): void;
   stateChanged(resource: string): void;
   decision?(decision: Decision): void;
+  /** For tests and simulations of older peers. */
+  dialect?(): Dialect;
 }
 
 /** A front end that works once per turn (feeds, takes buffers back). */
@@ -83,6 +86,7 @@ export class DrbdLoop {
       sizeChanged: (minor) => hooks.sizeChanged(minor),
       stateChanged: (resource) => hooks.stateChanged(resource),
       decision: (decision) => hooks.decision?.(decision),
+      dialect: () => hooks.dialect?.() ?? FULL_DIALECT,
       listen: (resource, local) =>
         this.io.listen(local, buffers(resource), {
           accepted: (_listener, stream) => {

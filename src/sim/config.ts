@@ -11,6 +11,7 @@ import {
   type NetOptions,
   type ResourceOptions,
 } from '../config/drbd-options.js';
+import { type Dialect, FULL_DIALECT } from '../drbd/connect.js';
 
 export const NODES = ['alpha', 'beta'] as const;
 export type NodeName = (typeof NODES)[number];
@@ -52,7 +53,27 @@ export interface ClusterConfig {
   readonly diskDiscards: boolean;
   /** Clock drift of each node in parts per million. */
   readonly driftPpm: Readonly<Record<NodeName, number>>;
+  /** What beta offers to speak, an older peer; alpha knows everything. Absent: so does beta (`null` would be another plan of a seed). */
+  readonly dialect?: Dialect;
 }
+
+/** What peers in the field offer (docs/PROTOCOL.md, features). The swarm is to draw from these: `dialect: r.pick(DIALECTS)`. */
+export const DIALECTS: readonly Dialect[] = [
+  FULL_DIALECT,
+  { protocolMax: 101, features: 7 }, // 8.4.7
+  { protocolMax: 101, features: 1 }, // 8.4.5
+  { protocolMax: 101, features: 0 }, // 8.4.2
+  { protocolMax: 100, features: 0 }, // 8.4.0
+  { protocolMax: 99, features: 0 },
+  { protocolMax: 96, features: 0 }, // 8.3.10
+  { protocolMax: 95, features: 0 },
+  { protocolMax: 94, features: 0 }, // 8.3.8
+  { protocolMax: 91, features: 0 },
+  { protocolMax: 89, features: 0 }, // 8.3.0
+  { protocolMax: 88, features: 0 },
+  { protocolMax: 86, features: 0 }, // 8.0
+  { protocolMax: 86, features: 0xf }, // 8.4.11, held to the oldest version (test/golden/wire/tap-protocol-86)
+];
 
 export const DEFAULT_CONFIG: ClusterConfig = {
   sizeBytes: 4 << 20,

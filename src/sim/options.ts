@@ -11,6 +11,8 @@ import {
   scaledNumber,
   valueError,
 } from '../config/drbd-option-table.js';
+import { type Dialect, FULL_DIALECT } from '../drbd/connect.js';
+import { FEATURES_ALL, PROTOCOL_MAX, PROTOCOL_MIN } from '../wire/constants.js';
 import {
   type ClusterConfig,
   DEFAULT_CONFIG,
@@ -168,6 +170,23 @@ function drift(node: 'alpha' | 'beta'): Option {
     (c) => c.driftPpm[node],
   );
 }
+/** What beta offers to its peer. */
+function dialect(name: string, key: keyof Dialect, min: number, max: number): Option {
+  return {
+    name,
+    expects: `a number from ${min} to ${max}`,
+    set: (c, text) => {
+      const n = number.read(text);
+      if (n === null || n < min || n > max) return null;
+      const { dialect: old = FULL_DIALECT, ...rest } = c;
+      const next = { ...old, [key]: n };
+      const full =
+        next.protocolMax === FULL_DIALECT.protocolMax && next.features === FULL_DIALECT.features;
+      return full ? rest : { ...rest, dialect: next };
+    },
+    get: (c) => number.write((c.dialect ?? FULL_DIALECT)[key]),
+  };
+}
 function option<T>(
   name: string,
   kind: Kind<T>,
@@ -233,6 +252,8 @@ export const OPTIONS: readonly Option[] = [
   top('disk-discards', 'diskDiscards', yesNo),
   drift('alpha'),
   drift('beta'),
+  dialect('protocol-max', 'protocolMax', PROTOCOL_MIN, PROTOCOL_MAX),
+  dialect('features', 'features', 0, FEATURES_ALL),
 ];
 
 const BY_NAME = new Map(OPTIONS.map((o) => [o.name, o]));

@@ -4,6 +4,7 @@
  */
 import type { DigestSource } from '../base/ports.js';
 import type { Prng } from '../base/prng.js';
+import type { Dialect } from '../drbd/connect.js';
 import type { LogLevel } from '../drbd/ports.js';
 import { Roles } from '../drbd/state.js';
 import type { Volume } from '../drbd/volume.js';
@@ -32,6 +33,7 @@ export interface DrbddHost {
   readonly device: SimDevice;
   readonly random: Prng;
   readonly digests: DigestSource;
+  readonly dialect: Dialect;
   log(level: LogLevel, object: string, text: string): void;
   /** Runs a handler; `done` gets its exit status. */
   handler(event: string, done: (exit: number) => void): void;
@@ -82,6 +84,7 @@ export class SimDrbdd {
     this.loop = new DrbdLoop(this.io, {
       random: randomSource(host.random),
       digests: host.digests,
+      dialect: () => host.dialect,
       timers: this.process,
       log: (level, object, text) => host.log(level, object, text),
       handler: (event, _resource, _minor, done) => {

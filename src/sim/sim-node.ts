@@ -9,6 +9,7 @@ import { assert } from '../base/assert.js';
 import type { DigestSource } from '../base/ports.js';
 import type { Prng } from '../base/prng.js';
 import type { Protocol } from '../config/drbd-options.js';
+import { FULL_DIALECT } from '../drbd/connect.js';
 import type { State } from '../drbd/state.js';
 import type { Exposed, SavedState } from '../host/drbdd-resume.js';
 import { encodeRing } from '../md/apply-al.js';
@@ -175,6 +176,7 @@ export class SimNode {
       device: this.device,
       random: dice(this.#world.seed, `drbdd ${this.name} ${this.#lives}`),
       digests: this.#world.digests,
+      dialect: (this.name === 'beta' ? this.#world.config.dialect : null) ?? FULL_DIALECT,
       log: (level, object, text) => this.#world.log(this.name, object, level, text),
       handler: (event, done) => this.#handler(event, done),
       changed: () => {},

@@ -12,6 +12,7 @@ import {
   type ResourceOptions,
 } from '../../src/config/drbd-options.js';
 import { attach } from '../../src/drbd/attach.js';
+import { type Dialect, FULL_DIALECT } from '../../src/drbd/connect.js';
 import type { Resource } from '../../src/drbd/resource.js';
 import { type Outcome, setPrimary } from '../../src/drbd/roles.js';
 import { connName, diskName, Roles, roleName } from '../../src/drbd/state.js';
@@ -46,6 +47,8 @@ export interface SimPairOptions {
   readonly twoVolumes?: boolean;
   /** What is sent over TCP arrives in pieces of up to so many bytes, each at its own time. */
   readonly pieceBytes?: number;
+  /** What beta offers to speak at first: an older peer. */
+  readonly dialect?: Dialect;
 }
 
 export class SimPairNode {
@@ -56,6 +59,8 @@ export class SimPairNode {
   /** Handlers that were called, and what they exit with; 0 where nothing is said. */
   readonly handlers: string[] = [];
   exits: Record<string, number> = {};
+  /** Offered to the peer from the next connection on. */
+  dialect: Dialect;
   /** So long a handler runs. */
   handlerMs = 1;
   /** The generations that users have seen, as a successor would find them in /run. */
@@ -76,6 +81,7 @@ export class SimPairNode {
   constructor(pair: SimPair, name: 'alpha' | 'beta') {
     this.name = name;
     this.#pair = pair;
+    this.dialect = (name === 'beta' ? pair.options.dialect : null) ?? FULL_DIALECT;
     this.#node = new NodeClock(pair.world, name === 'alpha' ? 30 : -20);
     this.#random = dice(pair.seed, `node ${name}`);
     const sizeBytes = pair.options.sizeBytes ?? 8 << 20;
@@ -113,6 +119,7 @@ export class SimPairNode {
     const loop = new DrbdLoop(io, {
       random: randomSource(this.#random),
       digests: nodeDigests,
+      dialect: () => this.dialect,
       timers: clock,
       log: (level, object, text) => {
         this.log.push(`${this.#pair.world.nowMs.toFixed(1)} ${level} ${object}: ${text}`);
