@@ -91,6 +91,13 @@ function wrongField(request: ControlRequest): string | null {
   }
   if ('options' in r && (typeof r['options'] !== 'object' || r['options'] === null))
     return 'options';
+  // They go into fields of a packet (wire/packet.ts, putText).
+  for (const alg of ['cramHmacAlg', 'dataIntegrityAlg', 'verifyAlg', 'csumsAlg']) {
+    const value = (r['options'] as Readonly<Record<string, unknown>> | undefined)?.[alg];
+    if (value === undefined) continue;
+    const plain = typeof value === 'string' && /^[\x20-\x7e]{0,63}$/.test(value);
+    if (!plain) return `${alg}: up to 63 plain characters`;
+  }
   for (const end of ['local', 'remote']) {
     if (!(end in r)) continue;
     const a = r[end] as Readonly<Record<string, unknown>> | null;
@@ -238,8 +245,9 @@ export class DrbdControl {
         if (!r.configured) reply(failure(Err.INVALID_REQUEST, ['unknown connection']));
         else if (request.options.allowTwoPrimaries) reply(refuseTwoPrimaries());
         else {
-          r.netOptions = request.options as NetOptions;
-          reply(OK);
+          const unknown = this.#unknownDigest(request.options as NetOptions);
+          if (unknown === null) r.netOptions = request.options as NetOptions;
+          reply(unknown ?? OK);
         }
         return;
       case 'resource-options':
@@ -308,21 +316,26 @@ export class DrbdControl {
       reply(failure(Err.CONG_NOT_PROTO_A));
       return;
     }
-    const { digests } = engine.core.host;
+    const unknown = this.#unknownDigest(o);
+    if (unknown === null) {
+      r.connect(request.local, request.remote, o, request.discardMyData, request.tentative);
+    }
+    reply(unknown ?? OK);
+  }
+
+  /** Null, or the refusal of a digest that is not there, or lacks its secret. */
+  #unknownDigest(o: NetOptions): ControlReply | null {
+    const { digests } = this.#loop.engine.core.host;
     if (o.cramHmacAlg !== '' && !digests.hasHmac(o.cramHmacAlg)) {
-      reply(failure(Err.AUTH_ALG, [`cram-hmac-alg "${o.cramHmacAlg}"`]));
-      return;
+      return failure(Err.AUTH_ALG, [`cram-hmac-alg "${o.cramHmacAlg}"`]);
     }
     if (o.cramHmacAlg !== '' && o.sharedSecret === '') {
-      reply(failure(Err.AUTH_ALG, ['cram-hmac-alg is set, shared-secret is not']));
-      return;
+      return failure(Err.AUTH_ALG, ['cram-hmac-alg is set, shared-secret is not']);
     }
     if (o.dataIntegrityAlg !== '' && digests.digestBytes(o.dataIntegrityAlg) === 0) {
-      reply(failure(Err.INTEGRITY_ALG, [`data-integrity-alg "${o.dataIntegrityAlg}"`]));
-      return;
+      return failure(Err.INTEGRITY_ALG, [`data-integrity-alg "${o.dataIntegrityAlg}"`]);
     }
-    r.connect(request.local, request.remote, o, request.discardMyData, request.tentative);
-    reply(OK);
+    return null;
   }
 
   #disconnect(r: Resource, forceIt: boolean, reply: Reply, then: () => void): void {
