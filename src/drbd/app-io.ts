@@ -7,6 +7,9 @@
  * Rules (docs/PROTOCOL.md, writes): a write is answered when it is on the local disk and protocol A: handed to the
  * socket, B: received, C: written by the peer. A write that does not reach the peer is marked out-of-sync before it is
  * answered. A flush is answered when both disks have flushed (protocol C) or the local one has (A, B).
+ *
+ * What is longer than one packet to this peer may be (128 KiB, 32 KiB for older ones) is done in pieces, one after the other;
+ * the last one's answer is that of the whole. Whoever the peer is then, each is judged as it begins.
  */
 import { assert } from '../base/assert.js';
 import {
@@ -71,6 +74,7 @@ export class AppIo {
   read(front: FrontEnd, tag: number, sector: number, at: number, lengthBytes: number): void {
     const r = this.#take(front, tag, OP_READ, sector, lengthBytes);
     r.at = at;
+    r.bufferAt = at;
     this.#admit(r);
   }
 
@@ -84,8 +88,10 @@ export class AppIo {
   ): void {
     const r = this.#take(front, tag, OP_WRITE, sector, lengthBytes);
     r.at = at;
+    r.bufferAt = at;
     r.ownsBuffer = true;
     r.fua = fua;
+    this.#nextPiece(r);
     this.#admit(r);
   }
 
@@ -133,13 +139,33 @@ export class AppIo {
     return r;
   }
 
-  /** The next piece of a discard: up to a border of pieces. */
+  /** The next piece of a write or erase. */
   #nextPiece(r: AppRequest): void {
     const link = this.#volume.link;
+    if (r.op === OP_WRITE) {
+      const most = link?.mostSectors(this.#volume, OP_WRITE) ?? Number.POSITIVE_INFINITY;
+      if (r.endSector - r.sector > most) this.#cut(r, most);
+      return;
+    }
     const piece = link && !link.largeDiscards ? DISCARD_PIECE_OLD_SECTORS : DISCARD_PIECE_SECTORS;
-    const end = Math.min(r.restEndSector, (Math.floor(r.sector / piece) + 1) * piece);
-    r.endSector = end;
-    r.lengthBytes = (end - r.sector) * 512;
+    this.#endAtBorder(r, piece);
+  }
+
+  #endAtBorder(r: AppRequest, pieceSectors: number): void {
+    const border = (Math.floor(r.sector / pieceSectors) + 1) * pieceSectors;
+    r.endSector = Math.min(r.restEndSector, border);
+    r.lengthBytes = (r.endSector - r.sector) * 512;
+  }
+
+  /** More than one packet carries: only the beginning of it for now. Not in the order of writes meanwhile. */
+  #cut(r: AppRequest, mostSectors: number): void {
+    r.restEndSector = Math.max(r.restEndSector, r.endSector);
+    this.#endAtBorder(r, mostSectors);
+  }
+
+  /** Something of it is still to be done behind this piece. */
+  #goesOn(r: AppRequest): boolean {
+    return r.restEndSector > r.endSector;
   }
 
   // ---- accepted or held
@@ -149,6 +175,7 @@ export class AppIo {
     const s = this.#volume.state;
     if (isSuspended(s)) return 'suspended';
     if (s.conn === Conns.WFBitMapT || s.conn === Conns.WFSyncUUID) return 'bitmap exchange';
+    if (this.#peerCannotBeTold) return 'bitmap exchange';
     if (s.disk === Disks.Attaching || s.disk === Disks.Negotiating) return 'attaching';
     // Without a disk the first write says to the peer that its data are taken (beginWaiting): for all volumes, or for none.
     if (s.disk < Disks.Inconsistent && s.conn >= Conns.Connected && this.#volume.resource.meeting) {
@@ -176,7 +203,7 @@ export class AppIo {
     if (this.#unanswered.length > 0 && !this.#mustNotAnswer()) {
       for (const r of this.#unanswered.splice(0)) this.#thaw(r);
     }
-    if (this.#gated.length > 0 && !this.#mustNotAnswer()) {
+    if (this.#gated.length > 0 && !this.#mustNotBegin) {
       for (const r of this.#gated.splice(0)) this.#afresh(r);
     }
     // Out of the list before it is started: what is over at once resumes again from within.
@@ -252,11 +279,12 @@ export class AppIo {
   #refusal(r: AppRequest): number {
     const v = this.#volume;
     if (v.state.role !== Roles.Primary) return r.op === OP_READ ? EMEDIUMTYPE : EROFS;
+    const end = Math.max(r.endSector, r.restEndSector);
     const fits =
       r.sector >= 0 &&
-      r.endSector <= v.sizeSectors &&
-      r.sector < r.endSector &&
-      Number.isInteger(r.endSector) &&
+      end <= v.sizeSectors &&
+      r.sector < end &&
+      Number.isInteger(end) &&
       (r.op === OP_DISCARD || r.op === OP_ZEROES || r.lengthBytes <= MAX_REQUEST_BYTES);
     return fits ? 0 : EIO;
   }
@@ -274,14 +302,28 @@ export class AppIo {
 
   /** Its extents are in the activity log on disk: both legs may start, unless the peer was lost while it waited for that. */
   logReady(r: AppRequest): void {
-    if (this.#mustNotAnswer()) {
+    if (this.#mustNotBegin) {
       this.#gated.push(r);
       return;
     }
     const v = this.#volume;
     const s = v.state;
-    r.startMs = this.#core.port.nowMs();
     const link = v.link;
+    if (link && v.replicates()) {
+      const most = link.mostSectors(v, r.op);
+      if (most === 0) {
+        this.#drop(r, EOPNOTSUPP);
+        return;
+      }
+      if (r.endSector - r.sector > most) {
+        v.log.leave(r);
+        v.intervals.leave(r); // all of it, so that nobody waits for what is not written now
+        this.#cut(r, most);
+        if (v.intervals.enter(r)) this.intervalReady(r);
+        return;
+      }
+    }
+    r.startMs = this.#core.port.nowMs();
     const here = v.diskUsable();
     r.goodDisk = here && s.disk === Disks.UpToDate ? v.store : null;
     if (here) {
@@ -335,6 +377,8 @@ export class AppIo {
       else this.#held.push(r);
       return;
     }
+    const most = v.link.mostSectors(v, r.op);
+    if (r.endSector - r.sector > most) this.#cut(r, most);
     r.net = LEG_PENDING;
     this.remote++;
     this.#remoteReads.add(r);
@@ -523,9 +567,21 @@ export class AppIo {
     return this.#writesHeld > 0 || isSuspended(this.#volume.state);
   }
 
+  get #mustNotBegin(): boolean {
+    return this.#mustNotAnswer() || this.#peerCannotBeTold;
+  }
+
+  /** Our bitmap is on its way, and a peer of this version knows no P_OUT_OF_SYNC for what is written meanwhile. */
+  get #peerCannotBeTold(): boolean {
+    const { link, state } = this.#volume;
+    return link !== null && state.conn === Conns.WFBitMapS && !link.sendsOutOfSync;
+  }
+
   #advance(r: AppRequest): void {
     if (!r.completed) {
       if (r.local === LEG_PENDING || !this.#netAllowsAnswer(r)) return;
+      // The header of the next piece is composed over the last bytes of this one.
+      if (r.sending && this.#goesOn(r)) return;
       // Begun for this disk only, it is no more on the peer than one that was lost on its way.
       const unfenced = this.#volume.state.suspFen !== 0;
       const alone = r.net === LEG_NONE && unfenced;
@@ -537,11 +593,11 @@ export class AppIo {
         return;
       }
       this.#complete(r);
-      if (!r.completed) return; // the next piece of a discard
+      if (!r.completed) return;
     }
     // Nobody sends or writes it again: the data need not wait for the end of the epoch as the request does.
     if (r.ownsBuffer && !r.sending && r.local !== LEG_PENDING) {
-      this.#core.port.free(r.at);
+      this.#core.port.free(r.bufferAt);
       r.ownsBuffer = false;
     }
     if (r.local !== LEG_PENDING && r.net !== LEG_PENDING && !r.inLog && !r.sending) this.#settle(r);
@@ -550,10 +606,13 @@ export class AppIo {
   #netAllowsAnswer(r: AppRequest): boolean {
     const link = this.#volume.link;
     const onlyThere = r.local !== LEG_OK || !this.#countsHere(r);
-    if (r.net === LEG_OK && r.fua && r.inLog && onlyThere && link?.protocol === 'B') {
-      // Received is not durable, and no disk here is. (The originals answer.)
-      link.transferLog.closeIfOpen(r.epoch);
-      return false;
+    if (r.net === LEG_OK && r.fua && r.inLog && link) {
+      // Received is not durable, and no disk here is. (The originals answer.) Nor is written, where the packet cannot ask for it.
+      const received = link.protocol === 'B' && onlyThere;
+      if (received || (link.protocol === 'C' && !link.sendsFua && !this.#goesOn(r))) {
+        link.transferLog.closeIfOpen(r.epoch);
+        return false;
+      }
     }
     if (r.net !== LEG_PENDING) return true;
     if (r.op === OP_READ || r.op === OP_FLUSH || r.sending) return false;
@@ -596,11 +655,11 @@ export class AppIo {
       v.intervals.leave(r);
       this.writesActive--;
     }
-    if (r.fua && r.inLog) v.link?.transferLog.closeIfOpen(r.epoch);
-    if (error === 0 && r.restEndSector > r.endSector) {
+    if (error === 0 && this.#goesOn(r)) {
       this.#again(r);
       return;
     }
+    if (r.fua && r.inLog) v.link?.transferLog.closeIfOpen(r.epoch);
     const onlyThere = error === 0 && !here && v.state.disk < Disks.Inconsistent;
     if (onlyThere && r.op !== OP_READ && r.op !== OP_FLUSH) {
       v.elsewhere = true;
@@ -612,15 +671,30 @@ export class AppIo {
     if (this.#held.length > 0) this.resume();
   }
 
-  /** A piece of a discard is done: a fresh request goes on with the next one, and answers for the whole. */
+  /** A piece is done: a fresh request goes on with the rest, and answers for the whole. */
   #again(r: AppRequest): void {
-    const next = this.#take(r.front as FrontEnd, r.tag, r.op, r.endSector, 0);
+    const restBytes = (r.restEndSector - r.endSector) * 512;
+    const next = this.#take(r.front as FrontEnd, r.tag, r.op, r.endSector, restBytes);
     next.mayUnmap = r.mayUnmap;
+    next.fua = r.fua;
     next.restEndSector = r.restEndSector;
     r.completed = true; // the old one only has to settle
     this.pending--;
-    this.#nextPiece(next);
+    if (r.at >= 0) {
+      next.at = r.at + r.lengthBytes;
+      next.bufferAt = r.bufferAt;
+      next.ownsBuffer = r.ownsBuffer;
+      r.ownsBuffer = false;
+    }
+    if (r.op !== OP_READ) this.#nextPiece(next);
     this.#admit(next);
+  }
+
+  /** It was not begun, and is not to be. */
+  #drop(r: AppRequest, error: number): void {
+    this.#volume.intervals.leave(r);
+    this.writesActive--;
+    this.#fail(r, error);
   }
 
   #fail(r: AppRequest, error: number): void {
@@ -636,7 +710,7 @@ export class AppIo {
     assert(r.front !== null, 'a request settles once');
     // Bits were set where a leg failed, when it failed: now the block may have been resynchronised already.
     if (r.op !== OP_READ && r.op !== OP_FLUSH) v.log.leave(r);
-    if (r.ownsBuffer) this.#core.port.free(r.at);
+    if (r.ownsBuffer) this.#core.port.free(r.bufferAt);
     r.front = null;
     this.#core.app.release(r.index);
     if (this.#held.length > 0) this.resume();

@@ -39,7 +39,8 @@ export class AppRequest implements Interval {
   front: FrontEnd | null = null;
   tag = 0;
   op = OP_READ;
-  at = -1; // buffer; -1 for operations without one
+  at = -1; // its data; -1 for operations without any
+  bufferAt = -1; // the buffer that these are in: of a later piece they begin behind its start
   lengthBytes = 0;
   fua = false;
   mayUnmap = false;
@@ -53,13 +54,13 @@ export class AppRequest implements Interval {
   completed = false; // the front end has been told
   inLog = false; // on the transfer log
   receiving = false; // a read from the peer whose data are on their way into the buffer
-  ownsBuffer = false; // writes: free `at` at the end
+  ownsBuffer = false; // writes: free `bufferAt` at the end
   epoch = 0;
   startMs = 0;
   logFirst = 0; // activity-log extents held: [logFirst, logNext)
   logNext = 0;
   logOf: ActivityLog | null = null;
-  restEndSector = 0; // of a discard done in pieces: where the whole ends
+  restEndSector = 0; // of one that is done in pieces: where the whole ends
   previous: AppRequest | null = null; // on the transfer log
   next: AppRequest | null = null;
 
@@ -78,6 +79,7 @@ export class AppRequest implements Interval {
     this.tag = tag;
     this.op = op;
     this.at = -1;
+    this.bufferAt = -1;
     this.lengthBytes = 0;
     this.fua = false;
     this.mayUnmap = false;

@@ -27,7 +27,8 @@ export const KIND_COLD = 6;
  */
 const APP_SLOTS = 65536;
 /** Requests of peers at once; the receive window (max-buffers) stops reading the socket long before. */
-const PEER_SLOTS = 65536;
+const PEER_SLOTS = 32768;
+/** Twice those: each may have a flush before it. */
 const COLD_SLOTS = 65536;
 
 /** Whoever owns outgoing small packets gets their completions. */

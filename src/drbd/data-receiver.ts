@@ -303,13 +303,14 @@ export class DataReceiver implements StreamOwner {
     if (v) v.receiveSectors += bytes / 512;
     if (digest > 0) {
       const from = this.#body + DATA_BYTES;
-      port.pool.copyWithin(r.at + DIGEST_AT, from, from + digest);
+      port.pool.copyWithin(r.bufferAt + DIGEST_AT, from, from + digest);
     }
     const sector = d.sector;
     r.receiving = true;
     const tag = this.#core.cold((result) => {
       r.receiving = false;
-      const right = result >= 0 && (digest === 0 || this.digestRight(r.at, bytes, sector));
+      const right =
+        result >= 0 && (digest === 0 || this.digestRight(r.at, bytes, sector, r.bufferAt));
       r.owner.remoteReadDone(r, right);
     });
     return this.#into(r.at, DATA_BYTES + digest, bytes, tag);
@@ -354,7 +355,7 @@ export class DataReceiver implements StreamOwner {
     }
     const v = this.#volume();
     if (!v) return this.#bad(`volume ${this.#header.volume} does not exist`);
-    const wrong = this.#wrongRange(v, q.sector, q.sizeBytes, 1 << 20);
+    const wrong = this.#wrongRange(v, q.sector, q.sizeBytes, maxDataBytes(link.apv));
     if (wrong !== null) return this.#bad(wrong);
     const refused =
       v.state.disk !== Disks.UpToDate ||
@@ -454,13 +455,14 @@ export class DataReceiver implements StreamOwner {
   }
 
   /** Compare a payload with the digest that came before it; a difference breaks the connection. */
-  digestRight(at: number, bytes: number, sector: number): boolean {
+  digestRight(at: number, bytes: number, sector: number, bufferAt = at): boolean {
     const { pool } = this.#core.port;
     const n = this.#link.digestBytes;
-    const computed = at + DIGEST_AT + 128;
+    const expected = bufferAt + DIGEST_AT;
+    const computed = expected + 128;
     this.#core.host.digests.digest(this.#link.digestAlg, pool, at, at + bytes, pool, computed);
     for (let i = 0; i < n; i++) {
-      if (pool[at + DIGEST_AT + i] !== pool[computed + i]) {
+      if (pool[expected + i] !== pool[computed + i]) {
         this.#link.fail('ProtocolError', `Digest integrity check FAILED: ${sector}s +${bytes}`);
         return false;
       }

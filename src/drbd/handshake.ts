@@ -64,17 +64,17 @@ export function protocolMismatch(r: Resource, link: Link, p: ProtocolParams): st
   return null;
 }
 
-/** P_SYNC_PARAM89: the peer's resync rate is ours too; algorithms must agree while connecting. */
-export function receiveSyncParam(v: Volume, p: SyncParam): string | null {
+/** P_SYNC_PARAM: the peer's resync rate is ours too; algorithms that its version tells of must agree while connecting. */
+export function receiveSyncParam(link: Link, v: Volume, p: SyncParam): string | null {
   const net = v.resource.netOptions;
   if (v.state.conn === Conns.WFReportParams) {
-    if (p.verifyAlg !== net.verifyAlg) {
+    if (link.apv >= 88 && p.verifyAlg !== net.verifyAlg) {
       v.resource.standAlone(
         `different verify-alg settings. me="${net.verifyAlg}" peer="${p.verifyAlg}"`,
       );
       return null;
     }
-    if (p.csumsAlg !== net.csumsAlg) {
+    if (link.apv >= 89 && p.csumsAlg !== net.csumsAlg) {
       v.resource.standAlone(
         `different csums-alg settings. me="${net.csumsAlg}" peer="${p.csumsAlg}"`,
       );
@@ -184,6 +184,7 @@ export function receiveUuids(v: Volume, u: Uuids): string | null {
   const skip =
     (u.flags & UUID_FLAGS.SKIP_INITIAL_SYNC) !== 0 &&
     state.conn === Conns.Connected &&
+    (v.link?.apv ?? 0) >= 90 &&
     maskUuid(v.uuids.current) === UUID_JUST_CREATED;
   if (skip && v.bitmap && v.store) {
     v.core.host.log('info', v.name, 'Accepted new current UUID, preparing to skip initial sync');

@@ -13,6 +13,7 @@ import {
   FF,
   ID_SYNCER_HI,
   ID_SYNCER_LO,
+  maxDataBytes,
   maxDiscardBytes,
 } from '../wire/constants.js';
 import {
@@ -35,7 +36,7 @@ import {
 } from '../wire/hot.js';
 import type { Codec } from '../wire/packet.js';
 import type { ProtocolParams } from '../wire/params.js';
-import { type AppRequest, OP_DISCARD, OP_WRITE, OP_ZEROES } from './app-request.js';
+import { type AppRequest, OP_DISCARD, OP_READ, OP_WRITE, OP_ZEROES } from './app-request.js';
 import { type Core, type Flusher, KIND_APP_SENT, KIND_PEER_SENT, type TurnEnd } from './core.js';
 import { DataReceiver } from './data-receiver.js';
 import { MetaReceiver } from './meta-receiver.js';
@@ -102,7 +103,7 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
     this.#dataStream = e.dataStream;
     this.#metaStream = e.metaStream;
     const options = resource.netOptions;
-    this.digestAlg = options.dataIntegrityAlg;
+    this.digestAlg = e.apv >= 87 ? options.dataIntegrityAlg : ''; // older peers send none, and expect none
     this.digestBytes = this.digestAlg === '' ? 0 : core.host.digests.digestBytes(this.digestAlg);
     this.transferLog = new TransferLog(this, options.protocol !== 'A', options.maxEpochSize);
     this.epochs = new PeerEpochs(this);
@@ -146,6 +147,24 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
   get sendsTrim(): boolean {
     return (this.features & FF.TRIM) !== 0;
   }
+  /** A write in a resync is answered by P_RS_WRITE_ACK; else, protocols A and B of an old peer, as if there was none. */
+  get tellsInSync(): boolean {
+    return this.apv >= 100 || this.protocol === 'C';
+  }
+  /** The flag of a write that has to be durable when it is answered. */
+  get sendsFua(): boolean {
+    return this.apv >= 95;
+  }
+  get sendsOutOfSync(): boolean {
+    return this.apv >= 96;
+  }
+
+  /** Of an application's request: so many sectors go into one packet; 0 for what the peer has no packet for. */
+  mostSectors(v: Volume, op: number): number {
+    if (op === OP_WRITE || op === OP_READ)
+      return dataSectors(this.apv, v.peerSizes?.maxBioBytes ?? 0);
+    return this.sendsTrim ? maxDiscardBytes(this.features) / 512 : 0;
+  }
 
   writeOrdering(): WriteOrdering {
     return this.resource.writeOrdering();
@@ -175,6 +194,7 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
     if (this.protocol === 'C' || syncing) flags |= DP.SEND_WRITE_ACK;
     if (this.protocol === 'B' && !syncing) flags |= DP.SEND_RECEIVE_ACK;
     if (r.fua) flags |= DP.FUA;
+    flags &= knownFlags(this.apv);
     const seq = v.nextSeq();
     if (r.op === OP_WRITE) {
       this.#sendPayload(
@@ -233,7 +253,9 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
     }
   }
 
+  /** A peer that does not know the packet finds out in the next resync. */
   sendOutOfSync(v: Volume, sector: number, lengthBytes: number): void {
+    if (!this.sendsOutOfSync) return;
     const at = this.#packet(this.data, COMMANDS.P_OUT_OF_SYNC, v.number, BLOCK_DESC_BYTES);
     if (at >= 0) putBlockDesc(this.core.port.poolView, at, sector, lengthBytes);
   }
@@ -339,9 +361,12 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
     return this.core.port.sendBacklogBytes(this.#dataStream);
   }
 
-  /** Header of a small packet; where its body goes, or -1: the link is gone, or fails at the end of this turn. */
+  /**
+   * Header of a small packet; where its body goes, or -1: the link is gone, or fails at the end of this turn; or the volume was made
+   * beside one that an old peer is connected to, which knows no other.
+   */
   #packet(box: Outbox, command: number, volume: number, bytes: number): number {
-    if (!this.alive || this.#full) return -1;
+    if (!this.alive || this.#full || (volume !== 0 && this.apv < 100)) return -1;
     const header = headerBytes(this.apv, bytes);
     const at = box.reserve(header + bytes);
     if (at < 0) {
@@ -521,4 +546,22 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
     if (this.alive || this.#drainedDone.length === 0 || this.resource.peerWorkPending()) return;
     for (const done of this.#drainedDone.splice(0)) done();
   }
+}
+
+/** Below 95 only the first two mean anything, and below 100 the protocol says what is acknowledged. */
+function knownFlags(apv: number): number {
+  if (apv >= 100) return ~0;
+  const acks = DP.SEND_WRITE_ACK | DP.SEND_RECEIVE_ACK;
+  return apv >= 95 ? ~acks : DP.RW_SYNC | DP.MAY_SET_IN_SYNC;
+}
+
+/** What every peer takes. */
+const LEAST_BIO_BYTES = 4096;
+
+/** Of data in one packet. Below 94 a peer does it with one bio, and has said how long that may be (P_SIZES). */
+function dataSectors(apv: number, peersBioBytes: number): number {
+  const most = maxDataBytes(apv);
+  if (apv >= 94) return most / 512;
+  const whole = peersBioBytes - (peersBioBytes % LEAST_BIO_BYTES);
+  return Math.max(LEAST_BIO_BYTES, Math.min(most, whole)) / 512;
 }

@@ -123,7 +123,7 @@ export class MetaReceiver implements StreamOwner {
       case COMMANDS.P_RS_WRITE_ACK:
         // Late, of a resync that was broken off: what was written since then only here has set the bit again.
         if (resync) {
-          if (v.resync.running) v.setInSync(a.sector, end);
+          if (v.resync.running) this.#stored(v, a.sector, end);
           v.resync.peerStored(a.sector, end);
           return;
         }
@@ -164,6 +164,15 @@ export class MetaReceiver implements StreamOwner {
       }
       default:
         link.fail('ProtocolError', `${name} makes no sense here`);
+    }
+  }
+
+  /** Equal: but for what failed here and is at the target, behind this block, where no answer to that write says so in time. */
+  #stored(v: Volume, sector: number, endSector: number): void {
+    v.setInSync(sector, endSector);
+    if (this.#link.tellsInSync || !v.resync.hasFailedHere) return;
+    for (const r of this.#link.transferLog.failedHere(v.app)) {
+      if (r.sector < endSector && sector < r.endSector) v.setOutOfSync(r.sector, r.endSector);
     }
   }
 

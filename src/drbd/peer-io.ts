@@ -216,9 +216,11 @@ export class PeerIo {
     }
     if (p.alone || v.state.pdsk < Disks.Inconsistent) this.#onlyHere(p);
     const inRun = p.run !== 0 && p.run === v.resync.run;
-    const inSync = inRun && (p.flags & DP.MAY_SET_IN_SYNC) !== 0;
+    // Where no answer says so (protocols A and B of old peers) the source keeps its bit: the block is fetched.
+    const told = link.wantsWriteAck(p.flags);
+    const inSync = inRun && told && (p.flags & DP.MAY_SET_IN_SYNC) !== 0;
     if (inSync) v.setInSync(p.sector, p.endSector);
-    if (link.wantsWriteAck(p.flags)) {
+    if (told) {
       link.ack(
         inSync ? COMMANDS.P_RS_WRITE_ACK : COMMANDS.P_WRITE_ACK,
         v,

@@ -13,7 +13,7 @@ import {
   type NetOptions,
   type ResourceOptions,
 } from '../config/drbd-options.js';
-import { COMMANDS, commandName } from '../wire/constants.js';
+import { COMMANDS, commandName, SHARED_SECRET_MAX_BYTES } from '../wire/constants.js';
 import { type Codec, isWireError } from '../wire/packet.js';
 import {
   protocolCodec,
@@ -21,6 +21,7 @@ import {
   sizesCodec,
   syncParamBytes,
   syncParamCodec,
+  syncParamOldCodec,
   uuidsCodec,
 } from '../wire/params.js';
 import { stateChangeCodec, syncUuidCodec } from '../wire/state-packets.js';
@@ -205,11 +206,22 @@ export class Resource {
 
   /** Both sockets are there and the peer has shown that it knows the secret. */
   connected(e: Established, handOver: (data: StreamOwner, meta: StreamOwner) => void): void {
+    const tooOld = this.#tooOld(e.apv);
+    if (tooOld !== null) {
+      this.core.port.close(e.dataStream);
+      this.core.port.close(e.metaStream);
+      this.standAlone(tooOld);
+      return;
+    }
     this.#incarnation = (this.#incarnation + 1) >>> 0;
     const link = new Link(this.core, this, e, this.#incarnation);
     this.link = link;
     this.#goodAtMs = Number.POSITIVE_INFINITY;
     this.#closeAtMs = Number.POSITIVE_INFINITY;
+    if (link.digestAlg !== this.netOptions.dataIntegrityAlg) {
+      const text = `data-integrity-alg is not used: protocol version ${link.apv} has none`;
+      this.core.host.log('warn', this.name, text);
+    }
     sendProtocol(link, this);
     for (const v of this.volumes) {
       v.resetSeq();
@@ -229,6 +241,16 @@ export class Resource {
     this.stateSent = true;
     this.setConn(Conns.WFReportParams);
     link.start(handOver);
+  }
+
+  /** What is configured here that a peer of this version has no words for; null: nothing. */
+  #tooOld(apv: number): string | null {
+    const numbers = this.volumes.map((v) => v.number);
+    if (apv < 100 && numbers.some((n) => n !== 0)) {
+      return `The peer speaks protocol version ${apv}, which knows no volume but 0: here are ${numbers.join(', ')}`;
+    }
+    if (this.tentative && apv < 92) return '--dry-run is not supported by peer';
+    return null;
   }
 
   /** Connected, and not all volumes are through the handshake: each of them may still refuse the peer. */
@@ -299,11 +321,17 @@ export class Resource {
     }
     switch (command) {
       case COMMANDS.P_SYNC_PARAM:
-        return null; // protocol below 89: only a rate, which is ours to choose
       case COMMANDS.P_SYNC_PARAM89: {
+        // Which of the two forms it has is a matter of the version, not of the command, as for a kernel.
+        if (link.apv < 89) {
+          const [min, max] = link.apv === 88 ? [5, 4 + SHARED_SECRET_MAX_BYTES] : [4, 4];
+          const old = decode(syncParamOldCodec, poolView, body, length, link, min, max);
+          if (typeof old === 'string') return old;
+          return receiveSyncParam(link, v, { ...old, csumsAlg: '', controller: null });
+        }
         const size = syncParamBytes(link);
         const p = decode(syncParamCodec, poolView, body, length, link, size, size);
-        return typeof p === 'string' ? p : receiveSyncParam(v, p);
+        return typeof p === 'string' ? p : receiveSyncParam(link, v, p);
       }
       case COMMANDS.P_SIZES: {
         const size = sizesBytes(link);
@@ -341,7 +369,9 @@ export class Resource {
     const { link } = this;
     if (!link?.alive || this.#asked) return false;
     this.#asked = { done };
-    const command = v ? COMMANDS.P_STATE_CHG_REQ : COMMANDS.P_CONN_ST_CHG_REQ;
+    // Below 100 there is one volume, and it stands for the connection.
+    const whole = v === null && link.apv >= 100;
+    const command = whole ? COMMANDS.P_CONN_ST_CHG_REQ : COMMANDS.P_STATE_CHG_REQ;
     link.sendData(command, v?.number ?? 0, 8, stateChangeCodec, { mask, value });
     return true;
   }

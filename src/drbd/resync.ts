@@ -6,8 +6,8 @@
  * by P_STATE; only then does the source end it too. Source: docs/STATES.md, resync sequence.
  */
 import { AL_EXTENT_SECTORS } from '../md/units.js';
-import { maxDataBytes } from '../wire/constants.js';
-import { force, setUuids } from './changes.js';
+import { OP_READ } from './app-request.js';
+import { beginGeneration, force, setUuids } from './changes.js';
 import type { Core } from './core.js';
 import { FailedBlocks } from './failed-blocks.js';
 import { clearBitmapUuid, finishAsTarget, maskUuid } from './generation.js';
@@ -50,6 +50,7 @@ export class Resync {
   readonly #failed = new FailedBlocks();
   #finishing = false;
   #peerSaysDone = false; // source: the target's P_STATE has come
+  #silentEndMs = Number.POSITIVE_INFINITY; // source: so long that of an old target is waited for
   #peerAsked = false;
   #peerGaveUp = false; // some blocks could not be written there
   #failedHere = false; // the target may have blocks whose bits stay set here
@@ -112,6 +113,8 @@ export class Resync {
     this.#peerAsked = false;
     this.#peerGaveUp = false;
     this.#peerSaysDone = false;
+    this.#silentEndMs = Number.POSITIVE_INFINITY;
+    this.#awaitSilentEnd();
     this.#failedHere = false;
     this.#targetMayBeDone = false;
     this.#doneWith = 0n;
@@ -214,13 +217,15 @@ export class Resync {
 
   get deadlineMs(): number {
     const { conn } = this.#volume.state;
-    return conn === Conns.SyncTarget ? this.#nextTurnMs : this.beginning.dueMs;
+    if (conn === Conns.SyncTarget) return this.#nextTurnMs;
+    return conn === Conns.SyncSource ? this.#silentEndMs : this.beginning.dueMs;
   }
 
   tick(nowMs: number): void {
     const { link } = this.#volume;
     if (!link) return;
     this.beginning.tick(link, nowMs);
+    if (nowMs >= this.#silentEndMs) this.#endSilently();
     if (this.#volume.state.conn !== Conns.SyncTarget || nowMs < this.#nextTurnMs) return;
     this.#turn(link);
     this.#nextTurnMs = nowMs + RESYNC_TURN_MS;
@@ -236,7 +241,7 @@ export class Resync {
       const limits = {
         bits: bitmap.bits,
         capacitySectors: v.sizeSectors,
-        maxRequestBytes: maxDataBytes(link.apv),
+        maxRequestBytes: link.mostSectors(v, OP_READ) * 512,
         discardGranularityBytes: 0,
       };
       const wanted = this.#wantedTo > 0;
@@ -423,11 +428,37 @@ export class Resync {
 
   /** The target has stored a block (its bits are cleared already). */
   peerStored(_sector: number, _endSector: number): void {
+    this.#awaitSilentEnd();
+    this.#maybeFinishSource();
+  }
+
+  /**
+   * Below version 95 a target does not have to say that it is done: it is when the source has all its acknowledgements. Those that do
+   * say so (8.3.9 and newer, and we) have the time of a ping for it, so that they come first.
+   */
+  #awaitSilentEnd(): void {
+    const { link, bitmap, resource } = this.#volume;
+    const over = link !== null && link.apv < 95 && bitmap?.count === 0;
+    if (!over) this.#silentEndMs = Number.POSITIVE_INFINITY;
+    if (!over || this.#silentEndMs < Number.POSITIVE_INFINITY) return; // writes are acknowledged all the time
+    const { pingIntS, pingTimeoutDs } = resource.netOptions;
+    this.#silentEndMs = this.#core.port.nowMs() + pingIntS * 1000 + pingTimeoutDs * 100;
+  }
+
+  #endSilently(): void {
+    const { state, bitmap } = this.#volume;
+    this.#silentEndMs = Number.POSITIVE_INFINITY;
+    if (!this.#running || state.conn !== Conns.SyncSource || (bitmap?.count ?? 0) > 0) return;
+    this.#peerSaysDone = true;
     this.#maybeFinishSource();
   }
 
   peerFailed(sector: number, endSector: number): void {
     this.#failed.add(sector, endSector);
+  }
+
+  get hasFailedHere(): boolean {
+    return this.#failedHere;
   }
 
   /** A write failed here, and the target has it. */
@@ -526,14 +557,22 @@ export class Resync {
   /**
    * This disk is the one that counts, and the target got writes that failed here, which their writer was told. It takes itself
    * for equal by now. As if the end of the resync had been missed here (rules 34 and 35), bitmaps are compared again, and it
-   * fetches what is here.
+   * fetches what is here. Below version 91 these rules are not known: there it is behind a new generation.
    */
   #onceMore(link: Link, bits: number): void {
     const v = this.#volume;
     const text = `${bits} blocks could not be written here, only at the peer: resync of these`;
     this.#core.host.log('warn', v.name, text);
-    sendUuids(link, v);
-    force(v, { conn: Conns.WFBitMapS });
-    sendState(link, v);
+    const run = this.#runs;
+    const compare = (): void => {
+      if (v.link !== link || this.#runs !== run || !isSyncing(v.state.conn)) return;
+      this.#finishing = false;
+      sendUuids(link, v);
+      force(v, { conn: Conns.WFBitMapS });
+      sendState(link, v);
+    };
+    this.#finishing = true;
+    if (link.apv >= 91) compare();
+    else beginGeneration(v, false, compare, true);
   }
 }

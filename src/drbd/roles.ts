@@ -500,6 +500,7 @@ export function newCurrentUuid(v: Volume, clearBitmap: boolean, done: Done): voi
   const fresh = (uuid: bigint): boolean => maskUuid(uuid) === UUID_JUST_CREATED;
   const skip =
     v.state.conn === Conns.Connected &&
+    (v.link?.apv ?? 0) >= 90 && // older peers do not know the flag
     clearBitmap &&
     fresh(v.uuids.current) &&
     v.peerUuids !== null &&

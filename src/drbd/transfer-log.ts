@@ -10,7 +10,8 @@
  * The peer acknowledges epochs strictly in order, after all its writes; anything else is a protocol error.
  */
 import { assert } from '../base/assert.js';
-import { type AppRequest, LEG_OK, LEG_PENDING } from './app-request.js';
+import type { AppIo } from './app-io.js';
+import { type AppRequest, LEG_FAILED, LEG_OK, LEG_PENDING } from './app-request.js';
 
 interface Epoch {
   number: number; // u32, what P_BARRIER carries
@@ -69,6 +70,15 @@ export class TransferLog {
   /** Of the oldest write without its acknowledgement or barrier ack; +Infinity if none. */
   get oldestStartMs(): number {
     return this.#head?.startMs ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** Writes that the local disk did not take. For rare trouble: it allocates. */
+  failedHere(owner: AppIo): AppRequest[] {
+    const failed: AppRequest[] = [];
+    for (let r = this.#head; r; r = r.next) {
+      if (r.owner === owner && r.local === LEG_FAILED) failed.push(r);
+    }
+    return failed;
   }
 
   /** A write is about to be sent. */
