@@ -335,6 +335,16 @@ export function beginWaiting(v: Volume): void {
 }
 
 /**
+ * Frozen I/O that only this node may have, and the peer comes back, with its connection or with its disk alone: it must see
+ * that the copies have parted. Not told yet. (The originals wait for the thaw, and both disks are UpToDate by then.)
+ */
+export function partWhileFrozen(v: Volume): void {
+  if (!v.generationDue) return;
+  v.generationDue = false;
+  beginGeneration(v, false);
+}
+
+/**
  * A new current UUID: durable before anything that only this node has is answered. `forced`: the old data are declared
  * current, so the bitmap counts from them and from nothing else.
  */

@@ -22,6 +22,7 @@ import {
   change,
   force,
   markAll,
+  partWhileFrozen,
   peerConnected,
   setUuids,
   usesPeers,
@@ -245,6 +246,8 @@ export function receiveState(link: Link, v: Volume, word: number): string | null
   if (theirs.conn === Conns.Ahead) conn = Conns.Behind;
 
   if (startsHandshake(mine, theirs, v.peerUuids !== null, v.considerResync)) {
+    // Its disk only was gone. What it refused meanwhile may not be marked here yet.
+    if (mine.conn >= Conns.Connected && theirs.disk === Disks.Negotiating) partWhileFrozen(v);
     const before = v.uuids;
     const decided = decide(link, v, theirs, pdsk);
     repaired = v.uuids !== before;

@@ -26,7 +26,7 @@ import {
 } from '../wire/params.js';
 import { stateChangeCodec, syncUuidCodec } from '../wire/state-packets.js';
 import { finishDetach } from './attach.js';
-import { beginGeneration, force, goOn } from './changes.js';
+import { force, goOn, partWhileFrozen } from './changes.js';
 import { restMs } from './connect.js';
 import { Connector } from './connector.js';
 import type { Core } from './core.js';
@@ -229,11 +229,7 @@ export class Resource {
       v.peerSizes = null;
       sendSyncParam(link, v);
       v.syncUuidDue = false;
-      // Frozen I/O that only this node has: a peer that comes back must see that the copies have parted.
-      if (v.generationDue && (v.bitmap?.count ?? 0) > 0) {
-        v.generationDue = false;
-        beginGeneration(v, false);
-      }
+      if ((v.bitmap?.count ?? 0) > 0) partWhileFrozen(v);
       sendSizes(link, v, 0);
       sendUuids(link, v);
       sendState(link, v);

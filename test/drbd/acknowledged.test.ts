@@ -11,6 +11,7 @@ import {
   outdate,
   setPrimary,
   setSecondary,
+  suspendIo,
 } from '../../src/drbd/roles.js';
 import { block, SimPair, type SimPairOptions } from '../support/sim-pair.js';
 
@@ -422,6 +423,27 @@ for (const onNoDataAccessible of ['io-error', 'suspend-io'] as const) {
     t.deepEqual(alpha.read(8, 4096), block(onNoDataAccessible === 'io-error' ? 1 : 2));
   });
 }
+
+// Swarm seed 4205356030.
+test('frozen by hand while the peer cannot write and lets its disk go: it comes back, and gets what it lacks', (t) => {
+  const pair = inSync(1);
+  const { alpha, beta } = pair;
+  t.is(alpha.write(0, block(9)), 0, 'the next one of this extent is sent at once');
+  beta.disk.full = { fromBytes: 0, toBytes: 4096 };
+  const write = alpha.beginWrite(0, block(1));
+  t.is(alpha.ask((v, done) => suspendIo(v, true, done)).kind, 'ok');
+  alpha.until(/cs:Connected ro:Primary\/Secondary ds:UpToDate\/Diskless/);
+  t.is(alpha.peek(write), undefined);
+  beta.disk.full = null;
+  beta.attach();
+  beta.until(/cs:SyncTarget ro:Secondary\/Primary ds:Inconsistent/);
+  t.is(alpha.peek(write), undefined, 'still frozen, and its block waits for it');
+  t.is(alpha.ask((v, done) => suspendIo(v, false, done)).kind, 'ok');
+  t.is(alpha.answer(write), 0);
+  pair.settled();
+  t.deepEqual(beta.disk.content(0, 4096), block(1));
+  t.is(pair.firstDifference(), -1);
+});
 
 // Swarm seed 1000236: protocol B, the only disk failed to write what had been received and answered, with FUA.
 for (const protocol of ['A', 'B', 'C'] as const) {
