@@ -1,11 +1,19 @@
 /**
- * What the flight recorder costs: two pairs of daemons, one with it and one without, are written to by fio in turn (4 KiB,
- * random, queue depth 32), for a short while each. The ratio of each round, and their median. Replicas are in memory, or in
- * files of DIRECTORY. Both pairs run all the time: an idle one costs nothing.
- * `node build/bench/flight.js [ROUNDS [SECONDS [DIRECTORY]]]`; needs fio with its nbd engine.
+ * What the flight recorder costs: pairs of daemons, one with it and one without, are written to by fio in turn (4 KiB, random,
+ * queue depth 32), for a short while each. Each round starts two new pairs: two processes of the same program differ by
+ * more than the recorder costs, for as long as they live. The mean of the rounds' ratios with its 95 % confidence interval.
+ * Replicas are in memory, or in files of DIRECTORY. `node build/bench/flight.js [ROUNDS [SECONDS [DIRECTORY]]]`; needs fio with
+ * its nbd engine.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -13,8 +21,8 @@ import { promisify } from 'node:util';
 
 const run = promisify(execFile);
 const HERE = dirname(fileURLToPath(import.meta.url));
-const rounds = Number(process.argv[2] ?? '8');
-const seconds = Number(process.argv[3] ?? '3');
+const rounds = Number(process.argv[2] ?? '20');
+const seconds = Number(process.argv[3] ?? '2');
 const DISK_BYTES = 256 << 20;
 
 interface Target {
@@ -50,13 +58,16 @@ async function start(name: string, enabled: 'yes' | 'no'): Promise<Target> {
   throw new Error(`${name} did not start`);
 }
 
-/** CPU time of both daemons so far, in microseconds. */
+/** CPU time of both daemons so far, in microseconds: that of all their threads. */
 function cpuUs(target: Target): number {
-  return target.pids.reduce((sum, pid) => {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    return sum + (Number(fields[11]) + Number(fields[12])) * 10_000; // ticks of 1/100 s
-  }, 0);
+  let us = 0;
+  for (const pid of target.pids) {
+    for (const thread of readdirSync(`/proc/${pid}/task`)) {
+      const [ns = ''] = readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'latin1').split(' ');
+      us += Number(ns) / 1000;
+    }
+  }
+  return us;
 }
 
 interface Sample {
@@ -64,7 +75,7 @@ interface Sample {
   readonly cpuUs: number; // per write, both nodes
 }
 
-async function measure(target: Target): Promise<Sample> {
+async function measure(target: Target, seconds: number): Promise<Sample> {
   const before = cpuUs(target);
   const { stdout } = await run('fio', [
     '--name=w',
@@ -86,27 +97,37 @@ async function measure(target: Target): Promise<Sample> {
   return { iops: write.iops, cpuUs: (cpuUs(target) - before) / write.total_ios };
 }
 
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[sorted.length >> 1] ?? 0;
+/** Geometric mean of ratios, and the 95 % confidence interval of it (normal: twenty rounds and more). */
+function mean(ratios: readonly number[]): string {
+  const logs = ratios.map(Math.log);
+  const n = logs.length;
+  const middle = logs.reduce((a, b) => a + b, 0) / n;
+  const variance = logs.reduce((a, b) => a + (b - middle) ** 2, 0) / Math.max(1, n - 1);
+  const half = 1.96 * Math.sqrt(variance / n);
+  const text = (x: number): string => Math.exp(x).toFixed(3);
+  return `${text(middle)} [${text(middle - half)}..${text(middle + half)}]`;
+}
+
+async function stop(target: Target): Promise<void> {
+  target.process.kill('SIGTERM');
+  if (target.process.exitCode === null) {
+    await new Promise((done) => target.process.once('exit', done));
+  }
 }
 
 const targets: Target[] = [];
 try {
-  const on = await start('on', 'yes');
-  targets.push(on);
-  const off = await start('off', 'no');
-  targets.push(off);
-  await measure(on);
-  await measure(off);
   const ratios: number[] = [];
   const cpus: number[] = [];
   for (let i = 0; i < rounds; i++) {
     // Each round in the other order: whatever drifts hits both.
-    const first = i % 2 === 0 ? on : off;
-    const a = await measure(first);
-    const b = await measure(first === on ? off : on);
-    const [w, o] = first === on ? [a, b] : [b, a];
+    const order = i % 2 === 0 ? (['yes', 'no'] as const) : (['no', 'yes'] as const);
+    for (const enabled of order) targets.push(await start(enabled, enabled));
+    const samples: Sample[] = [];
+    for (const target of targets) await measure(target, 1);
+    for (const target of targets) samples.push(await measure(target, seconds));
+    const [a, b] = samples as [Sample, Sample];
+    const [w, o] = order[0] === 'yes' ? [a, b] : [b, a];
     ratios.push(w.iops / o.iops);
     cpus.push(w.cpuUs / o.cpuUs);
     console.log(
@@ -114,18 +135,13 @@ try {
         `without ${o.iops.toFixed(0)} ${o.cpuUs.toFixed(2)}: ` +
         `${(w.iops / o.iops).toFixed(3)} ${(w.cpuUs / o.cpuUs).toFixed(3)}`,
     );
+    for (const target of targets.splice(0)) await stop(target);
   }
-  const range = (of: readonly number[]): string =>
-    `${median(of).toFixed(3)} (${Math.min(...of).toFixed(3)}..${Math.max(...of).toFixed(3)})`;
   console.log(
-    `flight recorder, 4 KiB random writes, QD32, ${process.argv[4] ?? 'in memory'}: IOPS x ${range(ratios)}, CPU a write x ${range(cpus)}`,
+    `flight recorder, 4 KiB random writes, QD32, ${process.argv[4] ?? 'in memory'}: ` +
+      `IOPS x ${mean(ratios)}, CPU a write x ${mean(cpus)}, ${rounds} rounds of ${seconds} s`,
   );
 } finally {
-  for (const t of targets) t.process.kill('SIGTERM');
-  await Promise.all(
-    targets.map((t) =>
-      t.process.exitCode === null ? new Promise((done) => t.process.once('exit', done)) : null,
-    ),
-  );
+  for (const target of targets) await stop(target);
   rmSync(dir, { recursive: true, force: true });
 }
