@@ -2,7 +2,7 @@
  * A kernel's DRBD for the tests: one virtual machine of test/lab/kernel/lab, and in it one resource, r0, whose peer is a
  * node of ours on this machine. The kernel is 'probe', we are 'host'.
  *
- * The machine's network goes through QEMU: the kernel dials 10.0.2.2:ourPort and gets 127.0.0.1:ourPort here, we dial
+ * The machine's network goes through QEMU: the kernel dials 10.0.3.2:ourPort and gets 127.0.0.1:ourPort here, we dial
  * 127.0.0.1:kernelPort and get its 7788. That port takes every call, also when nobody listens in the machine, and then
  * closes it: a node that believes in a first connection will find out here.
  */
@@ -10,6 +10,7 @@ import { execFile, spawn, spawnSync } from 'node:child_process';
 import { closeSync, openSync, readSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { freePort } from '../support/engines.js';
+import { type Said, Shell, Shells } from '../support/shell.js';
 
 const LAB = fileURLToPath(new URL('../../../test/lab/kernel/lab', import.meta.url));
 export const KERNEL_NEEDS = [
@@ -45,21 +46,34 @@ export interface KernelConfig {
   readonly disk?: string;
 }
 
+let machines = 0;
+
 export class KernelVm {
   readonly name: string;
   readonly kernelPort: number; // here, leads to the kernel's 7788
   readonly ourPort: number;
-  /** Path of its disk's image on this machine. */
-  image = '';
+  /** Paths of its disks' images on this machine: of /dev/vda, /dev/vdb and so on. */
+  images: readonly string[] = [];
+  readonly #disksMiB: readonly number[];
+  readonly #shells: Shells;
 
-  private constructor(name: string, kernelPort: number, ourPort: number) {
+  private constructor(
+    name: string,
+    disksMiB: readonly number[],
+    kernelPort: number,
+    ourPort: number,
+  ) {
     this.name = name;
     this.kernelPort = kernelPort;
     this.ourPort = ourPort;
+    this.#disksMiB = disksMiB;
+    this.#shells = new Shells(() => new Shell(LAB, ['exec', name, '--', 'sh']));
   }
 
-  static async start(): Promise<KernelVm> {
-    const vm = new KernelVm(`probe-${process.pid}`, await freePort(), await freePort());
+  static async start(disksMiB: readonly number[] = [DISK_MIB]): Promise<KernelVm> {
+    machines++;
+    const name = `probe-${process.pid}-${machines}`;
+    const vm = new KernelVm(name, disksMiB, await freePort(), await freePort());
     // A test process that breaks down leaves no machine behind.
     process.once('exit', () => spawnSync(LAB, ['kill', vm.name], { stdio: 'ignore' }));
     await lab(['build']);
@@ -69,21 +83,24 @@ export class KernelVm {
 
   /** Power on. The disk is what the last power cut left of it. */
   async boot(fresh = false): Promise<void> {
-    const disk = ['--fio', '--disk', `${DISK_MIB}M`, ...(fresh ? ['--fresh'] : [])];
+    const disks = this.#disksMiB.flatMap((mib) => ['--disk', `${mib}M`]);
+    const options = ['--fio', ...disks, ...(fresh ? ['--fresh'] : [])];
     // Its standard streams are not ours: the machine would hold them open.
-    const child = spawn(LAB, ['up', this.name, ...disk, '--fwd', `${this.kernelPort}:7788`], {
+    const child = spawn(LAB, ['up', this.name, ...options, '--fwd', `${this.kernelPort}:7788`], {
       stdio: 'ignore',
     });
     const status = await new Promise((done) => child.once('exit', done));
     if (status !== 0)
       throw new Error(`the machine did not start: ${await lab(['log', this.name])}`);
-    this.image = (await lab(['disk', this.name])).trim();
+    const images = this.#disksMiB.map((_, i) => lab(['disk', this.name, String(i)]));
+    this.images = (await Promise.all(images)).map((path) => path.trim());
     await this.sh('hostname probe');
   }
 
   /** Power cut. */
   async cut(): Promise<void> {
     await lab(['kill', this.name]);
+    this.#shells.close();
   }
 
   async cable(to: 'up' | 'down'): Promise<void> {
@@ -91,13 +108,27 @@ export class KernelVm {
   }
 
   async remove(): Promise<void> {
+    this.#shells.close();
     await lab(['kill', this.name]).catch(() => '');
     await lab(['down', this.name, '--wipe']);
   }
 
-  /** A shell command in the machine; what it prints. Fails as the command does. */
-  async sh(command: string, input = ''): Promise<string> {
-    return lab(['exec', this.name, '--', 'sh', '-c', command], input);
+  /** A shell command in the machine, however it ends. */
+  async run(command: string): Promise<Said> {
+    return this.#shells.run(command);
+  }
+
+  /** What a shell command in the machine prints. Fails as the command does. */
+  async sh(command: string): Promise<string> {
+    const { status, out } = await this.run(command);
+    if (status !== 0) throw new Error(`${this.name}: ${command}: status ${status}\n${out}`);
+    return out;
+  }
+
+  /** A text file of its own root directory. */
+  async file(path: string, text: string): Promise<void> {
+    const end = 'END-OF-THE-FILE';
+    await this.sh(`cat >${path} <<'${end}'\n${text}${text.endsWith('\n') ? '' : '\n'}${end}`);
   }
 
   /** Writes one request after the other, past the page cache. */
@@ -118,16 +149,16 @@ export class KernelVm {
   }
 
   async configure(config: KernelConfig = {}): Promise<void> {
-    await this.sh(
-      'cat >/etc/drbd.d/r0.res',
+    await this.file(
+      '/etc/drbd.d/r0.res',
       `resource r0 {
         device /dev/drbd0;
         disk /dev/vda;
         meta-disk internal;
         disk { c-plan-ahead 0; c-min-rate 0; resync-rate 1000M; ${config.disk ?? ''} }
         net { connect-int 1; ping-timeout 100; socket-check-timeout 3; timeout 100; ping-int 11; ${config.net ?? ''} }
-        on probe { address 10.0.2.15:7788; }
-        on host { address 10.0.2.2:${this.ourPort}; }
+        on probe { address 10.0.3.15:7788; }
+        on host { address 10.0.3.2:${this.ourPort}; }
       }
 `,
     );
@@ -162,9 +193,9 @@ export class KernelVm {
   }
 
   /** Its disk as it is now. The machine writes through to the image's pages, which this reads. */
-  onDisk(sector: number, lengthBytes: number): Uint8Array {
+  onDisk(sector: number, lengthBytes: number, disk = 0): Uint8Array {
     const bytes = new Uint8Array(lengthBytes);
-    const fd = openSync(this.image, 'r');
+    const fd = openSync(this.images[disk] ?? '', 'r');
     readSync(fd, bytes, 0, lengthBytes, sector * 512);
     closeSync(fd);
     return bytes;
