@@ -27,6 +27,7 @@ import {
 } from './app-request.js';
 import { hidesFailure } from './changes.js';
 import { type Core, type FrontEnd, KIND_APP_LOCAL } from './core.js';
+import { Promises, STRONGEST } from './promises.js';
 import { Conns, Disks, isSuspended, Roles } from './state.js';
 import type { Volume } from './volume.js';
 
@@ -42,6 +43,9 @@ const MAX_REQUEST_BYTES = 1 << 20;
 /** Requests of all volumes above which writes wait: half of the slots, so that what was accepted has room. */
 const MANY_REQUESTS = 32768;
 
+/** Of a write that is lost with the connection: its answer did not wait for the peer's disk, or that of a flush since did not. */
+const isWeak = (r: AppRequest): boolean => r.promise >= 0 && r.promise < STRONGEST;
+
 export class AppIo {
   readonly #core: Core;
   readonly #volume: Volume;
@@ -53,6 +57,7 @@ export class AppIo {
   #promiseBroken = false; // what was acknowledged may be gone: the next flush says so
   #peerMayLack = false; // answered, and lost with the connection before the peer had flushed it
   #writesHeld = 0; // > 0: a new generation is being written to disk
+  readonly promises = new Promises();
   /** Requests not answered: `ap` of /proc/drbd. */
   pending = 0;
   /** Requests on the local disk: part of `lo`. */
@@ -394,6 +399,7 @@ export class AppIo {
     const there = link !== null && (link.flushesPeer || r.goodDisk === null) && v.replicates();
     // Protocols A and B do not wait for the peer, but its disk must keep the order as well.
     if (link !== null && !there) link.transferLog.close();
+    if (link !== null) this.promises.begin(r, link.protocol);
     if (there && link.transferLog.flush(r)) r.net = LEG_PENDING;
     else if (there && v.state.pdsk === Disks.UpToDate) {
       r.net = LEG_DONE; // everything is durable there
@@ -472,7 +478,7 @@ export class AppIo {
     if (!r.completed) return;
     // Under A and B the local disk is the one that was good enough for the answer, and for that of a flush.
     const promisedHere = r.local === LEG_OK && r.goodDisk !== null;
-    if (promisedHere && v.resource.netOptions.protocol !== 'C') v.ahead = true;
+    if (promisedHere && isWeak(r)) v.ahead = true;
     // Answered on the strength of the peer alone, which had not flushed it: it may come back without it.
     else if (!(r.local === LEG_OK && this.#holdsData)) this.#promiseBroken = true;
     else this.#peerMayLack = true;
@@ -608,15 +614,15 @@ export class AppIo {
     const onlyThere = r.local !== LEG_OK || !this.#countsHere(r);
     if (r.net === LEG_OK && r.fua && r.inLog && link) {
       // Received is not durable, and no disk here is. (The originals answer.) Nor is written, where the packet cannot ask for it.
-      const received = link.protocol === 'B' && onlyThere;
-      if (received || (link.protocol === 'C' && !link.sendsFua && !this.#goesOn(r))) {
+      const received = r.asked === 'B' && onlyThere;
+      if (received || (r.asked === 'C' && !link.sendsFua && !this.#goesOn(r))) {
         link.transferLog.closeIfOpen(r.epoch);
         return false;
       }
     }
     if (r.net !== LEG_PENDING) return true;
     if (r.op === OP_READ || r.op === OP_FLUSH || r.sending) return false;
-    return link?.answersWhenSent === true && this.#countsHere(r);
+    return link !== null && r.asked === 'A' && this.#countsHere(r);
   }
 
   /**
@@ -710,6 +716,7 @@ export class AppIo {
     assert(r.front !== null, 'a request settles once');
     // Bits were set where a leg failed, when it failed: now the block may have been resynchronised already.
     if (r.op !== OP_READ && r.op !== OP_FLUSH) v.log.leave(r);
+    this.promises.end(r);
     if (r.ownsBuffer) this.#core.port.free(r.bufferAt);
     r.front = null;
     this.#core.app.release(r.index);

@@ -8,11 +8,13 @@
  *     net:    none | pending -> acked (P_WRITE_ACK; P_RECV_ACK) -> done (P_BARRIER_ACK)
  *                            \-> failed (P_NEG_ACK, connection lost)
  */
+import type { Protocol } from '../config/drbd-options.js';
 import type { ActivityLog } from './activity-log.js';
 import type { AppIo } from './app-io.js';
 import type { FrontEnd } from './core.js';
 import type { Interval } from './intervals.js';
 import type { MetaStore } from './meta-store.js';
+import type { Promised } from './promises.js';
 
 export const OP_READ = 0;
 export const OP_WRITE = 1;
@@ -26,7 +28,7 @@ export const LEG_OK = 2; // local: written; net: acknowledged
 export const LEG_DONE = 3; // net only: its epoch is acknowledged
 export const LEG_FAILED = 4;
 
-export class AppRequest implements Interval {
+export class AppRequest implements Interval, Promised {
   readonly index: number;
   // Interval; only writes enter the set.
   sector = 0;
@@ -49,6 +51,8 @@ export class AppRequest implements Interval {
   goodDisk: MetaStore | null = null; // the local disk, if it was UpToDate when it was begun
   goodPeer = false; // its disk was UpToDate when it had it
   run = 0; // of the resync that it was sent in; 0: none
+  asked: Protocol = 'C'; // see Promises
+  promise = -1;
   equalWhenHere = false; // the source has it, and our disk, the target, not yet
   sending = false; // the socket still reads the buffer
   completed = false; // the front end has been told
@@ -88,6 +92,8 @@ export class AppRequest implements Interval {
     this.goodDisk = null;
     this.goodPeer = false;
     this.run = 0;
+    this.asked = 'C';
+    this.promise = -1;
     this.equalWhenHere = false;
     this.sending = false;
     this.completed = false;

@@ -106,6 +106,11 @@ export function restMs(count: number): number {
   return Math.min(1000 * 2 ** (count - 1), 10_000);
 }
 
+function checked(settings: ConnectSettings): ConnectSettings {
+  assert(settings.cramHmacAlg === '' || settings.sharedSecret.length > 0, 'a secret is set');
+  return settings;
+}
+
 /** Accepted streams without a first packet; the oldest goes when one more comes, so that idlers do not lock us. */
 const MAX_CANDIDATES = 16;
 /** Kept of the data stream: more than the longest packet of the handshake (16 + 128). */
@@ -129,7 +134,7 @@ type Phase = 'idle' | 'dialing' | 'accepting' | 'checking' | 'asking' | 'handsha
 const NEVER = Number.POSITIVE_INFINITY;
 
 export class Connect {
-  readonly #settings: ConnectSettings;
+  #settings: ConnectSettings;
   readonly #random: RandomSource;
   readonly #digests: DigestSource;
   #phase: Phase = 'idle';
@@ -144,10 +149,14 @@ export class Connect {
   #rests = 0; // in a row
 
   constructor(settings: ConnectSettings, random: RandomSource, digests: DigestSource) {
-    assert(settings.cramHmacAlg === '' || settings.sharedSecret.length > 0, 'a secret is set');
-    this.#settings = settings;
+    this.#settings = checked(settings);
     this.#random = random;
     this.#digests = digests;
+  }
+
+  /** Other settings, for what is begun from now on. */
+  configure(settings: ConnectSettings): void {
+    this.#settings = checked(settings);
   }
 
   /** When `tick` has work; infinite when there is none. */

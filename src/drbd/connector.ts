@@ -68,6 +68,12 @@ export class Connector implements StreamOwner {
     this.#work();
   }
 
+  /** From the next step on. */
+  optionsChanged(): void {
+    const { netOptions } = this.#resource;
+    this.#machine?.configure(connectSettings(netOptions, this.#core.host.dialect?.()));
+  }
+
   stop(): void {
     const machine = this.#machine;
     if (!machine) return;

@@ -23,7 +23,7 @@ import {
   TRIM_BYTES,
 } from '../wire/hot.js';
 import { type Core, KIND_PEER_RECEIVED } from './core.js';
-import type { Link } from './link.js';
+import type { Integrity, Link } from './link.js';
 import {
   PEER_DISCARD,
   PEER_READ,
@@ -31,6 +31,7 @@ import {
   PEER_RESYNC_WRITE,
   PEER_WRITE,
   PEER_ZEROES,
+  type PeerRequest,
 } from './peer-request.js';
 import type { StreamOwner } from './ports.js';
 import { Conns, Disks } from './state.js';
@@ -225,7 +226,7 @@ export class DataReceiver implements StreamOwner {
   /** P_DATA: a write of the peer's application. */
   #write(length: number): number {
     const link = this.#link;
-    const digest = link.digestBytes;
+    const digest = link.receives.bytes;
     const bytes = length - DATA_BYTES - digest;
     if (bytes <= 0) return this.#bad(`length ${length}`);
     if (!this.#have(DATA_BYTES + digest)) return STOPPED;
@@ -256,7 +257,7 @@ export class DataReceiver implements StreamOwner {
   /** P_RS_DATA_REPLY: a block that this node asked for. */
   #resyncReply(length: number): number {
     const link = this.#link;
-    const digest = link.digestBytes;
+    const digest = link.receives.bytes;
     const bytes = length - DATA_BYTES - digest;
     if (bytes <= 0) return this.#bad(`length ${length}`);
     if (!this.#have(DATA_BYTES + digest)) return STOPPED;
@@ -288,7 +289,7 @@ export class DataReceiver implements StreamOwner {
   /** P_DATA_REPLY: data of a read that the peer serves for us. */
   #readReply(length: number): number {
     const link = this.#link;
-    const digest = link.digestBytes;
+    const digest = link.receives.bytes;
     const bytes = length - DATA_BYTES - digest;
     if (bytes <= 0) return this.#bad(`length ${length}`);
     if (!this.#have(DATA_BYTES + digest)) return STOPPED;
@@ -306,11 +307,13 @@ export class DataReceiver implements StreamOwner {
       port.pool.copyWithin(r.bufferAt + DIGEST_AT, from, from + digest);
     }
     const sector = d.sector;
+    const { receives } = link;
     r.receiving = true;
     const tag = this.#core.cold((result) => {
       r.receiving = false;
       const right =
-        result >= 0 && (digest === 0 || this.digestRight(r.at, bytes, sector, r.bufferAt));
+        result >= 0 &&
+        (digest === 0 || this.digestRight(receives, r.at, bytes, sector, r.bufferAt));
       r.owner.remoteReadDone(r, right);
     });
     return this.#into(r.at, DATA_BYTES + digest, bytes, tag);
@@ -413,12 +416,10 @@ export class DataReceiver implements StreamOwner {
   }
 
   /** Bring a payload to p.at; the digest in front of it is kept in the buffer's head. */
-  #receive(
-    p: { at: number; index: number; receiving: boolean },
-    fixed: number,
-    bytes: number,
-  ): number {
-    const digest = this.#link.digestBytes;
+  #receive(p: PeerRequest, fixed: number, bytes: number): number {
+    const { receives } = this.#link;
+    const digest = receives.bytes;
+    p.integrity = receives;
     const from = this.#body + fixed;
     if (digest > 0) this.#core.port.pool.copyWithin(p.at + DIGEST_AT, from, from + digest);
     const payload = from + digest;
@@ -455,12 +456,18 @@ export class DataReceiver implements StreamOwner {
   }
 
   /** Compare a payload with the digest that came before it; a difference breaks the connection. */
-  digestRight(at: number, bytes: number, sector: number, bufferAt = at): boolean {
+  digestRight(
+    integrity: Integrity,
+    at: number,
+    bytes: number,
+    sector: number,
+    bufferAt = at,
+  ): boolean {
     const { pool } = this.#core.port;
-    const n = this.#link.digestBytes;
+    const n = integrity.bytes;
     const expected = bufferAt + DIGEST_AT;
     const computed = expected + 128;
-    this.#core.host.digests.digest(this.#link.digestAlg, pool, at, at + bytes, pool, computed);
+    this.#core.host.digests.digest(integrity.alg, pool, at, at + bytes, pool, computed);
     for (let i = 0; i < n; i++) {
       if (pool[expected + i] !== pool[computed + i]) {
         this.#link.fail('ProtocolError', `Digest integrity check FAILED: ${sector}s +${bytes}`);

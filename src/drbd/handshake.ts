@@ -4,6 +4,7 @@
  *
  * Every function returns null, or a sentence that says what is wrong with the packet: the connection then ends.
  */
+import type { DiskOptions } from '../config/drbd-options.js';
 import { MDF } from '../md/superblock.js';
 import { bitsOfSectors } from '../md/units.js';
 import { COMMANDS, FF } from '../wire/constants.js';
@@ -30,6 +31,7 @@ import {
 } from './changes.js';
 import { maskUuid, skipInitialSync, UUID_JUST_CREATED, withRole } from './generation.js';
 import type { Link } from './link.js';
+import { adoptAlgorithms, mirrored } from './option-change.js';
 import { sendSizes, sendState, sendUuids } from './params.js';
 import type { Resource } from './resource.js';
 import { Ss } from './return-codes.js';
@@ -48,8 +50,7 @@ import type { Volume } from './volume.js';
 
 /** P_PROTOCOL: settings that must be the same. The result is why the connection is refused, for good. */
 export function protocolMismatch(r: Resource, link: Link, p: ProtocolParams): string | null {
-  const o = r.netOptions;
-  const mirrored = (n: number): number => (n === 5 ? 6 : n === 6 ? 5 : n);
+  const o = link.announced;
   const mine = (policy: string): number => Math.max(0, AFTER_SB.indexOf(policy));
   if (p.protocol !== { A: 1, B: 2, C: 3 }[o.protocol]) return 'incompatible protocol settings';
   if (mirrored(p.afterSb0p) !== mine(o.afterSb0pri)) return 'incompatible after-sb-0pri settings';
@@ -65,10 +66,12 @@ export function protocolMismatch(r: Resource, link: Link, p: ProtocolParams): st
   return null;
 }
 
-/** P_SYNC_PARAM: the peer's resync rate is ours too; algorithms that its version tells of must agree while connecting. */
+/** P_SYNC_PARAM: the peer's resync rate is ours too; algorithms that its version tells of must agree while connecting, and are taken over later. */
 export function receiveSyncParam(link: Link, v: Volume, p: SyncParam): string | null {
-  const net = v.resource.netOptions;
-  if (v.state.conn === Conns.WFReportParams) {
+  const net = link.announced;
+  // The first one; what it says comes before its P_SIZES.
+  const first = v.state.conn === Conns.WFReportParams && v.peerSizes === null;
+  if (first) {
     if (link.apv >= 88 && p.verifyAlg !== net.verifyAlg) {
       v.resource.standAlone(
         `different verify-alg settings. me="${net.verifyAlg}" peer="${p.verifyAlg}"`,
@@ -82,7 +85,9 @@ export function receiveSyncParam(link: Link, v: Volume, p: SyncParam): string | 
       return null;
     }
   }
+  if (!first && !adoptAlgorithms(link, v.resource, p)) return null;
   if (v.dataDisk < 0) return null;
+  const before = v.diskOptions;
   v.diskOptions = { ...v.diskOptions, resyncRateKiBps: p.resyncRateKiBps };
   if (p.controller) {
     v.diskOptions = {
@@ -93,7 +98,20 @@ export function receiveSyncParam(link: Link, v: Volume, p: SyncParam): string | 
       cMaxRateKiBps: p.controller.maxRateKiBps,
     };
   }
+  if (v.state.conn >= Conns.Connected && !sameRates(before, v.diskOptions)) {
+    v.resource.optionsAdopted();
+  }
   return null;
+}
+
+function sameRates(a: DiskOptions, b: DiskOptions): boolean {
+  return (
+    a.resyncRateKiBps === b.resyncRateKiBps &&
+    a.cPlanAheadDs === b.cPlanAheadDs &&
+    a.cDelayTargetDs === b.cDelayTargetDs &&
+    a.cFillTargetSectors === b.cFillTargetSectors &&
+    a.cMaxRateKiBps === b.cMaxRateKiBps
+  );
 }
 
 /** P_SIZES: how large the device is that both can hold. */

@@ -7,6 +7,7 @@
  * must not land after a newer one.
  */
 
+import type { NetOptions } from '../config/drbd-options.js';
 import {
   COMMANDS,
   DP,
@@ -42,7 +43,7 @@ import { DataReceiver } from './data-receiver.js';
 import { MetaReceiver } from './meta-receiver.js';
 import { Outbox } from './outbox.js';
 import { PeerEpochs, type PeerEpochsOwner, type WriteOrdering } from './peer-epochs.js';
-import { PEER_READ, PEER_WRITE, type PeerRequest } from './peer-request.js';
+import { PEER_READ, type PeerRequest } from './peer-request.js';
 import type { StreamOwner } from './ports.js';
 import type { Resource } from './resource.js';
 import { TransferLog, type TransferLogOwner } from './transfer-log.js';
@@ -50,6 +51,12 @@ import type { Volume } from './volume.js';
 
 /** An epoch that nothing closes is closed after this, so that the transfer log drains when the application rests. */
 const IDLE_EPOCH_MS = 100;
+
+/** The digest in front of payloads; of none: '' and 0. Each direction has its own: it changes between two packets. */
+export interface Integrity {
+  readonly alg: string;
+  readonly bytes: number;
+}
 
 export type LinkEnd = 'BrokenPipe' | 'NetworkFailure' | 'ProtocolError' | 'Timeout';
 
@@ -75,8 +82,9 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
   readonly #metaStream: number;
   readonly #dataReceiver: DataReceiver;
   readonly #metaReceiver: MetaReceiver;
-  readonly digestAlg: string;
-  readonly digestBytes: number;
+  /** Of what we send; of what the peer sends, as its P_PROTOCOL or P_PROTOCOL_UPDATE said. */
+  sends: Integrity;
+  receives: Integrity;
   /** Distinguishes our block ids from those of an earlier link. */
   readonly idHi: number;
   alive = true;
@@ -84,7 +92,9 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
   readonly #drainedDone: (() => void)[] = [];
   /** Bytes of the peer's requests that hold buffers. */
   window = 0;
-  /** What the peer said in P_PROTOCOL; null before. */
+  /** The options of our P_PROTOCOL: those that the peer's is compared with. */
+  readonly announced: NetOptions;
+  /** What the peer said in P_PROTOCOL, or an update of it; null before. */
   peerProtocol: ProtocolParams | null = null;
 
   // pings
@@ -103,9 +113,11 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
     this.#dataStream = e.dataStream;
     this.#metaStream = e.metaStream;
     const options = resource.netOptions;
-    this.digestAlg = e.apv >= 87 ? options.dataIntegrityAlg : ''; // older peers send none, and expect none
-    this.digestBytes = this.digestAlg === '' ? 0 : core.host.digests.digestBytes(this.digestAlg);
-    this.transferLog = new TransferLog(this, options.protocol !== 'A', options.maxEpochSize);
+    this.announced = options;
+    // Older peers send none, and expect none.
+    this.sends = this.integrity(e.apv >= 87 ? options.dataIntegrityAlg : '');
+    this.receives = this.sends; // or the connection is refused (protocolMismatch)
+    this.transferLog = new TransferLog(this, options.maxEpochSize);
     this.epochs = new PeerEpochs(this);
     this.data = new Outbox(core, e.dataStream);
     this.meta = new Outbox(core, e.metaStream);
@@ -122,6 +134,10 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
   }
 
   // ---- what the configuration makes of it
+
+  integrity(alg: string): Integrity {
+    return { alg, bytes: alg === '' ? 0 : this.core.host.digests.digestBytes(alg) };
+  }
 
   get protocol(): 'A' | 'B' | 'C' {
     return this.resource.netOptions.protocol;
@@ -142,7 +158,7 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
   }
   /** Zeroes and discards can be sent as such; a kernel expects a digest that it does not send itself. */
   get sendsZeroes(): boolean {
-    return (this.features & FF.WZEROES) !== 0 && this.digestBytes === 0;
+    return (this.features & FF.WZEROES) !== 0 && this.sends.bytes === 0;
   }
   get sendsTrim(): boolean {
     return (this.features & FF.TRIM) !== 0;
@@ -185,6 +201,7 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
   /** Put a write on the transfer log and on the data socket. */
   sendWrite(v: Volume, r: AppRequest): void {
     this.transferLog.add(r);
+    r.owner.promises.begin(r, this.protocol);
     this.#lastWriteMs = r.startMs;
     v.generationShared = true; // this write may fill the last block that a resync lacks
     r.run = v.resync.run;
@@ -226,7 +243,7 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
 
   /** Where the packet in front of a payload begins. */
   #payloadStart(at: number): number {
-    return at - this.digestBytes - DATA_BYTES - headerBytes(this.apv, 0);
+    return at - this.sends.bytes - DATA_BYTES - headerBytes(this.apv, 0);
   }
 
   /** Header, p_data and digest in front of the payload at `at`; flushes what must go before. */
@@ -244,12 +261,12 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
     this.data.flush();
     const view = this.core.port.poolView;
     let to = this.#payloadStart(at);
-    const length = DATA_BYTES + this.digestBytes + lengthBytes;
+    const length = DATA_BYTES + this.sends.bytes + lengthBytes;
     to += putHeader(view, to, this.apv, command, v.number, length);
     to += putData(view, to, sector, idHi, idLo, seq, flags);
-    if (this.digestBytes > 0) {
+    if (this.sends.bytes > 0) {
       const { pool } = this.core.port;
-      this.core.host.digests.digest(this.digestAlg, pool, at, at + lengthBytes, pool, to);
+      this.core.host.digests.digest(this.sends.alg, pool, at, at + lengthBytes, pool, to);
     }
   }
 
@@ -392,9 +409,8 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
 
   /** The digest that came before a payload, checked once the payload is there. Fails the link when wrong. */
   digestRight(p: PeerRequest): boolean {
-    if (this.digestBytes === 0 || p.at < 0) return true;
-    if (p.kind !== PEER_WRITE && p.idHi !== ID_SYNCER_HI && p.kind === PEER_READ) return true;
-    return this.#dataReceiver.digestRight(p.at, p.lengthBytes, p.sector);
+    if (p.integrity === null || p.integrity.bytes === 0 || p.at < 0) return true;
+    return this.#dataReceiver.digestRight(p.integrity, p.at, p.lengthBytes, p.sector);
   }
 
   epochOpened(request: PeerRequest): void {

@@ -7,6 +7,7 @@
  *
  * One transaction at a time; all that waits when it begins shares it. The log itself is activity-log.ts.
  */
+import { assert } from '../base/assert.js';
 import { AL_EXTENT_SECTORS } from '../md/units.js';
 import type { ActivityLog } from './activity-log.js';
 import type { Core, TurnEnd } from './core.js';
@@ -30,6 +31,9 @@ export class LogGate implements TurnEnd {
   readonly #waiting: LogWaiter[] = []; // entered, not hot yet
   readonly #full: LogWaiter[] = []; // not entered
   #busy = false;
+  #drained: ((isEmpty: boolean) => void) | null = null; // nobody enters: called once the log is empty, or gone
+  #emptied = false; // that was called
+  #transactionsBefore = 0; // of logs that were exchanged
 
   constructor(core: Core, volume: Volume) {
     this.#core = core;
@@ -39,7 +43,43 @@ export class LogGate implements TurnEnd {
   attach(log: ActivityLog, store: MetaStore): void {
     this.#log = log;
     this.#store = store;
+    this.#transactionsBefore = 0;
     this.#core.addTurnEnd(this);
+  }
+
+  /**
+   * New writes wait until `goOn`; `done(true)` once the log covers none, `done(false)` when its disk is gone. False: that is being
+   * done for somebody else.
+   */
+  drain(done: (isEmpty: boolean) => void): boolean {
+    if (!this.#log || this.#isHeld) return false;
+    this.#drained = done;
+    return true;
+  }
+
+  /** It is empty, and waits for `goOn`. */
+  get isEmptied(): boolean {
+    return this.#emptied;
+  }
+
+  /** With another log, as empty as this one; or (null) with this one after all. */
+  goOn(log: ActivityLog | null): void {
+    assert(log === null || this.#emptied, 'a log in use is not exchanged');
+    this.#drained = null;
+    this.#emptied = false;
+    if (log) {
+      this.#transactionsBefore += this.#log?.transactions ?? 0;
+      this.#log = log;
+    }
+    this.#retryFull();
+  }
+
+  get #isHeld(): boolean {
+    return this.#drained !== null || this.#emptied;
+  }
+
+  get trNumber(): number {
+    return this.#log?.trNumber ?? 0;
   }
 
   /** The disk is gone: nothing waits for its log any more. */
@@ -48,6 +88,9 @@ export class LogGate implements TurnEnd {
     this.#core.removeTurnEnd(this);
     this.#log = null;
     this.#store = null;
+    const drained = this.#drained;
+    this.#drained = null;
+    this.#emptied = false;
     const all = [...this.#waiting.splice(0), ...this.#full.splice(0)];
     for (const w of all) {
       w.logFirst = 0;
@@ -55,6 +98,7 @@ export class LogGate implements TurnEnd {
       w.logOf = null;
       w.logReady();
     }
+    drained?.(false);
   }
 
   /** No transaction under way. */
@@ -63,7 +107,7 @@ export class LogGate implements TurnEnd {
   }
 
   get transactions(): number {
-    return this.#log?.transactions ?? 0;
+    return this.#transactionsBefore + (this.#log?.transactions ?? 0);
   }
 
   /** Extents in the log. For rare operations: it allocates. */
@@ -87,7 +131,7 @@ export class LogGate implements TurnEnd {
     const log = this.#log;
     // While every bit is set and nobody is connected the log would protect nothing.
     if (!log || this.#volume.alSuspended) return true;
-    if (this.#full.length > 0) {
+    if (this.#full.length > 0 || this.#isHeld) {
       this.#full.push(w);
       return false;
     }
@@ -123,7 +167,7 @@ export class LogGate implements TurnEnd {
 
   #retryFull(): void {
     const log = this.#log;
-    if (!log) return;
+    if (!log || this.#isHeld) return;
     for (const w of this.#full.splice(0)) {
       if (this.#full.length > 0) this.#full.push(w);
       else if (this.#take(log, w)) w.logReady();
@@ -134,6 +178,13 @@ export class LogGate implements TurnEnd {
     // A failed disk gets no more transactions: who waits for one is let go when it is detached.
     if (this.#busy || !this.#log || !this.#volume.diskUsable()) return;
     if (this.#log.pending > 0) this.#transact(this.#log);
+    else if (this.#drained && this.#log.used === 0) this.#empty(this.#drained);
+  }
+
+  #empty(drained: (isEmpty: boolean) => void): void {
+    this.#drained = null;
+    this.#emptied = true;
+    drained(true);
   }
 
   #transact(log: ActivityLog): void {

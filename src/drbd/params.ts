@@ -22,11 +22,12 @@ import type { Resource } from './resource.js';
 import { Disks, encodeState } from './state.js';
 import type { Volume } from './volume.js';
 
-export function sendProtocol(link: Link, r: Resource): void {
+/** P_PROTOCOL; or P_PROTOCOL_UPDATE, when something of it has changed. */
+export function sendProtocol(link: Link, r: Resource, command: number = COMMANDS.P_PROTOCOL): void {
   const o = r.netOptions;
   const number = (policy: string): number => Math.max(0, AFTER_SB.indexOf(policy));
   const bytes = link.apv >= 87 ? 25 + o.dataIntegrityAlg.length : 24;
-  link.sendData(COMMANDS.P_PROTOCOL, 0, bytes, protocolCodec, {
+  link.sendData(command, 0, bytes, protocolCodec, {
     protocol: { A: 1, B: 2, C: 3 }[o.protocol],
     afterSb0p: number(o.afterSb0pri),
     afterSb1p: number(o.afterSb1pri),

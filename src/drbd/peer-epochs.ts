@@ -89,7 +89,8 @@ export class PeerEpochs {
   done(request: PeerRequest, ok: boolean, volume: number): void {
     const epoch = request.epoch as PeerEpoch;
     request.epoch = null;
-    if (ok && this.#owner.writeOrdering() === 'flush') {
+    // Whatever the ordering is now: it may be `flush` when the epoch ends.
+    if (ok) {
       const { sector, lengthBytes: bytes, idHi, idLo } = request;
       epoch.stored.push(volume, sector, bytes, idHi, idLo);
     }

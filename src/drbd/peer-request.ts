@@ -4,7 +4,7 @@
  */
 import type { ActivityLog } from './activity-log.js';
 import type { Interval } from './intervals.js';
-import type { Link } from './link.js';
+import type { Integrity, Link } from './link.js';
 import type { PeerEpoch } from './peer-epochs.js';
 import type { PeerIo } from './peer-io.js';
 
@@ -35,6 +35,7 @@ export class PeerRequest implements Interval {
   receiving = false; // the payload is still arriving
   onDisk = false; // handed to the disk
   run = 0; // of the resync that it came in; 0: none
+  integrity: Integrity | null = null; // what its payload is checked with; null: it brings none
   alone = false; // a write, and the peer had no disk for it when it sent it
   logFirst = 0; // activity-log extents held (only while the peer has no disk)
   logNext = 0;
@@ -64,6 +65,7 @@ export class PeerRequest implements Interval {
     this.receiving = false;
     this.onDisk = false;
     this.run = 0;
+    this.integrity = null;
     this.alone = false;
     this.logFirst = 0;
     this.logNext = 0;

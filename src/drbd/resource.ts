@@ -11,6 +11,7 @@ import {
   DEFAULT_NET_OPTIONS,
   DEFAULT_RESOURCE_OPTIONS,
   type NetOptions,
+  type Protocol,
   type ResourceOptions,
 } from '../config/drbd-options.js';
 import { COMMANDS, commandName, SHARED_SECRET_MAX_BYTES } from '../wire/constants.js';
@@ -41,6 +42,7 @@ import {
   receiveUuids,
 } from './handshake.js';
 import { type Established, Link, type LinkEnd } from './link.js';
+import { receiveProtocolUpdate } from './option-change.js';
 import { sendProtocol, sendSizes, sendState, sendSyncParam, sendUuids } from './params.js';
 import type { WriteOrdering } from './peer-epochs.js';
 import type { Endpoint, StreamOwner } from './ports.js';
@@ -107,6 +109,18 @@ export class Resource {
     let conn: number = Conns.StandAlone;
     for (const v of this.volumes) conn = Math.max(conn, v.state.conn);
     return Math.min(conn, Conns.WFReportParams);
+  }
+
+  /** The weakest protocol by which something unfinished may have been answered. */
+  get protocolInForce(): Protocol {
+    let letter = this.netOptions.protocol;
+    for (const v of this.volumes) letter = v.app.promises.inForce(letter);
+    return letter;
+  }
+
+  /** Options have become those that the peer told: a successor of this engine must know. */
+  optionsAdopted(): void {
+    this.core.host.optionsAdopted?.(this.name);
   }
 
   /** A state change is being negotiated with the peer. */
@@ -218,7 +232,7 @@ export class Resource {
     this.link = link;
     this.#goodAtMs = Number.POSITIVE_INFINITY;
     this.#closeAtMs = Number.POSITIVE_INFINITY;
-    if (link.digestAlg !== this.netOptions.dataIntegrityAlg) {
+    if (link.sends.alg !== this.netOptions.dataIntegrityAlg) {
       const text = `data-integrity-alg is not used: protocol version ${link.apv} has none`;
       this.core.host.log('warn', this.name, text);
     }
@@ -283,10 +297,14 @@ export class Resource {
   /** Null, or what is wrong with it (the connection then ends as ProtocolError). */
   packet(link: Link, command: number, number: number, body: number, length: number): string | null {
     const { poolView, pool } = this.core.port;
-    if (command === COMMANDS.P_PROTOCOL || command === COMMANDS.P_PROTOCOL_UPDATE) {
+    const update = command === COMMANDS.P_PROTOCOL_UPDATE && link.apv >= 100;
+    if (command === COMMANDS.P_PROTOCOL || update) {
       const p = decode(protocolCodec, poolView, body, length, link, 24, 24 + 64);
       if (typeof p === 'string') return p;
-      if (command === COMMANDS.P_PROTOCOL_UPDATE) return null;
+      if (update) {
+        if (!link.peerProtocol) return 'before P_PROTOCOL';
+        return receiveProtocolUpdate(this, link, p);
+      }
       link.peerProtocol = p;
       const wrong = protocolMismatch(this, link, p);
       if (wrong !== null) this.standAlone(wrong);

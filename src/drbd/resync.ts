@@ -295,7 +295,7 @@ export class Resync {
     let from = sector;
     let to = endSector;
     let busy = v.intervals.overlaps(from, to);
-    if (v.resource.netOptions.protocol !== 'C') {
+    if (v.app.promises.inForce(v.resource.netOptions.protocol) !== 'C') {
       // An answered write may still be on its way to the peer's disk; the activity log knows until the peer has it.
       from -= from % AL_EXTENT_SECTORS;
       to = Math.ceil(to / AL_EXTENT_SECTORS) * AL_EXTENT_SECTORS;

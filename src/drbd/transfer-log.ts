@@ -36,8 +36,7 @@ export interface TransferLogOwner {
 
 export class TransferLog {
   readonly #owner: TransferLogOwner;
-  readonly #needAck: boolean; // protocols B and C: all acks of an epoch come before its barrier ack
-  readonly #maxEpochSize: number;
+  maxEpochSize: number;
   readonly #epochs: Epoch[] = []; // oldest first; the last one is open
   readonly #flushes: FlushWaiter[] = [];
   #nextNumber = 0;
@@ -45,10 +44,9 @@ export class TransferLog {
   #tail: AppRequest | null = null;
   #count = 0;
 
-  constructor(owner: TransferLogOwner, needAck: boolean, maxEpochSize: number) {
+  constructor(owner: TransferLogOwner, maxEpochSize: number) {
     this.#owner = owner;
-    this.#needAck = needAck;
-    this.#maxEpochSize = maxEpochSize;
+    this.maxEpochSize = maxEpochSize;
     this.#open();
   }
 
@@ -72,6 +70,11 @@ export class TransferLog {
     return this.#head?.startMs ?? Number.POSITIVE_INFINITY;
   }
 
+  /** Each write on the log, oldest first. */
+  visit(each: (request: AppRequest) => void): void {
+    for (let r = this.#head; r; r = r.next) each(r);
+  }
+
   /** Writes that the local disk did not take. For rare trouble: it allocates. */
   failedHere(owner: AppIo): AppRequest[] {
     const failed: AppRequest[] = [];
@@ -85,7 +88,7 @@ export class TransferLog {
   add(request: AppRequest): void {
     assert(!request.inLog, 'a write is on the log once');
     let epoch = this.#epochs[this.#epochs.length - 1] as Epoch;
-    if (epoch.writes >= this.#maxEpochSize) {
+    if (epoch.writes >= this.maxEpochSize) {
       this.close();
       epoch = this.#epochs[this.#epochs.length - 1] as Epoch;
     }
@@ -133,11 +136,10 @@ export class TransferLog {
     if (epoch.writes !== setSize) {
       return `BAD! BarrierAck #${number} received with n_writes=${setSize}, expected n_writes=${epoch.writes}!`;
     }
-    if (this.#needAck) {
-      for (let r = this.#head; r && r.epoch === number; r = r.next) {
-        if (r.net === LEG_PENDING) {
-          return `BarrierAck #${number} before the acknowledgement of sector ${r.sector}`;
-        }
+    // Of what was sent under protocols B and C all acks of an epoch come before its barrier ack.
+    for (let r = this.#head; r && r.epoch === number; r = r.next) {
+      if (r.asked !== 'A' && r.net === LEG_PENDING) {
+        return `BarrierAck #${number} before the acknowledgement of sector ${r.sector}`;
       }
     }
     this.#epochs.shift();

@@ -2,9 +2,15 @@
  * Carries out requests of the control socket on the replication engine. Runs on the engine thread; devices, links and files
  * are the control thread's (real/drbdd-server.ts). Every field is checked again: whoever reaches the socket can write to it.
  */
-import type { DiskOptions, NetOptions, ResourceOptions } from '../config/drbd-options.js';
+import type { DiskOptions, ResourceOptions } from '../config/drbd-options.js';
 import { attach } from '../drbd/attach.js';
 import { waitConnect, waitTimeoutType } from '../drbd/attach-decision.js';
+import {
+  changeDiskOptions,
+  changeNetOptions,
+  netRefusal,
+  type OptionRefusal,
+} from '../drbd/option-change.js';
 import type { Resource } from '../drbd/resource.js';
 import { Err, failureText, Ss, stateText } from '../drbd/return-codes.js';
 import {
@@ -243,11 +249,9 @@ export class DrbdControl {
         return;
       case 'net-options':
         if (!r.configured) reply(failure(Err.INVALID_REQUEST, ['unknown connection']));
-        else if (request.options.allowTwoPrimaries) reply(refuseTwoPrimaries());
         else {
-          const unknown = this.#unknownDigest(request.options as NetOptions);
-          if (unknown === null) r.netOptions = request.options as NetOptions;
-          reply(unknown ?? OK);
+          const refused = changeNetOptions(r, request.options);
+          reply(refused ? optionFailure(refused) : OK);
         }
         return;
       case 'resource-options':
@@ -299,43 +303,11 @@ export class DrbdControl {
         return;
       }
     }
-    if (o.allowTwoPrimaries) {
-      reply(refuseTwoPrimaries());
-      return;
-    }
-    if (request.discardMyData && r.isPrimary) {
-      reply(failure(Err.DISCARD_IMPOSSIBLE));
-      return;
-    }
-    const stonith = r.volumes.some((v) => v.diskOptions.fencing === 'resource-and-stonith');
-    if (o.protocol === 'A' && stonith) {
-      reply(failure(Err.STONITH_AND_PROT_A));
-      return;
-    }
-    if (o.protocol !== 'A' && o.onCongestion !== 'block') {
-      reply(failure(Err.CONG_NOT_PROTO_A));
-      return;
-    }
-    const unknown = this.#unknownDigest(o);
-    if (unknown === null) {
+    const refused = netRefusal(r, o, request.discardMyData);
+    if (!refused) {
       r.connect(request.local, request.remote, o, request.discardMyData, request.tentative);
     }
-    reply(unknown ?? OK);
-  }
-
-  /** Null, or the refusal of a digest that is not there, or lacks its secret. */
-  #unknownDigest(o: NetOptions): ControlReply | null {
-    const { digests } = this.#loop.engine.core.host;
-    if (o.cramHmacAlg !== '' && !digests.hasHmac(o.cramHmacAlg)) {
-      return failure(Err.AUTH_ALG, [`cram-hmac-alg "${o.cramHmacAlg}"`]);
-    }
-    if (o.cramHmacAlg !== '' && o.sharedSecret === '') {
-      return failure(Err.AUTH_ALG, ['cram-hmac-alg is set, shared-secret is not']);
-    }
-    if (o.dataIntegrityAlg !== '' && digests.digestBytes(o.dataIntegrityAlg) === 0) {
-      return failure(Err.INTEGRITY_ALG, [`data-integrity-alg "${o.dataIntegrityAlg}"`]);
-    }
-    return null;
+    reply(refused ? optionFailure(refused) : OK);
   }
 
   #disconnect(r: Resource, forceIt: boolean, reply: Reply, then: () => void): void {
@@ -417,14 +389,9 @@ export class DrbdControl {
         newCurrentUuid(v, request.clearBitmap, outcome);
         return;
       case 'disk-options':
-        if (v.dataDisk < 0) reply(failure(Err.NO_DISK));
-        else {
-          v.diskOptions = {
-            ...(request.options as DiskOptions),
-            sizeSectors: v.diskOptions.sizeSectors,
-          };
-          reply(OK);
-        }
+        changeDiskOptions(v, request.options, (refused) => {
+          reply(refused ? optionFailure(refused) : OK);
+        });
         return;
       case 'verify':
         reply({
@@ -546,15 +513,8 @@ export class DrbdControl {
   }
 }
 
-function refuseTwoPrimaries(): ControlFailure {
-  return {
-    ok: false,
-    kind: 'failure',
-    code: Err.NOT_PROTO_C,
-    text: failureText(Err.NOT_PROTO_C),
-    info: ['allow-two-primaries is not supported: one node at a time is Primary'],
-    next: ['remove allow-two-primaries from the net section'],
-  };
+function optionFailure({ code, info, next }: OptionRefusal): ControlFailure {
+  return failure(code, info, next);
 }
 
 /** A refusal that explains itself: the rule, the evidence, the next command. */

@@ -66,4 +66,5 @@ export type FromEngine =
     }
   | { readonly type: 'size-changed'; readonly minor: number; readonly sizeSectors: number }
   | { readonly type: 'state-changed'; readonly resource: string }
+  | { readonly type: 'options-adopted'; readonly resource: string }
   | { readonly type: 'fuse-ended'; readonly minor: number; readonly error: number };

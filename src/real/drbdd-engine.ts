@@ -70,6 +70,7 @@ const hooks: DrbdHooks = {
     control?.stateChanged();
     post({ type: 'state-changed', resource });
   },
+  optionsAdopted: (resource) => post({ type: 'options-adopted', resource }),
 };
 
 /** The flight recorder between the engine and everything else; null when there is none. */

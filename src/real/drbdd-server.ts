@@ -57,6 +57,7 @@ export class Drbdd {
   #devices: DrbddDevices | null = null; // until it has started
   #busy: Promise<unknown> = Promise.resolve();
   #ending = false;
+  #resumed = false; // half of a state would be all that a successor knows
   #procTimer: ReturnType<typeof setInterval> | null = null;
 
   private constructor(options: DrbddOptions, engine: EngineThread, flight: FlightKeeper | null) {
@@ -92,6 +93,7 @@ export class Drbdd {
     await drbdd.#engineReady();
     drbdd.#devices = new DrbddDevices(drbdd.#engine, await drbdd.#openDevices(), options.log);
     await drbdd.#resume();
+    drbdd.#resumed = true;
     await drbdd.#socket.listen();
     return drbdd;
   }
@@ -134,6 +136,11 @@ export class Drbdd {
           this.#log.error(`FUSE of minor ${news.minor} ended (errno ${news.error})`);
         return;
       case 'state-changed':
+        return;
+      case 'options-adopted':
+        if (!this.#resumed) return;
+        // What the peer told holds for a successor, too: behind what is being done, as that is saved.
+        this.#busy = this.#busy.then(() => this.#save()).catch((e) => this.#notSaved(e));
         return;
     }
   }

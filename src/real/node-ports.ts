@@ -1,6 +1,8 @@
 /** Randomness and digests from Node's crypto (crc32c is ours, since OpenSSL has none), and Node's timers. */
 import { createHash, createHmac, getHashes, randomBytes, randomInt } from 'node:crypto';
+import { assert } from '../base/assert.js';
 import { crc32c } from '../base/crc32c.js';
+import { CRC32C, opensslDigest } from '../base/digest-names.js';
 import type { DigestSource, RandomSource } from '../base/ports.js';
 import type { Timers } from '../host/timers.js';
 
@@ -12,27 +14,40 @@ export const nodeRandom: RandomSource = {
 const KNOWN = new Set(getHashes());
 const SIZES = new Map<string, number>();
 
+/** OpenSSL's name of a kernel's digest; null when it has been built without it, or a kernel has no such name. */
+function openssl(algorithm: string): string | null {
+  const name = opensslDigest(algorithm);
+  return name !== null && KNOWN.has(name) ? name : null;
+}
+
 function size(algorithm: string): number {
-  if (algorithm === 'crc32c') return 4;
-  if (!KNOWN.has(algorithm)) return 0;
-  let bytes = SIZES.get(algorithm);
+  if (algorithm === CRC32C) return 4;
+  const name = openssl(algorithm);
+  if (name === null) return 0;
+  let bytes = SIZES.get(name);
   if (bytes === undefined) {
-    bytes = createHash(algorithm).digest().length;
-    SIZES.set(algorithm, bytes);
+    bytes = createHash(name).digest().length;
+    SIZES.set(name, bytes);
   }
   return bytes;
 }
 
+function known(algorithm: string): string {
+  const name = openssl(algorithm);
+  assert(name !== null, `digest ${algorithm}: its size was asked for before`);
+  return name;
+}
+
 export const nodeDigests: DigestSource = {
   digestBytes: size,
-  hasHmac: (algorithm) => KNOWN.has(algorithm),
+  hasHmac: (algorithm) => openssl(algorithm) !== null,
   hmac: (algorithm, key, message) =>
-    new Uint8Array(createHmac(algorithm, key).update(message).digest()),
+    new Uint8Array(createHmac(known(algorithm), key).update(message).digest()),
   digest(algorithm, data, start, end, out, at) {
-    if (algorithm === 'crc32c') {
+    if (algorithm === CRC32C) {
       new DataView(out.buffer, out.byteOffset).setUint32(at, crc32c(data, start, end), true);
     } else {
-      out.set(createHash(algorithm).update(data.subarray(start, end)).digest(), at);
+      out.set(createHash(known(algorithm)).update(data.subarray(start, end)).digest(), at);
     }
   },
 };

@@ -3,6 +3,7 @@
  * drbdsetup's exit status.
  */
 import type { NetOptions } from '../config/drbd-options.js';
+import type { Resource } from '../drbd/resource.js';
 import { type ControlReply, type ControlRequest, exitOf } from '../host/control.js';
 import { type ClusterConfig, type NodeName, peerOf } from './config.js';
 import { MINOR, type SimDrbdd } from './sim-drbdd.js';
@@ -159,21 +160,15 @@ function adjustRequests(
   if (v.dataDisk < 0) requests.push(attach);
   else requests.push({ verb: 'disk-options', minor: MINOR, options: config.disk });
   if (!r.configured) requests.push(connect);
-  else if (needsReconnect(r.netOptions, config.net)) {
+  else if (needsReconnect(r, config.net)) {
     requests.push({ verb: 'disconnect', resource: RESOURCE, force: false }, connect);
   } else requests.push({ verb: 'net-options', resource: RESOURCE, options: config.net });
   return requests;
 }
 
-/** Both nodes must agree on these: they are exchanged when a connection is made. */
-function needsReconnect(a: NetOptions, b: NetOptions): boolean {
-  const agreed = [
-    'protocol',
-    'afterSb0pri',
-    'afterSb1pri',
-    'afterSb2pri',
-    'cramHmacAlg',
-    'dataIntegrityAlg',
-  ] as const;
-  return agreed.some((key) => a[key] !== b[key]);
+/** What a peer below version 100 can not be told while connected (163). */
+function needsReconnect(r: Resource, wanted: NetOptions): boolean {
+  const { netOptions: now, link } = r;
+  if (!link || link.apv >= 100) return false;
+  return now.protocol !== wanted.protocol || now.dataIntegrityAlg !== wanted.dataIntegrityAlg;
 }

@@ -98,6 +98,9 @@ export class SimDrbdd {
         this.control.stateChanged();
         host.changed();
       },
+      optionsAdopted: () => {
+        if (!this.#resuming) this.process.after(0, () => this.#save());
+      },
     });
     this.control = new DrbdControl(this.loop, VERSION);
   }

@@ -111,10 +111,10 @@ export class SimNode {
     return drbdd && !drbdd.dead ? (drbdd.volume?.state ?? null) : null;
   }
 
-  /** The protocol that its connection uses; an edited file counts from the next one on. */
+  /** The protocol that its connection uses, or what is still under way by a weaker one; an edited file counts when it is told of. */
   get protocol(): Protocol {
     const r = this.drbdd?.loop.engine.resource(RESOURCE);
-    return r?.netOptions.protocol ?? this.#world.config.net.protocol;
+    return r?.protocolInForce ?? this.#world.config.net.protocol;
   }
 
   get peer(): SimNode {

@@ -58,7 +58,6 @@ test('barrier acknowledgements: in order, with the right count, and only for epo
   const barriers: number[] = [];
   const log = new TransferLog(
     { sendBarrier: (n) => barriers.push(n), writeCovered: () => {}, flushCovered: () => {} },
-    true,
     2048,
   );
   t.regex(log.barrierAck(0, 0) ?? '', /expected none/);

@@ -171,7 +171,7 @@ test('P_SYNC_PARAM of versions 86 to 88: the rate is adopted, from 88 on the ver
 test('an old peer has no data-integrity-alg: none is sent to it, and the log says so', (t) => {
   const pair = inSync(1, { ...old(86), net: { dataIntegrityAlg: 'md5' } });
   t.is(pair.alpha.write(0, noise(1, 65536)), 0);
-  t.is(pair.alpha.resource.link?.digestBytes, 0);
+  t.is(pair.alpha.resource.link?.sends.bytes, 0);
   t.true(pair.alpha.log.some((line) => line.includes('data-integrity-alg is not used')));
   pair.run(500);
   t.is(pair.firstDifference(), -1);

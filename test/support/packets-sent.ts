@@ -1,4 +1,4 @@
-/** The packets of a simulated pair that speaks a version below 100, as they arrive: what each node has sent. */
+/** The packets of a simulated pair as they arrive: what each node has sent. */
 import { newHeader, readHeader } from '../../src/wire/hot.js';
 import type { SimPair } from './sim-pair.js';
 
@@ -8,8 +8,8 @@ export interface SentPacket {
   readonly body: DataView;
 }
 
-/** From the next connection on. */
-export function packetsSent(pair: SimPair): SentPacket[] {
+/** From the next connection on; of version 100 and above from now on, in a connection that rests. */
+export function packetsSent(pair: SimPair, apv = 99): SentPacket[] {
   const sent: SentPacket[] = [];
   const rest = new Map<string, Uint8Array>();
   pair.net.tap = ({ kind, from, fromPort, to, toPort, bytes }) => {
@@ -23,7 +23,7 @@ export function packetsSent(pair: SimPair): SentPacket[] {
     const header = newHeader();
     let at = 0;
     for (;;) {
-      const size = readHeader(view, at, all.length, 99, header);
+      const size = readHeader(view, at, all.length, apv, header);
       if (size <= 0 || at + size + header.length > all.length) break;
       const body = new DataView(all.buffer, all.byteOffset + at + size, header.length);
       sent.push({ from, command: header.command, body });

@@ -59,6 +59,10 @@ export class SimPairNode {
   /** Handlers that were called, and what they exit with; 0 where nothing is said. */
   readonly handlers: string[] = [];
   exits: Record<string, number> = {};
+  /** How often the peer's options became ours. */
+  adopted = 0;
+  /** Digests that this node does not have. */
+  readonly unknownDigests = new Set<string>();
   /** Offered to the peer from the next connection on. */
   dialect: Dialect;
   /** So long a handler runs. */
@@ -118,7 +122,10 @@ export class SimPairNode {
     });
     const loop = new DrbdLoop(io, {
       random: randomSource(this.#random),
-      digests: nodeDigests,
+      digests: {
+        ...nodeDigests,
+        digestBytes: (name) => (this.unknownDigests.has(name) ? 0 : nodeDigests.digestBytes(name)),
+      },
       dialect: () => this.dialect,
       timers: clock,
       log: (level, object, text) => {
@@ -134,6 +141,9 @@ export class SimPairNode {
         this.exposed = generations.map((uuid) => uuid.toString(16).toUpperCase());
       },
       stateChanged: () => {},
+      optionsAdopted: () => {
+        this.adopted++;
+      },
     });
     const resource = loop.engine.addResource('r0', {
       ...DEFAULT_RESOURCE_OPTIONS,
@@ -228,6 +238,11 @@ export class SimPairNode {
   control(request: ControlRequest): ControlReply {
     const control = new DrbdControl(this.loop, 'sim');
     return this.wait((done) => control.handle(request, done), request.verb);
+  }
+
+  /** The same, of one that is not waited for. */
+  begins(request: ControlRequest, reply: (reply: ControlReply) => void): void {
+    new DrbdControl(this.loop, 'sim').handle(request, reply);
   }
 
   /** What drbdd keeps for a successor. */
