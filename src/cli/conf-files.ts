@@ -88,11 +88,28 @@ function entries(directory: string): string[] {
 }
 
 function globPart(part: string): RegExp {
-  const source = part.replace(/\[(!?)([^\]]+)\]|[\s\S]/g, (c, not?: string, set?: string) => {
-    if (set !== undefined) return `[${not ? '^' : ''}${set.replace(/[\\^]/g, '\\$&')}]`;
+  const source = part.replace(/\[([!^]?)(\]?[^\]]*)\]|[\s\S]/g, (c, not?: string, set?: string) => {
+    if (set) return `[${not ? '^' : ''}${globSet(set)}]`;
     if (c === '*') return '[^/]*';
     if (c === '?') return '[^/]';
     return c.replace(/[.+^${}()|[\]\\]/g, '\\$&');
   });
   return new RegExp(`^${source}$`);
+}
+
+/** What stands between brackets. A range from back to front has no members. */
+function globSet(set: string): string {
+  const exact = (c: string) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`;
+  let source = '';
+  for (let i = 0; i < set.length; i++) {
+    const first = set.charAt(i);
+    if (set[i + 1] !== '-' || i + 2 >= set.length) {
+      source += exact(first);
+      continue;
+    }
+    const last = set.charAt(i + 2);
+    if (first <= last) source += `${exact(first)}-${exact(last)}`;
+    i += 2;
+  }
+  return source;
 }

@@ -117,10 +117,11 @@ function configured(world: World): ConfiguredVolume[] {
   const path = DEFAULT_CONF_FILES.find((file) => files.read(file) !== null);
   const config = path === undefined ? null : parseDrbdConf(path, files).config;
   if (!config) return [];
-  return localConf(config, localHost(world), null, 'for commands').resources.flatMap((r) =>
-    (r.me?.volumes ?? []).flatMap(({ vnr, minor }) =>
-      minor === null ? [] : [{ resource: r.conf.name, volume: vnr, minor }],
-    ),
+  return localConf(config, localHost(world), null, 'for commands', 'script').resources.flatMap(
+    (r) =>
+      (r.me?.volumes ?? []).flatMap(({ vnr, minor }) =>
+        minor === null ? [] : [{ resource: r.conf.name, volume: vnr, minor }],
+      ),
   );
 }
 

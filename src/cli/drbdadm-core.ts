@@ -143,7 +143,8 @@ async function withConfig(
   const read = await readConf(args, world);
   if (typeof read === 'number') return read;
   const detail = args.dryRun || args.verbose ? 'expanded' : 'as written';
-  const conf = localConf(read, host, args.peer, isDump ? detail : 'for commands');
+  const reader = world.stdin.isTTY ? 'terminal' : 'script';
+  const conf = localConf(read, host, args.peer, isDump ? detail : 'for commands', reader);
   const g = read.global;
   const runner = new Runner(world, programs, {
     dryRun: args.dryRun,
@@ -160,6 +161,7 @@ async function withConfig(
   });
   const adm: Adm = { args, conf, host, runner, world, deferred: [] };
   if (NO_RESOURCE.has(verb)) return withoutResource(adm, verb, seat);
+  print(world, conf.warnings);
   if (print(world, conf.errors)) return EXIT_CONFIG;
   return isDump ? dump(adm, verb) : withResources(adm, verb);
 }
@@ -244,7 +246,7 @@ async function withoutResource(adm: Adm, verb: string, seat: Seat): Promise<numb
       }
       for (const { conf: r, me } of mine) {
         world.out(`_conf_res_name=${shellEscape(r.name)}\n`);
-        world.out(`_conf_file_line=${shellEscape(r.place.file)}:${r.place.line}\n\n`);
+        world.out(`_conf_file_line=${shellEscape(r.place.file)}:${r.openLine}\n\n`);
         world.out('_stacked_on=\n_stacked_on_device=\n_stacked_on_minor=\n');
         for (const volume of me?.volumes ?? []) {
           world.out(`_conf_volume=${volume.vnr}\n`);

@@ -51,9 +51,10 @@ export class ConfCursor {
     throw new SyntaxFailure(`${placeText(token.place)}: expected ${expected}, got ${got}${hint}`);
   }
 
-  op(text: string): void {
+  op(text: string): Token {
     const token = this.next();
     if (token.kind !== 'op' || token.text !== text) this.fail(token, `'${text}'`);
+    return token;
   }
 
   isOp(token: Token, text: string): boolean {

@@ -189,7 +189,7 @@ export function dumpResource({ conf: r, me }: LocalResource, nodeName: string): 
   const out = new Lines();
   const name = confQuote(r.name);
   out.line(`# resource ${name} on ${nodeName}: ${me ? 'not ignored' : 'ignored'}, not stacked`);
-  out.line(`# defined at ${r.place.file}:${r.place.line}`);
+  out.line(`# defined at ${r.place.file}:${r.openLine}`);
   out.open(`resource ${name} {`);
   for (const host of r.hosts) dumpHost(out, host);
   dumpSections(out, r);
@@ -249,7 +249,7 @@ function xmlHost(out: Lines, host: ConfHost): void {
 }
 
 function xmlResource(out: Lines, r: ConfResource): void {
-  const at = `${xmlEscape(r.place.file)}:${r.place.line}`;
+  const at = `${xmlEscape(r.place.file)}:${r.openLine}`;
   out.open(`<resource name="${xmlEscape(r.name)}" conf-file-line="${at}">`);
   for (const host of r.hosts) xmlHost(out, host);
   xmlSections(out, r);

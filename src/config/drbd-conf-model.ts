@@ -48,6 +48,7 @@ export interface ConfProxy {
 export interface ConfResource {
   readonly name: string;
   readonly place: Place;
+  readonly openLine: number; // of its '{': where the original says that it is defined
   hosts: ConfHost[];
   volumes: ConfVolume[];
   net: ConfOption[];

@@ -26,6 +26,8 @@ import { parseAddress, parseVolumeStatement, readVolume } from './drbd-conf-volu
 import { scaledNumber } from './drbd-option-table.js';
 
 const MAX_INCLUDE_DEPTH = 10;
+/** Sections of `drbdsetup show`, which leaves things out. */
+const DRBDSETUP_HOSTS: ReadonlySet<string> = new Set(['_this_host', '_remote_host']);
 
 /** `path` is absolute. */
 export function parseDrbdConf(path: string, files: ConfFiles): DrbdConfResult {
@@ -90,7 +92,6 @@ export class Parser extends ConfCursor {
           this.#globalSection(token);
           break;
         case 'common':
-          this.op('{');
           this.common = this.#resource('common', token.place);
           if (this.common.hosts.length > 0) {
             this.error(token.place, 'in the common section, there are no host sections allowed.');
@@ -117,7 +118,6 @@ export class Parser extends ConfCursor {
     if (name.text === '' || /[\x00-\x1f\x7f]/.test(name.text)) {
       this.fail(name, 'a resource name without control characters');
     }
-    this.op('{');
     const resource = this.#resource(name.text, name.place);
     if (/\//.test(name.text) || name.text === 'all') {
       this.warnings.push(
@@ -222,11 +222,13 @@ export class Parser extends ConfCursor {
   }
 
   #resource(name: string, place: Place): ConfResource {
+    const open = this.op('{');
     this.unique.add('resource section', name, place);
     this.unique.newResource();
     const r: ConfResource = {
       name,
       place,
+      openLine: open.place.line,
       hosts: [],
       volumes: [],
       net: [],
@@ -372,7 +374,7 @@ export class Parser extends ConfCursor {
       this.#hostItem(host, token);
     }
     inheritVolumes(r.volumes, host);
-    const drbdsetup = host.names[0]?.startsWith('_') === true; // `drbdsetup show` leaves things out
+    const drbdsetup = host.names.some((name) => DRBDSETUP_HOSTS.has(name));
     for (const volume of host.volumes) {
       this.unique.addVolume(volume, host.names);
       if (!drbdsetup) this.#complete(r, host, volume);

@@ -36,6 +36,13 @@ export interface LocalConf {
   readonly warnings: readonly string[];
 }
 
+/**
+ * Who reads the errors. A `resync-after` whose resource is gone is an error to somebody at a terminal. A script (boot, a
+ * cluster manager) goes on without it, with a warning: what was forgotten when a resource was removed would otherwise
+ * keep every other one from being promoted, on both nodes. The originals do the same.
+ */
+export type Reader = 'terminal' | 'script';
+
 /** How much is worked out: `expanded` inherits, `for commands` also turns names into what drbdsetup takes. */
 export type Detail = 'as written' | 'expanded' | 'for commands';
 
@@ -44,19 +51,44 @@ export function localConf(
   host: LocalHost,
   peerName: string | null,
   detail: Detail,
+  reader: Reader,
 ): LocalConf {
   const errors: string[] = [];
   const warnings: string[] = [];
   const expanded = detail === 'as written' ? conf : expandConf(conf);
-  const resources = expanded.resources.map((r) => {
+  const all = expanded.resources.map((r) => {
     const me = findMe(r, host, errors);
     return { conf: r, me, peer: me ? findPeer(r, me, peerName) : null };
   });
-  for (const resource of resources) validate(resource, resources, errors, warnings);
+  const stale = reader === 'script' ? warnings : errors;
+  const resources = all.map((r) => ({ ...r, conf: withoutStale(r.conf, all, stale) }));
+  for (const resource of resources) validate(resource, errors);
   if (detail === 'for commands' && errors.length === 0) {
-    for (const resource of resources) convertForHost(resource, resources, host, errors);
+    for (const resource of resources) convertForHost(resource, resources, host, errors, stale);
   }
-  return { conf: expanded, resources, errors, warnings };
+  return { conf: expanded, resources, errors, warnings: [...new Set(warnings)] };
+}
+
+/** Without the `resync-after` of resources that are not there. */
+function withoutStale(
+  r: ConfResource,
+  all: readonly LocalResource[],
+  stale: string[],
+): ConfResource {
+  const disk = r.disk.filter((option) => {
+    if (option.name !== 'resync-after') return true;
+    const name = option.value.split('/', 1)[0] ?? '';
+    const after = all.find((other) => other.conf.name === name);
+    if (after?.me) return true;
+    stale.push(staleText(r, option, after !== undefined));
+    return false;
+  });
+  return { ...r, disk };
+}
+
+function staleText(r: ConfResource, option: ConfOption, isElsewhere: boolean): string {
+  const where = isElsewhere ? ' on this host' : '';
+  return `${placeText(r.place)}: in resource ${r.name}: resource '${option.value}' mentioned in 'resync-after' option is not known${where}.`;
 }
 
 function findMe(r: ConfResource, host: LocalHost, errors: string[]): ConfHost | null {
@@ -108,26 +140,15 @@ export function addressProblem(conf: DrbdConf, r: LocalResource, host: LocalHost
   return `${placeText(address.place)}: in resource ${r.conf.name}, on ${hostNames(r.me)}:\n\tIP ${address.host} not found on this host.`;
 }
 
-function validate(
-  { conf: r, me, peer }: LocalResource,
-  all: readonly LocalResource[],
-  errors: string[],
-  warnings: string[],
-): void {
+function validate({ conf: r, me, peer }: LocalResource, errors: string[]): void {
   const say = (text: string) =>
     errors.push(`${placeText(r.place)}: in resource ${r.name}: ${text}`);
-  for (const option of r.disk.filter((o) => o.name === 'resync-after')) {
-    const name = option.value.split('/', 1)[0] ?? '';
-    const after = all.find((other) => other.conf.name === name);
-    if (after?.me) continue;
-    say(
-      `resource '${option.value}' mentioned in 'resync-after' option is not known${after ? ' on this host' : ''}.`,
-    );
-  }
   if (!me) return;
   const known = peer ? [...me.names, ...peer.names] : null;
   const discard = r.net.find((o) => o.name === 'after-sb-0pri')?.value;
-  if (discard?.startsWith('discard-node-') && known && !known.includes(discard.slice(13))) {
+  const isNamed = !me.floating && peer?.floating !== true; // an address is no node name
+  const node = discard?.startsWith('discard-node-') ? discard.slice(13) : null;
+  if (node !== null && isNamed && known && !known.includes(node)) {
     say(
       `the nodename in the '${discard}' option is not known. valid nodenames are: '${known.join(' ')}'.`,
     );
@@ -139,11 +160,6 @@ function validate(
   for (const name of becomePrimary) {
     if (!known || name === 'both' || known.includes(name)) continue;
     say(`become-primary-on contains '${name}', which is not named with the 'on' sections.`);
-  }
-  if (r.hosts.length > 2) {
-    warnings.push(
-      `${placeText(r.place)}: in resource ${r.name}: ${r.hosts.length} host sections; two of them make a pair`,
-    );
   }
 }
 
@@ -187,7 +203,8 @@ function expandResource(r: ConfResource, common: ConfResource | null): ConfResou
     options: inherit(c.options, r.options),
     proxy: {
       options: inherit(c.proxy.options, r.proxy.options),
-      plugins: r.proxy.plugins.length > 0 ? r.proxy.plugins : c.proxy.plugins.toReversed(),
+      plugins:
+        r.proxy.plugins.length > 0 ? r.proxy.plugins : [...new Set(c.proxy.plugins)].reverse(),
     },
     stackedTimeouts: r.stackedTimeouts || c.stackedTimeouts,
     becomePrimaryOn: r.becomePrimaryOn ?? c.becomePrimaryOn,
@@ -200,6 +217,7 @@ function convertForHost(
   all: readonly LocalResource[],
   host: LocalHost,
   errors: string[],
+  stale: string[],
 ): void {
   const index = r.net.findIndex((o) => o.name === 'after-sb-0pri');
   const discard = r.net[index];
@@ -209,18 +227,19 @@ function convertForHost(
     r.net = r.net.with(index, { ...discard, value });
   }
   for (const volume of r.hosts.flatMap((h) => h.volumes)) {
-    volume.diskOptions = volume.diskOptions.map((option) => {
-      if (option.name !== 'resync-after') return option;
+    volume.diskOptions = volume.diskOptions.flatMap((option) => {
+      if (option.name !== 'resync-after') return [option];
       const [name, number] = option.value.split('/');
       const volumes = all.find((other) => other.conf.name === name)?.me?.volumes ?? [];
       const found = number === undefined ? volumes : volumes.filter((v) => `${v.vnr}` === number);
-      if (found.length === 1) return { ...option, value: `${found[0]?.minor}` };
-      errors.push(
-        found.length === 0
-          ? `${placeText(r.place)}: in resource ${r.name}: resource '${option.value}' mentioned in 'resync-after' option is not known.`
-          : `${placeText(r.place)}: in resource ${r.name}: resync-after contains '${option.value}', which is ambiguous, since it contains ${found.length} volumes`,
-      );
-      return option;
+      if (found.length === 1) return [{ ...option, value: `${found[0]?.minor}` }];
+      if (found.length === 0) stale.push(staleText(r, option, false));
+      else {
+        errors.push(
+          `${placeText(r.place)}: in resource ${r.name}: resync-after contains '${option.value}', which is ambiguous, since it contains ${found.length} volumes`,
+        );
+      }
+      return [];
     });
   }
 }

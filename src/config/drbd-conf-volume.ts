@@ -135,8 +135,10 @@ export function parseAddress(p: Parser): ConfAddress {
   p.op(':');
   const port = p.next();
   if (port.kind !== 'int') p.fail(port, 'a port number');
-  const n = Number(port.text); // NaN with a unit
-  if (!(n >= 1 && n <= 65535)) {
+  const n = Number(port.text);
+  if (Number.isNaN(n))
+    p.error(port.place, `expected a port number without unit, got '${port.text}'`);
+  else if (n < 1 || n > 65535) {
     p.error(port.place, `port ${port.text} => ${n} out of range [1..65535].`);
   }
   return { family, host: token.text, port: port.text, place };

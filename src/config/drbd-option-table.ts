@@ -166,8 +166,8 @@ export const HANDLER_NAMES: readonly string[] = [
   'out-of-sync',
 ];
 
-const PROXY_NAMES = ['memlimit', 'read-loops', 'compression', 'bwlimit'];
-const PROXY_SHARED = ['sndbuf-size', 'rcvbuf-size', 'ping-timeout'];
+const PROXY_NAMES = ['memlimit', 'read-loops', 'compression', 'bwlimit', 'ping-timeout'];
+const PROXY_SIZES = ['sndbuf-size', 'rcvbuf-size']; // checked as those of net are
 
 /** Read and forgotten: 8.3 took them, nothing uses them. */
 export const IGNORED_OPTIONS: ReadonlySet<string> = new Set([
@@ -189,7 +189,10 @@ function bySection(): ReadonlyMap<Section, ReadonlyMap<string, Option>> {
     ['options', map(Object.values(RESOURCE_TABLE))],
     ['startup', map(STARTUP_OPTIONS)],
     ['handlers', map(HANDLER_NAMES.map(free))],
-    ['proxy', map([...PROXY_NAMES, ...PROXY_SHARED].map(free))],
+    [
+      'proxy',
+      map([...PROXY_NAMES.map(free), ...PROXY_SIZES.map((name) => number(name, '1', 0, 10 << 20))]),
+    ],
   ]);
 }
 
@@ -252,7 +255,7 @@ const SCALE_SHIFT: Readonly<Record<Scale, number>> = { '1': 0, k: 10, s: 9 };
 
 /** The number in the option's unit, or null when it is not one. */
 export function scaledNumber(value: string, scale: Scale): number | null {
-  const match = /^(-?\d{1,15})([KkMmGgs])?$/.exec(value);
+  const match = /^\s*([+-]?\d{1,15})([KkMmGgs])?$/.exec(value);
   if (!match) return null;
   const bare = Number(match[1]);
   if (match[2] === undefined) return bare;

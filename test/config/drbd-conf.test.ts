@@ -16,7 +16,9 @@ function files(texts: Readonly<Record<string, string>>): ConfFiles {
   return {
     read: (path) => texts[path] ?? null,
     glob: (pattern) => {
-      const regex = new RegExp(`^${pattern.replaceAll('.', '\\.').replaceAll('*', '[^/]*')}$`);
+      const regex = new RegExp(
+        `^${pattern.replace(/[.+^${}()|[\]\\?]/g, '\\$&').replaceAll('*', '[^/]*')}$`,
+      );
       return Object.keys(texts).filter((path) => regex.test(path));
     },
     real: (path) => path,
@@ -109,6 +111,14 @@ const REFUSED: readonly (readonly [string, RegExp])[] = [
     'resource r0 { on one { address 10.0.0.1:70000; } }',
     /port 70000 => 70000 out of range \[1\.\.65535\]\.$/,
   ],
+  [
+    'resource r0 { on _x { device /dev/drbd0; address 10.0.0.1:7788; meta-disk internal; } }',
+    /in resource r0, on _x \{ \.\.\. \}: 'disk' keyword missing\.$/,
+  ],
+  [
+    `resource r0 { proxy { sndbuf-size 11M; } ${HOSTS} }`,
+    /sndbuf-size 11M => 11534336 out of range \[0\.\.10485760\]\.$/,
+  ],
   ['resource r0 { on one { address fe80::1:7788; } }', /expected an address/],
   ['resource r0 { on one { meta-disk internal[0]; } }', /expected ';', got '\['$/],
   ['resource r0 { on one { meta-disk /dev/sdc[x]; } }', /expected a number, got 'x'$/],
@@ -164,8 +174,12 @@ const REFUSED: readonly (readonly [string, RegExp])[] = [
   [`resource r0 { disk { c-max-rate 100; } ${HOSTS} }`, /out of range \[250\.\.4194304\]k/],
 ];
 
-/** Refused here only; drbdadm 9.22 takes the first four and would use them. */
+/** Refused here only; drbdadm 9.22 takes them and would use them (of 1K it hands 1 to drbdsetup). */
 const STRICTER: readonly (readonly [string, RegExp])[] = [
+  [
+    `resource r0 { on one { device /dev/drbd0; disk /dev/sdb1; address 10.0.0.1:1K; meta-disk internal; } ${TWO} }`,
+    /^\/f:1:76: expected a port number without unit, got '1K'$/,
+  ],
   [`resource r0 { ${HOSTS}`, /got the end of the file$/],
   [
     `resource r0 { ${HOSTS} } ${OTHER('device /dev/drbd1; disk /dev/sdb1; address 10.0.0.1:7789;', 'device /dev/drbd1; disk /dev/sdb9; address 10.0.0.2:7789;')}`,
@@ -246,7 +260,7 @@ test('a resource for another host, a peer that is not known, resync-after of not
   const local = (text: string, name: string) => {
     const { config, errors } = parse(text);
     if (!config) throw new Error(errors.join('\n'));
-    return localConf(config, { name, addresses: new Set() }, null, 'for commands');
+    return localConf(config, { name, addresses: new Set() }, null, 'for commands', 'terminal');
   };
   t.is(local(`resource r0 { ${HOSTS} }`, 'three').resources[0]?.me, null);
   t.is(local(`resource r0 { ${ONE} }`, 'one').resources[0]?.peer, null);
@@ -262,6 +276,19 @@ test('a resource for another host, a peer that is not known, resync-after of not
     local(`resource r0 { startup { become-primary-on both; } ${HOSTS} }`, 'one').errors[0] ?? '',
     /allow-two-primaries is not set/,
   );
+});
+
+test('resync-after of a resource that is gone: an error at a terminal, a script goes on without it', (t) => {
+  const { config } = parse(`common { disk { resync-after x; } } resource r0 { ${HOSTS} }`);
+  if (!config) throw new Error('not read');
+  const host = { name: 'one', addresses: new Set<string>() };
+  const words =
+    "/f:1:46: in resource r0: resource 'x' mentioned in 'resync-after' option is not known.";
+  const atTerminal = localConf(config, host, null, 'for commands', 'terminal');
+  t.deepEqual([atTerminal.errors, atTerminal.warnings], [[words], []]);
+  const inScript = localConf(config, host, null, 'for commands', 'script');
+  t.deepEqual([inScript.errors, inScript.warnings], [[], [words]]);
+  t.deepEqual(inScript.resources[0]?.me?.volumes[0]?.diskOptions, []);
 });
 
 test("the samples are taken: etc/ and the kernel pair's old file", (t) => {
@@ -292,7 +319,13 @@ const SAMPLES = readdirSync('test/golden/config/drbd.conf')
   .map((name) => readFileSync(`test/golden/config/drbd.conf/${name}`, 'utf8'));
 
 function dump(config: NonNullable<DrbdConfResult['config']>): string {
-  const local = localConf(config, { name: 'one', addresses: new Set() }, null, 'as written');
+  const local = localConf(
+    config,
+    { name: 'one', addresses: new Set() },
+    null,
+    'as written',
+    'terminal',
+  );
   const parts = local.resources.map((r) => dumpResource(r, 'one'));
   return `${dumpHeader(config, false)}${parts.join('')}`.replace(
     /^(#.*| *cmd-timeout.*)\n/gm, // medium and long are printed with values that were not in the file

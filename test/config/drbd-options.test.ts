@@ -50,7 +50,9 @@ test('units', (t) => {
   t.is(scaledNumber('1s', '1'), 512);
   t.is(scaledNumber('10G', 's'), 20_971_520);
   t.is(scaledNumber('-1', '1'), -1);
-  for (const bad of ['', 'x', '1x', '1.5', '1KK', ' 1']) t.is(scaledNumber(bad, '1'), null, bad);
+  t.is(scaledNumber(' +1', '1'), 1);
+  for (const bad of ['', 'x', '1x', '1.5', '1KK', '1 ', '- 1'])
+    t.is(scaledNumber(bad, '1'), null, bad);
 });
 
 test('values of every kind, the last one wins', (t) => {
