@@ -212,8 +212,13 @@ export function receiveUuids(v: Volume, u: Uuids): string | null {
     v.peerUuids = { ...u, bitmap: 0n }; // as soon as it has told us
     setUuids(v, skipInitialSync(v.uuids, u.current, state.role === Roles.Primary));
     force(v, { disk: Disks.UpToDate, pdsk: Disks.UpToDate });
-    // A P_STATE of the handshake, still Inconsistent, may have crossed the peer's packet: this one is the last word.
-    if (v.link) sendState(v.link, v);
+    if (v.link) {
+      // A kernel believes until the next handshake that we are what we were. As a target of ours it would take over that generation,
+      // "just created", at the end, and the two would have parted without a word.
+      sendUuids(v.link, v);
+      // A P_STATE of the handshake, still Inconsistent, may have crossed the peer's packet: this one is the last word.
+      sendState(v.link, v);
+    }
   }
   return null;
 }

@@ -78,6 +78,27 @@ test.serial('invalidate-remote and pauses', async (t) => {
   await p.same(t);
 });
 
+// Two kernels part here: the one that is resynchronized takes over the generation that its peer had before the first sync was skipped.
+test.serial(
+  'a kernel that has skipped the first sync, and is a target then, is of our generation',
+  async (t) => {
+    if (!need(t, ...KERNEL_NEEDS)) return;
+    const p = await KernelPair.create(t);
+    await p.kernelDials();
+    p.dial();
+    await p.connected();
+    await p.vm.sh('drbdadm new-current-uuid --clear-bitmap r0 && drbdadm primary r0');
+    await p.settled();
+    await p.vm.sh('drbdadm invalidate r0');
+    await p.us.until(/cs:SyncSource/);
+    await p.settled();
+    await p.same(t);
+    const current = p.us.volume.uuids.current & ~1n;
+    const theirs = await p.vm.sh('drbdadm down r0; drbdadm get-gi r0');
+    t.is(BigInt(`0x${theirs.trim().slice(0, 16)}`) & ~1n, current);
+  },
+);
+
 test.serial('online verify is refused, and nothing else happens', async (t) => {
   if (!need(t, ...KERNEL_NEEDS)) return;
   const algorithm = { net: { verifyAlg: 'crc32c' } };
