@@ -12,7 +12,7 @@ NODE_PREFIX := $(shell $(NODE) -p 'require("path").resolve(process.execPath, "..
 NODEDIR := $(if $(wildcard $(NODE_PREFIX)/include/node/node_api.h),--nodedir=$(NODE_PREFIX))
 PROGRAMS := drbdd drbdadm drbdsetup drbdmeta heartbeat hb_standby hb_takeover cl_status drbd-peer-outdater twinbeat drbd-overview
 
-.PHONY: all ts native native-asan test check format demo soak sim bench bench-sim install clean
+.PHONY: all ts native native-asan test test-kernel check format demo soak sim bench bench-sim install clean
 
 all: ts native
 
@@ -37,6 +37,12 @@ native-asan:
 
 test: all
 	@bash test/run
+
+# Ours beside a kernel's DRBD, at length: every recorded scenario in either seat, and three random runs. SEED=7 STEPS=31
+# plays one run again.
+test-kernel: all
+	@TWINBEAT_KERNEL=all SEED=$(SEED) STEPS=$(STEPS) bash test/run build/test/integration/kernel-mixed.test.js \
+	  $(if $(SEED),,build/test/integration/kernel-golden.test.js)
 
 check: ts
 	$(BIN)/biome ci --error-on-warnings .
