@@ -124,7 +124,7 @@ async function primaryCrash(m: Mixed): Promise<void> {
   const dead = m.primary;
   const load = await m.loadUntilDeath(dead);
   await m.off(dead);
-  await load;
+  await load.ended;
   await m.until(other(dead), /cs:(WFConnection|Unconnected)/);
   const takeover = m.random.chance(0.5);
   if (takeover) {

@@ -130,14 +130,14 @@ export class Mixed {
   }
 
   /** Blocks whose content nobody asks for are written until the node dies. Returns when some have been. */
-  async loadUntilDeath(name: SeatName): Promise<Promise<unknown>> {
+  async loadUntilDeath(name: SeatName): Promise<{ readonly ended: Promise<unknown> }> {
     const from = KNOWN_BLOCKS;
     const words = `i=0; while [ $i -lt 4000 ]; do i=$((i+1)); dd if=/dev/urandom of=/dev/drbd0 bs=16k count=1 oflag=direct,seek_bytes seek=$((4096 * (${from} + 4 * (i * 7 % ${LOAD_BLOCKS / 4})))) conv=notrunc 2>/dev/null || exit 1; done`;
     this.done.push(`${name}: load`);
     const dw = await this.#written(name);
-    const load = this.pair.seats[name].run(words).catch(() => null);
+    const ended = this.pair.seats[name].run(words).catch(() => null);
     await until(async () => (await this.#written(name)) > dw + 64, `load on ${name}`);
-    return load;
+    return { ended };
   }
   async #written(name: SeatName): Promise<number> {
     return Number(/ dw:(\d+)/.exec(await this.pair.seats[name].proc())?.[1] ?? 0);
