@@ -4,6 +4,8 @@
 // - Discard is FALLOC_FL_PUNCH_HOLE: the range reads as zeroes afterwards. A block device without write-zeroes refuses
 //   that and gets BLKDISCARD, after which its contents are undefined.
 // - Zeroes: punch (if it may unmap), else FALLOC_FL_ZERO_RANGE, else written.
+// - A disk that does not answer can be abandoned: all its operations fail at once, their memory is named again when the
+//   kernel is done with it, and until then the descriptor stays open (a block device stays claimed).
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
@@ -39,6 +41,11 @@ double QueueNumber(dev_t dev, const char* name) {
     return value;
   }
   return -1;
+}
+
+// The memory that an operation moves, or -1.
+int32_t MemoryOf(const Op& op) {
+  return op.kind == OpKind::kRead || op.kind == OpKind::kWrite ? op.at : -1;
 }
 
 bool Unsupported(int result) { return result == -EOPNOTSUPP || result == -ENOSYS; }
@@ -137,6 +144,7 @@ void Engine::DiskCommand(const Command& c) {
   Handle* h = Find(c.handle, HandleKind::kDisk);
   CommandKind kind = static_cast<CommandKind>(c.kind);
   if (h == nullptr) return Done(c.tag, -EBADF);
+  if (h->abandoned) return Done(c.tag, -ETIMEDOUT);
   bool moves = kind == CommandKind::kRead || kind == CommandKind::kWrite;
   if (moves && (!region_->Holds(c.at, c.length) || c.length <= 0)) return Done(c.tag, -EFAULT);
   OpKind op = OpKind::kRead;
@@ -206,9 +214,36 @@ void Engine::StartDiskOp(uint32_t index) {
   }
 }
 
+void Engine::Abandon(const Command& c) {
+  Handle* h = Find(c.handle, HandleKind::kDisk);
+  if (h == nullptr) return Done(c.tag, -EBADF);
+  h->abandoned = true;
+  h->abandonTag = c.tag;
+  for (size_t i = 0; i < ops_.size(); i++) {
+    Op& op = ops_[i];
+    bool disk = op.kind >= OpKind::kRead && op.kind <= OpKind::kDiscard;
+    if (!disk || op.slot != (h->id & (kMaxHandles - 1))) continue;
+    op.abandoned = true;
+    abandonedOps_++;
+    Tell(EventKind::kAbandoned, h->id, op.tag, -ETIMEDOUT, MemoryOf(op));
+    // What waits in the kernel and was not given to the disk comes back at once.
+    if (op.kind != OpKind::kDiscard) Cancel(static_cast<uint32_t>(i));
+  }
+  if (h->inFlight == 0) Done(c.tag, 0);
+}
+
 void Engine::DiskDone(uint32_t index, int result) {
   Op& op = ops_[index];
   Handle* h = handles_[static_cast<size_t>(op.slot)].get();
+  if (op.abandoned) {
+    Tell(EventKind::kReturned, h->id, kNoTag, 0, MemoryOf(op));
+    FreeOp(index);
+    abandonedOps_--;
+    h->inFlight--;
+    if (h->inFlight == 0) Done(h->abandonTag, 0);
+    if (h->closing) MaybeFinishClose(h);
+    return;
+  }
   if (result == -EINTR || result == -EAGAIN) return StartDiskOp(index);
   bool moves =
       op.kind == OpKind::kRead || op.kind == OpKind::kWrite || op.kind == OpKind::kWriteZeroes;

@@ -69,6 +69,7 @@ uint32_t Engine::NewOp(OpKind kind) {
   Op& op = ops_[index];
   op.kind = kind;
   op.forZero = false;
+  op.abandoned = false;
   op.tag = kNoTag;
   op.slot = -1;
   op.flags = 0;
@@ -331,6 +332,8 @@ void Engine::Run(const Command& c) {
       return FuseFeed(c);
     case CommandKind::kComplete:
       return Done(c.tag, c.length);
+    case CommandKind::kAbandon:
+      return Abandon(c);
     case CommandKind::kClose: {
       Handle* h = Find(c.handle);
       if (h != nullptr) Close(h);

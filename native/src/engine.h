@@ -43,6 +43,8 @@ struct Handle {
   bool blockDevice = false;
   bool writable = false;
   bool canPunch = false;
+  bool abandoned = false;
+  uint32_t abandonTag = kNoTag;
   // stream
   bool receiving = false;
   bool sendBlocked = false;  // waiting for POLLOUT
@@ -83,6 +85,7 @@ enum class OpKind : uint8_t {
 struct Op {
   OpKind kind = OpKind::kFree;
   bool forZero = false;  // kPunch: zeroDisk, not discardDisk
+  bool abandoned = false;  // told as failed; its memory is the disk's until it is done
   uint32_t tag = kNoTag;
   int32_t slot = -1;
   int32_t at = 0;
@@ -157,7 +160,8 @@ class Engine {
 
   // Cancels what has no handle yet (connects, opens). Handles are closed by commands.
   void CancelUnowned();
-  size_t inFlight() const { return opsInFlight_; }
+  // Without what was abandoned: nobody waits for that.
+  size_t inFlight() const { return opsInFlight_ - abandonedOps_; }
   // Cancels everything and waits up to `timeoutMs`. False when the kernel still holds operations: then the pool must
   // never be unmapped (the region is leaked on purpose).
   bool Shutdown(int timeoutMs);
@@ -190,6 +194,7 @@ class Engine {
   // disk.cc
   void DiskCommand(const Command& c);
   void StartDiskOp(uint32_t index);
+  void Abandon(const Command& c);
   void DiskDone(uint32_t index, int result);
   void StartOpen(uint32_t index);
   void OpenDone(uint32_t index, int result);
@@ -223,6 +228,7 @@ class Engine {
   std::deque<Op> ops_;  // addresses are stable: the kernel reads message headers at submission
   std::vector<uint32_t> freeOps_;
   size_t opsInFlight_ = 0;
+  size_t abandonedOps_ = 0;
   std::vector<std::unique_ptr<Handle>> handles_;
   std::vector<int32_t> freeSlots_;
   std::vector<int32_t> dirty_;

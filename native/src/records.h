@@ -18,6 +18,7 @@ enum class CommandKind : int32_t {
   kClose = 8,     // handle
   kFuseFeed = 9,  // handle at length (capacity)
   kComplete = 10, // tag, result in length: comes back as an event in the next batch
+  kAbandon = 11,  // handle (disk) tag: completed when nothing of it is in flight any more
 };
 
 struct Command {
@@ -43,6 +44,8 @@ enum class EventKind : int32_t {
   kFuseEnd = 5,     // handle result: errno
   kClosed = 6,      // handle: nothing of it is in flight any more, its descriptor is closed
   kUnused = 7,      // at: a buffer that was fed and not used
+  kAbandoned = 8,   // tag result, at: memory that the disk still has, or -1
+  kReturned = 9,    // at: the disk has it no more
 };
 
 struct Event {

@@ -39,12 +39,6 @@ export const UNMET_OPTIONS: readonly UnmetOption[] = [
   },
   {
     section: 'disk',
-    name: 'disk-timeout',
-    met: 0,
-    instead: 'a disk that does not answer is waited for without limit',
-  },
-  {
-    section: 'disk',
     name: 'read-balancing',
     met: 'prefer-local',
     instead: 'all reads go to the local disk',

@@ -32,6 +32,7 @@ import { Conns, Disks, isSuspended, Roles } from './state.js';
 import type { Volume } from './volume.js';
 
 export const EIO = 5;
+const ETIMEDOUT = 110;
 export const EROFS = 30;
 export const EOPNOTSUPP = 95;
 export const EMEDIUMTYPE = 124;
@@ -334,6 +335,7 @@ export class AppIo {
     if (here) {
       r.local = LEG_PENDING;
       this.local++;
+      r.diskSinceMs = 0;
       this.#submitLocal(r);
     }
     if (link && v.replicates()) {
@@ -367,12 +369,26 @@ export class AppIo {
     if (v.readableHere(r.sector, r.endSector)) {
       r.local = LEG_PENDING;
       this.local++;
+      r.diskSinceMs = 0;
       v.readSectors += r.endSector - r.sector;
       const tag = this.#core.tag(KIND_APP_LOCAL, r.index);
       this.#core.port.readDisk(v.dataDisk, r.sector * 512, r.at, r.lengthBytes, tag);
     } else {
       this.#readFromPeer(r);
     }
+  }
+
+  /** The disk was given up (hung-disk.ts): what it still brings must not overwrite what the peer sends. */
+  #moveBuffer(r: AppRequest): boolean {
+    const { port } = this.#core;
+    const to = port.alloc(port.capacity(r.bufferAt));
+    if (to < 0) return false;
+    port.pool.copyWithin(to, r.bufferAt, r.at); // pieces that are here already
+    (r.front as FrontEnd).bufferMoved(r.tag, to);
+    port.free(r.bufferAt);
+    r.at += to - r.bufferAt;
+    r.bufferAt = to;
+    return true;
   }
 
   #readFromPeer(r: AppRequest): void {
@@ -408,6 +424,7 @@ export class AppIo {
     if (here) {
       r.local = LEG_PENDING;
       this.local++;
+      r.diskSinceMs = 0;
       this.#core.port.flushDisk(v.dataDisk, this.#core.tag(KIND_APP_LOCAL, r.index));
     }
     if (r.local === LEG_NONE && r.net === LEG_NONE) r.local = LEG_FAILED; // nobody can vouch for it
@@ -438,7 +455,8 @@ export class AppIo {
       }
       if (r.op === OP_READ) {
         r.local = LEG_NONE;
-        this.#readFromPeer(r); // transparently, where the peer has it
+        if (result === -ETIMEDOUT && !this.#moveBuffer(r)) this.#fail(r, EIO);
+        else this.#readFromPeer(r); // transparently, where the peer has it
         return;
       }
     }

@@ -61,6 +61,7 @@ export class AppRequest implements Interval, Promised {
   ownsBuffer = false; // writes: free `bufferAt` at the end
   epoch = 0;
   startMs = 0;
+  diskSinceMs = 0; // seen at the local disk (hung-disk.ts); 0: not yet
   logFirst = 0; // activity-log extents held: [logFirst, logNext)
   logNext = 0;
   logOf: ActivityLog | null = null;

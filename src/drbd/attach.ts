@@ -33,6 +33,7 @@ import { type AttachDecision, attachDecision, suspendsAlUpdates } from './attach
 import { force } from './changes.js';
 import type { Core } from './core.js';
 import { maskUuid } from './generation.js';
+import { stillOwed } from './hung-disk.js';
 import { MetaStore } from './meta-store.js';
 import { Err } from './return-codes.js';
 import { Conns, Disks, Roles } from './state.js';
@@ -60,6 +61,12 @@ const MIN_DEVICE_SECTORS = 2048;
 export function attach(v: Volume, request: AttachRequest, done: Done): void {
   if (v.state.disk !== Disks.Diskless || v.dataDisk >= 0) {
     done({ code: Err.DISK_CONFIGURED, info: [`${v.lowerDisk} is attached`] });
+    return;
+  }
+  for (const path of [request.disk, request.metaDisk]) {
+    const owed = stillOwed(v.core, path);
+    if (owed === null) continue;
+    done({ code: Err.OPEN_DISK, info: [owed] });
     return;
   }
   new Attach(v, request, done).begin();

@@ -450,6 +450,11 @@ export function diskFailed(v: Volume, what: 'read' | 'write', errno: number, sec
     if (v.state.disk > Disks.Inconsistent) force(v, { disk: Disks.Inconsistent });
     return;
   }
+  diskHangs(v);
+}
+
+/** It is of no use any more, whatever on-io-error says of errors. */
+export function diskHangs(v: Volume): void {
   const detach = (): void => {
     if (v.diskUsable()) force(v, { disk: Disks.Failed });
   };

@@ -48,6 +48,8 @@ export interface TurnEnd {
 
 export interface FrontEnd {
   blockDone(tag: number, error: number): void;
+  /** A read goes on in another buffer, which is the front end's now; the one before is not. */
+  bufferMoved(tag: number, at: number): void;
 }
 
 interface Cold {
@@ -60,6 +62,8 @@ export class Core {
   readonly host: EngineHost;
   readonly app: Slots<AppRequest>;
   readonly peer: Slots<PeerRequest>;
+  /** Disks that were given up and have not ended what they were given (hung-disk.ts): path -> handles. */
+  readonly owed = new Map<string, number>();
   readonly #cold: Slots<Cold>;
   readonly #tagBase: number;
   readonly #sendOwners = new Map<number, SendOwner>();

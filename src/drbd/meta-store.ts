@@ -47,6 +47,11 @@ export class MetaStore {
   readonly #logBlock: number;
   readonly #run: number;
   #closed = false;
+  /** The disk was given up, and may still have its buffers: nothing is composed in them any more. */
+  dead = false;
+  #asked = 0; // of the meta-data device
+  /** Seen waiting, since the disk last ended something (hung-disk.ts); 0: not yet. */
+  sinceMs = 0;
   #failed: (errno: number) => void = () => {};
   layout: MetaLayout | null = null;
 
@@ -88,6 +93,34 @@ export class MetaStore {
     for (const at of [this.#block, this.#logBlock, this.#run]) this.#core.port.free(at);
   }
 
+  /** The disk does not answer and was given up: what is asked from now on fails. */
+  abandon(): void {
+    this.dead = true;
+  }
+
+  /** The disk has something of it. */
+  get asked(): boolean {
+    return this.#asked > 0;
+  }
+
+  #asks(done: Done): number {
+    this.#asked++;
+    if (this.#asked === 1) this.sinceMs = 0;
+    return this.#core.cold((result) => {
+      this.#asked--;
+      this.sinceMs = 0;
+      done(result);
+    });
+  }
+
+  /** From one of the buffers, unless the disk may have that still. */
+  #write(offsetBytes: number, at: number, lengthBytes: number, fua: boolean, done: Done): void {
+    const { port } = this.#core;
+    const tag = this.#asks(done);
+    if (this.dead) port.flushDisk(this.#disk, tag);
+    else port.writeDisk(this.#disk, offsetBytes, at, lengthBytes, fua, tag);
+  }
+
   /** Nothing is being written or waiting for it. */
   get idle(): boolean {
     return !this.#superblockWriting && !this.#bitmapWriting && this.#bitmapQueue.length === 0;
@@ -107,7 +140,7 @@ export class MetaStore {
       return;
     }
     const { port } = this.#core;
-    const tag = this.#core.cold((result) => {
+    const tag = this.#asks((result) => {
       done(result === SUPERBLOCK_BYTES ? decodeSuperblock(port.pool, this.#block) : null);
     });
     port.readDisk(this.#disk, sector * 512, this.#block, SUPERBLOCK_BYTES, tag);
@@ -123,7 +156,7 @@ export class MetaStore {
         return;
       }
       const bytes = Math.min(RUN_BYTES, into.length - at);
-      const tag = this.#core.cold((n) => {
+      const tag = this.#asks((n) => {
         if (n >= 0) into.set(port.pool.subarray(this.#run, this.#run + bytes), at);
         at += bytes;
         next(n);
@@ -153,21 +186,14 @@ export class MetaStore {
     const waiters = this.#superblockWaiters.splice(0);
     this.#superblockWanted = false;
     this.#superblockWriting = true;
-    encodeSuperblock(this.#make(), port.pool, this.#block);
-    const tag = this.#core.cold((result) => {
+    if (!this.dead) encodeSuperblock(this.#make(), port.pool, this.#block);
+    const offset = layout.superblockSector * 512;
+    this.#write(offset, this.#block, SUPERBLOCK_BYTES, true, (result) => {
       this.#superblockWriting = false;
       if (this.#superblockWanted && !this.#closed) this.#startSuperblock();
       if (result < 0) this.#failed(-result);
       for (const done of waiters) done(Math.min(result, 0));
     });
-    port.writeDisk(
-      this.#disk,
-      layout.superblockSector * 512,
-      this.#block,
-      SUPERBLOCK_BYTES,
-      true,
-      tag,
-    );
   }
 
   // ---- activity log
@@ -179,9 +205,8 @@ export class MetaStore {
 
   /** Write the transaction at `logBlockAt` to a block of the ring, durably. */
   writeLogBlock(ringBlock: number, done: Done): void {
-    const { port } = this.#core;
     const offset = (this.layout as MetaLayout).alSector * 512 + ringBlock * AL_BLOCK_BYTES;
-    port.writeDisk(this.#disk, offset, this.#logBlock, AL_BLOCK_BYTES, true, this.#core.cold(done));
+    this.#write(offset, this.#logBlock, AL_BLOCK_BYTES, true, done);
   }
 
   /** A ring without history, as apply-al leaves it. */
@@ -268,7 +293,7 @@ export class MetaStore {
       return;
     }
     this.#dataUnflushed = false;
-    const tag = this.#core.cold((result) => {
+    const tag = this.#asks((result) => {
       if (result < 0) this.#dataUnflushed = true;
       done(result);
     });
@@ -286,7 +311,7 @@ export class MetaStore {
         return;
       }
       if (i >= pages.length) {
-        port.flushDisk(this.#disk, this.#core.cold(done));
+        port.flushDisk(this.#disk, this.#asks(done));
         return;
       }
       const first = pages[i] as number;
@@ -295,9 +320,9 @@ export class MetaStore {
       const at = i * PAGE_BYTES;
       const bytes = count * PAGE_BYTES;
       i += count;
-      port.pool.set(this.#part.subarray(at, at + bytes), this.#run);
+      if (!this.dead) port.pool.set(this.#part.subarray(at, at + bytes), this.#run);
       const offset = (this.layout as MetaLayout).bitmapSector * 512 + first * PAGE_BYTES;
-      port.writeDisk(this.#disk, offset, this.#run, bytes, fua, this.#core.cold(next));
+      this.#write(offset, this.#run, bytes, fua, next);
     };
     next(0);
   }
@@ -311,10 +336,10 @@ export class MetaStore {
         return;
       }
       const bytes = Math.min(RUN_BYTES, from.length - at);
-      port.pool.set(from.subarray(at, at + bytes), this.#run);
+      if (!this.dead) port.pool.set(from.subarray(at, at + bytes), this.#run);
       const offset = sector * 512 + at;
       at += bytes;
-      port.writeDisk(this.#disk, offset, this.#run, bytes, true, this.#core.cold(next));
+      this.#write(offset, this.#run, bytes, true, next);
     };
     next(0);
   }

@@ -139,6 +139,7 @@ export class PeerIo {
       return;
     }
     this.local++;
+    p.diskSinceMs = 0;
     v.writeSectors += p.endSector - p.sector;
     const { port } = this.#core;
     const tag = this.#core.tag(KIND_PEER_DISK, p.index);
@@ -165,6 +166,7 @@ export class PeerIo {
   diskDone(p: PeerRequest, result: number): void {
     const v = this.#volume;
     this.local--;
+    p.diskSinceMs = -1;
     if (p.kind === PEER_READ || p.kind === PEER_RESYNC_READ) {
       this.#readDone(p, result);
       return;
@@ -268,6 +270,7 @@ export class PeerIo {
       return;
     }
     this.local++;
+    p.diskSinceMs = 0;
     v.readSectors += p.endSector - p.sector;
     const tag = this.#core.tag(KIND_PEER_DISK, p.index);
     this.#core.port.readDisk(v.dataDisk, p.sector * 512, p.at, p.lengthBytes, tag);

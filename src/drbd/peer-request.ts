@@ -34,6 +34,7 @@ export class PeerRequest implements Interval {
   epochOpen = false; // all earlier epochs are on disk
   receiving = false; // the payload is still arriving
   onDisk = false; // handed to the disk
+  diskSinceMs = -1; // seen at the disk (hung-disk.ts); 0: not yet, -1: the disk has nothing of it
   run = 0; // of the resync that it came in; 0: none
   integrity: Integrity | null = null; // what its payload is checked with; null: it brings none
   alone = false; // a write, and the peer had no disk for it when it sent it
@@ -64,6 +65,7 @@ export class PeerRequest implements Interval {
     this.epochOpen = true;
     this.receiving = false;
     this.onDisk = false;
+    this.diskSinceMs = -1;
     this.run = 0;
     this.integrity = null;
     this.alone = false;

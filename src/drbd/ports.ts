@@ -55,6 +55,7 @@ export interface DataPort {
     mayUnmap: boolean,
     tag: number,
   ): void;
+  abandonDisk(disk: number, tag: number): void;
   attachStream(stream: number, owner: StreamOwner): void;
   send(stream: number, at: number, lengthBytes: number, tag: number): void;
   sendBacklogBytes(stream: number): number;

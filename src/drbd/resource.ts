@@ -580,7 +580,10 @@ export class Resource {
     this.#waits.tick(nowMs);
     this.#connector.tick(nowMs);
     this.link?.tick(nowMs);
-    for (const v of this.volumes) v.resync.tick(nowMs);
+    for (const v of this.volumes) {
+      v.resync.tick(nowMs);
+      v.diskWatch.tick(nowMs);
+    }
     if (nowMs >= this.#closeAtMs && this.link) {
       this.#closeAtMs = Number.POSITIVE_INFINITY;
       this.link.fail('BrokenPipe', 'disconnect: the peer did not close in time');
@@ -594,7 +597,7 @@ export class Resource {
       this.#waits.deadlineMs,
       this.link?.deadlineMs ?? Number.POSITIVE_INFINITY,
     );
-    for (const v of this.volumes) at = Math.min(at, v.resync.deadlineMs);
+    for (const v of this.volumes) at = Math.min(at, v.resync.deadlineMs, v.diskWatch.deadlineMs);
     return at;
   }
 }

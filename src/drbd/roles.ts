@@ -15,6 +15,7 @@ import {
   UUID_JUST_CREATED,
   withRole,
 } from './generation.js';
+import { giveUpSoon } from './hung-disk.js';
 import { sendState, sendUuids } from './params.js';
 import { Err, Ss } from './return-codes.js';
 import { Conns, Disks, isSuspended, Roles, type State } from './state.js';
@@ -339,6 +340,7 @@ export function detach(v: Volume, forceIt: boolean, done: Done): void {
   }
   const finish = (): void => v.resource.whenDiskless(v, () => done(OK));
   if (forceIt) {
+    giveUpSoon(v);
     force(v, { disk: Disks.Failed });
     finish();
     return;

@@ -49,6 +49,14 @@ export class Slots<T> {
     return this.#all[index] ?? null;
   }
 
+  /** Those that are out. For rare questions. */
+  each(f: (slot: T) => void): void {
+    for (let i = 0; i < this.#all.length; i++) {
+      const slot = this.#all[i];
+      if (this.#out[i] === true && slot !== undefined) f(slot);
+    }
+  }
+
   release(index: number): void {
     assert(this.#out[index] === true, 'a slot is released once');
     this.#out[index] = false;

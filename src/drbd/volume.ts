@@ -9,7 +9,7 @@ import { MAGIC_UNCLEAN, MDF, type Superblock } from '../md/superblock.js';
 import { AL_EXTENT_SECTORS } from '../md/units.js';
 import { type Sizes, UUID_FLAGS, type Uuids } from '../wire/params.js';
 import { AppIo, EMEDIUMTYPE, EROFS } from './app-io.js';
-import { diskFailed, metaFailed } from './changes.js';
+import { diskFailed, diskHangs, metaFailed } from './changes.js';
 import type { Core, FrontEnd } from './core.js';
 import {
   CREATED_UUIDS,
@@ -18,6 +18,7 @@ import {
   UUID_JUST_CREATED,
   type UuidSet,
 } from './generation.js';
+import { DiskWatch } from './hung-disk.js';
 import { IntervalSet } from './intervals.js';
 import type { Link } from './link.js';
 import { LogGate } from './log-gate.js';
@@ -39,6 +40,7 @@ export class Volume {
   readonly app: AppIo;
   readonly peerIo: PeerIo;
   readonly resync: Resync;
+  readonly diskWatch: DiskWatch;
   readonly log: LogGate;
   state: State = INITIAL_STATE;
   diskOptions: DiskOptions = DEFAULT_DISK_OPTIONS;
@@ -153,6 +155,7 @@ export class Volume {
     this.app = new AppIo(core, this);
     this.peerIo = new PeerIo(core, this);
     this.resync = new Resync(core, this);
+    this.diskWatch = new DiskWatch(this);
     this.log = new LogGate(core, this);
   }
 
@@ -487,6 +490,10 @@ export class Volume {
       const sector = extent * AL_EXTENT_SECTORS;
       this.setOutOfSync(sector, sector + AL_EXTENT_SECTORS);
     }
+  }
+
+  diskHangs(): void {
+    diskHangs(this);
   }
 
   metaFailed(errno: number): void {

@@ -12,6 +12,8 @@
 export interface FrontEnd {
   /** `error` is 0 or a positive errno (EIO, EROFS, ENOSPC ...). */
   blockDone(tag: number, error: number): void;
+  /** A read goes on in another buffer, which is the front end's now; the one before is not. */
+  bufferMoved(tag: number, at: number): void;
 }
 
 export interface BlockVolume {

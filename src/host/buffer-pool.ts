@@ -8,6 +8,9 @@
  * Slots lie class after class from offset 0; `at` is where the payload begins, so slot = at - HEAD_BYTES is unique
  * even for the class without payload. Free slots are a stack per class: what was used last is warm. There is no
  * falling through to a larger class: a burst of small requests must not eat what 1 MiB writes need.
+ *
+ * A buffer that a disk still has, although nobody waits for that disk any more, is held: it is free only when it has been
+ * freed and the disk has given it back.
  */
 import { assert } from '../base/assert.js';
 import { HEAD_BYTES } from './io.js';
@@ -29,6 +32,11 @@ export const DEFAULT_POOL: PoolCounts = { head: 1024, small: 2048, medium: 384, 
 /** About 13 MiB: tests, a node with one quiet resource. */
 export const SMALL_POOL: PoolCounts = { head: 256, small: 256, medium: 32, large: 8 };
 
+interface Hold {
+  count: number;
+  freed: boolean;
+}
+
 export class BufferPool {
   /** Size of the memory that the counts need, a multiple of 4096. */
   readonly sizeBytes: number;
@@ -38,6 +46,7 @@ export class BufferPool {
   readonly #free: Int32Array[] = []; // per class a stack of `at`
   readonly #freeCount = new Int32Array(CLASSES);
   readonly #used: Uint8Array; // per slot 1 while handed out
+  readonly #held = new Map<number, Hold>(); // by `at`
 
   constructor(counts: PoolCounts) {
     const wanted = [counts.head, counts.small, counts.medium, counts.large];
@@ -76,14 +85,43 @@ export class BufferPool {
     return at;
   }
 
-  free(at: number): void {
+  /** False: it is held. */
+  free(at: number): boolean {
     const c = this.#classOf(at);
     const index = this.#slotIndex(at, c);
     assert(this.#used[index] === 1, 'a buffer is freed once');
+    const hold = this.#held.size > 0 ? this.#held.get(at) : undefined;
+    if (hold) {
+      assert(!hold.freed, 'a buffer is freed once');
+      hold.freed = true;
+      return false;
+    }
     this.#used[index] = 0;
     const count = this.#freeCount[c] as number;
     (this.#free[c] as Int32Array)[count] = at;
     this.#freeCount[c] = count + 1;
+    return true;
+  }
+
+  /** A disk keeps the buffer that `address` lies in, until as many `release`. */
+  hold(address: number): void {
+    const at = this.#bufferOf(address);
+    const hold = this.#held.get(at);
+    if (hold) hold.count++;
+    else this.#held.set(at, { count: 1, freed: false });
+  }
+
+  /** The buffer that became free by it, or -1. */
+  release(address: number): number {
+    const at = this.#bufferOf(address);
+    const hold = this.#held.get(at);
+    assert(hold !== undefined, 'a buffer that is held');
+    hold.count--;
+    if (hold.count > 0) return -1;
+    this.#held.delete(at);
+    if (!hold.freed) return -1;
+    this.free(at);
+    return at;
   }
 
   /** Usable payload bytes of a buffer. */
@@ -110,6 +148,15 @@ export class BufferPool {
     let c = 0;
     while (slot >= (this.#first[c + 1] as number)) c++;
     return c;
+  }
+
+  /** `at` of the buffer whose payload an address lies in. */
+  #bufferOf(address: number): number {
+    let c = 0;
+    while (address >= (this.#first[c + 1] as number)) c++;
+    const first = this.#first[c] as number;
+    const stride = this.#stride[c] as number;
+    return first + Math.floor((address - first) / stride) * stride + HEAD_BYTES;
   }
 
   #slotIndex(at: number, c: number): number {

@@ -26,6 +26,7 @@ export const E = {
   timer: 14,
   writeFua: 15,
   zeroUnmap: 16,
+  abandonDisk: 17,
 } as const;
 
 /** One number into a hash. */

@@ -278,6 +278,10 @@ export class FuseServer implements FuseOwner, FrontEnd {
     drained?.();
   }
 
+  bufferMoved(slot: number, at: number): void {
+    this.#at[slot] = at;
+  }
+
   blockDone(slot: number, error: number): void {
     const opcode = this.#opcode[slot] as number;
     assert(opcode !== 0, 'an answer to a request in work');

@@ -119,6 +119,14 @@ export interface Io {
     tag: number,
   ): void;
 
+  /**
+   * The disk does not answer, and is not waited for any more: all that is under way on it completes with -ETIMEDOUT, what
+   * comes later at once. The memory stays the disk's until it gives it back, whether or not it is freed meanwhile: writes may
+   * still happen, with what it holds then, so nothing else is put there. The descriptor stays open as long, even when the
+   * handle is closed. Completes when everything is back.
+   */
+  abandonDisk(disk: number, tag: number): void;
+
   /** A listening socket, or -errno at once (EADDRINUSE, EADDRNOTAVAIL ...). SO_REUSEADDR is set. */
   listen(at: Endpoint, options: SocketOptions, owner: ListenOwner): number;
   /** Completes with a stream handle. `local` (port 0) is the address to come from, or null. */

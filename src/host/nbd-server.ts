@@ -198,6 +198,10 @@ export class NbdServer implements FrontEnd, IoOwner, ListenOwner, StreamOwner {
     this.#release(slot);
   }
 
+  bufferMoved(slot: number, at: number): void {
+    this.#at[slot] = at;
+  }
+
   blockDone(slot: number, error: number): void {
     const c = this.#of[slot];
     assert(c, 'an answer to a request in work');

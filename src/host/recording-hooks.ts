@@ -313,6 +313,10 @@ export class RecordedFront implements FrontEnd {
     this.id = id;
   }
 
+  bufferMoved(tag: number, at: number): void {
+    this.#front.bufferMoved(tag, at);
+  }
+
   blockDone(tag: number, error: number): void {
     const rec = this.#recorder;
     rec.effect(E.blockDone, this.id, error, 0, tag);

@@ -224,6 +224,11 @@ export class RecordingIo implements Io {
     this.#io.flushDisk(disk, tag);
   }
 
+  abandonDisk(disk: number, tag: number): void {
+    this.#rec.effect(E.abandonDisk, disk, 0, 0, tag);
+    this.#io.abandonDisk(disk, tag);
+  }
+
   discardDisk(disk: number, offsetBytes: number, lengthBytes: number, tag: number): void {
     const rec = this.#rec;
     rec.effect(E.discardDisk, disk, offsetBytes, lengthBytes / 512, tag);

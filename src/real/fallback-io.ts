@@ -6,6 +6,7 @@ import type net from 'node:net';
 import { performance } from 'node:perf_hooks';
 import { assert } from '../base/assert.js';
 import { BufferPool, DEFAULT_POOL, type PoolCounts } from '../host/buffer-pool.js';
+import { DiskRequests } from '../host/disk-requests.js';
 import { ERRNO } from '../host/errno.js';
 import {
   type DiskInfo,
@@ -22,7 +23,7 @@ import {
 import { checkRequest } from '../host/io-check.js';
 import { IoOwners } from '../host/io-owners.js';
 import { StreamReceiver } from '../host/stream-receiver.js';
-import { FallbackDisk } from './fallback-disk.js';
+import { type Done, FallbackDisk } from './fallback-disk.js';
 import { FallbackFuse } from './fallback-fuse.js';
 import { connectNow, FallbackStream, listenNow, peerName } from './fallback-net.js';
 
@@ -39,7 +40,10 @@ export class FallbackIo implements Io {
   readonly poolView: DataView;
   readonly #buffers: BufferPool;
   readonly #owners = new IoOwners();
-  readonly #disks = new Map<number, FallbackDisk>();
+  readonly #disks = new Map<
+    number,
+    { readonly disk: FallbackDisk; readonly requests: DiskRequests }
+  >();
   readonly #streams = new Map<number, FallbackStream>();
   readonly #listeners = new Map<number, net.Server>();
   readonly #fuses = new Map<number, FallbackFuse>();
@@ -88,7 +92,7 @@ export class FallbackIo implements Io {
         FallbackDisk.open(path, how, (disk, error) => {
           if (!disk) return done(-error);
           const handle = this.#nextHandle++;
-          this.#disks.set(handle, disk);
+          this.#disks.set(handle, { disk, requests: new DiskRequests(this.#buffers) });
           done(handle);
         }),
       tag,
@@ -96,14 +100,13 @@ export class FallbackIo implements Io {
   }
 
   diskInfo(disk: number): DiskInfo {
-    return this.#disk(disk).info();
+    return this.#disk(disk).disk.info();
   }
 
   readDisk(disk: number, offsetBytes: number, at: number, lengthBytes: number, tag: number): void {
-    const d = this.#disk(disk);
-    const wrong = checkRequest(d.logicalBlockBytes, offsetBytes, at, lengthBytes);
+    const wrong = this.#wrong(disk, offsetBytes, at, lengthBytes);
     const bytes = this.pool.subarray(at, at + lengthBytes);
-    this.#begin((done) => (wrong ? done(wrong) : d.read(bytes, offsetBytes, done)), tag);
+    this.#onDisk(disk, at, wrong, tag, (d, done) => d.read(bytes, offsetBytes, done));
   }
 
   writeDisk(
@@ -114,15 +117,13 @@ export class FallbackIo implements Io {
     fua: boolean,
     tag: number,
   ): void {
-    const d = this.#disk(disk);
-    const wrong = checkRequest(d.logicalBlockBytes, offsetBytes, at, lengthBytes);
+    const wrong = this.#wrong(disk, offsetBytes, at, lengthBytes);
     const bytes = this.pool.subarray(at, at + lengthBytes);
-    this.#begin((done) => (wrong ? done(wrong) : d.write(bytes, offsetBytes, fua, done)), tag);
+    this.#onDisk(disk, at, wrong, tag, (d, done) => d.write(bytes, offsetBytes, fua, done));
   }
 
   flushDisk(disk: number, tag: number): void {
-    const d = this.#disk(disk);
-    this.#begin((done) => d.flush(done), tag);
+    this.#onDisk(disk, -1, 0, tag, (d, done) => d.flush(done));
   }
 
   discardDisk(disk: number, _offsetBytes: number, _lengthBytes: number, tag: number): void {
@@ -137,9 +138,13 @@ export class FallbackIo implements Io {
     _mayUnmap: boolean,
     tag: number,
   ): void {
-    const d = this.#disk(disk);
-    const wrong = checkRequest(d.logicalBlockBytes, offsetBytes, 0, lengthBytes);
-    this.#begin((done) => (wrong ? done(wrong) : d.zero(offsetBytes, lengthBytes, done)), tag);
+    const wrong = this.#wrong(disk, offsetBytes, 0, lengthBytes);
+    this.#onDisk(disk, -1, wrong, tag, (d, done) => d.zero(offsetBytes, lengthBytes, done));
+  }
+
+  abandonDisk(disk: number, tag: number): void {
+    const { requests } = this.#disk(disk);
+    this.#begin((done) => requests.abandon(() => done(0)), tag);
   }
 
   listen(at: Endpoint, _options: SocketOptions, owner: ListenOwner): number {
@@ -347,7 +352,7 @@ export class FallbackIo implements Io {
     }
     if (disk) {
       this.#disks.delete(handle);
-      disk.close();
+      disk.disk.close();
     }
     if (listener) {
       this.#listeners.delete(handle);
@@ -361,7 +366,28 @@ export class FallbackIo implements Io {
     }
   }
 
-  #disk(handle: number): FallbackDisk {
+  #wrong(disk: number, offsetBytes: number, at: number, lengthBytes: number): number {
+    const { logicalBlockBytes } = this.#disk(disk).disk;
+    return checkRequest(logicalBlockBytes, offsetBytes, at, lengthBytes);
+  }
+
+  /** `wrong`: the result at once. */
+  #onDisk(
+    handle: number,
+    at: number,
+    wrong: number,
+    tag: number,
+    start: (disk: FallbackDisk, done: Done) => void,
+  ): void {
+    const { disk, requests } = this.#disk(handle);
+    this.#begin((done) => {
+      if (wrong !== 0) done(wrong);
+      else if (requests.abandoned) done(-ERRNO.ETIMEDOUT);
+      else start(disk, requests.begin(at, done));
+    }, tag);
+  }
+
+  #disk(handle: number): { readonly disk: FallbackDisk; readonly requests: DiskRequests } {
     const disk = this.#disks.get(handle);
     assert(disk, 'an open disk');
     return disk;

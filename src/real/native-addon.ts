@@ -17,6 +17,7 @@ export const COMMAND = {
   close: 8,
   fuseFeed: 9,
   complete: 10,
+  abandon: 11,
 } as const;
 export const COMMAND_BYTES = 64;
 /** Index of a field in a command, seen as 16 Int32 (or, for the last two, as 8 Float64). */
@@ -41,6 +42,8 @@ export const EVENT = {
   fuseEnd: 5,
   closed: 6,
   unused: 7,
+  abandoned: 8,
+  returned: 9,
 } as const;
 export const EVENT_BYTES = 24;
 

@@ -71,6 +71,7 @@ export class NativeIo implements Io {
   readonly #deferred: (() => void)[] = []; // run in the next batch
   readonly #deferredTag: number;
   readonly #closing = new Set<number>();
+  readonly #abandoned = new Set<number>(); // disks that are not waited for
   readonly #batchEnd: (() => void)[] = [];
   #count = 0; // commands queued
   #inBatch = false;
@@ -195,6 +196,11 @@ export class NativeIo implements Io {
     tag: number,
   ): void {
     this.#range(COMMAND.zero, disk, offsetBytes, lengthBytes, mayUnmap ? 1 : 0, tag);
+  }
+
+  abandonDisk(disk: number, tag: number): void {
+    this.#abandoned.add(disk);
+    this.#command(COMMAND.abandon, disk, 0, 0, tag);
   }
 
   listen(at: Endpoint, options: SocketOptions, owner: ListenOwner): number {
@@ -436,8 +442,20 @@ export class NativeIo implements Io {
       case EVENT.unused:
         this.#buffers.free(e[i + 4] as number);
         return;
+      case EVENT.abandoned: {
+        const at = e[i + 4] as number;
+        if (at >= 0) this.#buffers.hold(at);
+        this.#owners.done(e[i + 2] as number, result);
+        return;
+      }
+      case EVENT.returned: {
+        const at = e[i + 4] as number;
+        if (at >= 0) this.#buffers.release(at);
+        return;
+      }
       case EVENT.closed:
         this.#open.delete(handle);
+        this.#abandoned.delete(handle);
         this.#closing.delete(handle);
         this.#blockBytes[handle & HANDLE_SLOT_MASK] = 0;
         this.#streams.closed(handle);
@@ -456,7 +474,8 @@ export class NativeIo implements Io {
 
   #maybeStop(): void {
     if (!this.#destroyed || this.#stopped || this.#count > 0) return;
-    if (this.#addon.inFlight.call(this.#engine) > 0 || this.#open.size > 0) return;
+    const awaited = this.#open.size - this.#abandoned.size;
+    if (this.#addon.inFlight.call(this.#engine) > 0 || awaited > 0) return;
     this.#stopped = true;
     const resolve = this.#destroyed;
     setImmediate(() => {

@@ -87,6 +87,7 @@ export const CAUGHT: Readonly<Record<string, Caught>> = {
   'two-primaries': { invariant: 'I2', checker: 'two-primaries', profile: 'swarm', seed: 2 },
   'ping-timeout-ignored': { invariant: 'progress', checker: 'progress', profile: 'swarm', seed: 5 },
   'ko-count-ignored': { invariant: 'progress', checker: 'progress', scenario: 'slow-disk-on-peer' },
+  'disk-timeout-ignored': { invariant: 'expect', checker: 'scenario', scenario: 'disk-hangs' },
   'redial-without-pause': { invariant: 'I8', checker: 'bounds', profile: 'swarm', seed: 4 },
   'receive-window-ignored': { invariant: 'I8', checker: 'bounds', profile: 'swarm', seed: 7 },
   'alarm-not-moved': { invariant: 'I9', checker: 'liveness', profile: 'swarm', seed: 12 },

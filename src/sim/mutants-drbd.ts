@@ -60,8 +60,8 @@ export const DRBD_MUTANTS: readonly Mutant[] = [
     name: 'read-error-not-retried',
     what: 'a read that fails on the own disk fails, though the peer has the data',
     file: 'drbd/app-io.js',
-    find: 'r.local = LEG_NONE;\n                this.#readFromPeer(r);',
-    replace: 'r.local = LEG_NONE;\n                this.#fail(r, EIO);',
+    find: 'else\n                    this.#readFromPeer(r);',
+    replace: 'else\n                    this.#fail(r, EIO);',
   },
   {
     name: 'reads-stale-block',
@@ -278,6 +278,13 @@ export const DRBD_MUTANTS: readonly Mutant[] = [
     file: 'drbd/transfer-log.js',
     find: 'return this.#head?.startMs ?? Number.POSITIVE_INFINITY;',
     replace: 'return Number.POSITIVE_INFINITY;',
+  },
+  {
+    name: 'disk-timeout-ignored',
+    what: 'a disk that does not answer is waited for without end, whatever disk-timeout says',
+    file: 'drbd/hung-disk.js',
+    find: 'if (nowMs - owesSinceMs(v, nowMs, afresh) < timeoutMs)',
+    replace: '',
   },
   {
     name: 'redial-without-pause',

@@ -424,6 +424,10 @@ class ReplayFront {
     return at;
   }
 
+  bufferMoved(tag: number, at: number): void {
+    this.#reads.set(tag, at);
+  }
+
   blockDone(tag: number, error: number): void {
     this.#io.effect(E.blockDone, this.#id, error, 0, tag);
     const at = this.#reads.get(tag);

@@ -301,6 +301,11 @@ export class ReplayIo implements Io {
     this.#began(tag, 'flush of the disk');
   }
 
+  abandonDisk(disk: number, tag: number): void {
+    this.effect(E.abandonDisk, disk, 0, 0, tag);
+    this.#began(tag, 'a disk that is given up');
+  }
+
   discardDisk(disk: number, offsetBytes: number, lengthBytes: number, tag: number): void {
     this.effect(E.discardDisk, disk, offsetBytes, lengthBytes / 512, tag);
     this.#began(tag, `discard of ${lengthBytes} bytes at sector ${offsetBytes / 512}`);

@@ -108,6 +108,11 @@ export class SimDevice implements FrontEnd {
     this.#pump();
   }
 
+  bufferMoved(tag: number, at: number): void {
+    const asked = this.#asked.get(tag);
+    if (asked) asked.at = at;
+  }
+
   blockDone(tag: number, error: number): void {
     const asked = this.#asked.get(tag);
     if (!asked || !this.#io) return;

@@ -3,6 +3,7 @@
  * they were made in; a disk that is stuck holds all of them back.
  */
 import { assert } from '../base/assert.js';
+import { DiskRequests, type Holder } from '../host/disk-requests.js';
 import { ERRNO } from '../host/errno.js';
 import type { DiskInfo, DiskOpen } from '../host/io.js';
 import { checkRequest } from '../host/io-check.js';
@@ -18,6 +19,15 @@ interface OpenDisk {
   readonly path: string;
   readonly write: boolean;
   readonly exclusive: boolean;
+  readonly requests: DiskRequests;
+  closed: boolean; // and not closed for the disk, which has requests of it
+}
+
+interface Asked {
+  readonly tag: number;
+  readonly handle: number;
+  readonly at: number; // the memory that is moved, or -1
+  readonly wrong: number; // < 0: the result at once
 }
 
 /** A write, or (without bytes) a discard or zeroing, that was begun and is not done. */
@@ -31,16 +41,18 @@ interface Change {
 export class SimIoDisks {
   readonly #turns: SimIoTurns;
   readonly #pool: Uint8Array;
+  readonly #holder: Holder;
   readonly #open = new Map<number, OpenDisk>();
   readonly #changing = new Set<Change>();
 
-  constructor(turns: SimIoTurns, pool: Uint8Array) {
+  constructor(turns: SimIoTurns, pool: Uint8Array, holder: Holder) {
     this.#turns = turns;
     this.#pool = pool;
+    this.#holder = holder;
   }
 
   get handles(): Iterable<number> {
-    return this.#open.keys();
+    return [...this.#open].flatMap(([handle, o]) => (o.closed ? [] : [handle]));
   }
 
   /** What was begun happens without this process; when the power goes, by the dice of the disks. */
@@ -67,7 +79,8 @@ export class SimIoDisks {
         const claimed = [...this.#open.values()].some((o) => o.path === path && o.exclusive);
         if (how.exclusive && (claimed || disk.isClaimed)) return done(-ERRNO.EBUSY);
         const handle = this.#turns.newHandle();
-        this.#open.set(handle, { disk, path, ...how });
+        const requests = new DiskRequests(this.#holder);
+        this.#open.set(handle, { disk, path, ...how, requests, closed: false });
         done(handle);
       }),
     );
@@ -75,7 +88,21 @@ export class SimIoDisks {
 
   /** False when it is no disk of ours. */
   close(handle: number): boolean {
-    return this.#open.delete(handle);
+    const open = this.#open.get(handle);
+    if (!open) return false;
+    open.closed = true;
+    if (!open.requests.busy) this.#open.delete(handle);
+    return true;
+  }
+
+  abandon(handle: number, tag: number): void {
+    const open = this.#get(handle);
+    this.#turns.begin(tag, (done) =>
+      open.requests.abandon(() => {
+        if (open.closed) this.#open.delete(handle);
+        done(0);
+      }),
+    );
   }
 
   info(handle: number): DiskInfo {
@@ -85,7 +112,7 @@ export class SimIoDisks {
   read(handle: number, offsetBytes: number, at: number, lengthBytes: number, tag: number): void {
     const { disk } = this.#get(handle);
     const wrong = checkRequest(disk.options.logicalBlockBytes, offsetBytes, at, lengthBytes);
-    this.#request(tag, disk, wrong, disk.options.latencyMs, null, () => {
+    this.#request({ tag, handle, at, wrong }, disk.options.latencyMs, null, () => {
       if (offsetBytes + lengthBytes > disk.sizeBytes) return -ERRNO.EIO;
       if (disk.chance(disk.faults.readChance)) return -ERRNO.EIO;
       const out = this.#pool.subarray(at, at + lengthBytes);
@@ -108,7 +135,7 @@ export class SimIoDisks {
       change.bytes = this.#pool.slice(at, at + lengthBytes);
       this.#changing.add(change);
     };
-    this.#request(tag, disk, wrong, disk.options.latencyMs, begin, () => {
+    this.#request({ tag, handle, at, wrong }, disk.options.latencyMs, begin, () => {
       const bytes = change.bytes as Uint8Array;
       this.#changing.delete(change);
       assert(
@@ -132,7 +159,7 @@ export class SimIoDisks {
     const begin = (): void => {
       order = disk.flushBegin();
     };
-    this.#request(tag, disk, 0, disk.options.flushLatencyMs, begin, () => {
+    this.#request({ tag, handle, at: -1, wrong: 0 }, disk.options.flushLatencyMs, begin, () => {
       if (disk.chance(disk.faults.flushChance)) return -ERRNO.EIO;
       disk.flushEnd(order);
       return 0;
@@ -144,27 +171,37 @@ export class SimIoDisks {
     const wrong = this.#wrongChange(handle, offsetBytes, 0, lengthBytes);
     const change: Change = { disk, offsetBytes, lengthBytes, bytes: null };
     const unable = disk.options.canDiscard ? wrong : -ERRNO.EOPNOTSUPP;
-    this.#request(tag, disk, unable, disk.options.latencyMs, this.#begins(change), () => {
-      this.#changing.delete(change);
-      if (offsetBytes + lengthBytes > disk.sizeBytes) return -ERRNO.EIO;
-      if (disk.chance(disk.faults.writeChance)) return -ERRNO.EIO;
-      disk.discard(offsetBytes, lengthBytes);
-      return 0;
-    });
+    this.#request(
+      { tag, handle, at: -1, wrong: unable },
+      disk.options.latencyMs,
+      this.#begins(change),
+      () => {
+        this.#changing.delete(change);
+        if (offsetBytes + lengthBytes > disk.sizeBytes) return -ERRNO.EIO;
+        if (disk.chance(disk.faults.writeChance)) return -ERRNO.EIO;
+        disk.discard(offsetBytes, lengthBytes);
+        return 0;
+      },
+    );
   }
 
   zero(handle: number, offsetBytes: number, lengthBytes: number, tag: number): void {
     const { disk } = this.#get(handle);
     const wrong = this.#wrongChange(handle, offsetBytes, 0, lengthBytes);
     const change: Change = { disk, offsetBytes, lengthBytes, bytes: null };
-    this.#request(tag, disk, wrong, disk.options.latencyMs, this.#begins(change), () => {
-      this.#changing.delete(change);
-      if (offsetBytes + lengthBytes > disk.sizeBytes) return -ERRNO.ENOSPC;
-      if (disk.isFull(offsetBytes, lengthBytes)) return -ERRNO.ENOSPC;
-      if (disk.chance(disk.faults.writeChance)) return -ERRNO.EIO;
-      disk.zero(offsetBytes, lengthBytes);
-      return 0;
-    });
+    this.#request(
+      { tag, handle, at: -1, wrong },
+      disk.options.latencyMs,
+      this.#begins(change),
+      () => {
+        this.#changing.delete(change);
+        if (offsetBytes + lengthBytes > disk.sizeBytes) return -ERRNO.ENOSPC;
+        if (disk.isFull(offsetBytes, lengthBytes)) return -ERRNO.ENOSPC;
+        if (disk.chance(disk.faults.writeChance)) return -ERRNO.EIO;
+        disk.zero(offsetBytes, lengthBytes);
+        return 0;
+      },
+    );
   }
 
   // ---- inside
@@ -179,21 +216,22 @@ export class SimIoDisks {
     return checkRequest(disk.options.logicalBlockBytes, offsetBytes, at, lengthBytes);
   }
 
-  /** `wrong` < 0 is the result at once; otherwise `finish` says it when the disk has taken its time. */
+  /** `finish` says the result when the disk has taken its time. */
   #request(
-    tag: number,
-    disk: SimDisk,
-    wrong: number,
+    { tag, handle, at, wrong }: Asked,
     latencyMs: readonly [number, number],
     begin: (() => void) | null,
     finish: () => number,
   ): void {
+    const { disk, requests } = this.#get(handle);
     this.#turns.begin(tag, (done) => {
       if (wrong !== 0) return done(wrong);
+      if (requests.abandoned) return done(-ERRNO.ETIMEDOUT);
       begin?.();
+      const over = requests.begin(at, done);
       this.#turns.host.clock.after(disk.latency(latencyMs), () => {
         disk.whenAnswering(() => {
-          if (!this.#turns.crashed) done(finish());
+          if (!this.#turns.crashed) over(finish());
         });
       });
     });

@@ -58,7 +58,13 @@ export class SimIo implements Io {
     this.pool = takeMemory(options.net, sizeBytes);
     this.poolView = new DataView(this.pool.buffer);
     this.#turns = new SimIoTurns(options, () => this.#batch());
-    this.#disks = new SimIoDisks(this.#turns, this.pool);
+    this.#disks = new SimIoDisks(this.#turns, this.pool, {
+      hold: (at) => this.#buffers.hold(at),
+      release: (at) => {
+        const freed = this.#buffers.release(at);
+        if (freed >= 0) this.#spoil(freed);
+      },
+    });
     this.#streams = new SimIoStreams(this.#turns, this.pool, options.streams, (h) => this.close(h));
   }
 
@@ -109,7 +115,10 @@ export class SimIo implements Io {
 
   /** Whoever looks at a buffer after it was freed finds noise, not by luck what was there. */
   free(at: number): void {
-    this.#buffers.free(at);
+    if (this.#buffers.free(at)) this.#spoil(at);
+  }
+
+  #spoil(at: number): void {
     const payload = Math.min(this.#buffers.capacity(at), FREED_PAYLOAD_BYTES);
     this.pool.fill(NOISE, at - FREED_HEAD_BYTES, at + payload);
   }
@@ -143,6 +152,10 @@ export class SimIo implements Io {
 
   flushDisk(disk: number, tag: number): void {
     this.#disks.flush(disk, tag);
+  }
+
+  abandonDisk(disk: number, tag: number): void {
+    this.#disks.abandon(disk, tag);
   }
 
   discardDisk(disk: number, offsetBytes: number, lengthBytes: number, tag: number): void {

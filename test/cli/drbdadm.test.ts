@@ -378,7 +378,6 @@ resource r1 {
 `;
 const UNMET_SAID = [
   '2:16: WARN: on-congestion has no effect yet: writes wait for a congested link, as with block',
-  '4:38: WARN: disk-timeout has no effect yet: a disk that does not answer is waited for without limit',
   '4:10: WARN: read-balancing has no effect yet: all reads go to the local disk',
   '5:14: WARN: pri-on-incon-degr has no effect yet: it is never called',
   '11:10: WARN: resync-after has no effect yet: devices are resynchronised at the same time',

@@ -282,7 +282,21 @@ export class SimPairNode {
     return refused;
   }
 
+  /** The machine stands still for so long. */
+  pauseFor(ms: number): void {
+    this.#node.pause();
+    this.#pair.run(ms);
+    this.#node.resume();
+  }
+
   // ---- application I/O
+
+  /** Reads whose buffer was exchanged: tag -> the new one. */
+  readonly moved = new Map<number, number>();
+
+  bufferMoved(tag: number, at: number): void {
+    this.moved.set(tag, at);
+  }
 
   blockDone(tag: number, error: number): void {
     this.#answers.set(tag, error);
@@ -326,10 +340,15 @@ export class SimPairNode {
 
   read(sector: number, lengthBytes: number): Uint8Array {
     const at = this.io.alloc(lengthBytes);
-    const error = this.answer(
-      this.begin((tag) => this.volume.read(this, tag, sector, at, lengthBytes)),
-    );
+    const tag = this.begin((t) => this.volume.read(this, t, sector, at, lengthBytes));
+    const error = this.answer(tag);
     if (error !== 0) throw new Error(`read: ${error}`);
+    return this.taken(tag, at, lengthBytes);
+  }
+
+  /** What a read has brought, and its buffer back. */
+  taken(tag: number, begunAt: number, lengthBytes: number): Uint8Array {
+    const at = this.moved.get(tag) ?? begunAt;
     const bytes = this.io.pool.slice(at, at + lengthBytes);
     this.io.free(at);
     return bytes;
