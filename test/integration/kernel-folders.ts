@@ -8,7 +8,8 @@
  *  - diskless: the Primary reads and writes through its peer; attach: P_SIZES, P_UUIDS and P_STATE on a running connection
  *  - invalidate: the states StartingSync, for which 86 has no P_SYNC_UUID of its own; pauses; outdate
  *  - split-brain: flags of P_UUIDS, and --discard-my-data in P_PROTOCOL, which is shorter at 86
- *  - discard: not at 86, where it kills the kernel's sender, and the node with it, for want of the flag TRIM
+ *  - discard: at 100. Below it no peer has the flag TRIM: ours leaves the blocks as they are then, a kernel writes zeroes at 95, and
+ *    at 86 its sender dies of it, and the node with it
  *  - integrity-sha1: named in P_PROTOCOL from 87 on, so not at 86; csums: asked for with P_SYNC_PARAM89, so not at 86
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
@@ -24,7 +25,8 @@ export const VERSIONS = [101, 100, 95, 86] as const;
 export type Version = (typeof VERSIONS)[number];
 
 const BELOW_87 = ['reconnect', 'diskless', 'invalidate', 'split-brain'] as const;
-const BETWEEN = [...BELOW_87, 'discard', 'integrity-sha1', 'csums'] as const;
+const AT_95 = [...BELOW_87, 'integrity-sha1', 'csums'] as const;
+const AT_100 = [...AT_95, 'discard'] as const;
 
 /** What `make test` plays, at 101, with ours as alice. */
 export const SMALL_PART: readonly string[] = ['invalidate', 'primary-crash', 'reconnect'];
@@ -42,7 +44,7 @@ export function scenarioNames(): string[] {
 
 export function scenariosAt(version: Version): readonly string[] {
   if (version === 101) return scenarioNames();
-  return version === 86 ? BELOW_87 : BETWEEN;
+  return { 86: BELOW_87, 95: AT_95, 100: AT_100 }[version];
 }
 
 export function readScenario(name: string, version: Version): Scenario {

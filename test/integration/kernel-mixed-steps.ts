@@ -153,7 +153,9 @@ async function splitBrain(m: Mixed): Promise<void> {
   await m.adm(y, 'secondary');
   if (m.random.chance(0.5)) {
     for (const name of SEATS) await m.adm(name, 'connect');
-    for (const name of SEATS) await m.until(name, /cs:StandAlone/);
+    // Who sees it first hangs up; the other may not have got so far, and then waits for a connection.
+    await Promise.any(SEATS.map((name) => m.until(name, /cs:StandAlone/)));
+    for (const name of SEATS) await m.try(name, 'disconnect');
   }
   const lost = m.anySeat();
   await m.adm(lost, 'connect --discard-my-data');
