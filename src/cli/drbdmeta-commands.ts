@@ -16,7 +16,6 @@ import {
   MetaDevice,
   writeRing,
 } from './drbdmeta-device.js';
-import { clipped } from './drbdmeta-dump.js';
 import { moveMetaData } from './drbdmeta-resize.js';
 
 function noMetaData(call: Call): number {
@@ -30,7 +29,7 @@ async function reading(call: Call, show: (sb: Superblock) => void): Promise<numb
   try {
     const found = device.find();
     if (found?.where !== 'here') return noMetaData(call);
-    show(clipped(call, device, found.layout, found.superblock));
+    show(found.superblock);
     return 0;
   } finally {
     device.close();

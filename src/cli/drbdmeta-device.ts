@@ -21,8 +21,10 @@ import {
   layoutOfSuperblock,
   type MetaIndex,
   type MetaLayout,
+  SLOT_SECTORS,
   type Striping,
   superblockSector,
+  usableSectors,
 } from '../md/layout.js';
 import {
   decodeSuperblock,
@@ -106,7 +108,7 @@ export class MetaDevice {
     this.#call = call;
     this.#fd = fd;
     this.sizeBytes = sizeBytes;
-    this.superblockSector = superblockSector(call.index, this.sizeSectors);
+    this.superblockSector = placeOf(call.index, this.sizeSectors);
     this.lastKnown = new LastKnown(call);
   }
 
@@ -189,7 +191,19 @@ export class MetaDevice {
       this.#call.world.err(`${wrong}\n`);
       return null;
     }
-    return { where, superblock, layout: layoutOfSuperblock(superblock, this.#call.index, at) };
+    const layout = layoutOfSuperblock(superblock, this.#call.index, at);
+    return { where, superblock: this.clipped(layout, superblock), layout };
+  }
+
+  /** The last agreed size cannot exceed what the meta-data can describe and leaves room for. */
+  clipped<T extends { readonly laSizeSectors: number }>(layout: MetaLayout, sb: T): T {
+    const { world, index } = this.#call;
+    // The size of the data device of external meta-data is not known here.
+    const capacity = index === 'internal' ? this.sizeSectors : Number.MAX_SAFE_INTEGER;
+    const usable = usableSectors(layout, capacity);
+    if (sb.laSizeSectors <= usable) return sb;
+    world.out(`# la-size-sect was too big (${sb.laSizeSectors}), truncated (${usable})!\n`);
+    return { ...sb, laSizeSectors: usable };
   }
 
   #findMoved(): Found | null {
@@ -305,6 +319,13 @@ export class MetaDevice {
     world.err(`${call}(${device},...,${count},${offset}) failed: ${reason(error)}\n`);
     throw new Exit(10);
   }
+}
+
+/** Of a slot that the device ends in, too: there is just nothing valid. -1: it begins behind the device. */
+function placeOf(index: MetaIndex, sectors: number): number {
+  if (typeof index !== 'number') return superblockSector(index, sectors);
+  const at = index * SLOT_SECTORS;
+  return at + 8 <= sectors ? at : -1;
 }
 
 const CHUNK_BYTES = 1 << 20;

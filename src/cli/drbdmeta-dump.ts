@@ -13,7 +13,7 @@ import {
   parseDump,
   UNCLEAN_NOTE,
 } from '../md/dump.js';
-import { type MetaLayout, usableSectors } from '../md/layout.js';
+import type { MetaLayout } from '../md/layout.js';
 import { freshSuperblock, isUnclean, type Superblock } from '../md/superblock.js';
 import { bitmapBytes, bitsOfSectors } from '../md/units.js';
 import { mayDestroy } from './drbdmeta-create.js';
@@ -38,7 +38,7 @@ export async function dumpMd(call: Call): Promise<number> {
       world.err('No valid meta data found\n');
       return 1;
     }
-    const sb = clipped(call, device, found.layout, found.superblock);
+    const sb = found.superblock;
     if (isUnclean(sb)) {
       world.err('Found meta data is "unclean", please apply-al first\n');
       if (!options.force) return 1;
@@ -48,7 +48,7 @@ export async function dumpMd(call: Call): Promise<number> {
     );
     const length = bitmapBytes(bitsOfSectors(sb.laSizeSectors));
     const note = isUnclean(sb) ? UNCLEAN_NOTE : '';
-    world.out(dumpHead(sb, found.layout, length, note, movedNote(device, found)));
+    world.out(dumpHead(sb, found.layout, length, note, movedNote(call, device, found)));
     dumpBitmap(call, device, found.layout, length);
     return 0;
   } finally {
@@ -70,7 +70,7 @@ function dumpBitmap(call: Call, device: MetaDevice, layout: MetaLayout, length: 
   call.world.out(text);
 }
 
-function movedNote(device: MetaDevice, found: Found): string {
+function movedNote(call: Call, device: MetaDevice, found: Found): string {
   if (found.where === 'here') return '';
   const expected = device.freshLayout({
     stripes: found.layout.alStripes,
@@ -80,7 +80,7 @@ function movedNote(device: MetaDevice, found: Found): string {
   return (
     '#\n### Device seems to have been resized!\n' +
     '### dumping meta data from the last known position\n' +
-    `### current size of the device: ${device.sizeBytes} byte\n` +
+    `### current size of ${call.device}: ${device.sizeBytes} byte\n` +
     '### expected position of meta data:\n' +
     `## md_offset ${expected.superblockSector * 512}\n` +
     `## al_offset ${expected.alSector * 512}\n` +
@@ -88,21 +88,6 @@ function movedNote(device: MetaDevice, found: Found): string {
     `### last known size of ${known?.path ?? '-?-'}: ${known?.sizeBytes ?? 0} byte\n` +
     '### adjusted position of meta data:\n'
   );
-}
-
-/** The last agreed size cannot exceed what the meta-data can describe and leaves room for. */
-export function clipped<T extends { readonly laSizeSectors: number }>(
-  call: Call,
-  device: MetaDevice,
-  layout: MetaLayout,
-  sb: T,
-): T {
-  // The size of the data device of external meta-data is not known here.
-  const capacity = call.index === 'internal' ? device.sizeSectors : Number.MAX_SAFE_INTEGER;
-  const usable = usableSectors(layout, capacity);
-  if (sb.laSizeSectors <= usable) return sb;
-  call.world.out(`# la-size-sect was too big (${sb.laSizeSectors}), truncated (${usable})!\n`);
-  return { ...sb, laSizeSectors: usable };
 }
 
 /** 2026-11-21 00:23:03 +0000 [1795220583] */
@@ -160,17 +145,17 @@ export async function verifyDump(call: Call): Promise<number> {
 export async function restoreMd(call: Call): Promise<number> {
   const { world, options } = call;
   const text = dumpFile(call);
-  const head = checkedHead(call, text);
   const device = await MetaDevice.open(call, true);
   try {
     const found = device.find();
     if (found && !(await confirmed(call, 'Valid meta-data in place, overwrite?'))) return 1;
     world.err('reinitializing\n');
+    const head = checkedHead(call, text); // nothing is written before all of it could be read
     const striping = { stripes: head.alStripes, stripeSize4k: head.alStripeSize4k };
     if (options.striping) world.err('override activity log striping from commandline\n');
     const layout = device.freshLayout(options.striping ?? striping);
     await mayDestroy(call, device, layout);
-    const h = clipped(call, device, layout, head);
+    const h = device.clipped(layout, head);
     const sb: Superblock = {
       ...freshSuperblock(layout, h.laPeerMaxBioBytes),
       laSizeSectors: h.laSizeSectors,

@@ -21,14 +21,14 @@ export async function checkResize(call: Call): Promise<number> {
     const found = device.find();
     if (found?.where === 'moved') return moveMetaData(call, device, found);
     if (found) {
-      const known = device.lastKnown.load();
-      if (call.index !== 'internal') device.lastKnown.remove();
-      else if (
-        known?.sizeBytes !== device.sizeBytes ||
-        known.uuid !== found.superblock.deviceUuid
-      ) {
-        device.remember(found.superblock);
+      if (call.index !== 'internal') {
+        device.lastKnown.remove();
+        return 1; // there is nothing to move; as the original
       }
+      const known = device.lastKnown.load();
+      const isKnown =
+        known?.sizeBytes === device.sizeBytes && known.uuid === found.superblock.deviceUuid;
+      if (!isKnown) device.remember(found.superblock);
       return 0;
     }
     call.world.err(

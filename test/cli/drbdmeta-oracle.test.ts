@@ -3,128 +3,28 @@
  * words on the terminal. The flags of a v08 dump are left out: 9.22 prints 0 there.
  */
 import { execFileSync } from 'node:child_process';
-import {
-  closeSync,
-  copyFileSync,
-  mkdtempSync,
-  openSync,
-  readSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-  writeSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { closeSync, copyFileSync, openSync, statSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import test, { type ExecutionContext } from 'ava';
-import { Prng } from '../../src/base/prng.js';
+import test from 'ava';
 import { main } from '../../src/cli/drbdmeta.js';
-import { ActivityLog } from '../../src/drbd/activity-log.js';
 import { encodeRing } from '../../src/md/apply-al.js';
+import { isRefused, layoutOfDevice, type MetaIndex, usableSectors } from '../../src/md/layout.js';
+import { MDF } from '../../src/md/superblock.js';
+import { command } from '../support/command.js';
 import {
-  isRefused,
-  layoutOfDevice,
-  type MetaIndex,
-  type MetaLayout,
-  usableSectors,
-} from '../../src/md/layout.js';
-import { encodeSuperblock, freshSuperblock, MAGIC_UNCLEAN, MDF } from '../../src/md/superblock.js';
-import { bitmapBytes, bitsOfSectors } from '../../src/md/units.js';
-import { command, succeed } from '../support/command.js';
-import { MIB, sparseFile } from '../support/drbdmeta-node.js';
+  area,
+  Bench,
+  bytesAt,
+  type Crashed,
+  crash,
+  GIB,
+  ORACLE_NEEDS,
+  plain,
+  word,
+} from '../support/drbdmeta-bench.js';
+import { MIB } from '../support/drbdmeta-node.js';
 import { memoryWorld } from '../support/memory-world.js';
 import { need } from '../support/need.js';
-
-const NEEDS = ['root', 'loop', 'drbdmeta', 'losetup'] as const;
-const GIB = 1 << 30;
-
-interface Said {
-  readonly status: number | null;
-  readonly out: string;
-  readonly err: string;
-}
-
-/** A directory of disks, each a sparse file on a loop device. */
-class Bench {
-  readonly #t: ExecutionContext;
-  readonly dir: string;
-  readonly #minor: number;
-
-  constructor(t: ExecutionContext, minor: number) {
-    this.#t = t;
-    this.dir = mkdtempSync(join(tmpdir(), 'tbo-'));
-    this.#minor = minor;
-    t.teardown(() => {
-      rmSync(this.dir, { recursive: true, force: true });
-      rmSync(`/var/lib/drbd/drbd-minor-${minor}.lkbd`, { force: true });
-      rmSync(`/var/lock/drbd-147-${minor}`, { force: true });
-    });
-  }
-
-  file(name: string, bytes: number): string {
-    return sparseFile(join(this.dir, name), bytes);
-  }
-
-  async loop(file: string): Promise<string> {
-    const device = (await succeed('losetup', '--find', '--show', file)).trim();
-    this.#t.teardown(() => {
-      execFileSync('losetup', ['--detach', device]);
-    });
-    return device;
-  }
-
-  async theirs(device: string, index: string, ...args: string[]): Promise<Said> {
-    const r = await command(
-      'drbdmeta',
-      '--force',
-      String(this.#minor),
-      'v08',
-      device,
-      index,
-      ...args,
-    );
-    return { status: r.code, out: r.stdout, err: r.stderr };
-  }
-
-  async ours(device: string, index: string, ...args: string[]): Promise<Said> {
-    const world = memoryWorld({ root: this.dir });
-    const status = await main(
-      ['--force', String(this.#minor), 'v08', device, index, ...args],
-      world,
-    );
-    return { status, out: world.stdout(), err: world.stderr() };
-  }
-}
-
-function word(index: MetaIndex): string {
-  return index === 'flexible' ? 'flex-external' : String(index);
-}
-
-function area(file: string, layout: MetaLayout): Buffer {
-  const start = Math.min(layout.superblockSector, layout.bitmapSector) * 512;
-  return bytesAt(file, start, Math.min(layout.mdSizeSectors * 512, 64 * MIB));
-}
-
-function bytesAt(file: string, at: number, length: number): Buffer {
-  const bytes = Buffer.alloc(length);
-  const fd = openSync(file, 'r');
-  let done = 0;
-  while (done < length) {
-    const n = readSync(fd, bytes, done, length - done, at + done);
-    if (n === 0) break;
-    done += n;
-  }
-  closeSync(fd);
-  return bytes.subarray(0, done);
-}
-
-/** Without date and call, name of the device and the flags. */
-function plain(text: string, device: string): string {
-  return text
-    .replaceAll(device, 'DEVICE')
-    .replace(/^# .*\n# .*> .*drbdmeta .*\n/m, '')
-    .replace(/flags 0x[0-9A-F]{8}/, 'flags -');
-}
 
 const SIZES: readonly (readonly [MetaIndex, number])[] = [
   ['internal', 128 * 1024],
@@ -147,7 +47,7 @@ const SIZES: readonly (readonly [MetaIndex, number])[] = [
 
 for (const [n, [index, bytes]] of SIZES.entries()) {
   test.serial(`create-md, ${word(index)}, ${bytes} bytes: the same bytes and words`, async (t) => {
-    if (!need(t, ...NEEDS)) return;
+    if (!need(t, ...ORACLE_NEEDS)) return;
     const bench = new Bench(t, 1001);
     const a = bench.file('a', bytes);
     const b = bench.file('b', bytes);
@@ -182,7 +82,7 @@ for (const [n, [index, bytes]] of SIZES.entries()) {
 }
 
 test.serial('create-md with striping', async (t) => {
-  if (!need(t, ...NEEDS)) return;
+  if (!need(t, ...ORACLE_NEEDS)) return;
   const bench = new Bench(t, 1002);
   const striping = ['--al-stripes', '4', '--al-stripe-size-kB', '64'];
   for (const index of ['internal', 'flexible'] as const) {
@@ -197,7 +97,7 @@ test.serial('create-md with striping', async (t) => {
 });
 
 test.serial('set-gi, write-dev-uuid, outdate, invalidate: the same superblock', async (t) => {
-  if (!need(t, ...NEEDS)) return;
+  if (!need(t, ...ORACLE_NEEDS)) return;
   const bench = new Bench(t, 1003);
   const [a, b] = [bench.file('a', 64 * MIB), bench.file('b', 64 * MIB)];
   const [loopA, loopB] = [await bench.loop(a), await bench.loop(b)];
@@ -231,63 +131,6 @@ test.serial('set-gi, write-dev-uuid, outdate, invalidate: the same superblock', 
   }
 });
 
-interface Crashed {
-  readonly index: MetaIndex;
-  readonly bytes: number; // of the meta-data device
-  readonly laSizeSectors: number;
-  readonly seed: number;
-  readonly flags: number;
-  readonly striping: readonly [number, number];
-  readonly alExtents: number;
-  readonly transactions: number;
-  readonly tear: boolean; // the newest transaction is half written
-}
-
-/** Meta-data as a running node leaves it when the power fails: a random bitmap and a log in use. */
-function crash(file: string, c: Crashed): MetaLayout {
-  const random = new Prng(c.seed);
-  const [stripes, stripeSize4k] = c.striping;
-  const layout = layoutOfDevice(c.index, Math.floor(c.bytes / 512), { stripes, stripeSize4k });
-  if (isRefused(layout)) throw new Error(layout.text);
-  const fd = openSync(file, 'r+');
-  const sb = {
-    ...freshSuperblock(layout),
-    laSizeSectors: c.laSizeSectors,
-    flags: c.flags,
-    magic: MAGIC_UNCLEAN,
-    alExtents: c.alExtents,
-    current: 0x1122334455667788n,
-  };
-  const block = new Uint8Array(4096);
-  encodeSuperblock(sb, block);
-  writeSync(fd, block, 0, 4096, layout.superblockSector * 512);
-  const bits = bitsOfSectors(c.laSizeSectors);
-  const bitmap = new Uint8Array(bitmapBytes(bits));
-  for (let i = 0; i < 200; i++) {
-    const at = random.below(Math.ceil(bits / 8));
-    const value = random.pick([0, 0xff, random.below(256)]);
-    bitmap.fill(value, at, Math.min(Math.ceil(bits / 8), at + random.below(300)));
-  }
-  writeSync(fd, bitmap, 0, bitmap.length, layout.bitmapSector * 512);
-  const ring = encodeRing(layout.alBlocks);
-  writeSync(fd, ring, 0, ring.length, layout.alSector * 512);
-  const log = new ActivityLog(c.alExtents, stripes, stripeSize4k);
-  const extents = Math.ceil(c.laSizeSectors / 8192);
-  for (let n = 0; n < c.transactions; n++) {
-    for (let i = random.below(70); i >= 0; i--) {
-      const extent = random.below(extents);
-      if (log.enter(extent) !== 'full') log.leave(extent);
-    }
-    const tr = log.prepare(block, 0);
-    if (!tr) continue;
-    const torn = c.tear && n === c.transactions - 1;
-    writeSync(fd, block, 0, torn ? 1536 : 4096, layout.alSector * 512 + tr.ringBlock * 4096);
-    log.commit();
-  }
-  closeSync(fd);
-  return layout;
-}
-
 const UP = MDF.CONSISTENT | MDF.WAS_UP_TO_DATE;
 const MOST: Crashed = {
   index: 'internal',
@@ -320,7 +163,7 @@ const CRASHES: readonly (readonly [string, Partial<Crashed>])[] = [
 
 for (const [what, change] of CRASHES) {
   test.serial(`apply-al, dump-md and restore-md after a crash: ${what}`, async (t) => {
-    if (!need(t, ...NEEDS)) return;
+    if (!need(t, ...ORACLE_NEEDS)) return;
     const c = { ...MOST, ...change };
     const bench = new Bench(t, 1004);
     const a = bench.file('a', c.bytes);
@@ -383,7 +226,7 @@ for (const [what, change] of CRASHES) {
 test.serial(
   'logs that cannot be read: the same words and exit status, and nothing written',
   async (t) => {
-    if (!need(t, ...NEEDS)) return;
+    if (!need(t, ...ORACLE_NEEDS)) return;
     const bench = new Bench(t, 1005);
     for (const [n, flags] of [UP, UP | MDF.PRIMARY_IND].entries()) {
       for (const damaged of [8, 3]) {
@@ -409,7 +252,7 @@ test.serial(
 );
 
 test.serial('refusals: the same words and exit status', async (t) => {
-  if (!need(t, ...NEEDS, 'mkfs.ext4', 'mkswap')) return;
+  if (!need(t, ...ORACLE_NEEDS, 'mkfs.ext4', 'mkswap')) return;
   const bench = new Bench(t, 1006);
   const [a, b] = [bench.file('a', 64 * MIB), bench.file('b', 64 * MIB)];
   const [loopA, loopB] = [await bench.loop(a), await bench.loop(b)];
@@ -439,7 +282,7 @@ test.serial('refusals: the same words and exit status', async (t) => {
 });
 
 test.serial('a device in use is not touched', async (t) => {
-  if (!need(t, ...NEEDS, 'mkfs.ext4', 'mount')) return;
+  if (!need(t, ...ORACLE_NEEDS, 'mkfs.ext4', 'mount')) return;
   const bench = new Bench(t, 1007);
   const file = bench.file('a', 64 * MIB);
   const loop = await bench.loop(file);
