@@ -51,7 +51,7 @@ export class AppIo {
   readonly #core: Core;
   readonly #volume: Volume;
   readonly #held: AppRequest[] = []; // asked while the state forbade I/O
-  readonly #afterResync: AppRequest[] = []; // writes into blocks that are being fetched from the peer
+  readonly #afterResync: AppRequest[] = []; // writes into blocks that are being fetched from the peer, or compared
   readonly #remoteReads = new Set<AppRequest>();
   readonly #unanswered: AppRequest[] = []; // over, but must not be answered while I/O is frozen
   readonly #gated: AppRequest[] = []; // may go, once the generation they belong to is on disk and nothing is frozen
@@ -278,6 +278,10 @@ export class AppIo {
       this.#afterResync.push(r);
       return;
     }
+    if (v.verify.holds(r.sector, r.endSector)) {
+      this.#afterResync.push(r);
+      return;
+    }
     this.writesActive++;
     if (v.intervals.enter(r)) this.intervalReady(r);
   }
@@ -295,7 +299,7 @@ export class AppIo {
     return fits ? 0 : EIO;
   }
 
-  /** Blocks that were being fetched have arrived. */
+  /** Blocks that were being fetched, or compared, are not any more. */
   resyncAdvanced(): void {
     if (this.#afterResync.length === 0) return;
     for (const r of this.#afterResync.splice(0)) this.#admit(r);

@@ -3,7 +3,7 @@
  * (docs/STATES.md, what is sent after a change). Nothing else assigns `volume.state`.
  */
 import { MDF } from '../md/superblock.js';
-import { COMMANDS } from '../wire/constants.js';
+import { COMMANDS, knowsStopSector } from '../wire/constants.js';
 import { syncUuidCodec } from '../wire/state-packets.js';
 import { negotiatedStates } from './attach-decision.js';
 import {
@@ -285,13 +285,16 @@ function follow(v: Volume, old: State, next: State): void {
         next.disk === Disks.UpToDate &&
         next.pdsk <= Disks.Failed) ||
       targetDone ||
-      keepsCopy
+      keepsCopy ||
+      // The peer does not know where it ends.
+      (old.conn === Conns.VerifyS && next.conn === Conns.Connected && knowsStopSector(link.apv))
     ) {
       sendState(link, v);
     }
   }
 
   v.resync.stateChanged(old, next);
+  v.verify.stateChanged(old, next);
 
   // 3. Bitmap exchange, our turn first; behind the P_STATE that tells of it.
   if (link && connBecame(Conns.WFBitMapS)) v.resync.beginning.sendBitmap();
@@ -447,6 +450,7 @@ export function diskFailed(v: Volume, what: 'read' | 'write', errno: number, sec
   if (!v.diskUsable()) return;
   v.core.host.log('error', v.name, `local ${what} IO error (errno ${errno}) on sector ${sector}`);
   if (v.diskOptions.onIoError === 'pass_on') {
+    v.verify.diskIsBad();
     if (v.state.disk > Disks.Inconsistent) force(v, { disk: Disks.Inconsistent });
     return;
   }

@@ -44,6 +44,8 @@ const STOPPED = 2; // the link failed, or the payload is still arriving
 
 /** The expected digest of a payload is kept in the head of its buffer. */
 const DIGEST_AT = -1024;
+/** sha512. */
+const MAX_DIGEST_BYTES = 64;
 /** Bodies longer than this cannot be small packets. */
 const MAX_SMALL_BODY = 4096;
 
@@ -174,6 +176,9 @@ export class DataReceiver implements StreamOwner {
       case COMMANDS.P_RS_THIN_REQ:
       case COMMANDS.P_CSUM_RS_REQUEST:
         return this.#readRequest(PEER_RESYNC_READ, length);
+      case COMMANDS.P_OV_REQUEST:
+      case COMMANDS.P_OV_REPLY:
+        return this.#verify(command, length);
       case COMMANDS.P_BARRIER:
         if (length !== 8) return this.#bad(`length ${length}, expected 8`);
         if (!this.#have(8)) return STOPPED;
@@ -346,9 +351,9 @@ export class DataReceiver implements StreamOwner {
     return this.#consumed(TRIM_BYTES);
   }
 
-  #readRequest(kind: number, length: number): number {
-    const link = this.#link;
-    if (length < BLOCK_REQ_BYTES || length > BLOCK_REQ_BYTES + 64) {
+  /** A question for a block, with a digest behind it maybe: the volume, or what to return. */
+  #blockRequest(length: number): Volume | number {
+    if (length < BLOCK_REQ_BYTES || length > BLOCK_REQ_BYTES + MAX_DIGEST_BYTES) {
       return this.#bad(`length ${length}`);
     }
     if (!this.#have(length)) return STOPPED;
@@ -358,8 +363,29 @@ export class DataReceiver implements StreamOwner {
     }
     const v = this.#volume();
     if (!v) return this.#bad(`volume ${this.#header.volume} does not exist`);
-    const wrong = this.#wrongRange(v, q.sector, q.sizeBytes, maxDataBytes(link.apv));
-    if (wrong !== null) return this.#bad(wrong);
+    const wrong = this.#wrongRange(v, q.sector, q.sizeBytes, maxDataBytes(this.#link.apv));
+    return wrong === null ? v : this.#bad(wrong);
+  }
+
+  /** P_OV_REQUEST, P_OV_REPLY. */
+  #verify(command: number, length: number): number {
+    const v = this.#blockRequest(length);
+    if (typeof v === 'number') return v;
+    const { sector, sizeBytes } = this.#request;
+    const digestBytes = length - BLOCK_REQ_BYTES;
+    const taken =
+      command === COMMANDS.P_OV_REQUEST
+        ? v.verify.request(this.#link, sector, sizeBytes)
+        : v.verify.reply(this.#link, sector, sizeBytes, this.#body + BLOCK_REQ_BYTES, digestBytes);
+    if (taken === 'stalled') return STALLED;
+    return taken === null ? this.#consumed(length) : this.#bad(taken);
+  }
+
+  #readRequest(kind: number, length: number): number {
+    const link = this.#link;
+    const v = this.#blockRequest(length);
+    if (typeof v === 'number') return v;
+    const q = this.#request;
     const refused =
       v.state.disk !== Disks.UpToDate ||
       (kind === PEER_RESYNC_READ && v.state.conn < Conns.Connected);

@@ -255,6 +255,15 @@ export function receiveState(link: Link, v: Volume, word: number): string | null
     v.resync.peerGaveUp();
   }
   if (
+    mine.conn === Conns.VerifyT &&
+    theirs.conn === Conns.Connected &&
+    theirs.disk === Disks.UpToDate
+  ) {
+    v.verify.peerFinished();
+    force(v, { peer: theirs.role, peerIsp: theirs.aftrIsp | theirs.userIsp });
+    return null;
+  }
+  if (
     mine.conn === Conns.Connected &&
     mine.pdsk === Disks.UpToDate &&
     theirs.disk === Disks.Inconsistent &&
@@ -404,8 +413,7 @@ export function receiveStateRequest(
     link.sendMeta(reply, number, 4, stateReplyCodec, { code });
   };
   const mine = translateMask({ mask, val: value });
-  // Online verify is not there yet: accepted, its first packet would end the connection.
-  if (!mine || decodeState(mine.val & mine.mask).conn === Conns.VerifyT) {
+  if (!mine) {
     answer(Ss.NOT_SUPPORTED);
     return null;
   }

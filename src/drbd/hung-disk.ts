@@ -73,6 +73,10 @@ function owesSinceMs(v: Volume, nowMs: number, afresh: boolean): number {
     if (afresh || p.diskSinceMs === 0) p.diskSinceMs = nowMs;
     since = Math.min(since, p.diskSinceMs);
   });
+  v.verify.eachReading((b) => {
+    if (afresh || b.diskSinceMs === 0) b.diskSinceMs = nowMs;
+    since = Math.min(since, b.diskSinceMs);
+  });
   return since;
 }
 

@@ -341,6 +341,11 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
     }
   }
 
+  /** Where the body of a small packet goes, or -1: there is no room, or no link any more. */
+  packetAt(socket: 'data' | 'meta', command: number, v: Volume, bytes: number): number {
+    return this.#packet(socket === 'data' ? this.data : this.meta, command, v.number, bytes);
+  }
+
   // ---- sending: rare packets
 
   /** A packet with its codec, on the data socket. */

@@ -3,7 +3,13 @@
  * complete in the peek region. An unknown command here means a peer that this node does not understand: the connection is
  * given up for good (StandAlone), as the kernel does.
  */
-import { COMMANDS, commandName, ID_SYNCER_HI, ID_SYNCER_LO } from '../wire/constants.js';
+import {
+  COMMANDS,
+  commandName,
+  ID_OUT_OF_SYNC,
+  ID_SYNCER_HI,
+  ID_SYNCER_LO,
+} from '../wire/constants.js';
 import {
   BARRIER_ACK_BYTES,
   BLOCK_ACK_BYTES,
@@ -155,8 +161,15 @@ export class MetaReceiver implements StreamOwner {
         else link.fail('ProtocolError', `${name}: sector ${a.sector} was not asked for`);
         return;
       }
+      case COMMANDS.P_OV_RESULT: {
+        const differs = a.idHi === 0 && a.idLo === ID_OUT_OF_SYNC;
+        const wrong = v.verify.result(a.sector, a.sizeBytes, differs);
+        if (wrong !== null) link.fail('ProtocolError', `${name}: ${wrong}`);
+        return;
+      }
       case COMMANDS.P_NEG_RS_DREPLY:
       case COMMANDS.P_RS_CANCEL: {
+        if (v.verify.refused(a.sector, a.sizeBytes)) return;
         const asked = v.resync.replied(a.sector, a.sizeBytes); // else of a resync that was broken off
         if (asked && command === COMMANDS.P_NEG_RS_DREPLY) v.resync.blockFailed(a.sector, end);
         v.resync.blockStored();

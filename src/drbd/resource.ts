@@ -582,6 +582,7 @@ export class Resource {
     this.link?.tick(nowMs);
     for (const v of this.volumes) {
       v.resync.tick(nowMs);
+      v.verify.tick(nowMs);
       v.diskWatch.tick(nowMs);
     }
     if (nowMs >= this.#closeAtMs && this.link) {
@@ -597,7 +598,9 @@ export class Resource {
       this.#waits.deadlineMs,
       this.link?.deadlineMs ?? Number.POSITIVE_INFINITY,
     );
-    for (const v of this.volumes) at = Math.min(at, v.resync.deadlineMs, v.diskWatch.deadlineMs);
+    for (const v of this.volumes) {
+      at = Math.min(at, v.resync.deadlineMs, v.verify.deadlineMs, v.diskWatch.deadlineMs);
+    }
     return at;
   }
 }

@@ -95,8 +95,7 @@ export function sanitize(
   }
   // 3: a disk that is gone ends resync and verify
   if (s.conn > Conns.Connected && (s.disk <= Disks.Failed || s.pdsk <= Disks.Failed)) {
-    const verify = s.conn === Conns.VerifyS || s.conn === Conns.VerifyT;
-    warning = verify ? 'Online-verify aborted.' : 'Resync aborted.';
+    warning = isVerify(s.conn) ? 'Online-verify aborted.' : 'Resync aborted.';
     // The originals go on to step 5, which calls the old copy UpToDate when the new one is lost during the exchange of
     // bitmaps. It is not: the resync that would have made it so did not happen. (Unless an operator wanted it, who thought
     // that there was a better one.)
@@ -141,6 +140,12 @@ export function sanitize(
       warning = "The peer's data are older than those of the disk that was let go here.";
     }
   }
+  // The originals call both disks UpToDate (step 6): a bad one passes for good while a verify runs, and after it.
+  const compared = isVerify(old.conn) && old.disk === UpToDate && old.pdsk === UpToDate;
+  if (compared && isVerify(s.conn) && (s.disk < UpToDate || s.pdsk < UpToDate)) {
+    warning = 'Online-verify aborted.';
+    s.conn = Conns.Connected;
+  }
   // 6: what the connection state says of the disks
   const [diskMin, diskMax, pdskMin, pdskMax] = CLAMPS.get(s.conn) ?? UNCONNECTED;
   if (s.disk > diskMax) s.disk = diskMax;
@@ -176,6 +181,8 @@ export function sanitize(
   }
   return { state: s, warning };
 }
+
+const isVerify = (conn: number): boolean => conn === Conns.VerifyS || conn === Conns.VerifyT;
 
 function isTarget(conn: number): boolean {
   return CLAMPS.get(conn) === TARGET || conn === Conns.SyncTarget;

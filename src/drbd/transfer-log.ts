@@ -84,6 +84,15 @@ export class TransferLog {
     return failed;
   }
 
+  /** A write of this volume to these sectors may be answered, and not be on the peer's disk. For what is rare: it looks at each. */
+  touches(owner: AppIo, sector: number, endSector: number): boolean {
+    for (let r = this.#head; r; r = r.next) {
+      const here = r.sector < endSector && sector < r.endSector;
+      if (here && r.owner === owner && r.asked !== 'C') return true;
+    }
+    return false;
+  }
+
   /** A write is about to be sent. */
   add(request: AppRequest): void {
     assert(!request.inLog, 'a write is on the log once');

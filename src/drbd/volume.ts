@@ -29,6 +29,7 @@ import type { Resource } from './resource.js';
 import { Resync } from './resync.js';
 import { Conns, Disks, INITIAL_STATE, Roles, type State } from './state.js';
 import type { Negotiated } from './transition.js';
+import { Verify } from './verify.js';
 
 export class Volume {
   readonly core: Core;
@@ -41,6 +42,7 @@ export class Volume {
   readonly peerIo: PeerIo;
   readonly resync: Resync;
   readonly diskWatch: DiskWatch;
+  readonly verify: Verify;
   readonly log: LogGate;
   state: State = INITIAL_STATE;
   diskOptions: DiskOptions = DEFAULT_DISK_OPTIONS;
@@ -156,6 +158,7 @@ export class Volume {
     this.peerIo = new PeerIo(core, this);
     this.resync = new Resync(core, this);
     this.diskWatch = new DiskWatch(this);
+    this.verify = new Verify(core, this);
     this.log = new LogGate(core, this);
   }
 

@@ -27,6 +27,7 @@ import {
   suspendIo,
 } from '../drbd/roles.js';
 import { Conns, connName, Disks, diskName, roleName } from '../drbd/state.js';
+import { verify } from '../drbd/verify-start.js';
 import type { Volume } from '../drbd/volume.js';
 import type {
   ControlFailure,
@@ -90,6 +91,11 @@ function wrongField(request: ControlRequest): string | null {
   }
   if ('resource' in r) {
     const wrong = name('resource');
+    if (wrong) return wrong;
+  }
+  for (const end of ['startSector', 'stopSector']) {
+    if (!(end in r) || r[end] === null) continue;
+    const wrong = whole(end, Number.MAX_SAFE_INTEGER);
     if (wrong) return wrong;
   }
   for (const flag of ['force', 'clearBitmap', 'discardMyData', 'tentative', 'afterSb']) {
@@ -394,14 +400,7 @@ export class DrbdControl {
         });
         return;
       case 'verify':
-        reply({
-          ok: false,
-          kind: 'failure',
-          code: Err.PACKET_NR,
-          text: failureText(Err.PACKET_NR),
-          info: ['online verify is not part of this version'],
-          next: ['compare the disks with both nodes down, or `drbdadm invalidate` one of them'],
-        });
+        verify(v, request.startSector, request.stopSector, outcome);
         return;
       case 'del-minor':
         if (!this.#loop.engine.isUnconfigured(v)) reply(failure(Err.MINOR_CONFIGURED));

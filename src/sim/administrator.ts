@@ -39,6 +39,7 @@ export const DRBDADM_VERBS = [
   'suspend-io',
   'resume-io',
   'new-current-uuid',
+  'verify',
   'adjust',
 ] as const;
 
@@ -136,6 +137,8 @@ function requestsOf(
       return [{ verb, minor, force }];
     case 'new-current-uuid':
       return [{ verb, minor, clearBitmap: flags.includes('--clear-bitmap') }];
+    case 'verify':
+      return [{ verb, minor, startSector: null, stopSector: null }];
     case 'adjust':
       return adjustRequests(c, drbdd, attach, connect);
     default:

@@ -48,7 +48,7 @@ const KINDS: readonly {
   { kind: 'uuidRule', title: 'uuid_compare, rule (result)', all: UUID_ROWS },
 ];
 
-const VERIFY = 'online verify is not part of this version';
+const VERIFY = 'the swarm draws no verify: scenario files ask for it';
 const AHEAD = 'on-congestion pull-ahead is not part of this version';
 
 /** Why no run will ever be there. */

@@ -132,6 +132,15 @@ export const EXPECTATIONS: readonly Expectation[] = [
     const sector = alpha.disk.equals(beta.disk, 0, a);
     return sector < 0 ? null : `sector ${sector} differs`;
   }),
+  row('NODE out of sync NUMBER', 'so many blocks are marked in the bitmap of NODE', (l) => {
+    const bits = nodeOf(l).drbdd?.volume?.bitmap?.count ?? null;
+    return bits === l.values['NUMBER'] ? null : bits === null ? 'there is no bitmap' : `${bits}`;
+  }),
+  row(
+    'bits exact',
+    'both bitmaps have the blocks in which the disks differ, and no others; nothing is under way',
+    ({ world }) => bitsExact(world),
+  ),
   row('split brain', 'both nodes have seen it and said so', (l) => splitBrain(l, 2)),
   row('no split brain', 'neither node has seen one', (l) => splitBrain(l, 0)),
   row('handshakes NODE below NUMBER', 'it began fewer handshakes with its peer', (l) => {
@@ -161,6 +170,21 @@ export const EXPECTATIONS: readonly Expectation[] = [
     return kib === null ? null : `${kib} KiB ${since(l)}`;
   }),
 ];
+
+function bitsExact(world: World): string | null {
+  const [a, b] = world.bothNodes;
+  for (const n of world.bothNodes) if (!isQuiet(n)) return `I/O is under way on ${n.name}`;
+  const size = a?.drbdd?.volume?.sizeSectors ?? 0;
+  for (let block = 0; block * 8 < size; block++) {
+    const sectors = Math.min(8, size - block * 8);
+    const differs = a && b ? a.disk.equals(b.disk, block * 8, sectors) >= 0 : false;
+    for (const n of world.bothNodes) {
+      if (n.drbdd?.volume?.bitmap?.isSet(block) === differs) continue;
+      return `block ${block} ${differs ? 'differs, and is not marked' : 'is the same, and marked'} on ${n.name}`;
+    }
+  }
+  return size > 0 ? null : 'there is no device';
+}
 
 export function parseExpectation(words: readonly string[]): Chosen<Expectation> {
   return choose(EXPECTATIONS, words, 'an expectation');

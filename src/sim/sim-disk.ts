@@ -53,6 +53,8 @@ export class SimDisk {
   readonly faults: DiskFaults = { readChance: 0, writeChance: 0, flushChance: 0 };
   /** Sectors that cannot be read, as a bad spot; writing mends them. */
   readonly badSectors = new Set<number>();
+  /** Sectors that hold something that nobody wrote, until they are written. */
+  readonly corrupted = new Set<number>();
   /** Every request takes so much longer. */
   slowMs = 0;
   /** Nothing can be written here: a thin pool below that is full. */
@@ -227,6 +229,7 @@ export class SimDisk {
   restore(image: DiskImage): void {
     this.#journal.clear();
     this.badSectors.clear();
+    this.corrupted.clear();
     this.#content.restore(image);
     this.#sizeBytes = image.sizeBytes;
   }
@@ -235,11 +238,13 @@ export class SimDisk {
   blank(): void {
     this.#journal.clear();
     this.badSectors.clear();
+    this.corrupted.clear();
     this.#content.clear();
   }
 
   /** Bits of the sector differ from now on, and nobody is told. */
   corrupt(sector: number): void {
+    this.corrupted.add(sector);
     const first = this.#random.below(SECTOR_BYTES);
     for (let i = this.#random.below(8); i >= 0; i--) {
       // 61 and 512 have no common divisor: no byte is flipped back.
@@ -277,9 +282,10 @@ export class SimDisk {
   /** The range is about to change: what it held may come back, unless the change is stable. */
   #begin(offsetBytes: number, lengthBytes: number, stable: boolean): void {
     this.#order++;
-    if (this.badSectors.size > 0) {
+    if (this.badSectors.size + this.corrupted.size > 0) {
       for (let i = 0; i < lengthBytes; i += SECTOR_BYTES) {
         this.badSectors.delete((offsetBytes + i) / SECTOR_BYTES);
+        this.corrupted.delete((offsetBytes + i) / SECTOR_BYTES);
       }
     }
     if (stable) {

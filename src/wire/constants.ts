@@ -125,3 +125,8 @@ export function maxDataBytes(apv: number): number {
 export function maxDiscardBytes(features: number): number {
   return (features & FF.WSAME) !== 0 ? 128 << 20 : 4 << 20;
 }
+
+/** A verify may end before the end of the device: VerifyS says by P_STATE that it has. */
+export function knowsStopSector(apv: number): boolean {
+  return apv >= 97 && apv !== 100;
+}

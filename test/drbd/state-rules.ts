@@ -75,7 +75,11 @@ const SANITIZE = [
   5* | pdsk=UpToDate                | conn>=Connected conn<Ahead pdsk=Consistent disk>Failed
   5* | pdsk=UpToDate                | conn>=Connected conn<Ahead pdsk=Consistent vouches=1
   5* | pdsk=Outdated                | conn>=Connected conn<Ahead disk<=Failed pdsk=UpToDate behind=1
-  5* | pdsk=UpToDate                | conn>=Connected conn<Ahead pdsk=Outdated disk>Failed`,
+  5* | pdsk=UpToDate                | conn>=Connected conn<Ahead pdsk=Outdated disk>Failed
+  5v | conn=Connected               | conn=VerifyS|VerifyT o.conn=VerifyS o.disk=UpToDate o.pdsk=UpToDate disk<UpToDate
+  5v | conn=Connected               | conn=VerifyS|VerifyT o.conn=VerifyS o.disk=UpToDate o.pdsk=UpToDate pdsk<UpToDate
+  5v | conn=Connected               | conn=VerifyS|VerifyT o.conn=VerifyT o.disk=UpToDate o.pdsk=UpToDate disk<UpToDate
+  5v | conn=Connected               | conn=VerifyS|VerifyT o.conn=VerifyT o.disk=UpToDate o.pdsk=UpToDate pdsk<UpToDate`,
   clamp(TARGETS, 'Inconsistent', 'Outdated', 'UpToDate', 'UpToDate'),
   clamp('SyncTarget', 'Inconsistent', 'Inconsistent', 'UpToDate', 'UpToDate'),
   clamp(SOURCES, 'UpToDate', 'UpToDate', 'Inconsistent', 'Consistent'),

@@ -1,5 +1,5 @@
 /**
- * What operators ask for on either side of a pair of ours and a kernel's DRBD 8.4: verify, checksums, pauses, invalidate-remote, roles
+ * What operators ask for on either side of a pair of ours and a kernel's DRBD 8.4: checksums, pauses, invalidate-remote, roles
  * refused, split brain found and settled.
  */
 import test from 'ava';
@@ -98,15 +98,3 @@ test.serial(
     t.is(BigInt(`0x${theirs.trim().slice(0, 16)}`) & ~1n, current);
   },
 );
-
-test.serial('online verify is refused, and nothing else happens', async (t) => {
-  if (!need(t, ...KERNEL_NEEDS)) return;
-  const algorithm = { net: { verifyAlg: 'crc32c' } };
-  const p = await KernelPair.create(t, algorithm, { net: 'verify-alg crc32c;' });
-  await p.synced('host');
-  const lines = p.us.log.length;
-  await t.throwsAsync(p.vm.sh('drbdadm verify r0'), { message: /State change failed/ });
-  t.is(await p.us.write(0, pattern(80, 4096)), 0);
-  await p.same(t);
-  t.deepEqual(p.us.log.slice(lines), [], 'the connection has not changed');
-});

@@ -150,6 +150,18 @@ const SAMPLES: readonly Sample[] = [
     because: /sector \d+ differs$/,
   },
   {
+    usage: 'NODE out of sync NUMBER',
+    met: 'at 5s expect alpha out of sync 0',
+    unmet: 'at 5s expect alpha out of sync 1',
+    because: /: 0$/,
+  },
+  {
+    usage: 'bits exact',
+    met: 'at 8s unserve on alpha\nexpect bits exact within 5s',
+    unmet: 'at 5s unserve on alpha\nat 6s disk beta corrupt sector 240\nafter 1s expect bits exact',
+    because: /block 30 differs, and is not marked on alpha$/,
+  },
+  {
     usage: 'split brain',
     base: SPLIT,
     met: 'expect split brain within 10s',

@@ -1,5 +1,6 @@
 /**
- * I3: UpToDate/UpToDate, connected, no resync, nothing under way: identical blocks.
+ * I3: UpToDate/UpToDate, connected, no resync, nothing under way: identical blocks. But for what a disk changed by itself (`corrupt
+ * sector`), until it is written: that is found by an online verify only.
  */
 import type { SimNode } from '../sim-node.js';
 import { inSync, type World } from '../world.js';
@@ -28,7 +29,10 @@ export class Equal extends Checker {
       );
       return;
     }
-    const sector = alpha.disk.equals(beta.disk, 0, sectors);
+    let sector = alpha.disk.equals(beta.disk, 0, sectors);
+    while (sector >= 0 && (alpha.disk.corrupted.has(sector) || beta.disk.corrupted.has(sector))) {
+      sector = alpha.disk.equals(beta.disk, sector + 1, sectors - sector - 1);
+    }
     if (sector < 0) return;
     const { ledger, truth } = this.world;
     const value = (n: SimNode): number =>
@@ -48,6 +52,7 @@ export function isQuiet(node: SimNode): boolean {
   if (!v) return false;
   const pending = v.app.pending + v.app.local + v.app.remote + v.app.writesActive;
   const peer = v.peerIo.local + v.peerIo.unacked + v.resync.pending;
+  const verify = v.verify.pending + v.verify.unacked;
   const open = v.link?.transferLog.count ?? 0;
-  return pending === 0 && peer === 0 && open === 0 && node.device.pending === 0;
+  return pending + peer + verify + open + node.device.pending === 0;
 }
