@@ -33,12 +33,6 @@ export const UNMET_OPTIONS: readonly UnmetOption[] = [
   },
   {
     section: 'disk',
-    name: 'c-min-rate',
-    met: 0,
-    instead: 'a resync does not slow down for the application',
-  },
-  {
-    section: 'disk',
     name: 'read-balancing',
     met: 'prefer-local',
     instead: 'all reads go to the local disk',

@@ -356,6 +356,7 @@ class Attach {
     v.receiveSectors = 0;
     v.writeSectors = 0;
     v.readSectors = 0;
+    v.resyncSectors = 0;
     const log = new ActivityLog(
       Math.min(options.alExtents, maxAlSlots(layout.alBlocks)),
       layout.alStripes,

@@ -106,6 +106,11 @@ export class LogGate implements TurnEnd {
     return !this.#busy;
   }
 
+  /** Somebody waits for an extent to be in the log. */
+  get isWaitedFor(): boolean {
+    return this.#waiting.length > 0 || this.#full.length > 0;
+  }
+
   get transactions(): number {
     return this.#transactionsBefore + (this.#log?.transactions ?? 0);
   }

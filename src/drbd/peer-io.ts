@@ -11,6 +11,7 @@ import { COMMANDS, DP, ID_SYNCER_HI, ID_SYNCER_LO } from '../wire/constants.js';
 import { beginWaiting } from './changes.js';
 import { type Core, KIND_PEER_DISK } from './core.js';
 import type { Link } from './link.js';
+import { MakeWay } from './make-way.js';
 import {
   PEER_DISCARD,
   PEER_READ,
@@ -29,6 +30,7 @@ export class PeerIo {
   #holds = 0;
   #refuse = false;
   readonly #held: PeerRequest[] = [];
+  readonly makeWay: MakeWay;
   /** Requests on the local disk: part of `lo`. */
   local = 0;
   /** Received and not yet answered: `ua`. */
@@ -39,6 +41,7 @@ export class PeerIo {
   constructor(core: Core, volume: Volume) {
     this.#core = core;
     this.#volume = volume;
+    this.makeWay = new MakeWay(core, volume, (p) => this.#serve(p));
   }
 
   /** A request from `link`; null when all slots are out (the link then stops reading). */
@@ -141,6 +144,7 @@ export class PeerIo {
     this.local++;
     p.diskSinceMs = 0;
     v.writeSectors += p.endSector - p.sector;
+    if (p.kind === PEER_RESYNC_WRITE) v.resyncSectors += p.endSector - p.sector;
     const { port } = this.#core;
     const tag = this.#core.tag(KIND_PEER_DISK, p.index);
     const offset = p.sector * 512;
@@ -246,7 +250,12 @@ export class PeerIo {
     if (p.kind === PEER_RESYNC_READ) {
       this.#volume.generationShared = true; // from now on the resync may end any time
       this.#volume.resync.peerAsked();
+      if (this.makeWay.delays(p)) return;
     }
+    this.#serve(p);
+  }
+
+  #serve(p: PeerRequest): void {
     // A resync's: no write to these sectors may overtake the answer on the data socket. A reader's: under protocol B a write
     // is answered when it is received, and may still wait here for its turn; who reads after that answer sees it.
     if (this.#volume.intervals.enter(p)) this.#submitRead(p);
@@ -257,6 +266,7 @@ export class PeerIo {
    * frozen until there is a connection again.
    */
   dropReads(link: Link): void {
+    for (const p of this.makeWay.take(link)) this.#readOver(p, false);
     for (const waiting of this.#volume.intervals.waiting()) {
       const p = waiting instanceof PeerRequest && waiting.link === link ? waiting : null;
       if (p && !p.active && !isWrite(p.kind)) this.#readOver(p, false);
@@ -272,6 +282,7 @@ export class PeerIo {
     this.local++;
     p.diskSinceMs = 0;
     v.readSectors += p.endSector - p.sector;
+    if (p.kind === PEER_RESYNC_READ) v.resyncSectors += p.endSector - p.sector;
     const tag = this.#core.tag(KIND_PEER_DISK, p.index);
     this.#core.port.readDisk(v.dataDisk, p.sector * 512, p.at, p.lengthBytes, tag);
   }

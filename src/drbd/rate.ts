@@ -208,7 +208,7 @@ export class ResyncThrottle {
   #notedSectors = 0;
 
   /**
-   * `applicationSectors`: application I/O on the backing device so far, a counter that only grows. `logWaiting`: application
+   * `applicationSectors`: application I/O on the backing device so far, a counter that grows until another disk is attached. `logWaiting`: application
    * writes wait for the activity log. `progress`: of the running resync.
    */
   slowDown(
@@ -219,6 +219,7 @@ export class ResyncThrottle {
     nowMs: number,
   ): boolean {
     if (minRateKiBps === 0) return false;
+    if (applicationSectors < this.#notedSectors) this.#notedSectors = applicationSectors; // another disk
     const busy = logWaiting || applicationSectors - this.#notedSectors > FOREIGN_SECTORS;
     if (!busy) return false;
     this.#notedSectors = applicationSectors;

@@ -79,7 +79,8 @@ export class Resync {
     this.beginning = new ResyncBeginning(core, volume, this);
     this.#sink = {
       sendQueueBusy: () => (volume.link?.backlogBytes ?? 0) > REQUEST_BACKLOG_BYTES,
-      lockExtent: (bit) => !this.#isFetched(bit * 8, bit * 8 + 8),
+      lockExtent: (bit) =>
+        !volume.peerIo.makeWay.slowsDown() && !this.#isFetched(bit * 8, bit * 8 + 8),
       unlockExtent: () => {},
       request: (sector, bytes) => {
         const { link } = volume;

@@ -143,6 +143,7 @@ export class Volume {
   receiveSectors = 0;
   writeSectors = 0;
   readSectors = 0;
+  resyncSectors = 0; // part of both: blocks of a resync
 
   // openers of the device
   #readers = 0;

@@ -78,7 +78,8 @@ export const DIALECTS: readonly Dialect[] = [
 export const DEFAULT_CONFIG: ClusterConfig = {
   sizeBytes: 4 << 20,
   net: { ...DEFAULT_NET_OPTIONS, connectIntS: 3 },
-  disk: DEFAULT_DISK_OPTIONS,
+  // A resync that makes way for the client all the time would outlast most runs: who wants that says so (c-min-rate).
+  disk: { ...DEFAULT_DISK_OPTIONS, cMinRateKiBps: 0 },
   resource: DEFAULT_RESOURCE_OPTIONS,
   fenceHandler: 'none',
   heartbeat: { keepaliveMs: 1000, warntimeMs: 2000, deadtimeMs: 5000, initdeadMs: 20_000 },
