@@ -37,12 +37,6 @@ export const UNMET_OPTIONS: readonly UnmetOption[] = [
     met: 'prefer-local',
     instead: 'all reads go to the local disk',
   },
-  {
-    section: 'disk',
-    name: 'resync-after',
-    met: -1,
-    instead: 'devices are resynchronised at the same time',
-  },
   { section: 'handlers', name: 'pri-on-incon-degr', met: null, instead: NEVER_CALLED },
 ];
 

@@ -69,6 +69,12 @@ export function attach(v: Volume, request: AttachRequest, done: Done): void {
     done({ code: Err.OPEN_DISK, info: [owed] });
     return;
   }
+  const after = request.options.resyncAfterMinor;
+  const wrong = v.core.resyncOrder.refusal(v.minor, after);
+  if (wrong !== null) {
+    done({ code: wrong, info: [`${v.name} resync-after ${after}`] });
+    return;
+  }
   new Attach(v, request, done).begin();
 }
 

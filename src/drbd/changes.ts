@@ -112,6 +112,7 @@ function commit(v: Volume, next: State): void {
   if (next.conn < Conns.Connected) {
     v.peerConnected = false;
     v.generationWaits = false;
+    v.peerWaits = false;
   }
   const { disk, pdsk, conn } = next;
   const inSync = conn === Conns.Connected && disk === Disks.UpToDate && pdsk === Disks.UpToDate;
@@ -157,6 +158,7 @@ function commit(v: Volume, next: State): void {
   }
   // Nothing comes of the resync, or it has begun.
   if (old.conn === Conns.WFBitMapS && next.conn >= Conns.Connected) v.resource.thawWhenMet();
+  v.core.resyncOrder.settle();
   v.app.resume();
   v.core.host.stateChanged(v.resource.name);
 }

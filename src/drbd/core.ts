@@ -9,6 +9,7 @@ import { assert } from '../base/assert.js';
 import { AppRequest } from './app-request.js';
 import { PeerRequest } from './peer-request.js';
 import type { DataPort, EngineHost } from './ports.js';
+import { ResyncOrder } from './resync-after.js';
 import { Slots } from './slots.js';
 
 const KIND_BITS = 20;
@@ -64,6 +65,8 @@ export class Core {
   readonly peer: Slots<PeerRequest>;
   /** Disks that were given up and have not ended what they were given (hung-disk.ts): path -> handles. */
   readonly owed = new Map<string, number>();
+  /** Of the volumes of all resources. */
+  readonly resyncOrder = new ResyncOrder();
   readonly #cold: Slots<Cold>;
   readonly #tagBase: number;
   readonly #sendOwners = new Map<number, SendOwner>();

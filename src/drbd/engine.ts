@@ -6,6 +6,7 @@ import { uuidText } from '../md/generation-flags.js';
 import { Core } from './core.js';
 import type { DataPort, EngineHost } from './ports.js';
 import { Resource } from './resource.js';
+import { ordered } from './resync-after.js';
 import { Conns, Disks, Roles } from './state.js';
 import type { NodeStatus, ResourceStatus, VolumeStatus } from './status.js';
 import { Volume } from './volume.js';
@@ -44,6 +45,7 @@ export class Engine {
     resource.volumes.push(volume);
     resource.volumes.sort((a, b) => a.number - b.number);
     this.#minors.set(minor, volume);
+    this.core.resyncOrder.add(ordered(volume));
     resource.volumeAdded(volume);
     return volume;
   }
@@ -60,6 +62,7 @@ export class Engine {
     const { volumes } = v.resource;
     volumes.splice(volumes.indexOf(v), 1);
     this.#minors.delete(v.minor);
+    this.core.resyncOrder.remove(v.minor);
   }
 
   removeResource(r: Resource): void {

@@ -228,6 +228,7 @@ export function receiveState(link: Link, v: Volume, word: number): string | null
   const theirs = decodeState(word);
   const mine = v.state;
   if (mine.conn <= Conns.TearDown) return null;
+  v.peerWaits = theirs.aftrIsp !== 0;
   const peerFlags = v.peerUuids?.flags ?? 0;
   let pdsk = realPeerDisk(theirs.disk, peerFlags);
 

@@ -256,12 +256,16 @@ export function diskRefusal(v: Volume, o: DiskOptions): OptionRefusal | null {
   if (r.configured && r.netOptions.protocol === 'A' && o.fencing === 'resource-and-stonith') {
     return refused(Err.STONITH_AND_PROT_A, '');
   }
+  const after = o.resyncAfterMinor;
+  const wrong = v.core.resyncOrder.refusal(v.minor, after);
+  if (wrong !== null) return refused(wrong, `${v.name} resync-after ${after}`);
   return null;
 }
 
 function take(v: Volume, options: DiskOptions): void {
   v.diskOptions = options;
   const { link } = v;
+  v.core.resyncOrder.settle();
   if (link && v.state.conn >= Conns.Connected) sendSyncParam(link, v);
 }
 

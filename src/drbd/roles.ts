@@ -472,9 +472,17 @@ function startSync(v: Volume, conn: number, done: Done): void {
   });
 }
 
+/** No pause of ours is to be lifted; the resync may be paused by others. */
+function whyPaused({ state }: Volume): number {
+  if (state.conn !== Conns.PausedSyncS && state.conn !== Conns.PausedSyncT)
+    return Err.PAUSE_IS_CLEAR;
+  if (state.aftrIsp !== 0) return Err.PIC_AFTER_DEP;
+  return state.peerIsp !== 0 ? Err.PIC_PEER_DEP : Err.PAUSE_IS_CLEAR;
+}
+
 export function pauseSync(v: Volume, pause: boolean, done: Done): void {
   if ((v.state.userIsp === 1) === pause) {
-    done(failed(pause ? Err.PAUSE_IS_SET : Err.PAUSE_IS_CLEAR));
+    done(failed(pause ? Err.PAUSE_IS_SET : whyPaused(v)));
     return;
   }
   const result = change(v, { ...v.state, userIsp: pause ? 1 : 0 });

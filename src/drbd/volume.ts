@@ -125,6 +125,8 @@ export class Volume {
   generationWaits = false;
   /** WFBitMapS: the peer's bitmap is here. Its disk counts as old by its own meta-data. */
   peerFollows = false;
+  /** The peer has said that a resync-after dependency of its own pauses this volume. */
+  peerWaits = false;
   /** The peer has said that it is Connected, in this connection. */
   peerConnected = false;
   /** Primary with an old copy, since the peer is Primary: its users are on their way out (fencing.ts). */
