@@ -195,6 +195,7 @@ export class TestNode {
             options: {
               ...DEFAULT_DISK_OPTIONS,
               cPlanAheadDs: 0,
+              cMinRateKiBps: 0, // as the kernel of test/integration has it
               resyncRateKiBps: 1 << 20,
               ...this.options.disk,
             },
