@@ -70,7 +70,10 @@ function meta(c: VerbCall, verb = c.verb): Promise<number> {
   return c.adm.runner.run(cmd.drbdmeta(volumeOf(c), verb, extra(c)), c.r.conf.name, 'long');
 }
 
-/** drbdsetup, and where the device is not configured, drbdmeta. 11 and 17 are refusals, not reasons to go on. */
+/**
+ * drbdsetup, and where the device is not configured, drbdmeta. 11 and 17 are refusals, not reasons to go on (the original drops
+ * the words of one of `outdate`). 5 is one of `outdate`, of a disk that is inconsistent anyway; it may be diskless.
+ */
 async function setupThenMeta(c: VerbCall): Promise<number> {
   const command = cmd.generic(c.verb, c.r, c.volume, extra(c));
   // Answered when the resync has begun: behind its before-resync handlers.
@@ -80,6 +83,7 @@ async function setupThenMeta(c: VerbCall): Promise<number> {
     c.adm.world.err(stderr);
     return status;
   }
+  if (status === 5) return (await meta(c)) === 0 ? 0 : 5;
   return status !== 0 || c.adm.args.dryRun ? meta(c) : 0;
 }
 
@@ -94,15 +98,6 @@ async function createMd(c: VerbCall): Promise<number> {
   const uuid = isNew ? randomBytes(8).toString('hex').toUpperCase() : old;
   await runner.run(cmd.drbdmeta(volume, 'write-dev-uuid', [uuid]), c.r.conf.name, 'long');
   return 0;
-}
-
-/** 17: up to date data would be lost. 5: inconsistent anyway, but it may be diskless. */
-async function outdate(c: VerbCall): Promise<number> {
-  const command = cmd.generic(c.verb, c.r, c.volume, extra(c));
-  const status = await c.adm.runner.run(command, c.r.conf.name, 'short', 'drop');
-  if (status === 17) return status;
-  if (status === 5) return (await meta(c)) === 0 ? 0 : 5;
-  return status !== 0 || c.adm.args.dryRun ? meta(c) : 0;
 }
 
 export async function attach(c: VerbCall): Promise<number> {
@@ -305,7 +300,7 @@ export const VERBS: Readonly<Record<string, Verb>> = {
   secondary: volume(generic('medium')),
   invalidate: volume(setupThenMeta),
   'invalidate-remote': net(generic('medium')),
-  outdate: volume(outdate),
+  outdate: volume(setupThenMeta),
   resize: net(resize),
   verify: net(generic('short')),
   'pause-sync': net(generic('short')),

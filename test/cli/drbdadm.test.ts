@@ -154,10 +154,12 @@ test('dstate, show-gi, invalidate: drbdmeta where nothing is configured, but not
   t.deepEqual([refused.status, refused.err], [11, 'refused\n']);
 });
 
-test('outdate: 17 is final, 5 asks the metadata, anything else leaves it to drbdmeta', async (t) => {
+test('outdate: 11 and 17 are final, 5 asks the metadata, anything else leaves it to drbdmeta', async (t) => {
   const outdate = (status: number, meta = 0) =>
     run(t, 'outdate r0', { fails: { drbdsetup: [status, 'x\n'], drbdmeta: [meta, ''] } });
-  t.like(await outdate(17), { status: 17, err: '', log: ['drbdsetup outdate 0'] });
+  for (const status of [11, 17]) {
+    t.like(await outdate(status), { status, err: 'x\n', log: ['drbdsetup outdate 0'] });
+  }
   t.like(await outdate(5), { status: 0 });
   t.like(await outdate(5, 20), { status: 5 });
   t.like(await outdate(10), { status: 0 });
