@@ -31,9 +31,6 @@ const AT_100 = [...AT_95, 'discard'] as const;
 /** What `make test` plays, at 101, with ours as alice. */
 export const SMALL_PART: readonly string[] = ['invalidate', 'primary-crash', 'reconnect'];
 
-/** Recorded, and not played by ours: what it is about is not there. */
-export const NOT_YET: readonly string[] = ['verify'];
-
 /** Everything, in the order of the alphabet. */
 export function scenarioNames(): string[] {
   return readdirSync(FOLDER)

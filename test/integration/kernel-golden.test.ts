@@ -7,7 +7,6 @@ import { need } from '../support/need.js';
 import { HOST_NEEDS, HostSeat } from './host-seat.js';
 import {
   KERNEL_SUITE,
-  NOT_YET,
   readScenario,
   readTrace,
   SMALL_PART,
@@ -72,7 +71,7 @@ async function play(t: ExecutionContext, name: string, version: Version, ours: S
 
 for (const ours of SEATS)
   for (const version of VERSIONS)
-    for (const name of scenariosAt(version).filter((name) => !NOT_YET.includes(name)))
+    for (const name of scenariosAt(version))
       if (KERNEL_SUITE || (version === 101 && ours === 'alice' && SMALL_PART.includes(name)))
         test.serial(`${name} at ${version}, ${ours} is ours`, async (t) => {
           if (!need(t, ...KERNEL_NEEDS, ...HOST_NEEDS)) return;
