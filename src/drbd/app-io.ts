@@ -25,8 +25,8 @@ import {
   OP_WRITE,
   OP_ZEROES,
 } from './app-request.js';
-import { hidesFailure } from './changes.js';
 import { type Core, type FrontEnd, KIND_APP_LOCAL } from './core.js';
+import { hidesFailure } from './disk-failure.js';
 import { Promises, STRONGEST } from './promises.js';
 import { Conns, Disks, isSuspended, Roles } from './state.js';
 import type { Volume } from './volume.js';
@@ -615,7 +615,8 @@ export class AppIo {
       const alone = r.net === LEG_NONE && unfenced;
       const here = r.local === LEG_OK && this.#countsHere(r);
       const nowhere = !here && !this.#countsThere(r);
-      const lost = alone || nowhere || r.net === LEG_FAILED;
+      const onlyThere = !here && this.#volume.untold !== null; // and the peer does not know that it is the only one
+      const lost = alone || nowhere || onlyThere || r.net === LEG_FAILED;
       if (lost && r.op !== OP_READ && this.#mustNotAnswer()) {
         if (!this.#unanswered.includes(r)) this.#unanswered.push(r);
         return;

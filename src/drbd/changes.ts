@@ -210,6 +210,7 @@ function settleLogSuspension(v: Volume): void {
 /** What follows from a change, in order. */
 function follow(v: Volume, old: State, next: State): void {
   const link = v.link;
+  if (isLoneWithoutGoodData(next) && !isLoneWithoutGoodData(old)) callPriOnInconDegr(v);
   const connBecame = (conn: number): boolean => old.conn !== conn && next.conn === conn;
 
   // 1. A resync begins here: its UUID goes out before anything else.
@@ -307,6 +308,17 @@ function follow(v: Volume, old: State, next: State): void {
   if ((failed || letGo) && !v.detaching) v.resource.diskIsFailed(v);
 
   if (v.state === next) goOn(v);
+}
+
+/** Primary, and neither disk is good. */
+function isLoneWithoutGoodData(s: State): boolean {
+  return s.role === Roles.Primary && s.disk < Disks.UpToDate && s.pdsk < Disks.UpToDate;
+}
+
+/** Handlers for this halt the node. One whose engine was restarted meets its peer first, whose data may be good. */
+export function callPriOnInconDegr(v: Volume): void {
+  if (v.resuming || !isLoneWithoutGoodData(v.state)) return;
+  v.core.host.handler('pri-on-incon-degr', v.resource.name, v.minor, () => {});
 }
 
 /**
@@ -410,7 +422,7 @@ export function setUuids(v: Volume, set: UuidSet, done: () => void = () => {}): 
   if (begins) v.beginning++;
   v.store.writeSuperblock((result) => {
     if (begins) v.beginning--;
-    if (result < 0) metaFailed(v, -result);
+    if (result < 0) v.metaFailed(-result);
     // Which one the disk has is not known otherwise, and nothing was answered that belongs to the new one alone.
     else if (v.uuids.current === set.current && v.exposedUuid === set.current)
       v.exposedUuid = set.current;
@@ -443,42 +455,4 @@ function beginAsSource(v: Volume): void {
     }
     v.app.releaseWrites();
   });
-}
-
-// ---- trouble with the local disk
-
-/** A read or write of data failed: what on-io-error says. */
-export function diskFailed(v: Volume, what: 'read' | 'write', errno: number, sector: number): void {
-  if (!v.diskUsable()) return;
-  v.core.host.log('error', v.name, `local ${what} IO error (errno ${errno}) on sector ${sector}`);
-  if (v.diskOptions.onIoError === 'pass_on') {
-    v.verify.diskIsBad();
-    if (v.state.disk > Disks.Inconsistent) force(v, { disk: Disks.Inconsistent });
-    return;
-  }
-  diskHangs(v);
-}
-
-/** It is of no use any more, whatever on-io-error says of errors. */
-export function diskHangs(v: Volume): void {
-  const detach = (): void => {
-    if (v.diskUsable()) force(v, { disk: Disks.Failed });
-  };
-  if (v.diskOptions.onIoError === 'call-local-io-error') {
-    v.core.host.handler('local-io-error', v.resource.name, v.minor, detach);
-  }
-  detach();
-}
-
-/** on-io-error pass_on, and the state has no room for it: the disk of the source of a resync stays UpToDate. */
-export function hidesFailure(v: Volume): boolean {
-  if (v.diskOptions.onIoError !== 'pass_on' || v.state.disk !== Disks.UpToDate) return false;
-  return wouldChange(v, { ...v.state, disk: Disks.Inconsistent }).state.disk === Disks.UpToDate;
-}
-
-/** Meta-data can not be written: the disk can not be trusted any more. */
-export function metaFailed(v: Volume, errno: number): void {
-  if (!v.diskUsable()) return;
-  v.core.host.log('error', v.name, `meta data IO error (errno ${errno}), detaching`);
-  force(v, { disk: Disks.Failed });
 }

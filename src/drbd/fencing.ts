@@ -15,9 +15,16 @@ export function fencePeer(r: Resource, done: (fenced: boolean) => void): void {
     done(false);
     return;
   }
+  const { incarnation } = r;
   host.handler('fence-peer', r.name, null, (exit) => {
     if (r.volumes.some((v) => v.state.conn >= Conns.WFReportParams)) {
       done(true); // the connection came back meanwhile: its handshake decides
+      return;
+    }
+    if (r.incarnation !== incarnation) {
+      // It came and went: what was true of the peer then need not be so now. Who lost it again has asked again.
+      host.log('info', r.name, 'Ignoring fence-peer exit code');
+      done(false);
       return;
     }
     const pdsk = verdict(r, exit);

@@ -91,7 +91,8 @@ export function giveUpSoon(v: Volume): void {
 /** The disk is being detached: nothing of it is waited for any more. */
 function giveUpDisk(v: Volume): void {
   const { core, dataDisk, metaHandle, lowerDisk, metaDisk } = v;
-  if (!v.detaching || dataDisk < 0 || v.store?.dead === true) return;
+  const isGoing = v.detaching || v.untold !== null; // or its handler runs, and it is closed behind that
+  if (!isGoing || dataDisk < 0 || v.store?.dead === true) return;
   v.store?.abandon();
   core.host.log('error', v.name, 'The disk does not answer: its requests are given up');
   owe(core, v.name, dataDisk, lowerDisk);

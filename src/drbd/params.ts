@@ -127,5 +127,6 @@ export function sendState(link: Link, v: Volume): void {
     v.stateDue = true;
     return;
   }
+  if (v.untold?.holdsState(link)) return;
   link.sendData(COMMANDS.P_STATE, v.number, 4, stateCodec, { state: encodeState(v.state) });
 }

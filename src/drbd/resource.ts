@@ -128,6 +128,11 @@ export class Resource {
     return this.#asked !== null;
   }
 
+  /** Changes with each connection that was made. */
+  get incarnation(): number {
+    return this.#incarnation;
+  }
+
   setConn(conn: number): void {
     this.#reached = conn;
     for (const v of this.volumes) force(v, { conn });
@@ -490,7 +495,8 @@ export class Resource {
 
   diskIsFailed(v: Volume): void {
     if (v.aheadWithoutDisk) this.connectLater();
-    finishDetach(v, () => this.core.host.stateChanged(this.name));
+    if (v.untold) v.untold.holdsDetach();
+    else finishDetach(v, () => this.core.host.stateChanged(this.name));
   }
 
   // ---- disks

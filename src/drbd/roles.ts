@@ -5,7 +5,16 @@
 
 import { MDF } from '../md/superblock.js';
 import { UUID_FLAGS } from '../wire/params.js';
-import { beginGeneration, change, force, markAll, setUuids, wouldChange } from './changes.js';
+import {
+  beginGeneration,
+  callPriOnInconDegr,
+  change,
+  force,
+  markAll,
+  setUuids,
+  wouldChange,
+} from './changes.js';
+import { letGo } from './disk-failure.js';
 import { fencePeer } from './fencing.js';
 import {
   maskUuid,
@@ -268,6 +277,7 @@ export function resumeRole(v: Volume, done: Done): void {
   }
   force(v, { role: Roles.Primary });
   v.resuming = false;
+  v.resource.after(RESUME_GRACE_MS, () => callPriOnInconDegr(v));
   v.resumedWithDisk = v.state.disk === Disks.UpToDate;
   const { state, uuids } = v;
   if (state.disk < Disks.Inconsistent) {
@@ -339,9 +349,11 @@ export function detach(v: Volume, forceIt: boolean, done: Done): void {
     return;
   }
   const finish = (): void => v.resource.whenDiskless(v, () => done(OK));
+  v.untold?.tell(); // it has failed already, and its handler hangs: an operator need not wait for that
   if (forceIt) {
     giveUpSoon(v);
-    force(v, { disk: Disks.Failed });
+    if (v.diskUsable()) letGo(v);
+    else force(v, { disk: Disks.Failed });
     finish();
     return;
   }

@@ -9,8 +9,8 @@ import { MAGIC_UNCLEAN, MDF, type Superblock } from '../md/superblock.js';
 import { AL_EXTENT_SECTORS } from '../md/units.js';
 import { type Sizes, UUID_FLAGS, type Uuids } from '../wire/params.js';
 import { AppIo, EMEDIUMTYPE, EROFS } from './app-io.js';
-import { diskFailed, diskHangs, metaFailed } from './changes.js';
 import type { Core, FrontEnd } from './core.js';
+import { diskFailed, diskHangs, metaFailed, type Untold } from './disk-failure.js';
 import {
   CREATED_UUIDS,
   maskUuid,
@@ -102,6 +102,8 @@ export class Volume {
   /** P_SYNC_UUID is to be sent as soon as it is on disk: until then no P_STATE (apv >= 96). */
   syncUuidDue = false;
   stateDue = false;
+  /** The disk has failed, its handler runs, and the peer has not been told. */
+  untold: Untold | null = null;
   /** The peer has our current generation: its users read ours, or it takes it over at the end of a resync, which we need not hear of. */
   generationShared = false;
   /** And the generation that the target had before it, 0n: not known. */
