@@ -131,6 +131,9 @@ export async function setHandlers({ adm, r }: VerbCall): Promise<number> {
     resource: r.conf.name,
     handlers: Object.fromEntries(r.conf.handlers.map(({ name, value }) => [name, value])),
     environment: peerEnvironment(adm, r),
+    lowerDisks: Object.fromEntries(
+      (r.me?.volumes ?? []).map(({ minor, disk }) => [`${minor}`, disk ?? '']),
+    ),
   });
 }
 

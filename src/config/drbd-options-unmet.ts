@@ -22,8 +22,6 @@ export interface UnmetOption {
   readonly instead: string; // what happens
 }
 
-const NEVER_CALLED = 'it is never called';
-
 export const UNMET_OPTIONS: readonly UnmetOption[] = [
   {
     section: 'net',
@@ -37,7 +35,6 @@ export const UNMET_OPTIONS: readonly UnmetOption[] = [
     met: 'prefer-local',
     instead: 'all reads go to the local disk',
   },
-  { section: 'handlers', name: 'pri-on-incon-degr', met: null, instead: NEVER_CALLED },
 ];
 
 /** One line for each option of the resource, or of these volumes of it, that has no effect yet. */

@@ -18,6 +18,8 @@ export interface TwinbeatIni {
     readonly logLevel: LogLevel;
     readonly logFormat: LogFormat;
     readonly poolMiB: number; // buffers for I/O, resident and locked
+    /** A handler of drbd.conf that runs longer is killed and counts as broken; 0, as with the kernel: never. */
+    readonly handlerTimeoutS: number;
   };
   /** The flight recorder of both daemons (docs/FLIGHT-RECORDER.md). */
   readonly flight: {
@@ -41,6 +43,7 @@ export const DEFAULT_TWINBEAT_INI: TwinbeatIni = {
     logLevel: 'info',
     logFormat: 'text',
     poolMiB: 64,
+    handlerTimeoutS: 300,
   },
   heartbeat: { scriptTimeoutS: 0, logLevel: 'info', logFormat: 'text' },
   flight: { enabled: 'yes', sizeMiB: 32, lives: 4 },
@@ -92,6 +95,7 @@ const KEYS: Readonly<Record<keyof TwinbeatIni, Readonly<Record<string, Key>>>> =
     },
     'proc-format': oneOf('procFormat', '8.4', '8.0'),
     'pool-mib': whole('poolMiB', 16, 4096),
+    'handler-timeout': whole('handlerTimeoutS', 0, 86_400),
     ...LOG,
   },
   heartbeat: { 'script-timeout': whole('scriptTimeoutS', 0, 86_400), ...LOG },

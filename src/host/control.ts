@@ -82,6 +82,8 @@ export type ControlRequest =
       readonly resource: string;
       readonly handlers: Handlers;
       readonly environment: Readonly<Record<string, string>>; // DRBD_CONF, DRBD_PEER, DRBD_PEERS
+      /** By minor, as in the file: DRBD_LL_DISK, also of a disk that is detached. Absent: of drbdadm before this was there. */
+      readonly lowerDisks?: Readonly<Record<string, string>>;
     }
   | { readonly verb: 'down' | 'del-resource'; readonly resource: string }
   /**

@@ -37,6 +37,7 @@ import type {
   WaitEnd,
 } from './control.js';
 import type { DrbdLoop } from './drbd-loop.js';
+import { OpenRequests } from './open-requests.js';
 import type { TimerId } from './timers.js';
 
 export type Reply = (reply: ControlReply) => void;
@@ -131,6 +132,7 @@ export class DrbdControl {
   readonly #version: string;
   /** wait-connect requests that have not been answered. */
   readonly #waiting = new Set<() => void>();
+  readonly #open = new OpenRequests();
 
   constructor(loop: DrbdLoop, version: string) {
     this.#loop = loop;
@@ -186,7 +188,7 @@ export class DrbdControl {
           else reply(failure(Err.RES_NOT_KNOWN));
           return;
         }
-        this.#resourceVerb(r, request, reply);
+        this.#resourceVerb(r, request, this.#open.of(r, reply));
         return;
       }
       case 'set-handlers':
@@ -197,7 +199,7 @@ export class DrbdControl {
       default: {
         const v = engine.volume(request.minor);
         if (!v) reply(failure(Err.MINOR_INVALID));
-        else this.#volumeVerb(v, request, reply);
+        else this.#volumeVerb(v, request, this.#open.of(v.resource, reply));
       }
     }
   }
@@ -331,6 +333,8 @@ export class DrbdControl {
       for (const v of [...r.volumes]) engine.removeVolume(v);
       engine.removeResource(r);
       reply(OK);
+      const info = 'the resource was taken down before this was done';
+      this.#open.removed(r, failure(Err.RES_NOT_KNOWN, [info]));
     };
     const detachNext = (i: number): void => {
       const v = r.volumes[i];

@@ -8,6 +8,7 @@ import type { ControlRequest, RunningResource } from './control.js';
 export interface ResourceHandlers {
   readonly handlers: Handlers;
   readonly environment: Readonly<Record<string, string>>;
+  readonly lowerDisks?: Readonly<Record<string, string>> | undefined; // absent: of an older drbdadm, or saved by an older drbdd
 }
 
 export interface SavedState {

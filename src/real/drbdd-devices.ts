@@ -4,6 +4,9 @@
  * A promotion first changes the role, then gives the users a block device; a demotion first takes the device away (refused
  * while somebody has it open), then changes the role. A resource goes down only when all its devices could be taken away.
  *
+ * Requests of one resource may overlap (host/change-order.ts): one that waits in the engine for a handler is overtaken. What is
+ * done with the devices of a resource is not: it is one piece of work after the other, and what has changed before is looked at.
+ *
  * Without a manager (volumes are exported by NBD) there are no devices, and only the engine is asked.
  */
 import type { Logger } from 'pino';
@@ -11,6 +14,7 @@ import { stateText } from '../drbd/return-codes.js';
 import type { ControlFailure, ControlReply, ControlRequest } from '../host/control.js';
 import type { DeviceManager, DeviceSpec } from './device-manager.js';
 import type { EngineThread } from './drbdd-engine-thread.js';
+import { KeyedTurns } from './keyed-turns.js';
 
 /** 512, since that is what a moved DRBD volume has. */
 const LOOP = { blockBytes: 512, discard: true };
@@ -21,6 +25,7 @@ export class DrbddDevices {
   readonly #engine: EngineThread;
   readonly #manager: DeviceManager | null;
   readonly #log: Logger;
+  readonly #turns = new KeyedTurns(); // by resource
 
   constructor(engine: EngineThread, manager: DeviceManager | null, log: Logger) {
     this.#engine = engine;
@@ -30,7 +35,11 @@ export class DrbddDevices {
 
   // ---- requests
 
-  async newMinor(request: RequestOf<'new-minor'>): Promise<ControlReply> {
+  newMinor(request: RequestOf<'new-minor'>): Promise<ControlReply> {
+    return this.#turns.run(request.resource, () => this.#newMinor(request));
+  }
+
+  async #newMinor(request: RequestOf<'new-minor'>): Promise<ControlReply> {
     const { minor, device, resource, volume } = request;
     const before = await this.#engine.running();
     const known = before.some((r) => r.volumes.some((v) => v.minor === minor));
@@ -54,26 +63,39 @@ export class DrbddDevices {
     }
   }
 
-  async delMinor(minor: number): Promise<ControlReply> {
-    const reply = await this.#engine.request({ verb: 'del-minor', minor });
-    if (reply.ok) await this.#manager?.remove(minor);
-    return reply;
+  delMinor(resource: string, minor: number): Promise<ControlReply> {
+    return this.#turns.run(resource, async () => {
+      const reply = await this.#engine.request({ verb: 'del-minor', minor });
+      if (reply.ok) await this.#manager?.remove(minor);
+      return reply;
+    });
   }
 
-  async primary(request: RequestOf<'primary'>): Promise<ControlReply> {
-    const { minor } = request;
+  /** The engine may wait for fence-peer: nothing is held meanwhile. */
+  async primary(resource: string, request: RequestOf<'primary'>): Promise<ControlReply> {
     const reply = await this.#engine.request(request);
     if (!reply.ok || !this.#manager) return reply;
+    return this.#turns.run(resource, async () => (await this.#activate(request.minor)) ?? reply);
+  }
+
+  /** Null, or why it is not Primary now. */
+  async #activate(minor: number): Promise<ControlReply | null> {
+    const isPrimary = (await this.#engine.primaries()).includes(minor);
+    if (!isPrimary) return fail('promoted, and taken down or demoted again before it had a device');
     try {
-      await this.#manager.activate(minor, LOOP);
-      return reply;
+      await this.#manager?.activate(minor, LOOP);
+      return null;
     } catch (e) {
       await this.#engine.request({ verb: 'secondary', minor });
       return fail(`promoted, but no block device could be made: ${text(e)}; Secondary again`);
     }
   }
 
-  async secondary(request: RequestOf<'secondary'>): Promise<ControlReply> {
+  secondary(resource: string, request: RequestOf<'secondary'>): Promise<ControlReply> {
+    return this.#turns.run(resource, () => this.#secondary(request));
+  }
+
+  async #secondary(request: RequestOf<'secondary'>): Promise<ControlReply> {
     const { minor } = request;
     const held = await this.#takeAway(minor);
     if (held) return held;
@@ -84,7 +106,11 @@ export class DrbddDevices {
     return reply;
   }
 
-  async down(resource: string): Promise<ControlReply> {
+  down(resource: string): Promise<ControlReply> {
+    return this.#turns.run(resource, () => this.#down(resource));
+  }
+
+  async #down(resource: string): Promise<ControlReply> {
     const found = (await this.#engine.running()).find((r) => r.name === resource);
     const minors = (found?.volumes ?? []).map((v) => v.minor);
     const taken: number[] = [];

@@ -5,7 +5,8 @@
  *     control socket -> Drbdd -> DrbddDevices (role and block device, in order) -> EngineThread -> engine thread
  *                        ^ news: log lines, handlers to run (HandlerTable), new sizes <-'
  *
- * One request that changes something is done at a time, and what a successor must know is saved after each.
+ * Requests that change something are done in the order of host/change-order.ts: one after the other for each resource, and what
+ * a successor must know is saved after each.
  */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname, release } from 'node:os';
@@ -13,6 +14,7 @@ import { dirname, join } from 'node:path';
 import type { Logger } from 'pino';
 import { assert } from '../base/assert.js';
 import type { TwinbeatIni } from '../config/twinbeat-ini.js';
+import { ChangeOrder } from '../host/change-order.js';
 import type { ControlReply, ControlRequest } from '../host/control.js';
 import type { EngineSettings } from '../host/drbdd-messages.js';
 import { resumeSteps, type SavedState } from '../host/drbdd-resume.js';
@@ -26,6 +28,7 @@ import { FlightKeeper } from './flight-files.js';
 import { fuseMounts } from './fuse-mount.js';
 import { setIoFlusher } from './native-addon.js';
 import { RunFile } from './run-file.js';
+import { StateSaver } from './state-saver.js';
 
 /** Exit status that the angel takes as "start me again at once". */
 export const RESTART_STATUS = 75;
@@ -41,6 +44,16 @@ export interface DrbddOptions {
   readonly ended: (status: number) => void;
 }
 
+/** A restart does not wait longer for what waits for a handler or for frozen I/O: the successor takes all that up again. */
+const RESTART_PATIENCE_MS = 10_000;
+const ENDING: ControlReply = {
+  ok: false,
+  kind: 'failure',
+  code: 0,
+  text: 'drbdd is being restarted',
+  info: [],
+  next: ['ask again: its successor answers in a moment'],
+};
 /** A hundred resources: who adds more when /run is full is refused. */
 const STATE_ROOM_BYTES = 100_000;
 
@@ -55,7 +68,9 @@ export class Drbdd {
   readonly #handlers: HandlerTable;
   readonly #flight: FlightKeeper | null;
   #devices: DrbddDevices | null = null; // until it has started
-  #busy: Promise<unknown> = Promise.resolve();
+  readonly #order = new ChangeOrder();
+  readonly #saver = new StateSaver(() => this.#save());
+  readonly #resourceOf = new Map<number, string>(); // by minor
   #ending = false;
   #resumed = false; // half of a state would be all that a successor knows
   #procTimer: ReturnType<typeof setInterval> | null = null;
@@ -65,7 +80,12 @@ export class Drbdd {
     this.#options = options;
     this.#log = options.log;
     this.#engine = engine;
-    this.#handlers = new HandlerTable(engine, options.root, options.log);
+    this.#handlers = new HandlerTable({
+      engine,
+      root: options.root,
+      log: options.log,
+      limitMs: options.ini.handlerTimeoutS * 1000,
+    });
     this.#run = `${options.root}/run/twinbeat`;
     this.#statePath = join(this.#run, 'drbdd.state');
     this.#stateFile = new RunFile(this.#statePath, STATE_ROOM_BYTES);
@@ -125,7 +145,7 @@ export class Drbdd {
         this.#log[news.level]({ object: news.object }, news.text);
         return;
       case 'handler':
-        void this.#handlers.run(news);
+        this.#handlers.run(news);
         return;
       case 'size-changed':
         // Before its device is made (at a restart) there is nothing to tell.
@@ -139,8 +159,8 @@ export class Drbdd {
         return;
       case 'options-adopted':
         if (!this.#resumed) return;
-        // What the peer told holds for a successor, too: behind what is being done, as that is saved.
-        this.#busy = this.#busy.then(() => this.#save()).catch((e) => this.#notSaved(e));
+        // What the peer told holds for a successor, too.
+        void this.#saver.save().catch((e) => this.#notSaved(e));
         return;
     }
   }
@@ -212,6 +232,8 @@ export class Drbdd {
     this.#log.info('resuming what the predecessor served');
     for (const [name, handlers] of Object.entries(saved.handlers))
       this.#handlers.set(name, handlers);
+    for (const r of saved.resources)
+      for (const v of r.volumes) this.#resourceOf.set(v.minor, r.name);
     for (const step of resumeSteps(saved, loadExposed(this.#run))) {
       switch (step.type) {
         case 'request': {
@@ -231,7 +253,7 @@ export class Drbdd {
       }
     }
     await this.#devices?.settle(saved.primaries);
-    await this.#save();
+    await this.#saver.save();
   }
 
   // ---- requests
@@ -252,35 +274,65 @@ export class Drbdd {
         setImmediate(() => void this.shutdown());
         return { ok: true, value: null };
       default: {
-        const done = this.#busy.then(() => this.#change(request));
-        this.#busy = done.catch(() => {});
-        const reply = await done;
-        await this.#save().catch((e) => this.#notSaved(e));
+        const reply = await this.#inOrder(request);
+        await this.#saver.save().catch((e) => this.#notSaved(e));
         return reply;
       }
     }
   }
 
-  async #change(request: ControlRequest): Promise<ControlReply> {
+  /** When its turn among the changes of its resource has come. */
+  #inOrder(request: ControlRequest): Promise<ControlReply> {
+    const key = this.#keyOf(request);
+    return new Promise((resolve, reject) => {
+      this.#order.add({
+        key,
+        verb: request.verb,
+        begin: (done) => {
+          const change = this.#ending ? Promise.resolve(ENDING) : this.#change(key, request);
+          void change.then(resolve, reject).finally(done);
+        },
+      });
+    });
+  }
+
+  /** Its resource. What is not known yet, or is no request at all, is the engine's to refuse. */
+  #keyOf(request: ControlRequest): string {
+    if ('resource' in request) return String(request.resource);
+    if ('minor' in request) return this.#resourceOf.get(request.minor) ?? `minor-${request.minor}`;
+    return '';
+  }
+
+  async #change(resource: string, request: ControlRequest): Promise<ControlReply> {
     const devices = this.#devices;
     assert(devices, 'the socket listens when the start is over');
     switch (request.verb) {
       case 'set-handlers': {
-        const { handlers, environment } = request;
-        this.#handlers.set(request.resource, { handlers, environment });
+        const { handlers, environment, lowerDisks } = request;
+        this.#handlers.set(request.resource, { handlers, environment, lowerDisks });
         return { ok: true, value: null };
       }
-      case 'new-minor':
-        return devices.newMinor(request);
-      case 'del-minor':
-        return devices.delMinor(request.minor);
+      case 'new-minor': {
+        const reply = await devices.newMinor(request);
+        if (reply.ok) this.#resourceOf.set(request.minor, request.resource);
+        return reply;
+      }
+      case 'del-minor': {
+        const reply = await devices.delMinor(resource, request.minor);
+        if (reply.ok) this.#resourceOf.delete(request.minor);
+        return reply;
+      }
       case 'primary':
-        return devices.primary(request);
+        return devices.primary(resource, request);
       case 'secondary':
-        return devices.secondary(request);
+        return devices.secondary(resource, request);
       case 'down': {
         const reply = await devices.down(request.resource);
-        if (reply.ok) this.#handlers.delete(request.resource);
+        if (!reply.ok) return reply;
+        this.#handlers.delete(request.resource);
+        for (const [minor, of] of this.#resourceOf) {
+          if (of === request.resource) this.#resourceOf.delete(minor);
+        }
         return reply;
       }
       default:
@@ -322,9 +374,9 @@ export class Drbdd {
       };
     }
     this.#ending = true;
-    await this.#busy;
+    await this.#changesDone();
     try {
-      await this.#save();
+      await this.#saver.save();
     } catch (e) {
       this.#ending = false;
       return {
@@ -341,6 +393,16 @@ export class Drbdd {
     await this.#flight?.end();
     setImmediate(() => this.#options.ended(RESTART_STATUS));
     return { ok: true, value: null };
+  }
+
+  /** Nothing is in the middle of a change; what has not begun is refused by now. */
+  async #changesDone(): Promise<void> {
+    let limit: NodeJS.Timeout | undefined;
+    await new Promise<void>((resolve) => {
+      this.#order.whenIdle(resolve);
+      limit = setTimeout(resolve, RESTART_PATIENCE_MS);
+    });
+    clearTimeout(limit);
   }
 
   /** SIGTERM: down everything that is not in use, then end. With devices in use it stays, and says who uses them. */

@@ -6,6 +6,7 @@ import { Disks, Roles } from '../drbd/state.js';
 import type { Hold } from '../resource-manager/hold.js';
 import { type DrbdadmVerb, LOWER_DISK } from './administrator.js';
 import { type ClusterConfig, type NetworkName, type NodeName, peerOf } from './config.js';
+import { BROKEN_EXIT, type HandlerFault } from './handler-faults.js';
 import { setOption } from './options.js';
 import { dataBytes } from './sim-node.js';
 import type { ScriptFault } from './sim-scripts.js';
@@ -39,6 +40,10 @@ function scriptFault(w: World, v: Values, fault: ScriptFault | null): void {
   if (fault) w.meddled = true;
   const scripts = node(w, v).heartbeat?.scripts;
   scripts?.fault(String(v['SCRIPT']), v['ACTION'] as ScriptAction, fault);
+}
+
+function handlerFault(w: World, v: Values, fault: HandlerFault | null): void {
+  node(w, v).handlerFaults.set(String(v['EVENT']), fault);
 }
 
 /** Heartbeat's verbs: nothing in a cluster without it. */
@@ -245,6 +250,23 @@ export const ACTIONS: readonly Action[] = [
   row('script SCRIPT on NODE ACTION works', 'no more trouble with it', (w, v) =>
     scriptFault(w, v, null),
   ),
+  // ---- handlers of drbd.conf
+  row('handler EVENT on NODE hangs', 'it ends when drbdd kills it, after 300 s', (w, v) =>
+    handlerFault(w, v, { kind: 'hangs' }),
+  ),
+  row('handler EVENT on NODE exits NUMBER', 'it does nothing and ends so', (w, v) =>
+    handlerFault(w, v, { kind: 'exits', exit: v['NUMBER'] as number }),
+  ),
+  row('handler EVENT on NODE dies', 'a signal ends it', (w, v) =>
+    handlerFault(w, v, { kind: 'exits', exit: BROKEN_EXIT }),
+  ),
+  row('handler EVENT on NODE takes TIME', 'it does its work, and ends so much later', (w, v) =>
+    handlerFault(w, v, { kind: 'takes', ms: ms(v) }),
+  ),
+  row('handler EVENT on NODE halts', 'it ends its node, which is switched on again', (w, v) =>
+    handlerFault(w, v, { kind: 'halts' }),
+  ),
+  row('handler EVENT on NODE works', 'no more trouble with it', (w, v) => handlerFault(w, v, null)),
   row(
     'look after the service',
     'the operator starts it where it was, or on the other node, if nobody serves',
@@ -300,6 +322,7 @@ export function healAll(w: World): void {
       n.clock.resume();
       if (n.powered) w.net.thaw(n.name);
     }
+    n.handlerFaults.heal();
     for (const fault of SCRIPT_FAULTS) n.heartbeat?.scripts.fault(...fault, null);
     if (!n.powered) n.boot();
     else n.heartbeat?.start();

@@ -1,6 +1,6 @@
 /**
  * One life of drbdd on a simulated node: the production engine, loop and control over the simulated port, and a model of
- * the control thread (one change at a time, the state for a successor, handlers).
+ * the control thread (changes in their order, the state for a successor, handlers).
  */
 import type { DigestSource } from '../base/ports.js';
 import type { Prng } from '../base/prng.js';
@@ -8,6 +8,7 @@ import type { Dialect } from '../drbd/connect.js';
 import type { LogLevel } from '../drbd/ports.js';
 import { Roles } from '../drbd/state.js';
 import type { Volume } from '../drbd/volume.js';
+import { ChangeOrder } from '../host/change-order.js';
 import type { ControlReply, ControlRequest, RunningResource } from '../host/control.js';
 import { DrbdControl } from '../host/drbd-control.js';
 import { DrbdLoop } from '../host/drbd-loop.js';
@@ -24,6 +25,7 @@ const POOL = { head: 96, small: 256, medium: 48, large: 20 };
 const STREAMS = 8;
 export const VERSION = 'sim';
 export const MINOR = 0;
+const RESOURCE = 'r0';
 
 export interface DrbddHost {
   readonly name: NodeName;
@@ -65,7 +67,7 @@ export class SimDrbdd {
   readonly control: DrbdControl;
   readonly process: ProcessClock;
   readonly #host: DrbddHost;
-  readonly #queue: Waiting[] = []; // changes, one at a time
+  readonly #order = new ChangeOrder();
   readonly #open = new Set<Waiting>(); // not answered
   #resuming = false;
   dead = false;
@@ -133,8 +135,11 @@ export class SimDrbdd {
         this.control.handle(request, (answer) => this.#answer(waiting, answer));
         return;
       default:
-        this.#queue.push(waiting);
-        if (this.#queue.length === 1) this.#next();
+        this.#order.add({
+          key: RESOURCE, // there is one
+          verb: request.verb,
+          begin: (done) => this.#change(waiting, done),
+        });
     }
   }
 
@@ -180,19 +185,16 @@ export class SimDrbdd {
     else this.#host.device.unserve(successor);
     const open = [...this.#open];
     this.#open.clear();
-    this.#queue.length = 0;
     if (!power) for (const w of open) this.#host.clock.after(0, () => w.reply(NO_ANSWER));
   }
 
-  #next(): void {
-    const waiting = this.#queue[0];
-    if (!waiting) return;
+  #change(waiting: Waiting, done: () => void): void {
+    if (this.dead) return;
     this.control.handle(waiting.request, (answer) => {
-      this.#queue.shift();
       if (answer.ok && waiting.request.verb === 'new-minor' && !this.#resuming) this.#serve();
       if (!this.#resuming) this.#save(); // half of a state would be all that a successor knows
       this.#answer(waiting, answer);
-      this.#next();
+      done();
     });
   }
 

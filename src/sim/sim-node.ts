@@ -19,6 +19,7 @@ import { type Answered, type DrbdadmVerb, drbdadm, LOWER_DISK, RESOURCE } from '
 import type { Client } from './client.js';
 import { type ClusterConfig, type NodeName, peerOf } from './config.js';
 import { between, dice } from './dice.js';
+import { HandlerFaults } from './handler-faults.js';
 import { NodeClock } from './node-clock.js';
 import { NodeHeartbeat, type NodeHeartbeatWorld } from './node-heartbeat.js';
 import type { SimClock } from './sim-clock.js';
@@ -61,6 +62,7 @@ export class SimNode {
   device: SimDevice;
   drbdd: SimDrbdd | null = null;
   client: Client | null = null;
+  readonly handlerFaults: HandlerFaults;
   /** Null: a cluster without heartbeat. */
   readonly heartbeat: NodeHeartbeat | null;
   powered = false;
@@ -77,6 +79,7 @@ export class SimNode {
     this.name = name;
     const { config } = world;
     this.clock = new NodeClock(world.clock, config.driftPpm[name]);
+    this.handlerFaults = new HandlerFaults(this.clock);
     this.#random = dice(world.seed, `node ${name}`);
     this.disk = this.newDisk();
     this.disks.set(LOWER_DISK, this.disk);
@@ -142,6 +145,7 @@ export class SimNode {
     this.client?.kill();
     this.client = null;
     this.heartbeat?.powerCut();
+    this.handlerFaults.powerCut();
     this.drbdd?.kill(true, false);
     this.#world.net.crash(this.name, true);
     this.#world.died(this, true);
@@ -203,7 +207,6 @@ export class SimNode {
   // ---- handlers
 
   #handler(event: string, done: (exit: number) => void): void {
-    const { fenceHandler } = this.#world.config;
     const answer = (exit: number): void => {
       if (!this.powered) return;
       this.#world.log(this.name, 'handler', 'info', `${event}: exit ${exit}`);
@@ -211,15 +214,28 @@ export class SimNode {
       this.#world.handled(this, event, exit);
       done(exit);
     };
+    const notConfigured = (): boolean =>
+      event !== 'pri-lost-after-sb' &&
+      (event !== 'fence-peer' || this.#world.config.fenceHandler === 'none');
+    if (notConfigured() && !this.handlerFaults.of(event)) {
+      done(0);
+      return;
+    }
+    const fault = this.handlerFaults.of(event);
+    if (fault) this.#world.log(this.name, 'handler', 'info', `${event}: ${fault.kind}`);
+    const works = (answered: (exit: number) => void): void => this.#runHandler(event, answered);
+    this.handlerFaults.run(event, works, () => this.reboot(), answer);
+  }
+
+  #runHandler(event: string, answer: (exit: number) => void): void {
+    const { fenceHandler } = this.#world.config;
     const later = (run: () => void): void => {
       this.clock.after(between(this.#random, HANDLER_MS), run);
     };
     if (event === 'pri-lost-after-sb') {
       // As the manual's example has it: halt. Somebody switches it on again.
       later(() => this.reboot());
-      return;
-    }
-    if (event !== 'fence-peer' || fenceHandler === 'none') done(0);
+    } else if (event !== 'fence-peer' || fenceHandler === 'none') answer(0);
     else if (typeof fenceHandler === 'object') later(() => answer(fenceHandler.exit));
     else if (fenceHandler === 'dopd' && this.heartbeat) this.heartbeat.outdatePeer(answer);
     else later(() => this.#outdateByNetwork(answer));

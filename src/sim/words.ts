@@ -5,6 +5,7 @@
 import { CONNS, DISKS, ROLES } from '../drbd/state.js';
 import { DRBDADM_VERBS } from './administrator.js';
 import { NETWORKS, NODES } from './config.js';
+import { HANDLER_EVENTS } from './handler-faults.js';
 
 /** What stood at each place, by its name. */
 export type Values = Readonly<Record<string, string | number>>;
@@ -59,6 +60,7 @@ export const PLACES: Readonly<Record<string, Place>> = {
   VERB: oneOf(`a verb of drbdadm (${DRBDADM_VERBS.join(', ')})`, DRBDADM_VERBS),
   FLAG: oneOf('a flag of drbdadm', ['--force', '--discard-my-data', '--clear-bitmap']),
   HOLD: oneOf('all, local, foreign or failback', ['all', 'local', 'foreign', 'failback']),
+  EVENT: oneOf(`an event of a handler (${HANDLER_EVENTS.join(', ')})`, HANDLER_EVENTS),
   SCRIPT: matching('the name of a resource script', /^[A-Za-z][\w-]*$/),
   ACTION: oneOf('start, stop or status', ['start', 'stop', 'status']),
   OPTION: matching('an option', /^[a-z][a-z0-9-]*$/),
