@@ -3,11 +3,12 @@
  * `{"id": n, "reply": ...}` (host/control.ts). Replies may come in any order: a `wait-connect` does not hold up others.
  */
 import { connect, type Socket } from 'node:net';
-import type { ControlReply, ControlRequest } from '../host/control.js';
+import type { ControlEvent, ControlReply, ControlRequest } from '../host/control.js';
 import { rooted } from './world.js';
 
 export const CONTROL_SOCKET = '/run/twinbeat/drbdd.sock';
 const CONNECT_TIMEOUT_MS = 5_000; // a daemon that does not accept within this is stuck
+const MAX_UNHANDLED = 200; // events that were read and not printed
 const MAX_LINE_BYTES = 64 << 20; // the status of thousands of volumes stays far below
 
 /**
@@ -34,6 +35,9 @@ interface Waiter {
 export class ControlClient {
   readonly #socket: Socket;
   readonly #waiters = new Map<number, Waiter>();
+  readonly #streams = new Map<number, (event: ControlEvent) => Promise<void>>();
+  #handling: Promise<void> = Promise.resolve();
+  #unhandled = 0;
   #nextId = 1;
   #partial = '';
   #lost: ControlLostError | null = null;
@@ -102,6 +106,40 @@ export class ControlClient {
     });
   }
 
+  /**
+   * Asks for events; each is given to `handle`, one after the other. While many wait for that nothing more is read, so that a
+   * reader which is slow is so to the daemon as well. `ended` settles with the connection, or rejects when `handle` fails.
+   */
+  async events(
+    resource: string | null,
+    handle: (event: ControlEvent) => Promise<void>,
+  ): Promise<{ readonly reply: ControlReply; readonly ended: Promise<void> }> {
+    const id = this.#nextId;
+    const ended = new Promise<void>((resolve, reject) => {
+      this.#socket.once('close', () => void this.#handling.then(resolve, reject));
+      this.#streams.set(id, (event) =>
+        handle(event).catch((e: unknown) => {
+          reject(e instanceof Error ? e : new Error(String(e)));
+          this.close();
+        }),
+      );
+    });
+    return { reply: await this.request({ verb: 'events', resource }), ended };
+  }
+
+  #event(id: number, event: ControlEvent): void {
+    const handle = this.#streams.get(id);
+    if (!handle) return;
+    this.#unhandled++;
+    if (this.#unhandled >= MAX_UNHANDLED) this.#socket.pause();
+    this.#handling = this.#handling
+      .then(() => handle(event))
+      .then(() => {
+        this.#unhandled--;
+        if (this.#unhandled === 0) this.#socket.resume();
+      });
+  }
+
   close(): void {
     this.#end('closed');
     this.#socket.destroy();
@@ -120,6 +158,10 @@ export class ControlClient {
       if (!answer) {
         this.#protocolError(`not a reply: ${line.slice(0, 200)}`);
         return;
+      }
+      if ('event' in answer) {
+        this.#event(answer.id, answer.event);
+        continue;
       }
       const waiter = this.#waiters.get(answer.id);
       this.#waiters.delete(answer.id);
@@ -172,13 +214,22 @@ function noDaemon(path: string, e: NodeJS.ErrnoException): NoDaemon {
   }
 }
 
-function parseAnswer(line: string): { id: number; reply: ControlReply } | null {
+type Answer =
+  | { readonly id: number; readonly reply: ControlReply }
+  | { readonly id: number; readonly event: ControlEvent };
+
+function parseAnswer(line: string): Answer | null {
   try {
     const value: unknown = JSON.parse(line);
-    if (typeof value !== 'object' || value === null || !('id' in value) || !('reply' in value)) {
-      return null;
+    if (typeof value !== 'object' || value === null || !('id' in value)) return null;
+    const { id } = value;
+    if (typeof id === 'number' && 'event' in value) {
+      const { event } = value;
+      if (typeof event !== 'object' || event === null || !('action' in event)) return null;
+      return { id, event: event as ControlEvent };
     }
-    const { id, reply } = value;
+    if (!('reply' in value)) return null;
+    const { reply } = value;
     if (typeof id !== 'number' || typeof reply !== 'object' || reply === null) return null;
     if (!('ok' in reply) || typeof reply.ok !== 'boolean') return null;
     return { id, reply: reply as ControlReply };

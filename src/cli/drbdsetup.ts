@@ -17,6 +17,8 @@ import type { Address, ControlRequest, RunningGeneration } from '../host/control
 import { giTable } from './drbdmeta-commands.js';
 import { EXIT_USAGE, parseSetupArgs, usageError, valuedOptions, Words } from './drbdsetup-args.js';
 import { ask, runningResources } from './drbdsetup-client.js';
+import { events, events2 } from './drbdsetup-events.js';
+import { helpText } from './drbdsetup-help.js';
 import { showText, shStatusText } from './drbdsetup-show.js';
 import { wait } from './drbdsetup-wait.js';
 import { UsageError, type World } from './world.js';
@@ -38,6 +40,7 @@ export async function main(argv: readonly string[], world: World): Promise<numbe
   try {
     const args = parseSetupArgs(argv, VALUED);
     const verb = args && VERBS.get(args.verb);
+    if (args?.verb === 'help' && args.words.length > 0) return help(args.words, world);
     if (!args || args.verb === 'help') {
       world.out(`\nUSAGE: drbdsetup COMMAND {ARGUMENTS} [OPTIONS]\n\nCommands:\n`);
       for (const name of VERBS.keys()) world.out(`    ${name}\n`);
@@ -53,6 +56,14 @@ export async function main(argv: readonly string[], world: World): Promise<numbe
     world.err(`${e.message}\n`);
     return e.status;
   }
+}
+
+/** `help COMMAND`, as the original: of the first one only. */
+function help([command = '']: readonly string[], world: World): number {
+  const text = helpText(command);
+  if (text !== null) world.out(text);
+  else world.err(`drbdsetup: '${command}' is not a command\n`);
+  return text === null ? EXIT_USAGE : 0;
 }
 
 async function send(world: World, request: ControlRequest, object: string): Promise<number> {
@@ -146,12 +157,13 @@ async function show(words: Words, world: World): Promise<number> {
   words.end();
   const running = await runningResources(world, false);
   if (!running) return EXIT_USAGE;
+  const minor = /^(?:minor-|\/dev\/drbd)?(\d{1,7})$/.exec(object ?? '')?.[1];
   const selected = running.filter(
     (r) =>
       object === null ||
       object === 'all' ||
       r.name === object ||
-      r.volumes.some((v) => `${v.minor}` === object),
+      r.volumes.some((v) => `${v.minor}` === minor),
   );
   if (selected.length === 0 && object !== null && object !== 'all') {
     world.err(`${object}: No such resource\n`);
@@ -410,6 +422,8 @@ const VERBS: ReadonlyMap<string, Verb> = new Map<string, Verb>([
   ['show', show],
   ['status', statusVerb],
   ['sh-status', shStatus],
+  ['events', events],
+  ['events2', events2],
   ['wait-connect', wait],
   ['wait-sync', wait],
 ]);

@@ -13,6 +13,8 @@ export interface Stdin {
 export interface World {
   /** To standard output, exactly as given: no newline is added. */
   out(text: string): void;
+  /** Settles when standard output has taken what it was given; absent: it takes everything at once. */
+  readonly written?: () => Promise<void>;
   /** To standard error, exactly as given. */
   err(text: string): void;
   readonly stdin: Stdin;
@@ -72,6 +74,7 @@ export function run(main: Main): void {
   process.stderr.on('error', () => process.exit(1));
   const world: World = {
     out: (text) => void process.stdout.write(text),
+    written: () => new Promise((resolve) => process.stdout.write('', () => resolve())),
     err: (text) => void process.stderr.write(text),
     stdin,
     env: process.env,

@@ -91,6 +91,12 @@ export class Engine {
 
   // ---- what it looks like
 
+  /** Null: there is no such resource. */
+  resourceStatus(name: string): ResourceStatus | null {
+    const r = this.#resources.get(name);
+    return r ? resourceStatus(r) : null;
+  }
+
   status(version: string): NodeStatus {
     return {
       version,

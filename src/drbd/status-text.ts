@@ -38,10 +38,10 @@ export function dstateText(s: State): string {
 // ---- facts of a resource -------------------------------------------------------------------------------------------
 
 /** A role belongs to the resource: Primary when any volume is. */
-function resourceRole(r: ResourceStatus): number {
+export function resourceRole(r: ResourceStatus): number {
   return highest(r.volumes.map((v) => v.state.role)) || Roles.Secondary;
 }
-function peerRole(r: ResourceStatus): number {
+export function peerRole(r: ResourceStatus): number {
   return highest(r.volumes.map((v) => v.state.peer));
 }
 /** Primary before Secondary before Unknown. */
@@ -50,12 +50,12 @@ function highest(roles: readonly number[]): number {
   return roles.includes(Roles.Secondary) ? Roles.Secondary : Roles.Unknown;
 }
 
-function suspendedText(r: ResourceStatus): string {
+export function suspendedText(r: ResourceStatus): string {
   const any = (flag: 'susp' | 'suspNod' | 'suspFen') => r.volumes.some((v) => v.state[flag]);
   return list({ user: any('susp'), 'no-data': any('suspNod'), fencing: any('suspFen') });
 }
 
-function resyncSuspendedText(s: State): string {
+export function resyncSuspendedText(s: State): string {
   return list({ user: s.userIsp !== 0, peer: s.peerIsp !== 0, dependency: s.aftrIsp !== 0 });
 }
 
@@ -66,24 +66,24 @@ function list(flags: Readonly<Record<string, boolean>>): string {
 }
 
 /** The device takes no application I/O now. */
-function upperBlocked(v: VolumeStatus): boolean {
+export function upperBlocked(v: VolumeStatus): boolean {
   return isSuspended(v.state) || !isStable(v.state, 101);
 }
 
 /** State of the connection object; beyond WFReportParams it is up. */
-function connectionText(conn: number): string {
+export function connectionText(conn: number): string {
   if (conn >= Conns.WFReportParams) return 'Connected';
   return conn === Conns.WFConnection ? 'Connecting' : connName(conn);
 }
 
-function replicationText(s: State): string {
+export function replicationText(s: State): string {
   if (s.conn <= Conns.WFReportParams) return 'Off';
   return s.conn === Conns.Connected ? 'Established' : connName(s.conn);
 }
 
-const WRITE_ORDERING = { b: 'barrier', f: 'flush', d: 'drain', n: 'none' } as const;
-const kib = (sectors: number): number => Math.floor(sectors / 2);
-const yesNo = (flag: boolean): string => (flag ? 'yes' : 'no');
+export const WRITE_ORDERING = { b: 'barrier', f: 'flush', d: 'drain', n: 'none' } as const;
+export const kib = (sectors: number): number => Math.floor(sectors / 2);
+export const yesNo = (flag: boolean): string => (flag ? 'yes' : 'no');
 
 /** Percent of the device that is in sync. */
 function inSync(v: VolumeStatus): number {

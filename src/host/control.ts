@@ -3,7 +3,9 @@
  * `{"id": n, "reply": ...}`. Verbs are drbdsetup's. drbdadm, drbdsetup and twinbeat speak it; drbdd checks every field
  * again, since anybody with access to the socket can write to it.
  */
+
 import type { DiskOptions, Handlers, NetOptions, ResourceOptions } from '../config/drbd-options.js';
+import type { StatusEvent } from '../drbd/events.js';
 
 export interface Address {
   readonly family: 'ipv4' | 'ipv6';
@@ -101,6 +103,11 @@ export type ControlRequest =
   | { readonly verb: 'get-gi'; readonly minor: number }
   /** At a restart, before attach: the generations that the users of the device may have seen last, in hex digits. */
   | { readonly verb: 'expose'; readonly minor: number; readonly generations: readonly string[] }
+  /**
+   * Answered at once; from then on each thing that happens comes as a line `{"id": n, "event": ...}` (`ControlEvent`), until the
+   * connection is closed. `resource` null: of all.
+   */
+  | { readonly verb: 'events'; readonly resource: string | null }
   /** The whole status as data; role, cstate, dstate, status and /proc/drbd are rendered from it. */
   | { readonly verb: 'status' }
   /** What runs, for `adjust` and `show`. */
@@ -146,6 +153,15 @@ export interface RunningGeneration {
   readonly uuids: readonly [string, string, string, string]; // 16 upper-case hex digits each
   readonly flags: number; // MDF_* of the metadata (md/superblock)
 }
+
+/**
+ * Of an `events` request: first `exists` for all objects and `initial`. `skipped`: so many things happened while the reader
+ * was too slow; what follows leads from what it was told last to what is.
+ */
+export type ControlEvent =
+  | StatusEvent
+  | { readonly action: 'initial' }
+  | { readonly action: 'skipped'; readonly count: number };
 
 export type ControlReply = { readonly ok: true; readonly value: unknown } | ControlFailure;
 

@@ -192,6 +192,7 @@ export class DrbdControl {
         return;
       }
       case 'set-handlers':
+      case 'events':
       case 'restart':
       case 'shutdown':
         reply(OK); // the control thread's

@@ -1,4 +1,5 @@
 /** What the two threads of drbdd say to each other: control (sockets, files, devices) and engine (all I/O). */
+import type { ResourceStatus } from '../drbd/status.js';
 import type { ControlReply, ControlRequest } from './control.js';
 
 export interface EngineSettings {
@@ -38,6 +39,8 @@ export type ToEngine =
   | { readonly type: 'export'; readonly id: number; readonly listen: string }
   | { readonly type: 'resume-primary'; readonly id: number; readonly minor: number }
   | { readonly type: 'proc'; readonly id: number }
+  /** Somebody listens to events: answered with the NodeStatus, and `status` follows each change. Or nobody does. */
+  | { readonly type: 'watch'; readonly id: number; readonly on: boolean }
   | { readonly type: 'handler-done'; readonly id: number; readonly exit: number }
   /** Stop serving: answer what was read, then `drained`. */
   | { readonly type: 'drain'; readonly id: number }
@@ -65,6 +68,7 @@ export type FromEngine =
       readonly minor: number | null;
     }
   | { readonly type: 'size-changed'; readonly minor: number; readonly sizeSectors: number }
-  | { readonly type: 'state-changed'; readonly resource: string }
   | { readonly type: 'options-adopted'; readonly resource: string }
+  /** While it is watched. Null: the resource is not there. */
+  | { readonly type: 'status'; readonly resource: string; readonly status: ResourceStatus | null }
   | { readonly type: 'fuse-ended'; readonly minor: number; readonly error: number };

@@ -449,7 +449,7 @@ export function replyText(answer: ControlReply): string {
 /** A request in the words of drbdsetup. */
 export function describeRequest(request: ControlRequest): string {
   const words: string[] = [request.verb];
-  if ('resource' in request) words.push(request.resource);
+  if ('resource' in request) words.push(request.resource ?? 'all');
   if ('minor' in request) words.push(`minor ${request.minor}`);
   if ('force' in request && request.force) words.push('--force');
   if ('discardMyData' in request && request.discardMyData) words.push('--discard-my-data');

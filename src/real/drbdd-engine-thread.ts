@@ -94,6 +94,12 @@ export class EngineThread {
     return reply.ok ? (reply.value as readonly RunningResource[]) : [];
   }
 
+  /** Its status now, and as news after each change from now on; or no longer. */
+  async watch(on: boolean): Promise<NodeStatus | null> {
+    const reply = await this.ask({ type: 'watch', on });
+    return reply.ok ? (reply.value as NodeStatus) : null;
+  }
+
   /** Minors. */
   async primaries(): Promise<number[]> {
     const reply = await this.request({ verb: 'status' });

@@ -42,6 +42,7 @@ function poolCounts(mib: number): PoolCounts {
   };
 }
 
+let watched = false;
 const handlers = new Map<number, (exit: number) => void>();
 let nextHandler = 1;
 
@@ -68,10 +69,21 @@ const hooks: DrbdHooks = {
   },
   stateChanged: (resource) => {
     control?.stateChanged();
-    post({ type: 'state-changed', resource });
+    tellStatus(resource);
   },
   optionsAdopted: (resource) => post({ type: 'options-adopted', resource }),
 };
+
+/** Whoever listens to events is told of every step, not only of where it led. */
+function tellStatus(resource: string): void {
+  if (watched) post({ type: 'status', resource, status: loop.engine.resourceStatus(resource) });
+}
+
+/** A request may have made or removed objects, which is no change of a state. */
+function tellObjects(before: readonly string[]): void {
+  const names = new Set([...before, ...loop.engine.resources.map((r) => r.name)]);
+  for (const name of names) tellStatus(name);
+}
 
 /** The flight recorder between the engine and everything else; null when there is none. */
 function recorder(): RecordedDrbd | null {
@@ -234,8 +246,10 @@ function resumePrimary(minor: number, done: Reply): void {
 
 function message(m: ToEngine): void {
   switch (m.type) {
-    case 'request':
+    case 'request': {
+      const before = watched ? loop.engine.resources.map((r) => r.name) : [];
       request(m.request, (answer) => {
+        if (watched) tellObjects(before);
         // A minor that is gone leaves its file behind without a volume.
         if (answer.ok && (m.request.verb === 'down' || m.request.verb === 'del-minor')) {
           for (const [minor, server] of fuse) {
@@ -245,6 +259,7 @@ function message(m: ToEngine): void {
         post({ type: 'reply', id: m.id, reply: answer });
       });
       return;
+    }
     case 'serve':
       try {
         enter(() => serve(m));
@@ -264,6 +279,10 @@ function message(m: ToEngine): void {
       return;
     case 'proc':
       reply(m.id, render());
+      return;
+    case 'watch':
+      watched = m.on;
+      reply(m.id, loop.engine.status(settings.version));
       return;
     case 'handler-done': {
       const done = handlers.get(m.id);

@@ -24,6 +24,8 @@ export interface HandlerTableOptions {
   readonly root: string; // TWINBEAT_ROOT
   readonly log: Logger;
   readonly limitMs: number; // 0: none
+  /** One is called (null), or has ended. */
+  readonly told: (what: Asked, exit: number | null) => void;
 }
 
 export class HandlerTable {
@@ -87,12 +89,14 @@ export class HandlerTable {
     const { event, resource, minor } = asked;
     const call = `/sbin/drbdadm ${event} ${minor === null ? resource : `minor-${minor}`}`;
     log.info({ object: resource }, `helper command: ${call}`);
+    this.#options.told(asked, null);
     const running = (await engine.running()).find((r) => r.name === resource);
     const env = handlerEnvironment(asked, configured, running ?? null, root);
     const { exit, remark } = await runHandler(command, env, limitMs);
     if (remark !== null) log.warn({ object: resource }, `helper command: ${call} ${remark}`);
     const hex = (exit << 8).toString(16);
     log.info({ object: resource }, `helper command: ${call} exit code ${exit} (0x${hex})`);
+    this.#options.told(asked, exit);
     return exit;
   }
 }

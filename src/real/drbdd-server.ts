@@ -18,6 +18,7 @@ import { ChangeOrder } from '../host/change-order.js';
 import type { ControlReply, ControlRequest } from '../host/control.js';
 import type { EngineSettings } from '../host/drbdd-messages.js';
 import { resumeSteps, type SavedState } from '../host/drbdd-resume.js';
+import { EventFeed, type Listener } from '../host/event-feed.js';
 import { angelDescriptors, DeviceManager } from './device-manager.js';
 import { DrbddDevices } from './drbdd-devices.js';
 import { type EngineNews, EngineThread } from './drbdd-engine-thread.js';
@@ -69,6 +70,7 @@ export class Drbdd {
   readonly #flight: FlightKeeper | null;
   #devices: DrbddDevices | null = null; // until it has started
   readonly #order = new ChangeOrder();
+  readonly #feed = new EventFeed();
   readonly #saver = new StateSaver(() => this.#save());
   readonly #resourceOf = new Map<number, string>(); // by minor
   #ending = false;
@@ -85,13 +87,17 @@ export class Drbdd {
       root: options.root,
       log: options.log,
       limitMs: options.ini.handlerTimeoutS * 1000,
+      told: (what, exit) => this.#feed.helper(what, exit),
     });
     this.#run = `${options.root}/run/twinbeat`;
     this.#statePath = join(this.#run, 'drbdd.state');
     this.#stateFile = new RunFile(this.#statePath, STATE_ROOM_BYTES);
-    this.#socket = new ControlSocket(join(this.#run, 'drbdd.sock'), (request) =>
-      this.handle(request),
-    );
+    this.#socket = new ControlSocket(join(this.#run, 'drbdd.sock'), {
+      handle: (request) => this.handle(request),
+      listen: (listener) => this.#listen(listener),
+      read: (listener) => this.#feed.read(listener),
+      gone: (listener) => this.#gone(listener),
+    });
   }
 
   static async start(options: DrbddOptions): Promise<Drbdd> {
@@ -155,7 +161,8 @@ export class Drbdd {
         if (!this.#ending)
           this.#log.error(`FUSE of minor ${news.minor} ended (errno ${news.error})`);
         return;
-      case 'state-changed':
+      case 'status':
+        this.#feed.status(news.resource, news.status);
         return;
       case 'options-adopted':
         if (!this.#resumed) return;
@@ -257,6 +264,18 @@ export class Drbdd {
   }
 
   // ---- requests
+
+  // ---- events
+
+  async #listen(listener: Listener): Promise<void> {
+    const status = await this.#engine.watch(true);
+    if (status) this.#feed.add(listener, status);
+  }
+
+  #gone(listener: Listener): void {
+    this.#feed.remove(listener);
+    if (this.#feed.isEmpty) void this.#engine.watch(false);
+  }
 
   /** One request of the control socket. */
   async handle(request: ControlRequest): Promise<ControlReply> {

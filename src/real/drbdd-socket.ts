@@ -1,11 +1,28 @@
 /**
- * drbdd's end of the control socket: one JSON object a line (host/control.ts), any number of clients, answers in any order.
+ * drbdd's end of the control socket: one JSON object a line (host/control.ts), any number of clients, answers in any order. One that
+ * has asked for events gets them on the same connection, as fast as it reads.
  */
 import { chmodSync, rmSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
-import type { ControlFailure, ControlReply, ControlRequest } from '../host/control.js';
+import type {
+  ControlEvent,
+  ControlFailure,
+  ControlReply,
+  ControlRequest,
+} from '../host/control.js';
+import type { Listener } from '../host/event-feed.js';
 
 const MAX_LINE_BYTES = 1 << 20;
+/** Events for a client that does not read, beside what the kernel keeps for it. */
+const MAX_UNREAD_BYTES = 64 << 10;
+
+export interface ControlOwner {
+  handle(request: ControlRequest): Promise<ControlReply>;
+  /** A listener to events; it is told when it may be sent more, and when it has gone. */
+  listen(listener: Listener): Promise<void>;
+  read(listener: Listener): void;
+  gone(listener: Listener): void;
+}
 
 /** Another drbdd serves this node. */
 export class AlreadyRunningError extends Error {
@@ -26,13 +43,13 @@ export function refuseSecond(path: string): Promise<void> {
 
 export class ControlSocket {
   readonly #path: string;
-  readonly #handle: (request: ControlRequest) => Promise<ControlReply>;
+  readonly #owner: ControlOwner;
   readonly #server: Server;
   readonly #clients = new Set<Socket>();
 
-  constructor(path: string, handle: (request: ControlRequest) => Promise<ControlReply>) {
+  constructor(path: string, owner: ControlOwner) {
     this.#path = path;
-    this.#handle = handle;
+    this.#owner = owner;
     this.#server = createServer((socket) => this.#client(socket));
   }
 
@@ -78,11 +95,36 @@ export class ControlSocket {
     try {
       const message = JSON.parse(line) as { readonly id: number; readonly request: ControlRequest };
       id = message.id;
-      reply = await this.#handle(message.request);
+      const { request } = message;
+      if (request.verb === 'events') {
+        await this.#events(socket, id, request.resource);
+        return;
+      }
+      reply = await this.#owner.handle(request);
     } catch (e) {
       reply = usage(`not a request: ${e instanceof Error ? e.message : String(e)}`);
     }
     if (!socket.destroyed) socket.write(`${JSON.stringify({ id, reply })}\n`);
+  }
+
+  async #events(socket: Socket, id: number, resource: unknown): Promise<void> {
+    const say = (what: { reply: ControlReply } | { event: ControlEvent }): void => {
+      if (!socket.destroyed) socket.write(`${JSON.stringify({ id, ...what })}\n`);
+    };
+    if (resource !== null && typeof resource !== 'string') {
+      say({ reply: usage('not a request that drbdd understands: resource: a name expected') });
+      return;
+    }
+    const listener: Listener = {
+      resource,
+      send: (event) => say({ event }),
+      isFull: () => socket.writableLength > MAX_UNREAD_BYTES,
+    };
+    say({ reply: { ok: true, value: null } });
+    socket.on('drain', () => this.#owner.read(listener));
+    await this.#owner.listen(listener);
+    if (socket.destroyed) this.#owner.gone(listener);
+    else socket.once('close', () => this.#owner.gone(listener));
   }
 }
 

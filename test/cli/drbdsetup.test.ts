@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { main } from '../../src/cli/drbdsetup.js';
+import { HELPED, helpText } from '../../src/cli/drbdsetup-help.js';
 import {
   DEFAULT_DISK_OPTIONS,
   DEFAULT_NET_OPTIONS,
@@ -280,7 +281,9 @@ test('show is what drbdsetup printed for the same settings', async (t) => {
   const golden = readFileSync('test/golden/config/kernel-steps.txt', 'utf8');
   const from = golden.indexOf('resource r0 {\n    options {\n    }\n    net {');
   const short = golden.slice(from, golden.indexOf('resource r0 {', from + 1));
-  t.is((await call(t, 'show r0')).out, short);
+  for (const object of ['r0', '0', 'minor-0', '/dev/drbd0']) {
+    t.is((await call(t, `show ${object}`)).out, short, object);
+  }
   const long = golden.slice(from + short.length, golden.indexOf('\nexists resource', from) + 1);
   t.is((await call(t, 'show --show-defaults r0')).out, long);
 });
@@ -358,4 +361,22 @@ test('without a daemon: exit 20 and how to start it', async (t) => {
     world.stderr(),
     /^Can not reach drbdd: drbdd is not running .* Is it running\? start it: drbdd --keepalive\n$/,
   );
+});
+
+test('help COMMAND: arguments and options; of each command that there is', async (t) => {
+  const list = memoryWorld({ root: '' });
+  await main(['help'], list);
+  const commands = list.stdout().split('Commands:')[1]?.trim().split(/\s+/) ?? [];
+  t.deepEqual([...HELPED].sort(), commands.sort());
+  const world = memoryWorld({ root: '' });
+  t.is(await main(['help', 'events2'], world), 0);
+  t.is(
+    world.stdout(),
+    'USAGE:\n drbdsetup events2 {resource|all} [--timestamps] [--statistics] [--now]\n',
+  );
+  for (const command of commands) {
+    for (const line of helpText(command)?.split('\n') ?? []) t.true(line.length <= 80, line);
+  }
+  const unknown = memoryWorld({ root: '' });
+  t.is(await main(['help', 'nothing'], unknown), 20);
 });

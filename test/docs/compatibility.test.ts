@@ -65,8 +65,7 @@ function rowsOf(heading: string): readonly Row[] {
 
 /** Commands and options of the manual pages that do not exist here say so in these words. */
 function isAbsent({ verdict, what }: Row): boolean {
-  const said =
-    /^(`Unknown command|`drbdsetup: '\S+' is not a command|unknown option|of `events2?`, which)/;
+  const said = /^(`Unknown command|`drbdsetup: '\S+' is not a command|unknown option)/;
   return said.test(what) && (verdict === 'refused' || verdict === 'not yet');
 }
 

@@ -2,45 +2,15 @@
  * Handlers as drbdd runs them: what they are told, what their end is taken for, and that one which hangs holds up nobody but the
  * request that waits for it.
  */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import {
-  closeSync,
-  mkdirSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  truncateSync,
-  writeFileSync,
-  writeSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import test, { type ExecutionContext } from 'ava';
-import { ControlClient } from '../../src/cli/control-client.js';
-import {
-  DEFAULT_DISK_OPTIONS,
-  DEFAULT_RESOURCE_OPTIONS,
-  type DiskOptions,
-} from '../../src/config/drbd-options.js';
-import type { ControlReply, ControlRequest } from '../../src/host/control.js';
-import { encodeRing } from '../../src/md/apply-al.js';
-import { isRefused, layoutOfDevice } from '../../src/md/layout.js';
-import { encodeSuperblock, freshSuperblock } from '../../src/md/superblock.js';
+import test from 'ava';
+import { DEFAULT_DISK_OPTIONS, DEFAULT_RESOURCE_OPTIONS } from '../../src/config/drbd-options.js';
+import type { ControlReply } from '../../src/host/control.js';
 import { handlerEnvironment, runHandler } from '../../src/real/drbdd-handlers.js';
 import { loadState } from '../../src/real/drbdd-state.js';
+import { daemon, directory, done, PEER, up } from '../support/drbdd-daemon.js';
 import { until } from '../support/until.js';
-
-const SIZE_BYTES = 4 << 20;
-const DRBDD = fileURLToPath(new URL('../../src/bin/drbdd.js', import.meta.url));
-
-function directory(t: ExecutionContext): string {
-  const dir = mkdtempSync(join(tmpdir(), 'twinbeat-handlers-'));
-  t.teardown(() => rmSync(dir, { recursive: true, force: true }));
-  return dir;
-}
 
 function isAlive(pid: number): boolean {
   try {
@@ -78,15 +48,7 @@ test('one that takes too long is killed with all that it started, and counts as 
   t.pass();
 });
 
-/** What drbdadm-84 gives a handler that it is called for with the kernel's environment: recorded from 9.22. */
-const PEER = {
-  DRBD_CONF: '/etc/drbd.conf',
-  DRBD_PEER: 'two',
-  DRBD_PEERS: 'two',
-  DRBD_PEER_ADDRESS: '10.0.0.2',
-  DRBD_PEER_AF: 'ipv4',
-};
-
+// Recorded from drbdadm-84 9.22, called with the kernel's environment.
 test('the environment is what drbdadm gives a handler of the kernel', (t) => {
   const volume = (n: number, disk: string | null) => ({
     volume: n,
@@ -129,83 +91,6 @@ test('the environment is what drbdadm gives a handler of the kernel', (t) => {
     'a disk that is detached has its name all the same',
   );
 });
-
-/** A lower device with fresh meta-data. */
-function lowerDisk(path: string): string {
-  const descriptor = openSync(path, 'w');
-  truncateSync(path, SIZE_BYTES);
-  const layout = layoutOfDevice('internal', SIZE_BYTES / 512);
-  if (isRefused(layout)) throw new Error(layout.text);
-  const superblock = new Uint8Array(4096);
-  encodeSuperblock(freshSuperblock(layout), superblock);
-  writeSync(descriptor, superblock, 0, 4096, layout.superblockSector * 512);
-  const ring = encodeRing(layout.alBlocks);
-  writeSync(descriptor, ring, 0, ring.length, layout.alSector * 512);
-  closeSync(descriptor);
-  return path;
-}
-
-/** drbdd with its volumes exported over a socket: needs no right of root. */
-async function daemon(t: ExecutionContext, dir: string): Promise<ControlClient> {
-  mkdirSync(join(dir, 'etc'));
-  writeFileSync(
-    join(dir, 'etc/twinbeat.ini'),
-    '[drbdd]\ndevice-driver = export\npool-mib = 16\n[flight]\nenabled = no\n',
-  );
-  const args = [DRBDD, '--io-engine', 'fallback', '--log', join(dir, 'log')];
-  const env = { ...process.env, TWINBEAT_ROOT: dir };
-  const child = spawn(process.execPath, args, { env, stdio: 'ignore' });
-  const ended = once(child, 'exit');
-  t.teardown(async () => {
-    child.kill('SIGKILL');
-    await ended;
-  });
-  let client: ControlClient | null = null;
-  await until(async () => {
-    client = await ControlClient.connect(dir);
-    return client !== null;
-  }, 'drbdd answers');
-  if (client === null) throw new Error('no client');
-  t.teardown(() => (client as ControlClient | null)?.close());
-  return client;
-}
-
-async function done(drbdd: ControlClient, ...requests: readonly ControlRequest[]): Promise<void> {
-  for (const request of requests) {
-    const reply = await drbdd.request(request);
-    if (!reply.ok) throw new Error(`${request.verb}: ${JSON.stringify(reply)}`);
-  }
-}
-
-/** Attached, and nobody knows of the peer: Consistent. */
-async function up(
-  drbdd: ControlClient,
-  dir: string,
-  minor: number,
-  fencePeer: string,
-): Promise<void> {
-  const resource = `r${minor}`;
-  const disk = lowerDisk(join(dir, `disk${minor}`));
-  const attach = (fencing: DiskOptions['fencing']): ControlRequest => ({
-    verb: 'attach',
-    minor,
-    disk,
-    metaDisk: disk,
-    metaIndex: 'internal',
-    options: { ...DEFAULT_DISK_OPTIONS, fencing },
-  });
-  await done(
-    drbdd,
-    { verb: 'new-resource', resource, options: DEFAULT_RESOURCE_OPTIONS },
-    { verb: 'set-handlers', resource, handlers: { 'fence-peer': fencePeer }, environment: PEER },
-    { verb: 'new-minor', resource, minor, volume: 0, device: `/dev/drbd${minor}` },
-    attach('dont-care'),
-    { verb: 'primary', minor, force: true },
-    { verb: 'secondary', minor },
-    { verb: 'detach', minor, force: false },
-    attach('resource-and-stonith'),
-  );
-}
 
 test('a promotion waits for its fence-peer: other resources go on, and it can be taken down', async (t) => {
   const dir = directory(t);
