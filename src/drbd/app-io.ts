@@ -230,7 +230,7 @@ export class AppIo {
     }
     r.local = LEG_NONE;
     r.net = LEG_NONE;
-    r.goodPeer = false;
+    r.goodPeer = -1;
     r.equalWhenHere = false;
     this.#afresh(r);
   }
@@ -423,7 +423,7 @@ export class AppIo {
     if (there && link.transferLog.flush(r)) r.net = LEG_PENDING;
     else if (there && v.state.pdsk === Disks.UpToDate) {
       r.net = LEG_DONE; // everything is durable there
-      r.goodPeer = true;
+      r.goodPeer = v.partings;
     }
     if (here) {
       r.local = LEG_PENDING;
@@ -479,7 +479,7 @@ export class AppIo {
     if (r.local === LEG_FAILED) this.#volume.setOutOfSync(r.sector, r.endSector);
     if (r.net !== LEG_PENDING) return;
     r.net = LEG_OK;
-    r.goodPeer = this.#volume.state.pdsk === Disks.UpToDate;
+    if (this.#volume.state.pdsk === Disks.UpToDate) r.goodPeer = this.#volume.partings;
     this.remote--;
     this.#advance(r);
   }
@@ -511,13 +511,13 @@ export class AppIo {
     this.logged--;
     if (r.net === LEG_PENDING) this.remote--;
     if (r.net !== LEG_FAILED) r.net = LEG_DONE;
-    r.goodPeer ||= this.#volume.state.pdsk === Disks.UpToDate;
+    if (this.#volume.state.pdsk === Disks.UpToDate) r.goodPeer = this.#volume.partings;
     this.#advance(r);
   }
 
   flushCovered(r: AppRequest): void {
     r.net = LEG_DONE;
-    r.goodPeer = this.#volume.state.pdsk === Disks.UpToDate;
+    if (this.#volume.state.pdsk === Disks.UpToDate) r.goodPeer = this.#volume.partings;
     this.#advance(r);
   }
 
@@ -661,12 +661,13 @@ export class AppIo {
   }
 
   /**
-   * And the peer's: not that of a resync's target, which is overwritten when the source gets its disk back. (The originals
-   * answer all the same.)
+   * And the peer's: not that of a resync's target, which is overwritten when the source gets its disk back. Nor one that the
+   * copies have parted from since: it is the older one now. (The originals answer all the same.)
    */
   #countsThere(r: AppRequest): boolean {
     if (r.net !== LEG_OK && r.net !== LEG_DONE) return false;
-    return r.op === OP_READ || r.goodPeer || this.#volume.state.pdsk === Disks.UpToDate;
+    const { partings, state } = this.#volume;
+    return r.op === OP_READ || r.goodPeer === partings || state.pdsk === Disks.UpToDate;
   }
 
   #complete(r: AppRequest): void {

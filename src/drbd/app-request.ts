@@ -49,7 +49,7 @@ export class AppRequest implements Interval, Promised {
   local = LEG_NONE;
   net = LEG_NONE;
   goodDisk: MetaStore | null = null; // the local disk, if it was UpToDate when it was begun
-  goodPeer = false; // its disk was UpToDate when it had it
+  goodPeer = -1; // its disk was UpToDate when it had it, in this of the generations (Volume.partings); -1: it was not
   run = 0; // of the resync that it was sent in; 0: none
   asked: Protocol = 'C'; // see Promises
   promise = -1;
@@ -91,7 +91,7 @@ export class AppRequest implements Interval, Promised {
     this.local = LEG_NONE;
     this.net = LEG_NONE;
     this.goodDisk = null;
-    this.goodPeer = false;
+    this.goodPeer = -1;
     this.run = 0;
     this.asked = 'C';
     this.promise = -1;

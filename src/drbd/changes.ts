@@ -377,6 +377,7 @@ export function beginGeneration(
     ? newCurrent(v.uuids, uuid, primary)
     : nextGeneration(v.uuids, uuid, primary, v.targetHad);
   v.generationShared = false;
+  v.partings++;
   const peerOutdated = v.flags & MDF.PEER_OUT_DATED;
   v.unheard = forced || !v.store ? null : { current: set.current, before: v.uuids, peerOutdated };
   setUuids(v, set, () => {

@@ -67,6 +67,8 @@ export class Volume {
   #exposedUuid = 0n;
   /** From, to (exclusive), from, to: few, since the peer stops sending when it hears that the disk is gone. */
   readonly #refused: number[] = [];
+  /** How often a generation of this node has begun: the peer's copy was left behind each time. */
+  partings = 0;
   /** While a new one is being written: the one before, which counts as well. 0: none. */
   #exposedBefore = 0n;
   /** So many are being written: which one the disk has is not known. */

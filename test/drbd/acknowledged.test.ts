@@ -445,6 +445,24 @@ test('frozen by hand while the peer cannot write and lets its disk go: it comes 
   t.is(pair.firstDifference(), -1);
 });
 
+// Swarm seed 9110@3: the peer had flushed, was left behind, and then the own disk failed.
+test('a peer that the copies have parted from vouches for nothing any more', (t) => {
+  const pair = inSync(1);
+  const { alpha } = pair;
+  t.is(alpha.write(0, block(1)), 0);
+  t.is(alpha.flush(), 0);
+  alpha.disk.stuck = true;
+  const write = alpha.beginWrite(0, block(2));
+  const flush = alpha.begin((tag) => alpha.volume.flush(alpha, tag));
+  pair.run(200); // the peer has done both
+  pair.net.cut('replication');
+  pair.net.reset('replication');
+  alpha.until(/cs:WFConnection ro:Primary\/Unknown ds:UpToDate/);
+  t.is(alpha.ask((v, done) => detach(v, true, done)).kind, 'ok');
+  t.is(alpha.answer(write), EIO);
+  t.is(alpha.answer(flush), EIO);
+});
+
 // Swarm seed 1000236: protocol B, the only disk failed to write what had been received and answered, with FUA.
 for (const protocol of ['A', 'B', 'C'] as const) {
   test(`protocol ${protocol}: a FUA write that only the peer has is answered when it is durable there`, (t) => {
