@@ -10,7 +10,7 @@ import { SWARM_VERSION } from '../src/sim/swarm.js';
 const WARM_UP = 10;
 const SEEDS = Number(process.env['SEEDS'] ?? 100);
 
-for (let seed = 1; seed <= WARM_UP; seed++) runSeed(seed, 'swarm');
+for (let seed = 1; seed <= WARM_UP; seed++) runSeed({ seed, version: SWARM_VERSION }, 'swarm');
 
 let virtualMs = 0;
 let coverage: CoverageReport | null = null;
@@ -19,7 +19,7 @@ const cpu = process.cpuUsage();
 const startMs = performance.now();
 for (let seed = 1; seed <= SEEDS; seed++) {
   const beganMs = performance.now();
-  const result = runSeed(seed, 'swarm');
+  const result = runSeed({ seed, version: SWARM_VERSION }, 'swarm');
   slowestMs = Math.max(slowestMs, performance.now() - beganMs);
   virtualMs += result.virtualMs;
   coverage = addCoverage(coverage, result.coverage);

@@ -12,6 +12,7 @@ import type { Trial } from '../sim/mutants.js';
 import type { RunResult } from '../sim/run.js';
 import { parseScenario } from '../sim/scenario.js';
 import { runScenario } from '../sim/scenario-run.js';
+import { FIRST_VERSION } from '../sim/swarm.js';
 import { runSeed } from './sim-worker.js';
 
 export interface TrialResult {
@@ -25,7 +26,9 @@ const SCENARIOS = new URL('../../../etc/scenarios/', import.meta.url);
 
 export function runTrial(trial: Trial): TrialResult {
   const { violation, traceHash } =
-    'seed' in trial ? runSeed(trial.seed, trial.profile) : play(trial);
+    'seed' in trial
+      ? runSeed({ seed: trial.seed, version: FIRST_VERSION }, trial.profile)
+      : play(trial);
   return {
     invariant: violation?.invariant ?? null,
     checker: violation?.checker ?? null,

@@ -4,7 +4,7 @@
  */
 import { Worker } from 'node:worker_threads';
 import type { RunResult } from '../sim/run.js';
-import type { Profile } from '../sim/swarm.js';
+import type { Draw, Profile } from '../sim/swarm.js';
 import type { WorkerTask } from './sim-worker.js';
 
 const WORKER = new URL('./sim-worker.js', import.meta.url);
@@ -18,10 +18,10 @@ const SILENT_MS = 300_000;
 /** A seed whose run does not end, or whose thread died. */
 export class SimWorkerError extends Error {
   override name = 'SimWorkerError';
-  readonly seed: number | null;
-  constructor(seed: number | null, message: string, options?: ErrorOptions) {
+  readonly draw: Draw | null;
+  constructor(draw: Draw | null, message: string, options?: ErrorOptions) {
     super(message, options);
-    this.seed = seed;
+    this.draw = draw;
   }
 }
 
@@ -29,9 +29,9 @@ export interface PoolOptions {
   readonly workers: number;
   readonly profile: Profile;
   /** Asked for the next one whenever a worker has room. */
-  readonly seeds: Iterator<number>;
+  readonly draws: Iterator<Draw>;
   /** In the order of the seeds. False: no more are begun, and those that were are forgotten. */
-  readonly result: (result: RunResult) => boolean;
+  readonly result: (result: RunResult, draw: Draw) => boolean;
 }
 
 export async function runSeeds(options: PoolOptions): Promise<void> {
@@ -43,12 +43,17 @@ export async function runSeeds(options: PoolOptions): Promise<void> {
   }
 }
 
+interface Asked {
+  readonly draw: Draw;
+  readonly position: number;
+}
+
 class Pool {
   readonly done: Promise<void>;
   readonly #options: PoolOptions;
-  readonly #workers: { readonly worker: Worker; readonly asked: number[] }[] = [];
-  readonly #results = new Map<number, RunResult>(); // position -> result, not yet given on
-  readonly #positions = new Map<number, number[]>(); // seed -> positions that wait for it
+  readonly #workers: { readonly worker: Worker; readonly asked: Asked[] }[] = [];
+  /** By position, not yet given on. */
+  readonly #results = new Map<number, { readonly result: RunResult; readonly draw: Draw }>();
   #begun = 0;
   #given = 0;
   #exhausted = false;
@@ -66,7 +71,7 @@ class Pool {
     const workerData: WorkerTask = { profile: options.profile };
     for (let i = 0; i < options.workers; i++) {
       const worker = new Worker(WORKER, { workerData });
-      const asked: number[] = [];
+      const asked: Asked[] = [];
       this.#workers.push({ worker, asked });
       worker.on('message', (result: RunResult) => this.#answered(asked, result));
       worker.on('error', (e) => this.#died(asked, e));
@@ -85,30 +90,27 @@ class Pool {
       for (const { worker, asked } of this.#workers) {
         if (asked.length > room || this.#exhausted) continue;
         if (this.#begun - this.#given >= MOST_AHEAD) return;
-        const next = this.#options.seeds.next();
+        const next = this.#options.draws.next();
         if (next.done) {
           this.#exhausted = true;
           break;
         }
-        const seed = next.value;
-        asked.push(seed);
-        this.#positions.set(seed, [...(this.#positions.get(seed) ?? []), this.#begun++]);
-        worker.postMessage(seed);
+        asked.push({ draw: next.value, position: this.#begun++ });
+        worker.postMessage(next.value);
       }
     }
     if (this.#exhausted && this.#given === this.#begun) this.#resolve();
   }
 
-  #answered(asked: number[], result: RunResult): void {
+  #answered(asked: Asked[], result: RunResult): void {
     this.#heardMs = performance.now();
-    asked.shift();
-    const position = this.#positions.get(result.seed)?.shift();
-    if (position !== undefined) this.#results.set(position, result);
+    const first = asked.shift(); // a worker answers in order
+    if (first) this.#results.set(first.position, { result, draw: first.draw });
     for (;;) {
       const next = this.#results.get(this.#given);
       if (!next) break;
       this.#results.delete(this.#given++);
-      if (!this.#options.result(next)) {
+      if (!this.#options.result(next.result, next.draw)) {
         this.#resolve();
         return;
       }
@@ -116,16 +118,17 @@ class Pool {
     this.#askForMore();
   }
 
-  #died(asked: readonly number[], cause: Error): void {
-    const [seed = null] = asked;
-    const text = `seed ${seed}: its worker thread died: ${cause.message}`;
-    this.#reject(new SimWorkerError(seed, text, { cause }));
+  #died(asked: readonly Asked[], cause: Error): void {
+    const draw = asked[0]?.draw ?? null;
+    const text = `seed ${draw?.seed}: its worker thread died: ${cause.message}`;
+    this.#reject(new SimWorkerError(draw, text, { cause }));
   }
 
   #lookForSilence(): void {
     if (performance.now() - this.#heardMs < SILENT_MS) return;
-    const running = this.#workers.flatMap(({ asked }) => asked.slice(0, 1));
-    const text = `no run has ended for ${SILENT_MS / 1000} s; under way: ${running.join(', ')}`;
+    const running = this.#workers.flatMap(({ asked }) => asked.slice(0, 1).map((a) => a.draw));
+    const seeds = running.map(({ seed }) => seed).join(', ');
+    const text = `no run has ended for ${SILENT_MS / 1000} s; under way: ${seeds}`;
     this.#reject(new SimWorkerError(running[0] ?? null, text));
   }
 }

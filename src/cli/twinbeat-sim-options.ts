@@ -1,7 +1,7 @@
 /** The command line of `twinbeat sim`: what is to be run, or what is wrong with it and what would be right. */
 import { randomInt } from 'node:crypto';
 import { availableParallelism } from 'node:os';
-import { PROFILES, type Profile, SWARM_VERSION } from '../sim/swarm.js';
+import { type Draw, FIRST_VERSION, PROFILES, type Profile, SWARM_VERSION } from '../sim/swarm.js';
 import { UsageError } from './world.js';
 
 /** As commander gives them. */
@@ -24,7 +24,7 @@ export interface SimFlags {
 
 /** Which runs. */
 export type What =
-  | { readonly kind: 'one'; readonly seed: number }
+  | { readonly kind: 'one'; readonly draw: Draw }
   | {
       readonly kind: 'many';
       readonly from: number;
@@ -79,20 +79,26 @@ export function parseSeed(text: string): {
   return { seed, version: m[2] === undefined ? null : Number(m[2]) };
 }
 
-function seedOfThisVersion(text: string): number {
+function drawOf(text: string): Draw {
   const { seed, version } = parseSeed(text);
-  if (version === null || version === SWARM_VERSION) return seed;
-  const which = version < SWARM_VERSION ? 'an older' : 'a newer';
+  const draw = { seed, version: version ?? SWARM_VERSION };
+  if (isDrawn(draw.version)) return draw;
+  const which = draw.version < FIRST_VERSION ? 'an older' : 'a newer';
   throw wrong(
-    `--seed ${text}: the seed is of ${which} version of the swarm, ${version}; this one is ${SWARM_VERSION}, in which ${seed} is another run. ` +
+    `--seed ${text}: the seed is of ${which} version of the swarm, ${version}; this one draws ${FIRST_VERSION} to ${SWARM_VERSION}, in which ${seed} is another run. ` +
       `To replay it, build the last commit with SWARM_VERSION ${version}: git log -S'SWARM_VERSION = ${version};' --oneline -- src/sim/swarm.ts ` +
       `(the newest of two lines replaced it: take the commit before that one)`,
   );
 }
 
 /** Printed seeds carry their version. */
-export function seedText(seed: number): string {
-  return `${seed}@${SWARM_VERSION}`;
+export function seedText({ seed, version }: Draw): string {
+  return `${seed}@${version}`;
+}
+
+/** A version of the swarm whose seeds mean what they did when they were found. */
+export function isDrawn(version: number): boolean {
+  return version >= FIRST_VERSION && version <= SWARM_VERSION;
 }
 
 function whatOf(f: SimFlags): What {
@@ -108,7 +114,7 @@ function whatOf(f: SimFlags): What {
   if (f.from !== undefined && f.seed !== undefined) {
     throw wrong('--from belongs to --seeds and --minutes; --seed is one seed already');
   }
-  if (f.seed !== undefined) return { kind: 'one', seed: seedOfThisVersion(f.seed) };
+  if (f.seed !== undefined) return { kind: 'one', draw: drawOf(f.seed) };
   const fresh = f.from === undefined;
   const from = (count: number): number =>
     f.from === undefined
@@ -161,14 +167,14 @@ export function simOptions(f: SimFlags, mutant: string | null): SimOptions {
   };
 }
 
-/** What to type to see a run again. */
-export function replayCommand(
-  which: { readonly seed: number } | { readonly scenario: string },
-  o: Pick<SimOptions, 'profile' | 'mutant'>,
+/** What to type to see a run again. Null: the scenario. */
+export function replayOf(
+  draw: Draw | null,
+  o: Pick<SimOptions, 'profile' | 'mutant' | 'what'>,
 ): string {
   const words = ['twinbeat', 'sim'];
-  if ('seed' in which) words.push('--seed', seedText(which.seed));
-  else words.push('--scenario', which.scenario);
+  if (draw) words.push('--seed', seedText(draw));
+  else if (o.what.kind === 'scenario') words.push('--scenario', o.what.file);
   if (o.profile !== 'swarm') words.push('--fault', o.profile);
   if (o.mutant !== null) words.push('--mutant', o.mutant);
   return words.join(' ');

@@ -4,9 +4,9 @@ import { countTable, coverageTable, unreached } from '../sim/coverage-table.js';
 import { ofClass, total } from '../sim/fault-kinds.js';
 import type { RunResult } from '../sim/run.js';
 import { REPORT_COLUMNS, sideBySide } from '../sim/side-by-side.js';
-import { SWARM_VERSION } from '../sim/swarm.js';
+import { type Draw, SWARM_VERSION } from '../sim/swarm.js';
 import type { Violation } from '../sim/world.js';
-import { replayCommand, type SimOptions, seedText } from './twinbeat-sim-options.js';
+import { replayOf, type SimOptions, seedText } from './twinbeat-sim-options.js';
 
 /** Newest lines of the trace that a report shows. */
 const TAIL_LINES = 70;
@@ -16,7 +16,7 @@ const SHORT_TEXT = 160;
 const MOST_SEEDS_NAMED = 10;
 
 export interface Found {
-  readonly seed: number;
+  readonly draw: Draw | null; // null: a scenario
   readonly violation: Violation;
   readonly tail: readonly string[];
 }
@@ -35,7 +35,7 @@ export class Sums {
   coverage: CoverageReport | null = null;
   readonly found: Found[] = [];
 
-  add(r: RunResult): void {
+  add(r: RunResult, draw: Draw | null): void {
     this.runs++;
     this.virtualMs += r.virtualMs;
     this.writes += r.writes;
@@ -49,7 +49,7 @@ export class Sums {
     this.coverage = addCoverage(this.coverage, r.coverage);
     if (!r.violation) return;
     const tail = this.found.length < MOST_TAILS ? r.tail : [];
-    this.found.push({ seed: r.seed, violation: r.violation, tail });
+    this.found.push({ draw, violation: r.violation, tail });
   }
 
   get faults(): number {
@@ -67,7 +67,7 @@ export function shortViolation(v: Violation): string {
 }
 
 /** Everything about one violation. `where`: the seed or the scenario; `replay`: what to type. */
-export function violationReport(where: string, f: Omit<Found, 'seed'>, replay: string): string {
+export function violationReport(where: string, f: Omit<Found, 'draw'>, replay: string): string {
   const { violation: v } = f;
   const lines = [
     '',
@@ -100,9 +100,9 @@ export function summary(s: Sums, o: SimOptions): string {
   );
   if (!single) {
     const kinds = new Map<string, string[]>();
-    for (const { seed, violation: v } of s.found) {
+    for (const { draw, violation: v } of s.found) {
       const kind = `${v.invariant} ${v.checker}`;
-      kinds.set(kind, [...(kinds.get(kind) ?? []), seedText(seed)]);
+      if (draw) kinds.set(kind, [...(kinds.get(kind) ?? []), seedText(draw)]);
     }
     for (const [kind, seeds] of kinds) {
       lines.push(`  ${kind}, ${seeds.length} times: ${seeds.slice(0, MOST_SEEDS_NAMED).join(' ')}`);
@@ -141,12 +141,9 @@ export function json({ sums: s, options: o, wallMs, shrunk }: JsonParts): string
     mutant: o.mutant,
     runs: s.runs,
     violations: s.found.map((f) => ({
-      seed: o.what.kind === 'scenario' ? null : seedText(f.seed),
+      seed: f.draw === null ? null : seedText(f.draw),
       ...f.violation,
-      replay: replayCommand(
-        o.what.kind === 'scenario' ? { scenario: o.what.file } : { seed: f.seed },
-        o,
-      ),
+      replay: replayOf(f.draw, o),
       tail: f.tail,
     })),
     shrunk,

@@ -10,14 +10,15 @@ import { type RunResult, run, type Schedule } from '../sim/run.js';
 import { parseScenario, type Scenario, scenarioText } from '../sim/scenario.js';
 import { runScenario } from '../sim/scenario-run.js';
 import { type Shrunk, sameViolation, shrink } from '../sim/shrink.js';
-import { PROFILES, plan, SWARM_VERSION } from '../sim/swarm.js';
+import { type Draw, PROFILES, plan, SWARM_VERSION } from '../sim/swarm.js';
 import type { World as Simulated, Violation } from '../sim/world.js';
 import { listMutants, plantedMutant, runMutant } from './sim-mutant.js';
 import { runSeeds, SimWorkerError } from './sim-pool.js';
 import {
+  isDrawn,
   type KeptSeed,
   parseSeedFile,
-  replayCommand,
+  replayOf,
   type SimFlags,
   type SimOptions,
   seedText,
@@ -76,7 +77,7 @@ export async function simMain(
   }
   const options = simOptions(flags, plantedMutant(world.env));
   const { what } = options;
-  if (what.kind === 'one') return new Session(options, world).one(what.seed);
+  if (what.kind === 'one') return new Session(options, world).one(what.draw);
   if (what.kind === 'scenario')
     return new Session(options, world).scenario(readScenario(what.file));
   return new Session(options, world).many();
@@ -102,21 +103,26 @@ class Session {
     this.#world = world;
   }
 
-  one(seed: number): number {
-    const schedule: Schedule = { seed, ...plan(seed, this.#options.profile) };
-    return this.#single(`${this.#header()}, seed ${seedText(seed)}`, (sink, prepare) =>
+  one(draw: Draw): number {
+    const schedule = this.#schedule(draw);
+    return this.#single(draw, `${this.#header()}, seed ${seedText(draw)}`, (sink, prepare) =>
       run(schedule, nodeDigests, sink, prepare),
     );
   }
 
+  #schedule({ seed, version }: Draw): Schedule {
+    return { seed, ...plan(seed, this.#options.profile, version) };
+  }
+
   scenario(scenario: Scenario): number {
     const header = `scenario ${scenario.file}${this.#planted}, seed ${scenario.seed}`;
-    return this.#single(header, (sink, prepare) =>
+    return this.#single(null, header, (sink, prepare) =>
       runScenario(scenario, nodeDigests, sink, prepare),
     );
   }
 
   #single(
+    draw: Draw | null,
     header: string,
     play: (sink: ((line: string) => void) | null, prepare: (w: Simulated) => void) => RunResult,
   ): number {
@@ -127,14 +133,14 @@ class Session {
     const result = play(trace ? (line) => output.add(line) : null, (w) => capture?.listen(w));
     output.end();
     capture?.write();
-    this.#took(result);
+    this.#took(result, draw);
     return this.#end();
   }
 
   async many(): Promise<number> {
     const { what, also, workers, profile } = this.#options;
     const kept = also === null ? [] : readSeeds(also);
-    const seeds = this.#seeds(kept);
+    const draws = this.#draws(kept);
     // Ctrl-C: what was found so far; a second one ends it at once.
     const interrupt = (): void => {
       this.#interrupted = true;
@@ -144,13 +150,12 @@ class Session {
     const timer = setInterval(() => this.#progress(), PROGRESS_MS);
     const of = what.kind === 'many' ? Math.min(workers, what.count + kept.length) : workers;
     try {
-      await runSeeds({ workers: of, profile, seeds, result: (r) => this.#took(r) });
+      await runSeeds({ workers: of, profile, draws, result: (r, draw) => this.#took(r, draw) });
     } catch (e) {
       if (!(e instanceof SimWorkerError)) throw e;
       this.#clear();
       this.#world.err(`twinbeat sim: ${e.message}\n`);
-      if (e.seed !== null)
-        this.#world.err(`replay: ${replayCommand({ seed: e.seed }, this.#options)}\n`);
+      if (e.draw !== null) this.#world.err(`replay: ${replayOf(e.draw, this.#options)}\n`);
       return 1;
     } finally {
       clearInterval(timer);
@@ -159,13 +164,18 @@ class Session {
     return this.#end();
   }
 
-  *#seeds(kept: readonly KeptSeed[]): Generator<number, undefined> {
+  *#draws(kept: readonly KeptSeed[]): Generator<Draw, undefined> {
     const { what } = this.#options;
-    for (const { seed } of kept) yield seed;
-    if (what.kind === 'many') for (let i = 0; i < what.count; i++) yield what.from + i;
+    const version = SWARM_VERSION;
+    for (const { seed, version: kind } of kept) {
+      yield { seed, version: kind !== null && isDrawn(kind) ? kind : version };
+    }
+    if (what.kind === 'many') {
+      for (let i = 0; i < what.count; i++) yield { seed: what.from + i, version };
+    }
     if (what.kind === 'minutes') {
       const endMs = this.#startMs + what.minutes * 60_000;
-      for (let seed = what.from; performance.now() < endMs; seed++) yield seed;
+      for (let seed = what.from; performance.now() < endMs; seed++) yield { seed, version };
     }
     return undefined;
   }
@@ -181,7 +191,7 @@ class Session {
 
   #plan(kept: readonly KeptSeed[]): string {
     const { what } = this.#options;
-    const old = kept.filter((k) => k.version !== null && k.version !== SWARM_VERSION).length;
+    const old = kept.filter((k) => k.version !== null && !isDrawn(k.version)).length;
     const again = kept.length === 0 ? '' : `${kept.length} kept seeds and `;
     const drawn = old === 0 ? '' : ` (${old} kept ones are of another version: drawn anew)`;
     if (what.kind === 'minutes')
@@ -192,17 +202,14 @@ class Session {
   }
 
   /** False: that is enough. */
-  #took(r: RunResult): boolean {
-    this.#sums.add(r);
+  #took(r: RunResult, draw: Draw | null): boolean {
+    this.#sums.add(r, draw);
     if (r.violation) {
       const { what } = this.#options;
       const { found } = this.#sums;
-      const scenario = what.kind === 'scenario' ? what.file : null;
-      const replay = replayCommand(
-        scenario === null ? { seed: r.seed } : { scenario },
-        this.#options,
-      );
-      const where = scenario === null ? `seed ${seedText(r.seed)}` : `scenario ${scenario}`;
+      const replay = replayOf(draw, this.#options);
+      const file = what.kind === 'scenario' ? what.file : '';
+      const where = draw ? `seed ${seedText(draw)}` : `scenario ${file}`;
       const last = found.at(-1);
       if (found.length === 1 && last) this.#say(violationReport(where, last, replay));
       else this.#say(`${replay}    # ${shortViolation(r.violation)}\n`);
@@ -214,7 +221,7 @@ class Session {
     const wallMs = performance.now() - this.#startMs;
     const sums = this.#sums;
     const first = sums.found[0];
-    const shrunk = first && this.#options.shrink ? this.#shrink(first) : null;
+    const shrunk = first?.draw && this.#options.shrink ? this.#shrink(first.draw, first) : null;
     if (shrunk !== null) this.#say(`\n${shrunk}`);
     this.#say(summary(sums, this.#options));
     if (this.#options.json) {
@@ -229,8 +236,8 @@ class Session {
   }
 
   /** The scenario file that is left of a schedule. */
-  #shrink({ seed, violation }: Found): string {
-    const schedule: Schedule = { seed, ...plan(seed, this.#options.profile) };
+  #shrink(draw: Draw, { violation }: Found): string {
+    const schedule = this.#schedule(draw);
     const shrunk = shrink(schedule, nodeDigests, {
       mostRuns: MOST_SHRINK_RUNS,
       prepare: () => {},
@@ -238,9 +245,9 @@ class Session {
     });
     this.#clear();
     if (!shrunk) {
-      throw new Error(`seed ${seedText(seed)} violates nothing when it is run again`);
+      throw new Error(`seed ${seedText(draw)} violates nothing when it is run again`);
     }
-    return shrunkText(shrunk, schedule, violation, this.#options);
+    return shrunkText(shrunk, { schedule, draw, violation }, this.#options);
   }
 
   // ---- output
@@ -326,19 +333,18 @@ class Capture {
 
 function shrunkText(
   { schedule, result, runs }: Shrunk,
-  from: Schedule,
-  found: Violation,
+  found: { readonly schedule: Schedule; readonly draw: Draw; readonly violation: Violation },
   options: SimOptions,
 ): string {
   const comment = [
-    `Shrunk from ${from.steps.length} to ${schedule.steps.length} steps in ${runs} runs of`,
-    `${replayCommand({ seed: from.seed }, options)}`,
-    ...shortViolation(result.violation ?? found).split('\n'),
+    `Shrunk from ${found.schedule.steps.length} to ${schedule.steps.length} steps in ${runs} runs of`,
+    `${replayOf(found.draw, options)}`,
+    ...shortViolation(result.violation ?? found.violation).split('\n'),
   ];
   const text = scenarioText(schedule, comment);
   const parsed = parseScenario(text, 'shrunk');
   const again = parsed.ok ? runScenario(parsed.scenario, nodeDigests, null).violation : null;
-  const same = again !== null && sameViolation(again, found);
+  const same = again !== null && sameViolation(again, found.violation);
   return same
     ? text
     : `${text}# As a scenario it does not violate that: a step or option cannot be written so.\n`;

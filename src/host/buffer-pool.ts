@@ -142,6 +142,13 @@ export class BufferPool {
     return used;
   }
 
+  /** Of these, freed and not free: a disk that was given up still has them. */
+  get owed(): number {
+    let owed = 0;
+    for (const { freed } of this.#held.values()) if (freed) owed++;
+    return owed;
+  }
+
   #classOf(at: number): number {
     const slot = at - HEAD_BYTES;
     assert(slot >= 0 && slot < this.sizeBytes, 'a buffer of the pool');

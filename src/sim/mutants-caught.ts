@@ -37,7 +37,7 @@ export const CAUGHT: Readonly<Record<string, Caught>> = {
   'barrier-forgotten': { invariant: 'A/B/C', checker: 'durable', profile: 'swarm', seed: 1 },
   'barrier-ack-before-flush': { invariant: 'A/B/C', checker: 'durable', profile: 'swarm', seed: 1 },
   'epochs-not-ordered': { invariant: 'I6', checker: 'order', profile: 'swarm', seed: 17 },
-  'overlaps-not-ordered': { invariant: 'I4', checker: 'bits', profile: 'swarm', seed: 6 },
+  'overlaps-not-ordered': { invariant: 'I3', checker: 'equal', profile: 'swarm', seed: 6 },
   'discard-not-replicated': {
     invariant: 'A/B/C',
     checker: 'acknowledgement',
@@ -96,7 +96,7 @@ export const CAUGHT: Readonly<Record<string, Caught>> = {
   'bit-cleared-for-part': { invariant: 'I3', checker: 'equal', profile: 'swarm', seed: 5 },
   'bitmap-before-data': { invariant: 'A/B/C', checker: 'durable', profile: 'swarm', seed: 10 },
   'resync-overtakes-write': { invariant: 'I6', checker: 'order', profile: 'swarm', seed: 19 },
-  'target-write-not-held': { invariant: 'I4', checker: 'bits', profile: 'swarm', seed: 6 },
+  'target-write-not-held': { invariant: 'I3', checker: 'equal', profile: 'swarm', seed: 6 },
   'peer-bitmap-ignored': { invariant: 'I4', checker: 'bits', profile: 'swarm', seed: 7 },
   'out-of-sync-not-told': { invariant: 'I9', checker: 'liveness', profile: 'swarm', seed: 117 },
   'inconsistent-source': { invariant: 'I9', checker: 'liveness', profile: 'swarm', seed: 2 },

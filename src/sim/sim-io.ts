@@ -70,7 +70,7 @@ export class SimIo implements Io {
 
   /** Buffers handed out and not freed. */
   get buffersInUse(): number {
-    return this.#buffers.inUse;
+    return this.#buffers.inUse - this.#buffers.owed;
   }
 
   /** TCP connections that it began to make. */

@@ -6,12 +6,22 @@ import type { Prng } from '../base/prng.js';
 import type { Step } from './actions.js';
 import { type ClusterConfig, DEFAULT_CONFIG, NODES } from './config.js';
 import { dice, logBetween } from './dice.js';
+import { withParity } from './swarm-parity.js';
 
 /**
- * Which drawing this is. A seed means the same schedule only while nothing here or in config.ts that is drawn changes: raise
- * this number then (test/sim/swarm-version.test.ts notices), so that an old seed is refused and not run as another one.
+ * Which drawing is the newest. A seed means the same schedule only while nothing here or in config.ts that is drawn changes
+ * (test/sim/swarm-version.test.ts notices): what is drawn beside it gets a number and dice of its own (swarm-parity.ts), and the
+ * seeds of the versions before mean what they did.
  */
-export const SWARM_VERSION = 2;
+export const SWARM_VERSION = 3;
+/** Without swarm-parity.ts. */
+export const FIRST_VERSION = 2;
+
+/** A run of the swarm. */
+export interface Draw {
+  readonly seed: number;
+  readonly version: number;
+}
 
 /** What `--fault` chooses between. `large`: the swarm on disks that the activity log does not cover. */
 export const PROFILES = [
@@ -327,7 +337,12 @@ const LARGE_BYTES = 40 << 20;
 /** Faults begin when the first sync is over, or not. */
 const FIRST_FAULT_MS = 3000;
 
-export function plan(seed: number, profile: Profile): Plan {
+export function plan(seed: number, profile: Profile, version = SWARM_VERSION): Plan {
+  const first = firstPlan(seed, profile);
+  return version === FIRST_VERSION || profile === 'none' ? first : withParity(seed, first);
+}
+
+function firstPlan(seed: number, profile: Profile): Plan {
   const r = dice(seed, 'swarm');
   const drawn = drawHeartbeat(dice(seed, 'swarm heartbeat'), drawConfig(r), profile);
   const config = profile === 'large' ? enlarged(drawn) : drawn;

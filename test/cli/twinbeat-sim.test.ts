@@ -12,7 +12,7 @@ import { UsageError } from '../../src/cli/world.js';
 import { nodeDigests } from '../../src/real/node-ports.js';
 import { parseScenario } from '../../src/sim/scenario.js';
 import { runScenario } from '../../src/sim/scenario-run.js';
-import { SWARM_VERSION } from '../../src/sim/swarm.js';
+import { FIRST_VERSION, SWARM_VERSION } from '../../src/sim/swarm.js';
 import { memoryWorld } from '../support/memory-world.js';
 
 const PROGRAM = new URL('../../src/bin/twinbeat.js', import.meta.url).pathname;
@@ -93,13 +93,13 @@ for (const [argv, expected] of WRONG) {
 test('a seed of another version: which it is, and how to find the program that it needs', async (t) => {
   for (const [version, word] of [
     [SWARM_VERSION + 1, 'a newer'],
-    [SWARM_VERSION - 1, 'an older'],
+    [FIRST_VERSION - 1, 'an older'],
   ] as const) {
     const said = await sim('--seed', `77@${version}`);
     t.is(said.status, 2);
     t.true(
       said.stderr.startsWith(
-        `twinbeat sim: --seed 77@${version}: the seed is of ${word} version of the swarm, ${version}; this one is ${SWARM_VERSION}`,
+        `twinbeat sim: --seed 77@${version}: the seed is of ${word} version of the swarm, ${version}; this one draws ${FIRST_VERSION} to ${SWARM_VERSION}`,
       ),
     );
     t.true(said.stderr.includes(`git log -S'SWARM_VERSION = ${version};'`), said.stderr);

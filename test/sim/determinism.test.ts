@@ -12,7 +12,10 @@ import type { RunResult } from '../../src/sim/run.js';
 import { SWARM_VERSION } from '../../src/sim/swarm.js';
 import { memoryWorld } from '../support/memory-world.js';
 
-const SEEDS = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+const DRAWS = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12].map((seed) => ({
+  seed,
+  version: SWARM_VERSION,
+}));
 const PROGRAM = new URL('../../src/bin/twinbeat.js', import.meta.url).pathname;
 
 const hashes = (results: readonly RunResult[]): string[] =>
@@ -23,16 +26,16 @@ async function inWorkers(workers: number): Promise<string[]> {
   await runSeeds({
     workers,
     profile: 'swarm',
-    seeds: SEEDS.values(),
+    draws: DRAWS.values(),
     result: (r) => results.push(r) > 0,
   });
   return hashes(results);
 }
 
 test('a dozen seeds: forwards, backwards, in one and in two worker threads', async (t) => {
-  const forwards = hashes(SEEDS.map((seed) => runSeed(seed, 'swarm')));
-  t.is(new Set(forwards.map((line) => line.split(' ')[1])).size, SEEDS.length);
-  const backwards = hashes([...SEEDS].reverse().map((seed) => runSeed(seed, 'swarm')));
+  const forwards = hashes(DRAWS.map((draw) => runSeed(draw, 'swarm')));
+  t.is(new Set(forwards.map((line) => line.split(' ')[1])).size, DRAWS.length);
+  const backwards = hashes([...DRAWS].reverse().map((draw) => runSeed(draw, 'swarm')));
   t.deepEqual(backwards.reverse(), forwards);
   t.deepEqual(await inWorkers(1), forwards);
   t.deepEqual(await inWorkers(2), forwards);

@@ -1,35 +1,44 @@
 /** A seed is worth keeping only while it means the same run. */
 import { createHash } from 'node:crypto';
 import test from 'ava';
-import { PROFILES, plan, SWARM_VERSION } from '../../src/sim/swarm.js';
+import { FIRST_VERSION, PROFILES, plan, SWARM_VERSION } from '../../src/sim/swarm.js';
 
-/** Of the plans below, by profile. When one differs: raise SWARM_VERSION in src/sim/swarm.ts, then write both here. */
-const KNOWN: { version: number; plans: Record<string, string> } = {
-  version: 2,
-  plans: {
-    swarm: 'e2c240fad51292ea',
-    none: 'f5b8789952ebf6a7',
-    network: 'eee486bfa5f11e7a',
-    crash: 'f4b2f1cf217e35d0',
-    disk: 'a4f81ad1cf172b63',
-    operator: '5228ed4c9bb41832',
-    heartbeat: 'd4dc8123efbb561f',
-    large: '299c4cd1b309e118',
+/** Of the plans of each version, by profile. What is drawn anew gets the next version, its dice and its line here. */
+const KNOWN: Record<number, Record<string, string>> = {
+  2: {
+    swarm: 'ac90a6262c133576',
+    none: '11ae526617dd9137',
+    network: 'b0a75f1c1eb4722b',
+    crash: 'b1e4a362f6422c09',
+    disk: 'a4c074aad17ac253',
+    operator: 'a680485460bb8eb4',
+    heartbeat: 'dedfcb5c9e2b0ddd',
+    large: '59e955b97f2629ac',
+  },
+  3: {
+    swarm: '79fb4a9144e32246',
+    none: '11ae526617dd9137',
+    network: '0444e622c70a5b22',
+    crash: 'e12c29497371979b',
+    disk: 'b5d2e8b5b07f10d2',
+    operator: '6f786bc8887d5a75',
+    heartbeat: '83616b67b0d18df0',
+    large: '980b33ce8bc4a430',
   },
 };
 
-test('what seeds draw changes only with SWARM_VERSION', (t) => {
-  const plans: Record<string, string> = {};
-  for (const profile of PROFILES) {
-    const hash = createHash('sha256');
-    for (const seed of [0, 1, 2, 3, 1000, 123_456_789, 0xffffffff]) {
-      hash.update(JSON.stringify(plan(seed, profile)));
+test('what seeds draw changes only with a version', (t) => {
+  const plans: typeof KNOWN = {};
+  for (let version = FIRST_VERSION; version <= SWARM_VERSION; version++) {
+    const known: Record<string, string> = {};
+    for (const profile of PROFILES) {
+      const hash = createHash('sha256');
+      for (const seed of [0, 1, 2, 3, 1000, 123_456_789, 0xffffffff]) {
+        hash.update(JSON.stringify(plan(seed, profile, version)));
+      }
+      known[profile] = hash.digest('hex').slice(0, 16);
     }
-    plans[profile] = hash.digest('hex').slice(0, 16);
+    plans[version] = known;
   }
-  t.deepEqual(
-    { version: SWARM_VERSION, plans },
-    KNOWN,
-    'the swarm draws something else: raise SWARM_VERSION and write it and the new hashes here',
-  );
+  t.deepEqual(plans, KNOWN, 'the swarm draws something else: give it the next SWARM_VERSION');
 });
