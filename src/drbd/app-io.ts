@@ -43,6 +43,8 @@ const DISCARD_PIECE_OLD_SECTORS = 8192; // 4 MiB: peers without large discards
 const MAX_REQUEST_BYTES = 1 << 20;
 /** Requests of all volumes above which writes wait: half of the slots, so that what was accepted has room. */
 const MANY_REQUESTS = 32768;
+/** The P_STATE that goes with a P_NEG_ACK is on its way; a peer that has none to send is not waited for longer. */
+const REFUSED_MS = 1000;
 
 /** Of a write that is lost with the connection: its answer did not wait for the peer's disk, or that of a flush since did not. */
 const isWeak = (r: AppRequest): boolean => r.promise >= 0 && r.promise < STRONGEST;
@@ -57,6 +59,7 @@ export class AppIo {
   readonly #gated: AppRequest[] = []; // may go, once the generation they belong to is on disk and nothing is frozen
   #promiseBroken = false; // what was acknowledged may be gone: the next flush says so
   #peerMayLack = false; // answered, and lost with the connection before the peer had flushed it
+  readonly #refused: AppRequest[] = []; // by the peer, and not answered yet
   #writesHeld = 0; // > 0: a new generation is being written to disk
   readonly promises = new Promises();
   /** Requests not answered: `ap` of /proc/drbd. */
@@ -206,6 +209,9 @@ export class AppIo {
 
   /** The state or a counter changed: let those in that may. */
   resume(): void {
+    if (this.#refused.length > 0 && !this.#peerSpeaksOfItsDisk) {
+      for (const r of [...this.#refused]) this.#heard(r);
+    }
     if (this.#unanswered.length > 0 && !this.#mustNotAnswer()) {
       for (const r of this.#unanswered.splice(0)) this.#thaw(r);
     }
@@ -484,9 +490,31 @@ export class AppIo {
     this.#advance(r);
   }
 
-  /** P_NEG_ACK: the peer could not write it. */
+  /**
+   * P_NEG_ACK: the peer could not write it, and says on the other socket what has become of its disk. Until that is known here,
+   * a new generation has not begun, and nobody but the peer could tell later that its copy lacks an answered write.
+   */
   refusedByPeer(r: AppRequest): void {
     this.#notAtPeer(r);
+    if (!r.completed && this.#peerSpeaksOfItsDisk) {
+      r.refused = true;
+      this.#refused.push(r);
+      this.#volume.resource.after(REFUSED_MS, () => this.#heard(r));
+      return;
+    }
+    this.#advance(r);
+  }
+
+  get #peerSpeaksOfItsDisk(): boolean {
+    const { link, state } = this.#volume;
+    return link !== null && state.conn >= Conns.Connected && state.pdsk === Disks.UpToDate;
+  }
+
+  #heard(r: AppRequest): void {
+    const i = this.#refused.indexOf(r);
+    if (i < 0) return;
+    this.#refused.splice(i, 1);
+    r.refused = false;
     this.#advance(r);
   }
 
@@ -643,6 +671,7 @@ export class AppIo {
         return false;
       }
     }
+    if (r.refused) return false;
     if (r.net !== LEG_PENDING) return true;
     if (r.op === OP_READ || r.op === OP_FLUSH || r.sending) return false;
     return link !== null && r.asked === 'A' && this.#countsHere(r);

@@ -55,6 +55,7 @@ export class AppRequest implements Interval, Promised {
   promise = -1;
   equalWhenHere = false; // the source has it, and our disk, the target, not yet
   sending = false; // the socket still reads the buffer
+  refused = false; // by the peer, whose word on its disk is still to come
   completed = false; // the front end has been told
   inLog = false; // on the transfer log
   receiving = false; // a read from the peer whose data are on their way into the buffer
@@ -97,6 +98,7 @@ export class AppRequest implements Interval, Promised {
     this.promise = -1;
     this.equalWhenHere = false;
     this.sending = false;
+    this.refused = false;
     this.completed = false;
     this.inLog = false;
     this.receiving = false;
