@@ -90,8 +90,16 @@ export class DataReceiver implements StreamOwner {
     this.#parse();
   }
 
+  /** The peer has ended this stream. */
+  get ended(): boolean {
+    return this.#ended >= 0;
+  }
+
   streamEnd(_stream: number, error: number): void {
-    if (this.#stopped) return;
+    if (this.#stopped) {
+      this.#link.parted();
+      return;
+    }
     this.#ended = error;
     this.#finishEnd();
   }

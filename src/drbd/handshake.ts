@@ -41,6 +41,7 @@ import {
   type HandshakeInput,
   type HandshakePolicies,
   handshakeState,
+  type Refusal,
   realPeerDisk,
   refusal,
   startsHandshake,
@@ -75,12 +76,14 @@ export function receiveSyncParam(link: Link, v: Volume, p: SyncParam): string | 
     if (link.apv >= 88 && p.verifyAlg !== net.verifyAlg) {
       v.resource.standAlone(
         `different verify-alg settings. me="${net.verifyAlg}" peer="${p.verifyAlg}"`,
+        'part',
       );
       return null;
     }
     if (link.apv >= 89 && p.csumsAlg !== net.csumsAlg) {
       v.resource.standAlone(
         `different csums-alg settings. me="${net.csumsAlg}" peer="${p.csumsAlg}"`,
+        'part',
       );
       return null;
     }
@@ -285,14 +288,21 @@ export function receiveState(link: Link, v: Volume, word: number): string | null
     const decided = decide(link, v, theirs, pdsk);
     repaired = v.uuids !== before;
     v.considerResync = false;
-    if (decided === null) {
+    if (typeof decided === 'string') {
       const what = refusal(mine.disk, theirs.disk);
       if (what === 'my-attach') {
         force(v, { disk: Disks.Failed });
         return null;
       }
       if (what === 'connection') {
-        v.resource.standAlone('sync handshake refused');
+        // A dry run is the peer's: it has its answer, and this node waits for the next connection.
+        if (link.peerDryRun && !v.resource.tentative)
+          link.failGently('ProtocolError', 'dry-run connect of the peer');
+        else
+          v.resource.standAlone(
+            'sync handshake refused',
+            FOUND_BY_BOTH.has(decided) ? 'part' : 'close',
+          );
         return null;
       }
       v.core.host.log('error', v.name, 'Disk attach process on the peer node was aborted.');
@@ -325,8 +335,11 @@ function hasBadDisk(v: Volume): boolean {
   return disk === Disks.Inconsistent;
 }
 
-/** The connection state that the comparison of generations leads to; null: refused. */
-function decide(link: Link, v: Volume, theirs: State, pdsk: number): number | null {
+/** The peer compares the same and refuses, too. What else is refused, one node may refuse alone. */
+const FOUND_BY_BOTH: ReadonlySet<Refusal> = new Set(['unrelated-data', 'split-brain', 'dry-run']);
+
+/** The connection state that the comparison of generations leads to, or why it is refused. */
+function decide(link: Link, v: Volume, theirs: State, pdsk: number): number | Refusal {
   const u = v.peerUuids as Uuids;
   const r = v.resource;
   const input: HandshakeInput = {
@@ -350,7 +363,7 @@ function decide(link: Link, v: Volume, theirs: State, pdsk: number): number | nu
     bitsNow: v.bitmap?.count ?? 0,
     peerFlags: u.flags,
     discardMyData: v.discardMyData,
-    dryRun: r.tentative || ((link.peerProtocol?.connFlags ?? 0) & CONN_FLAGS.DRY_RUN) !== 0,
+    dryRun: r.tentative || link.peerDryRun,
     seenOther: hasBadDisk(v) && (v.ahead || !v.hasExposed(u.current)),
   };
   const decision = syncDecision(input);
@@ -359,7 +372,7 @@ function decide(link: Link, v: Volume, theirs: State, pdsk: number): number | nu
     if (step.type === 'log') v.core.host.log(step.level, v.name, step.text);
     else v.core.host.handler(step.name, r.name, v.minor, () => {});
   }
-  if (decision.refused !== null) return null;
+  if (decision.refused !== null) return decision.refused;
   if (decision.repairedSelf) {
     // A peer that attaches compares after us: with what was there before the repair, or it would decide otherwise.
     if (v.state.conn >= Conns.Connected) sendUuids(link, v);

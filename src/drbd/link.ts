@@ -36,12 +36,13 @@ import {
   TRIM_BYTES,
 } from '../wire/hot.js';
 import type { Codec } from '../wire/packet.js';
-import type { ProtocolParams } from '../wire/params.js';
+import { CONN_FLAGS, type ProtocolParams } from '../wire/params.js';
 import { type AppRequest, OP_DISCARD, OP_READ, OP_WRITE, OP_ZEROES } from './app-request.js';
 import { type Core, type Flusher, KIND_APP_SENT, KIND_PEER_SENT, type TurnEnd } from './core.js';
 import { DataReceiver } from './data-receiver.js';
 import { MetaReceiver } from './meta-receiver.js';
 import { Outbox } from './outbox.js';
+import { Parting } from './parting.js';
 import { PeerEpochs, type PeerEpochsOwner, type WriteOrdering } from './peer-epochs.js';
 import { PEER_READ, type PeerRequest } from './peer-request.js';
 import type { StreamOwner } from './ports.js';
@@ -89,6 +90,7 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
   readonly idHi: number;
   alive = true;
   #full = false; // no room for small packets: fails when the turn ends
+  #parting: Parting | null = null; // refused, and the peer may not have found out yet
   readonly #drainedDone: (() => void)[] = [];
   /** Bytes of the peer's requests that hold buffers. */
   window = 0;
@@ -152,6 +154,10 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
   /** Protocol C: a flush waits for the peer's disk too. */
   get flushesPeer(): boolean {
     return this.resource.netOptions.protocol === 'C';
+  }
+  /** connect --tentative over there: what would happen is wanted, and nothing else. */
+  get peerDryRun(): boolean {
+    return ((this.peerProtocol?.connFlags ?? 0) & CONN_FLAGS.DRY_RUN) !== 0;
   }
   get largeDiscards(): boolean {
     return maxDiscardBytes(this.features) > 4 << 20;
@@ -541,17 +547,53 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
     this.resource.linkFailed(this, how);
   }
 
+  /** The same for a refused handshake from which the peer learns something, which it may not have read to its end. */
+  failGently(how: LinkEnd, why: string): void {
+    if (!this.alive) return;
+    this.core.host.log('warn', this.resource.name, why);
+    this.part();
+    this.resource.linkFailed(this, how);
+  }
+
   /** Stop, whatever the reason: nothing is sent or received any more. */
   close(): void {
     if (!this.alive) return;
+    this.#stop();
+    this.core.port.close(this.#dataStream);
+    this.core.port.close(this.#metaStream);
+  }
+
+  /** Nothing is sent or received any more, but the peer sees no end before it has judged by itself (parting.ts). */
+  part(): void {
+    if (!this.alive) return;
+    if (this.#dataReceiver.ended || this.#metaReceiver.ended || this.#full) {
+      this.close();
+      return;
+    }
+    this.#stop();
+    const { port } = this.core;
+    const parting = new Parting(
+      { data: this.#dataStream, meta: this.#metaStream },
+      this.resolveConflicts,
+      (stream) => port.close(stream),
+      () => this.maybeDrained(),
+    );
+    this.#parting = parting;
+    this.resource.after(this.resource.netOptions.timeoutDs * 100, () => parting.end());
+  }
+
+  /** The peer has ended one of the sockets of a link that is not alive any more, or nobody waits for that. */
+  parted(): void {
+    this.#parting?.end();
+  }
+
+  #stop(): void {
     this.data.flush();
     this.meta.flush();
     this.alive = false;
     this.core.removeTurnEnd(this);
     this.core.removeFlusher(this);
     this.#dataReceiver.stop();
-    this.core.port.close(this.#dataStream);
-    this.core.port.close(this.#metaStream);
     this.data.close();
     this.meta.close();
     this.#pingWaiters.length = 0;
@@ -565,6 +607,7 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
 
   maybeDrained(): void {
     if (this.alive || this.#drainedDone.length === 0 || this.resource.peerWorkPending()) return;
+    if (this.#parting?.over === false) return;
     for (const done of this.#drainedDone.splice(0)) done();
   }
 }

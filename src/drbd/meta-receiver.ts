@@ -33,14 +33,25 @@ export class MetaReceiver implements StreamOwner {
   readonly #header = newHeader();
   readonly #ack = newBlockAck();
   readonly #barrierAck = newBarrierAck();
+  #ended = false;
 
   constructor(core: Core, link: Link) {
     this.#core = core;
     this.#link = link;
   }
 
+  /** The peer has ended this stream. */
+  get ended(): boolean {
+    return this.#ended;
+  }
+
   streamEnd(_stream: number, error: number): void {
     const link = this.#link;
+    this.#ended = true;
+    if (!link.alive) {
+      link.parted();
+      return;
+    }
     const end = (): void =>
       link.fail(
         'NetworkFailure',

@@ -312,7 +312,7 @@ export class Resource {
       }
       link.peerProtocol = p;
       const wrong = protocolMismatch(this, link, p);
-      if (wrong !== null) this.standAlone(wrong);
+      if (wrong !== null) this.standAlone(wrong, 'part');
       return null;
     }
     if (command === COMMANDS.P_CONN_ST_CHG_REQ) {
@@ -453,8 +453,11 @@ export class Resource {
     return this.volumes.some((v) => v.peerWork > 0);
   }
 
-  /** Give the connection up for good, until an operator connects again. */
-  standAlone(why: string): void {
+  /**
+   * Give the connection up for good, until an operator connects again. `part`: for a reason that the peer finds by itself, if it has
+   * the time.
+   */
+  standAlone(why: string, how: 'close' | 'part' = 'close'): void {
     if (why !== '') this.core.host.log('error', this.name, why);
     this.configured = false;
     this.#connector.stop();
@@ -471,10 +474,12 @@ export class Resource {
       this.core.host.log('info', this.name, 'Discarding network configuration.');
     };
     if (link) {
-      link.close();
+      if (how === 'part') link.part();
+      else link.close();
       this.#afterLink(link, finish);
     } else if (this.#leftovers.length > 0) {
       (this.#leftovers[0] as Link).drained(finish);
+      for (const old of [...this.#leftovers]) old.parted(); // an operator does not wait for the peer to find out
     } else {
       finish();
     }

@@ -20,8 +20,9 @@ const BLOCK_BYTES = 4096;
 const KNOWN_BLOCKS = 3072;
 const LOAD_BLOCKS = 512;
 
+/** A busy machine lets a node's answer to a ping wait for seconds; a connection that breaks is a step of its own. */
 const OPTIONS = {
-  net: 'protocol C; ping-int 1; ping-timeout 20; timeout 40; connect-int 1; socket-check-timeout 2;',
+  net: 'protocol C; ping-int 1; ping-timeout 60; timeout 40; connect-int 1; socket-check-timeout 2;',
   disk: 'c-plan-ahead 0; c-min-rate 0; resync-rate 100M; al-extents 7;',
 };
 

@@ -37,8 +37,12 @@ test.serial('split brain is found by both, and settled by discard-my-data', asyn
   p.dial();
   await p.kernelDials();
   await p.us.until(/cs:StandAlone/);
-  await p.vm.until('cs:(StandAlone|WFConnection)');
-  await p.vm.sh('drbdadm disconnect r0; drbdadm connect r0');
+  await p.vm.until('cs:StandAlone');
+  // It was not cut off before it had found out, and has told its operators.
+  const said = await p.vm.sh('dmesg');
+  t.regex(said, /Split-Brain detected but unresolved, dropping connection!/);
+  t.regex(said, /helper command: \S+ split-brain minor-0/);
+  await p.vm.sh('drbdadm connect r0');
   p.dial(true);
   await p.settled();
   await p.same(t);

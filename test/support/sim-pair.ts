@@ -202,7 +202,7 @@ export class SimPairNode {
     this.loop.enter(() => attach(this.volume, how, done));
   }
 
-  connect(discardMyData = false): void {
+  connect(discardMyData = false, tentative = false): void {
     const [own, peer] = this.name === 'alpha' ? ['10.1.0.1', '10.1.0.2'] : ['10.1.0.2', '10.1.0.1'];
     const net: NetOptions = { ...DEFAULT_NET_OPTIONS, connectIntS: 1, ...this.#pair.options.net };
     this.loop.enter(() =>
@@ -211,7 +211,7 @@ export class SimPairNode {
         { family: 'ipv4', host: peer, port: PORT },
         net,
         discardMyData,
-        false,
+        tentative,
       ),
     );
   }
