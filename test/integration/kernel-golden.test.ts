@@ -6,10 +6,9 @@ import test, { type ExecutionContext } from 'ava';
 import { need } from '../support/need.js';
 import { HOST_NEEDS, HostSeat } from './host-seat.js';
 import {
-  KERNEL_SUITE,
+  isPlayed,
   readScenario,
   readTrace,
-  SMALL_PART,
   scenariosAt,
   VERSIONS,
   type Version,
@@ -72,7 +71,7 @@ async function play(t: ExecutionContext, name: string, version: Version, ours: S
 for (const ours of SEATS)
   for (const version of VERSIONS)
     for (const name of scenariosAt(version))
-      if (KERNEL_SUITE || (version === 101 && ours === 'alice' && SMALL_PART.includes(name)))
+      if (isPlayed(name, version, ours))
         test.serial(`${name} at ${version}, ${ours} is ours`, async (t) => {
           if (!need(t, ...KERNEL_NEEDS, ...HOST_NEEDS)) return;
           await play(t, name, version, ours);

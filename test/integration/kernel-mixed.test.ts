@@ -1,17 +1,17 @@
 /**
  * A kernel and ours through random operators and faults from a seed (kernel-mixed.ts). `make test` plays some steps of one seed,
- * `make test-kernel` 200 of three; `make test-kernel SEED=7 STEPS=31` plays that one again.
+ * .ci/run 20 of three, `make test-kernel` 200 of three; `make test-kernel SEED=7 STEPS=31` plays that one again.
  */
 import test from 'ava';
 import { need } from '../support/need.js';
 import { HOST_NEEDS } from './host-seat.js';
-import { KERNEL_SUITE } from './kernel-folders.js';
+import { PART } from './kernel-folders.js';
 import { mixedRun } from './kernel-mixed-run.js';
 import { KERNEL_NEEDS } from './kernel-vm.js';
 
 const seed = process.env['SEED'];
-const SEEDS = seed ? [Number(seed)] : KERNEL_SUITE ? [1, 2, 3] : [2];
-const STEPS = Number(process.env['STEPS'] || (KERNEL_SUITE ? 200 : 12));
+const SEEDS = seed ? [Number(seed)] : PART === 'small' ? [2] : [1, 2, 3];
+const STEPS = Number(process.env['STEPS'] || { small: 12, ci: 20, all: 200 }[PART]);
 
 for (const seed of SEEDS)
   test(`${STEPS} steps from seed ${seed}`, async (t) => {
