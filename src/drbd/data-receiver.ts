@@ -310,7 +310,8 @@ export class DataReceiver implements StreamOwner {
     const { port } = this.#core;
     if (readData(port.poolView, this.#body, d) < 0) return this.#bad('sector above 2^53');
     const r = d.idHi === link.idHi ? this.#core.appRequest(d.idLo) : null;
-    if (!r?.owner.isRemoteRead(r) || r.sector !== d.sector || r.lengthBytes !== bytes) {
+    const asked = r?.owner.isRemoteRead(r) && !r.receiving;
+    if (!r || !asked || r.sector !== d.sector || r.lengthBytes !== bytes) {
       return this.#bad(`sector ${d.sector} was not asked for`);
     }
     const v = this.#volume();

@@ -116,7 +116,10 @@ export class MetaReceiver implements StreamOwner {
         link.resource.stateReply(link, this.#header.volume, poolView.getInt32(body), command);
         return;
       default:
-        readBlockAck(poolView, body, this.#ack);
+        if (readBlockAck(poolView, body, this.#ack) < 0) {
+          link.fail('ProtocolError', `${commandName(command)}: sector above 2^53`);
+          return;
+        }
         this.#acknowledge(command);
     }
   }
@@ -168,7 +171,9 @@ export class MetaReceiver implements StreamOwner {
       }
       case COMMANDS.P_NEG_DREPLY: {
         const r = a.idHi === link.idHi ? this.#core.appRequest(a.idLo) : null;
-        if (r?.owner.isRemoteRead(r) && r.sector === a.sector) r.owner.remoteReadDone(r, false);
+        // Not while its data arrive: the buffer is the port's then.
+        const asked = r?.owner.isRemoteRead(r) && r.sector === a.sector && !r.receiving;
+        if (r && asked) r.owner.remoteReadDone(r, false);
         else link.fail('ProtocolError', `${name}: sector ${a.sector} was not asked for`);
         return;
       }

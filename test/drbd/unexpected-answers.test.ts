@@ -1,0 +1,81 @@
+/**
+ * Answers that no peer gives: to what was not asked, or a second one while the first arrives. The connection ends, and what
+ * was under way is judged as with any connection that is lost.
+ */
+import test from 'ava';
+import { COMMANDS } from '../../src/wire/constants.js';
+import { putBlockAck } from '../../src/wire/hot.js';
+import type { Codec } from '../../src/wire/packet.js';
+import { block, inSync, type SimPair } from '../support/sim-pair.js';
+
+const RAW: Codec<(view: DataView, at: number) => void> = {
+  decode: () => () => {},
+  encode: (put, view, at) => put(view, at),
+};
+
+/** From beta, on the meta socket: an acknowledgement. */
+function answer(
+  { beta }: SimPair,
+  command: number,
+  put: (view: DataView, at: number) => void,
+): void {
+  beta.loop.enter(() => beta.resource.link?.sendMeta(command, 0, 24, RAW, put));
+}
+
+test('an acknowledgement of a sector above 2^53 is not the one before it once more', (t) => {
+  const pair = inSync(1);
+  const { alpha } = pair;
+  t.is(alpha.write(8, block(1)), 0);
+  pair.run(500);
+  const before = alpha.log.length;
+  answer(pair, COMMANDS.P_NEG_ACK, (view, at) => {
+    putBlockAck(view, at, 8, 0, 0, 4096, 0);
+    view.setUint32(at, 0xffffffff);
+  });
+  pair.run(20);
+  t.true(alpha.log.slice(before).some((line) => line.includes('P_NEG_ACK: sector above 2^53')));
+  t.is(alpha.volume.bitmap?.count, 0); // the block before it is still in sync
+  pair.settled();
+});
+
+/** A read of alpha, which has no disk, and the first bytes of its data: the others are under way. */
+function halfRead(pair: SimPair): {
+  readonly tag: number;
+  readonly at: number;
+  readonly index: number;
+} {
+  const { alpha } = pair;
+  const detached = alpha.control({ verb: 'detach', minor: 0, force: false });
+  if (!detached.ok) throw new Error(detached.text);
+  pair.run(500);
+  const at = alpha.io.alloc(65_536);
+  const tag = alpha.begin((n) => alpha.volume.read(alpha, n, 64, at, 65_536));
+  const { core } = alpha.loop.engine;
+  const index = Array.from({ length: 64 }, (_, i) => i).find((i) => {
+    const r = core.appRequest(i);
+    return r?.sector === 64 && r.owner.isRemoteRead(r);
+  });
+  if (index === undefined) throw new Error('no read is under way');
+  pair.until(() => core.appRequest(index)?.receiving === true, 'its data arrive');
+  return { tag, at, index };
+}
+
+test("a refusal of a read while its data arrive: the buffer stays the port's", (t) => {
+  const pair = inSync(2, { pieceBytes: 500 });
+  const { alpha } = pair;
+  t.is(alpha.write(64, block(7)), 0);
+  const { tag, at, index } = halfRead(pair);
+  const idHi = alpha.resource.link?.idHi ?? 0;
+  const before = alpha.log.length;
+  answer(pair, COMMANDS.P_NEG_DREPLY, (view, to) =>
+    putBlockAck(view, to, 64, idHi, index, 65_536, 0),
+  );
+  pair.run(20);
+  t.true(
+    alpha.log.slice(before).some((l) => l.includes('P_NEG_DREPLY: sector 64 was not asked for')),
+  );
+  pair.until(() => alpha.peek(tag) !== undefined, 'the read is answered');
+  const error = alpha.peek(tag);
+  const bytes = alpha.taken(tag, at, 65_536).subarray(0, 4096);
+  t.true(error === 5 || (error === 0 && Buffer.compare(bytes, block(7)) === 0), `${error}`);
+});
