@@ -36,6 +36,7 @@ import type {
   RunningResource,
   WaitEnd,
 } from './control.js';
+import { notUnderstood, withDefaults, wrongField } from './control-check.js';
 import type { DrbdLoop } from './drbd-loop.js';
 import { OpenRequests } from './open-requests.js';
 import type { TimerId } from './timers.js';
@@ -66,67 +67,6 @@ export function failure(
   return { ok: false, kind: 'failure', code, text: failureText(code), info, next };
 }
 
-/** Names and numbers that a request must have; the first one that is wrong. */
-function wrongField(request: ControlRequest): string | null {
-  const r = request as unknown as Readonly<Record<string, unknown>>;
-  const whole = (name: string, max: number): string | null => {
-    const value = r[name];
-    const right =
-      typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= max;
-    return right ? null : `${name}: a whole number from 0 to ${max}`;
-  };
-  const name = (field: string): string | null =>
-    typeof r[field] === 'string' && (r[field] as string).length > 0 ? null : `${field}: a name`;
-  if (typeof r['verb'] !== 'string') return 'verb';
-  if ('minor' in r) {
-    const wrong = whole('minor', 1_048_575);
-    if (wrong) return wrong;
-  }
-  if ('volume' in r) {
-    const wrong = whole('volume', 65_535);
-    if (wrong) return wrong;
-  }
-  if ('timeoutS' in r) {
-    const wrong = whole('timeoutS', 300_000);
-    if (wrong) return wrong;
-  }
-  if ('resource' in r) {
-    const wrong = name('resource');
-    if (wrong) return wrong;
-  }
-  for (const end of ['startSector', 'stopSector']) {
-    if (!(end in r) || r[end] === null) continue;
-    const wrong = whole(end, Number.MAX_SAFE_INTEGER);
-    if (wrong) return wrong;
-  }
-  for (const flag of ['force', 'clearBitmap', 'discardMyData', 'tentative', 'afterSb']) {
-    if (flag in r && typeof r[flag] !== 'boolean') return `${flag}: true or false`;
-  }
-  if ('options' in r && (typeof r['options'] !== 'object' || r['options'] === null))
-    return 'options';
-  // They go into fields of a packet (wire/packet.ts, putText).
-  for (const alg of ['cramHmacAlg', 'dataIntegrityAlg', 'verifyAlg', 'csumsAlg']) {
-    const value = (r['options'] as Readonly<Record<string, unknown>> | undefined)?.[alg];
-    if (value === undefined) continue;
-    const plain = typeof value === 'string' && /^[\x20-\x7e]{0,63}$/.test(value);
-    if (!plain) return `${alg}: up to 63 plain characters`;
-  }
-  for (const end of ['local', 'remote']) {
-    if (!(end in r)) continue;
-    const a = r[end] as Readonly<Record<string, unknown>> | null;
-    const right =
-      a !== null &&
-      typeof a === 'object' &&
-      (a['family'] === 'ipv4' || a['family'] === 'ipv6') &&
-      typeof a['host'] === 'string' &&
-      typeof a['port'] === 'number' &&
-      a['port'] > 0 &&
-      a['port'] < 65_536;
-    if (!right) return `${end}: an address`;
-  }
-  return null;
-}
-
 export class DrbdControl {
   readonly #loop: DrbdLoop;
   readonly #version: string;
@@ -147,11 +87,10 @@ export class DrbdControl {
   handle(request: ControlRequest, reply: Reply): void {
     const wrong = wrongField(request);
     if (wrong !== null) {
-      const text = `not a request that drbdd understands: ${wrong} expected`;
-      reply({ ok: false, kind: 'usage', code: 0, text, info: [], next: [] });
+      reply(notUnderstood(wrong));
       return;
     }
-    this.#loop.enter(() => this.#verb(request, reply));
+    this.#loop.enter(() => this.#verb(withDefaults(request), reply));
   }
 
   #verb(request: ControlRequest, reply: Reply): void {

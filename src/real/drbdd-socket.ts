@@ -10,6 +10,7 @@ import type {
   ControlReply,
   ControlRequest,
 } from '../host/control.js';
+import { notUnderstood, wrongField } from '../host/control-check.js';
 import type { Listener } from '../host/event-feed.js';
 
 const MAX_LINE_BYTES = 1 << 20;
@@ -96,25 +97,22 @@ export class ControlSocket {
       const message = JSON.parse(line) as { readonly id: number; readonly request: ControlRequest };
       id = message.id;
       const { request } = message;
-      if (request.verb === 'events') {
+      const wrong = wrongField(request);
+      if (wrong === null && request.verb === 'events') {
         await this.#events(socket, id, request.resource);
         return;
       }
-      reply = await this.#owner.handle(request);
+      reply = wrong === null ? await this.#owner.handle(request) : notUnderstood(wrong);
     } catch (e) {
       reply = usage(`not a request: ${e instanceof Error ? e.message : String(e)}`);
     }
     if (!socket.destroyed) socket.write(`${JSON.stringify({ id, reply })}\n`);
   }
 
-  async #events(socket: Socket, id: number, resource: unknown): Promise<void> {
+  async #events(socket: Socket, id: number, resource: string | null): Promise<void> {
     const say = (what: { reply: ControlReply } | { event: ControlEvent }): void => {
       if (!socket.destroyed) socket.write(`${JSON.stringify({ id, ...what })}\n`);
     };
-    if (resource !== null && typeof resource !== 'string') {
-      say({ reply: usage('not a request that drbdd understands: resource: a name expected') });
-      return;
-    }
     const listener: Listener = {
       resource,
       send: (event) => say({ event }),
