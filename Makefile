@@ -12,7 +12,7 @@ NODE_PREFIX := $(shell $(NODE) -p 'require("path").resolve(process.execPath, "..
 NODEDIR := $(if $(wildcard $(NODE_PREFIX)/include/node/node_api.h),--nodedir=$(NODE_PREFIX))
 PROGRAMS := drbdd drbdadm drbdsetup drbdmeta heartbeat hb_standby hb_takeover cl_status drbd-peer-outdater twinbeat drbd-overview
 
-.PHONY: all ts native native-asan test test-kernel check format demo soak sim bench bench-sim install clean
+.PHONY: all ts native native-asan test test-kernel check format demo soak sim fuzz bench bench-sim install clean
 
 all: ts native
 
@@ -60,6 +60,10 @@ soak: all
 # Fresh seeds and all kept ones; SEEDS=2000 for more, ARGS='--minutes 60' instead.
 sim: ts
 	@$(NODE) build/src/bin/twinbeat.js sim $(or $(ARGS),--seeds $(or $(SEEDS),500)) --also test/sim/seeds.txt
+
+# Fresh inputs for every reader of bytes and text; INPUTS=10000000 takes hours, ONLY=packets one of them.
+fuzz: ts
+	@$(NODE) --enable-source-maps build/test/fuzz/run.js --inputs $(or $(INPUTS),100000) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only '$(ONLY)')
 
 bench-sim: ts
 	@$(NODE) build/bench/sim.js
