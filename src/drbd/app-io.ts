@@ -710,6 +710,9 @@ export class AppIo {
       this.#promiseBroken = false; // said once, as fsync(2) does
       error = EIO;
     }
+    // Answered before the peer has written it: what its user writes there next must not be in one epoch with it, in which a
+    // kernel writes in any order.
+    if (r.inLog && r.asked !== 'C') v.link?.transferLog.closeIfOpen(r.epoch);
     if (r.entered) {
       v.intervals.leave(r);
       this.writesActive--;

@@ -13,6 +13,8 @@ import {
   setSecondary,
   suspendIo,
 } from '../../src/drbd/roles.js';
+import { COMMANDS } from '../../src/wire/constants.js';
+import { packetsSent } from '../support/packets-sent.js';
 import { block, SimPair, type SimPairOptions } from '../support/sim-pair.js';
 
 function inSync(seed: number, options: SimPairOptions = {}): SimPair {
@@ -462,6 +464,24 @@ test('a peer that the copies have parted from vouches for nothing any more', (t)
   t.is(alpha.answer(write), EIO);
   t.is(alpha.answer(flush), EIO);
 });
+
+// A kernel writes those of one epoch in any order, also two to the same block: seen as a block that differed, under protocol A.
+for (const protocol of ['A', 'B', 'C'] as const) {
+  test(`protocol ${protocol}: what is written behind an answered write to the same block`, (t) => {
+    const pair = inSync(1, { net: { protocol } });
+    const { alpha } = pair;
+    t.is(alpha.write(0, block(1)), 0);
+    pair.run(1000); // the epoch is over
+    const sent = packetsSent(pair, 101);
+    t.is(alpha.write(0, block(2)), 0);
+    t.is(alpha.write(0, block(3)), 0);
+    pair.run(5);
+    const commands = sent.map(({ command }) => command);
+    const of = commands.filter((c) => c === COMMANDS.P_DATA || c === COMMANDS.P_BARRIER);
+    const { P_DATA, P_BARRIER } = COMMANDS;
+    t.deepEqual(of.slice(0, 3), protocol === 'C' ? [P_DATA, P_DATA] : [P_DATA, P_BARRIER, P_DATA]);
+  });
+}
 
 // Swarm seed 1000236: protocol B, the only disk failed to write what had been received and answered, with FUA.
 for (const protocol of ['A', 'B', 'C'] as const) {

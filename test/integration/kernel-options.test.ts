@@ -22,7 +22,7 @@ function change(p: KernelPair, options: Partial<NetOptions>): number | null {
 
 /** The kernel's: what `drbdadm adjust` runs there. */
 const kernels = (p: KernelPair, options: string): string =>
-  `drbdsetup net-options ipv4:10.0.2.15:7788 ipv4:10.0.2.2:${p.vm.ourPort} ${options}`;
+  `drbdsetup net-options ipv4:10.0.3.15:7788 ipv4:10.0.3.2:${p.vm.ourPort} ${options}`;
 
 const FIO =
   'fio --name=x --filename=/dev/drbd0 --direct=1 --ioengine=libaio --iodepth=8 --rw=randwrite --bs=4k --time_based --runtime=';
