@@ -45,7 +45,6 @@ test('one that takes too long is killed with all that it started, and counts as 
   t.is(exit, 127);
   t.is(remark, 'killed after 0.5 s (handler-timeout in twinbeat.ini)');
   await until(() => !isAlive(pidIn(`${dir}/pid`)), 'its child is gone');
-  t.pass();
 });
 
 // Recorded from drbdadm-84 9.22, called with the kernel's environment.
