@@ -38,11 +38,11 @@ native-asan:
 test: all
 	@bash test/run
 
-# Ours beside a kernel's DRBD, at length: every recorded scenario in either seat, and three random runs. SEED=7 STEPS=31
-# plays one run again.
+# Ours beside a kernel's DRBD, at length: every recorded scenario in either seat, docs/MIGRATION.md, and three random runs. SEED=7
+# STEPS=31 plays one run again.
 test-kernel: all
 	@TWINBEAT_KERNEL=all SEED=$(SEED) STEPS=$(STEPS) bash test/run build/test/integration/kernel-mixed.test.js \
-	  $(if $(SEED),,build/test/integration/kernel-golden.test.js)
+	  $(if $(SEED),,build/test/integration/kernel-golden.test.js build/test/integration/kernel-migration.test.js)
 
 check: ts
 	$(BIN)/biome ci --error-on-warnings .

@@ -30,8 +30,18 @@ const DISK_MIB = 16;
 export const DISK_BYTES = DISK_MIB << 20;
 
 async function lab(args: readonly string[], input: string | Uint8Array = ''): Promise<string> {
+  return labIn([], args, input);
+}
+
+/** With the words that put it into a network namespace, or none. */
+async function labIn(
+  inside: readonly string[],
+  args: readonly string[],
+  input: string | Uint8Array = '',
+): Promise<string> {
   return new Promise((done, fail) => {
-    const child = execFile(LAB, args, { maxBuffer: 16 << 20 }, (error, out, err) => {
+    const [program = LAB, ...rest] = [...inside, LAB, ...args];
+    const child = execFile(program, rest, { maxBuffer: 16 << 20 }, (error, out, err) => {
       if (error) fail(new Error(`lab ${args.join(' ')}: ${error.message}\n${out}${err}`));
       else done(out);
     });
@@ -46,6 +56,15 @@ export interface KernelConfig {
   readonly disk?: string;
 }
 
+/** A machine on a network of its own, with disks that are somebody's files. */
+export interface MachinePlace {
+  /** What to put before a command so that it runs in the network namespace that has the tap. */
+  readonly inside: readonly string[];
+  /** Its second card is plugged in there. */
+  readonly tap: string;
+  readonly images: readonly string[];
+}
+
 let machines = 0;
 
 export class KernelVm {
@@ -54,26 +73,35 @@ export class KernelVm {
   readonly ourPort: number;
   /** Paths of its disks' images on this machine: of /dev/vda, /dev/vdb and so on. */
   images: readonly string[] = [];
-  readonly #disksMiB: readonly number[];
+  readonly #disks: readonly string[];
+  readonly #inside: readonly string[];
+  readonly #wire: readonly string[];
   readonly #shells: Shells;
 
   private constructor(
     name: string,
     disksMiB: readonly number[],
+    place: MachinePlace | null,
     kernelPort: number,
     ourPort: number,
   ) {
     this.name = name;
     this.kernelPort = kernelPort;
     this.ourPort = ourPort;
-    this.#disksMiB = disksMiB;
-    this.#shells = new Shells(() => new Shell(LAB, ['exec', name, '--', 'sh']));
+    this.#disks = place?.images ?? disksMiB.map((mib) => `${mib}M`);
+    this.#inside = place?.inside ?? [];
+    this.#wire = place ? ['--tap', place.tap] : ['--fwd', `${kernelPort}:7788`];
+    const [program = LAB, ...rest] = [...this.#inside, LAB, 'exec', name, '--', 'sh'];
+    this.#shells = new Shells(() => new Shell(program, rest));
   }
 
-  static async start(disksMiB: readonly number[] = [DISK_MIB]): Promise<KernelVm> {
+  static async start(
+    disksMiB: readonly number[] = [DISK_MIB],
+    place: MachinePlace | null = null,
+  ): Promise<KernelVm> {
     machines++;
     const name = `probe-${process.pid}-${machines}`;
-    const vm = new KernelVm(name, disksMiB, await freePort(), await freePort());
+    const vm = new KernelVm(name, disksMiB, place, await freePort(), await freePort());
     // A test process that breaks down leaves no machine behind.
     process.once('exit', () => spawnSync(LAB, ['kill', vm.name], { stdio: 'ignore' }));
     await lab(['build']);
@@ -83,16 +111,15 @@ export class KernelVm {
 
   /** Power on. The disk is what the last power cut left of it. */
   async boot(fresh = false): Promise<void> {
-    const disks = this.#disksMiB.flatMap((mib) => ['--disk', `${mib}M`]);
-    const options = ['--fio', ...disks, ...(fresh ? ['--fresh'] : [])];
+    const disks = this.#disks.flatMap((disk) => ['--disk', disk]);
+    const options = ['--fio', ...disks, ...(fresh ? ['--fresh'] : []), ...this.#wire];
+    const [program = LAB, ...rest] = [...this.#inside, LAB, 'up', this.name, ...options];
     // Its standard streams are not ours: the machine would hold them open.
-    const child = spawn(LAB, ['up', this.name, ...options, '--fwd', `${this.kernelPort}:7788`], {
-      stdio: 'ignore',
-    });
+    const child = spawn(program, rest, { stdio: 'ignore' });
     const status = await new Promise((done) => child.once('exit', done));
     if (status !== 0)
       throw new Error(`the machine did not start: ${await lab(['log', this.name])}`);
-    const images = this.#disksMiB.map((_, i) => lab(['disk', this.name, String(i)]));
+    const images = this.#disks.map((_, i) => lab(['disk', this.name, String(i)]));
     this.images = (await Promise.all(images)).map((path) => path.trim());
     await this.sh('hostname probe');
   }
@@ -101,6 +128,12 @@ export class KernelVm {
   async cut(): Promise<void> {
     await lab(['kill', this.name]);
     this.#shells.close();
+  }
+
+  /** Shut down in good order. */
+  async off(): Promise<void> {
+    this.#shells.close();
+    await labIn(this.#inside, ['down', this.name]);
   }
 
   async cable(to: 'up' | 'down'): Promise<void> {
@@ -139,7 +172,8 @@ export class KernelVm {
     bytes: Uint8Array,
   ): Promise<void> {
     const count = bytes.length / requestBytes;
-    await lab(
+    await labIn(
+      this.#inside,
       [
         ...['exec', this.name, '--', 'sh', '-c'],
         `cat >/tmp/data && dd if=/tmp/data of=${device} bs=${requestBytes} count=${count} oflag=direct,seek_bytes seek=${offsetBytes} 2>&1`,
