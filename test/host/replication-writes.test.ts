@@ -64,7 +64,7 @@ for (const dataIntegrityAlg of ['', 'crc32c']) {
     await until(() => e.b.volume.peerIo.unacked > 0, 'the header of the write', 1);
     // Whatever was acknowledged before it is here before the answer to a ping.
     await new Promise<void>((done) => e.a.loop.enter(() => e.a.volume.link?.ping(done)));
-    t.false(answered);
+    t.false(answered, [...e.a.log, ...e.b.log].join('\n'));
     for (const cable of cables) cable.goOn();
     t.is(await write, 0);
     await e.a.untilQuiet();
@@ -107,7 +107,7 @@ test('a request outside the device, and any write on a Secondary, is refused', a
 });
 
 test('the fallback I/O engine carries a pair too', async (t) => {
-  const e = await pair(t, { engine: 'fallback' });
+  const e = await pair(t, { engine: 'fallback', net: PATIENT });
   t.is(await e.a.write(77, pattern(3, 70_000 - (70_000 % 512))), 0);
   t.is(await e.a.flush(), 0);
   t.is(e.firstDifference(), null);

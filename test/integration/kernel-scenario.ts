@@ -8,7 +8,7 @@
  *     until alice PATTERN            waits for that in its line of /proc/drbd: "cs:.. ro:.. ds:.. protocol flags oos:KiB"
  *                                    until any PATTERN: of one of the two
  *     states                         both lines of /proc/drbd are compared
- *     put alice BLOCK COUNT WORD     writes blocks of 4 KiB, full of the word, through the device; `read alice BLOCK COUNT` compares
+ *     put alice BLOCK COUNT WORD     writes and flushes blocks of 4 KiB, full of the word, through the device; `read alice BLOCK COUNT` compares
  *     gi alice                       the generations, while the resource is up; UUIDs have names A, B, C in their order of appearance
  *     cable down, cable up           silence between the two
  *     power alice off, power alice on
@@ -202,11 +202,12 @@ export class Play {
     this.trace.push(...now);
   }
 
+  /** Flushed: what is in the epoch that is open is marked when the connection breaks, and when an epoch ends is not the same (docs/decisions/epochs.md). */
   async #put(step: string, rest: readonly string[]): Promise<void> {
     const [seat, block = '', count = '', word = ''] = rest;
     const bytes = 4096 * Number(count);
     const { status, out } = await this.#pair.seats[seatOf(seat)].run(
-      `yes '${word}' | head -c ${bytes} >/tmp/put.$$ && dd if=/tmp/put.$$ of=/dev/drbd0 bs=${bytes} count=1 oflag=direct,seek_bytes seek=${4096 * Number(block)} conv=notrunc; s=$?; rm /tmp/put.$$; exit $s`,
+      `yes '${word}' | head -c ${bytes} >/tmp/put.$$ && dd if=/tmp/put.$$ of=/dev/drbd0 bs=${bytes} count=1 oflag=direct,seek_bytes seek=${4096 * Number(block)} conv=notrunc,fsync; s=$?; rm /tmp/put.$$; exit $s`,
     );
     this.trace.push(status === 0 ? step : `${step}: status ${status}`);
     if (status !== 0) this.trace.push(`  ${out.trim().split('\n').at(-1)}`);
