@@ -8,8 +8,7 @@
  * socket, B: received, C: written by the peer. A write that does not reach the peer is marked out-of-sync before it is
  * answered. A flush is answered when both disks have flushed (protocol C) or the local one has (A, B).
  *
- * What is longer than one packet to this peer may be (128 KiB, 32 KiB for older ones) is done in pieces, one after the other;
- * the last one's answer is that of the whole. Whoever the peer is then, each is judged as it begins.
+ * What is longer than one packet to this peer may be is done in pieces (in-pieces.ts).
  */
 import { assert } from '../base/assert.js';
 import {
@@ -25,8 +24,10 @@ import {
   OP_WRITE,
   OP_ZEROES,
 } from './app-request.js';
+import { usesPeers } from './changes.js';
 import { type Core, type FrontEnd, KIND_APP_LOCAL } from './core.js';
 import { hidesFailure } from './disk-failure.js';
+import { InPieces } from './in-pieces.js';
 import { Promises, STRONGEST } from './promises.js';
 import { Conns, Disks, isSuspended, Roles } from './state.js';
 import type { Volume } from './volume.js';
@@ -100,8 +101,7 @@ export class AppIo {
     r.bufferAt = at;
     r.ownsBuffer = true;
     r.fua = fua;
-    this.#nextPiece(r);
-    this.#admit(r);
+    this.#begin(r);
   }
 
   flush(front: FrontEnd, tag: number): void {
@@ -130,11 +130,14 @@ export class AppIo {
     lengthSectors: number,
     mayUnmap: boolean,
   ): void {
-    const r = this.#take(front, tag, op, sector, 0);
+    const r = this.#take(front, tag, op, sector, lengthSectors * 512);
     r.mayUnmap = mayUnmap;
-    r.restEndSector = sector + lengthSectors;
-    this.#nextPiece(r);
-    this.#admit(r);
+    this.#begin(r);
+  }
+
+  #begin(r: AppRequest): void {
+    if (r.endSector - r.sector > this.mostSectors(r.op)) this.#inPieces(r);
+    else this.#admit(r);
   }
 
   #take(front: FrontEnd, tag: number, op: number, sector: number, lengthBytes: number): AppRequest {
@@ -148,33 +151,56 @@ export class AppIo {
     return r;
   }
 
-  /** The next piece of a write or erase. */
-  #nextPiece(r: AppRequest): void {
-    const link = this.#volume.link;
-    if (r.op === OP_WRITE) {
-      const most = link?.mostSectors(this.#volume, OP_WRITE) ?? Number.POSITIVE_INFINITY;
-      if (r.endSector - r.sector > most) this.#cut(r, most);
-      return;
+  // ---- in pieces
+
+  /** Sectors that one request may have now: a packet's, or of an erase the activity log's. */
+  mostSectors(op: number): number {
+    const v = this.#volume;
+    const { link } = v;
+    const packet = link !== null && v.replicates() ? link.mostSectors(v, op) : 0;
+    if (op === OP_WRITE || op === OP_READ) return packet || Number.POSITIVE_INFINITY;
+    const most = link && !link.largeDiscards ? DISCARD_PIECE_OLD_SECTORS : DISCARD_PIECE_SECTORS;
+    return packet > 0 ? Math.min(packet, most) : most;
+  }
+
+  beginPiece(whole: InPieces, sector: number, endSector: number): void {
+    const r = this.#take(whole, 0, whole.op, sector, (endSector - sector) * 512);
+    r.whole = whole;
+    r.fua = whole.fua;
+    r.mayUnmap = whole.mayUnmap;
+    if (whole.bufferAt >= 0) {
+      r.bufferAt = whole.bufferAt;
+      r.at = whole.bufferAt + (sector - whole.sector) * 512;
     }
-    const piece = link && !link.largeDiscards ? DISCARD_PIECE_OLD_SECTORS : DISCARD_PIECE_SECTORS;
-    this.#endAtBorder(r, piece);
+    this.#admit(r);
   }
 
-  #endAtBorder(r: AppRequest, pieceSectors: number): void {
-    const border = (Math.floor(r.sector / pieceSectors) + 1) * pieceSectors;
-    r.endSector = Math.min(r.restEndSector, border);
-    r.lengthBytes = (r.endSector - r.sector) * 512;
+  wholeOver(): void {
+    this.pending--;
   }
 
-  /** More than one packet carries: only the beginning of it for now. Not in the order of writes meanwhile. */
-  #cut(r: AppRequest, mostSectors: number): void {
-    r.restEndSector = Math.max(r.restEndSector, r.endSector);
-    this.#endAtBorder(r, mostSectors);
+  /** It is too long as it is. */
+  #inPieces(r: AppRequest): void {
+    const v = this.#volume;
+    if (r.entered) {
+      v.log.leave(r);
+      v.intervals.leave(r);
+      this.writesActive--;
+    }
+    const whole = r.whole ?? new InPieces(this.#core, this, r);
+    if (r.whole) {
+      whole.backTo(r);
+      this.pending--;
+    }
+    this.promises.end(r);
+    r.front = null;
+    this.#core.app.release(r.index);
+    whole.go();
   }
 
-  /** Something of it is still to be done behind this piece. */
+  /** The whole goes on behind this piece. */
   #goesOn(r: AppRequest): boolean {
-    return r.restEndSector > r.endSector;
+    return r.whole !== null && !r.whole.endsHere;
   }
 
   // ---- accepted or held
@@ -212,7 +238,7 @@ export class AppIo {
     if (this.#refused.length > 0 && !this.#peerSpeaksOfItsDisk) {
       for (const r of [...this.#refused]) this.#heard(r);
     }
-    if (this.#unanswered.length > 0 && !this.#mustNotAnswer()) {
+    if (this.#unanswered.length > 0 && !this.#mustNotAnswer() && !this.#peerParts) {
       for (const r of this.#unanswered.splice(0)) this.#thaw(r);
     }
     if (this.#gated.length > 0 && !this.#mustNotBegin) {
@@ -295,13 +321,15 @@ export class AppIo {
   #refusal(r: AppRequest): number {
     const v = this.#volume;
     if (v.state.role !== Roles.Primary) return r.op === OP_READ ? EMEDIUMTYPE : EROFS;
-    const end = Math.max(r.endSector, r.restEndSector);
+    const { sector, endSector } = r.whole ?? r; // nothing of what does not fit
     const fits =
-      r.sector >= 0 &&
-      end <= v.sizeSectors &&
-      r.sector < end &&
-      Number.isInteger(end) &&
-      (r.op === OP_DISCARD || r.op === OP_ZEROES || r.lengthBytes <= MAX_REQUEST_BYTES);
+      sector >= 0 &&
+      endSector <= v.sizeSectors &&
+      sector < endSector &&
+      Number.isInteger(endSector) &&
+      (r.op === OP_DISCARD ||
+        r.op === OP_ZEROES ||
+        (endSector - sector) * 512 <= MAX_REQUEST_BYTES);
     return fits ? 0 : EIO;
   }
 
@@ -332,10 +360,7 @@ export class AppIo {
         return;
       }
       if (r.endSector - r.sector > most) {
-        v.log.leave(r);
-        v.intervals.leave(r); // all of it, so that nobody waits for what is not written now
-        this.#cut(r, most);
-        if (v.intervals.enter(r)) this.intervalReady(r);
+        this.#inPieces(r);
         return;
       }
     }
@@ -408,8 +433,10 @@ export class AppIo {
       else this.#held.push(r);
       return;
     }
-    const most = v.link.mostSectors(v, r.op);
-    if (r.endSector - r.sector > most) this.#cut(r, most);
+    if (r.endSector - r.sector > v.link.mostSectors(v, r.op)) {
+      this.#inPieces(r);
+      return;
+    }
     r.net = LEG_PENDING;
     this.remote++;
     this.#remoteReads.add(r);
@@ -452,6 +479,7 @@ export class AppIo {
       if (r.equalWhenHere && r.run === v.resync.run) v.setInSync(r.sector, r.endSector);
     } else {
       r.local = LEG_FAILED;
+      r.lent = result === -ETIMEDOUT;
       // The source of a resync stays the one whose data count: what it cannot read, the target must not ask for (pass_on).
       const differs = r.op !== OP_FLUSH && !(r.op === OP_READ && hidesFailure(v));
       if (differs) v.setOutOfSync(r.sector, r.endSector);
@@ -485,6 +513,7 @@ export class AppIo {
     if (r.local === LEG_FAILED) this.#volume.setOutOfSync(r.sector, r.endSector);
     if (r.net !== LEG_PENDING) return;
     r.net = LEG_OK;
+    if (r.local === LEG_NONE) this.#volume.peerHasBegun();
     if (this.#volume.state.pdsk === Disks.UpToDate) r.goodPeer = this.#volume.partings;
     this.remote--;
     this.#advance(r);
@@ -530,8 +559,9 @@ export class AppIo {
     const promisedHere = r.local === LEG_OK && r.goodDisk !== null;
     if (promisedHere && isWeak(r)) v.ahead = true;
     // Answered on the strength of the peer alone, which had not flushed it: it may come back without it.
-    else if (!(r.local === LEG_OK && this.#holdsData)) this.#promiseBroken = true;
-    else this.#peerMayLack = true;
+    else if (!(r.local === LEG_OK && this.#holdsData)) {
+      if (!r.whole?.pieceLost()) this.#promiseBroken = true;
+    } else this.#peerMayLack = true;
   }
 
   /** Its epoch is on the peer's disk (P_BARRIER_ACK). */
@@ -623,6 +653,11 @@ export class AppIo {
     return this.#writesHeld > 0 || isSuspended(this.#volume.state);
   }
 
+  /** What only the peer has is answered when its new generation is on its disk. (The originals do not wait for that.) */
+  get #peerParts(): boolean {
+    return this.#volume.partsUnheard && usesPeers(this.#volume.state);
+  }
+
   get #mustNotBegin(): boolean {
     return this.#mustNotAnswer() || this.#peerCannotBeTold;
   }
@@ -636,8 +671,7 @@ export class AppIo {
   #advance(r: AppRequest): void {
     if (!r.completed) {
       if (r.local === LEG_PENDING || !this.#netAllowsAnswer(r)) return;
-      // The header of the next piece is composed over the last bytes of this one.
-      if (r.sending && this.#goesOn(r)) return;
+      if (r.sending && r.whole) return; // the buffer is that of the next piece, too
       // Begun for this disk only, it is no more on the peer than one that was lost on its way.
       const unfenced = this.#volume.state.suspFen !== 0;
       const alone = r.net === LEG_NONE && unfenced;
@@ -645,12 +679,14 @@ export class AppIo {
       const nowhere = !here && !this.#countsThere(r);
       const onlyThere = !here && this.#volume.untold !== null; // and the peer does not know that it is the only one
       const lost = alone || nowhere || onlyThere || r.net === LEG_FAILED;
-      if (lost && r.op !== OP_READ && this.#mustNotAnswer()) {
+      const early = this.#peerParts && !here && r.net !== LEG_FAILED;
+      if (r.op !== OP_READ && (early || (lost && this.#mustNotAnswer()))) {
         if (!this.#unanswered.includes(r)) this.#unanswered.push(r);
         return;
       }
+      const i = this.#unanswered.length > 0 ? this.#unanswered.indexOf(r) : -1;
+      if (i >= 0) this.#unanswered.splice(i, 1);
       this.#complete(r);
-      if (!r.completed) return;
     }
     // Nobody sends or writes it again: the data need not wait for the end of the epoch as the request does.
     if (r.ownsBuffer && !r.sending && r.local !== LEG_PENDING) {
@@ -695,8 +731,9 @@ export class AppIo {
    */
   #countsThere(r: AppRequest): boolean {
     if (r.net !== LEG_OK && r.net !== LEG_DONE) return false;
-    const { partings, state } = this.#volume;
-    return r.op === OP_READ || r.goodPeer === partings || state.pdsk === Disks.UpToDate;
+    const { partings, partsUnheard, state } = this.#volume;
+    if (r.op === OP_READ) return true;
+    return !partsUnheard && (r.goodPeer === partings || state.pdsk === Disks.UpToDate);
   }
 
   #complete(r: AppRequest): void {
@@ -717,39 +754,14 @@ export class AppIo {
       v.intervals.leave(r);
       this.writesActive--;
     }
-    if (error === 0 && this.#goesOn(r)) {
-      this.#again(r);
-      return;
-    }
-    if (r.fua && r.inLog) v.link?.transferLog.closeIfOpen(r.epoch);
+    r.whole?.pieceOver(r);
+    if (r.fua && r.inLog && !this.#goesOn(r)) v.link?.transferLog.closeIfOpen(r.epoch);
     const onlyThere = error === 0 && !here && v.state.disk < Disks.Inconsistent;
-    if (onlyThere && r.op !== OP_READ && r.op !== OP_FLUSH) {
-      v.elsewhere = true;
-      if (r.local === LEG_NONE) v.peerHasBegun();
-    }
+    if (onlyThere && r.op !== OP_READ && r.op !== OP_FLUSH) v.elsewhere = true;
     r.completed = true;
     this.pending--;
     this.#core.answer(r.front as FrontEnd, r.tag, error);
     if (this.#held.length > 0) this.resume();
-  }
-
-  /** A piece is done: a fresh request goes on with the rest, and answers for the whole. */
-  #again(r: AppRequest): void {
-    const restBytes = (r.restEndSector - r.endSector) * 512;
-    const next = this.#take(r.front as FrontEnd, r.tag, r.op, r.endSector, restBytes);
-    next.mayUnmap = r.mayUnmap;
-    next.fua = r.fua;
-    next.restEndSector = r.restEndSector;
-    r.completed = true; // the old one only has to settle
-    this.pending--;
-    if (r.at >= 0) {
-      next.at = r.at + r.lengthBytes;
-      next.bufferAt = r.bufferAt;
-      next.ownsBuffer = r.ownsBuffer;
-      r.ownsBuffer = false;
-    }
-    if (r.op !== OP_READ) this.#nextPiece(next);
-    this.#admit(next);
   }
 
   /** It was not begun, and is not to be. */

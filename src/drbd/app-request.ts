@@ -12,6 +12,7 @@ import type { Protocol } from '../config/drbd-options.js';
 import type { ActivityLog } from './activity-log.js';
 import type { AppIo } from './app-io.js';
 import type { FrontEnd } from './core.js';
+import type { InPieces } from './in-pieces.js';
 import type { Interval } from './intervals.js';
 import type { MetaStore } from './meta-store.js';
 import type { Promised } from './promises.js';
@@ -58,6 +59,7 @@ export class AppRequest implements Interval, Promised {
   refused = false; // by the peer, whose word on its disk is still to come
   completed = false; // the front end has been told
   inLog = false; // on the transfer log
+  lent = false; // a disk that was given up may still read the data
   receiving = false; // a read from the peer whose data are on their way into the buffer
   ownsBuffer = false; // writes: free `bufferAt` at the end
   epoch = 0;
@@ -66,7 +68,7 @@ export class AppRequest implements Interval, Promised {
   logFirst = 0; // activity-log extents held: [logFirst, logNext)
   logNext = 0;
   logOf: ActivityLog | null = null;
-  restEndSector = 0; // of one that is done in pieces: where the whole ends
+  whole: InPieces | null = null; // what this is a piece of
   previous: AppRequest | null = null; // on the transfer log
   next: AppRequest | null = null;
 
@@ -107,7 +109,8 @@ export class AppRequest implements Interval, Promised {
     this.epoch = 0;
     this.logFirst = 0;
     this.logNext = 0;
-    this.restEndSector = 0;
+    this.whole = null;
+    this.lent = false;
   }
 
   started(): void {

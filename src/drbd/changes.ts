@@ -139,9 +139,13 @@ function commit(v: Volume, next: State): void {
   }
   // The data in use are the peer's from now on, and it has named them already: an older disk of ours must not pass for them.
   if (usesPeers(next) && !usesPeers(old)) {
+    // The target of a resync: its source said at the beginning from which generation its bitmap counts, and begins no other one.
+    if (v.peerUuids && wasTarget(old)) v.peerUuids = { ...v.peerUuids, bitmap: v.uuids.current };
     if (v.peerUuids) v.exposedUuid = v.peerUuids.current;
     v.partsFrom(next.role === Roles.Primary ? v.peerUuids : null);
     if (next.role === Roles.Primary) v.app.usersFollowPeer();
+  } else if (usesPeers(next) && next.role === Roles.Primary && old.role !== Roles.Primary) {
+    v.partsFrom(v.peerUuids);
   }
   if (next.disk === Disks.UpToDate || usesPeers(next)) v.outdateAtAttach = false;
   settleLogSuspension(v);
@@ -172,6 +176,17 @@ export function usesPeers(s: State): boolean {
 function isOnlyCopy(s: State): boolean {
   const alone = s.pdsk < Disks.Inconsistent && s.peer === Roles.Primary;
   return alone && s.conn >= Conns.Connected && s.disk >= Disks.Inconsistent;
+}
+
+/** A resync into this disk was asked for, or is under way. */
+function wasTarget({ conn }: State): boolean {
+  return (
+    conn === Conns.StartingSyncT ||
+    conn === Conns.WFBitMapT ||
+    conn === Conns.WFSyncUUID ||
+    conn === Conns.SyncTarget ||
+    conn === Conns.PausedSyncT
+  );
 }
 
 /** It has to be durable before the meta-data forget that. What has arrived and is not written yet may be answered, too (protocol B). */

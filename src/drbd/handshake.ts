@@ -202,6 +202,7 @@ export function receiveUuids(v: Volume, u: Uuids): string | null {
   if (usesPeers(state)) {
     v.exposedUuid = u.current;
     v.partsFrom(null);
+    v.app.resume();
   }
   const skip =
     (u.flags & UUID_FLAGS.SKIP_INITIAL_SYNC) !== 0 &&

@@ -311,7 +311,15 @@ export class Volume {
     this.#peerHasBegun = false;
   }
 
-  /** A write that was sent without a disk here is answered: the peer has begun that generation, whether or not that is heard of. */
+  /**
+   * The peer has not said yet that it has begun a generation for the users here, which are to see its data alone. Until it has, and has
+   * it on its disk, nothing tells the disk that was let go here, which lacks what they write, from its copy.
+   */
+  get partsUnheard(): boolean {
+    return this.#partsFrom?.bitmap === 0n;
+  }
+
+  /** A write that was sent without a disk here is acknowledged: the peer has begun that generation, whether or not that is heard of. */
   peerHasBegun(): void {
     this.#peerHasBegun = true;
   }

@@ -245,8 +245,8 @@ export const DRBD_MUTANTS: readonly Mutant[] = [
     name: 'frozen-write-answered',
     what: 'writes that were on their way when I/O was suspended are answered',
     file: 'drbd/app-io.js',
-    find: 'if (lost && r.op !== OP_READ && this.#mustNotAnswer()) {',
-    replace: 'if (false) {',
+    find: 'if (r.op !== OP_READ && (early || (lost && this.#mustNotAnswer()))) {',
+    replace: 'if (r.op !== OP_READ && early) {',
   },
   {
     name: 'outdated-promoted',
