@@ -22,7 +22,7 @@ const PATIENCE_MS = 4000;
 const FEW = 2;
 /** Longer than any take-over of these timings. */
 const HEARTBEAT_PATIENCE_MS = 45_000;
-/** A resync that takes longer than this gets more of the network. */
+/** A resync, or a verify, that takes longer than this gets more of the network. */
 const RESYNC_PATIENCE_MS = 30_000;
 const FAST_RATE_KIBPS = '50000';
 
@@ -158,7 +158,7 @@ export class Repair {
   #watchResync(n: SimNode, notes: Notes): void {
     const world = this.#world;
     const conn = n.state?.conn ?? Conns.StandAlone;
-    if (conn === Conns.SyncTarget)
+    if (conn === Conns.SyncTarget || conn === Conns.VerifyS)
       notes.syncingSinceMs = Math.min(notes.syncingSinceMs, world.nowMs);
     else {
       if (notes.syncingSinceMs < world.nowMs && conn < Conns.Connected) notes.brokenOff++;
