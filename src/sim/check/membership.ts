@@ -111,6 +111,10 @@ export class Membership extends Checker {
   #releases(node: SimNode, w: Watched): void {
     const { nowMs, meddled } = this.world;
     if (node.client === null || meddled || !this.#heard()) w.releaseByMs = Infinity;
+    // The other one, which noticed, lets go first, once the script that takes the group over has ended: drbddisk tries for long.
+    if (w.releaseByMs < Infinity && isScriptUnderWay(node.peer)) {
+      w.releaseByMs = Math.max(w.releaseByMs, nowMs + RELEASE_MS);
+    }
     if (nowMs < w.releaseByMs || w.stopping) return;
     this.violate(
       `${node.name} was held for dead by ${node.peer.name}, which hears it again, and goes on with its service`,
@@ -131,6 +135,11 @@ export class Membership extends Checker {
         (network.faultsOf(net).loss ?? 0) === 0,
     );
   }
+}
+
+function isScriptUnderWay(node: SimNode): boolean {
+  for (const _run of node.heartbeat?.scripts.runs ?? []) return true;
+  return false;
 }
 
 function lifeOf(node: SimNode) {
