@@ -27,6 +27,7 @@ import {
 import { usesPeers } from './changes.js';
 import { type Core, type FrontEnd, KIND_APP_LOCAL } from './core.js';
 import { hidesFailure } from './disk-failure.js';
+import { FlushDoubt } from './flush-doubt.js';
 import { InPieces } from './in-pieces.js';
 import { Promises, STRONGEST } from './promises.js';
 import { Conns, Disks, isSuspended, Roles } from './state.js';
@@ -58,11 +59,10 @@ export class AppIo {
   readonly #remoteReads = new Set<AppRequest>();
   readonly #unanswered: AppRequest[] = []; // over, but must not be answered while I/O is frozen
   readonly #gated: AppRequest[] = []; // may go, once the generation they belong to is on disk and nothing is frozen
-  #promiseBroken = false; // what was acknowledged may be gone: the next flush says so
-  #peerMayLack = false; // answered, and lost with the connection before the peer had flushed it
   readonly #refused: AppRequest[] = []; // by the peer, and not answered yet
   #writesHeld = 0; // > 0: a new generation is being written to disk
   readonly promises = new Promises();
+  readonly doubt: FlushDoubt;
   /** Requests not answered: `ap` of /proc/drbd. */
   pending = 0;
   /** Requests on the local disk: part of `lo`. */
@@ -77,6 +77,7 @@ export class AppIo {
   constructor(core: Core, volume: Volume) {
     this.#core = core;
     this.#volume = volume;
+    this.doubt = new FlushDoubt(() => volume.tellExposed());
   }
 
   // ---- asked by a front end
@@ -560,8 +561,8 @@ export class AppIo {
     if (promisedHere && isWeak(r)) v.ahead = true;
     // Answered on the strength of the peer alone, which had not flushed it: it may come back without it.
     else if (!(r.local === LEG_OK && this.#holdsData)) {
-      if (!r.whole?.pieceLost()) this.#promiseBroken = true;
-    } else this.#peerMayLack = true;
+      if (!r.whole?.pieceLost()) this.doubt.breaks();
+    } else this.doubt.lackedByPeer();
   }
 
   /** Its epoch is on the peer's disk (P_BARRIER_ACK). */
@@ -607,32 +608,6 @@ export class AppIo {
     this.logged--;
     this.#notAtPeer(r);
     this.#advance(r);
-  }
-
-  /** The engine was restarted under its users, without data here: what its predecessor answered may be in the peer's cache only. */
-  promiseUnknown(): void {
-    this.#promiseBroken = true;
-  }
-
-  /** It is not: the peer has been there all the time. */
-  promiseKept(): void {
-    this.#promiseBroken = false;
-  }
-
-  /** As if connections of the engine's predecessor had been lost. */
-  peerMayLack(): void {
-    this.#peerMayLack = true;
-  }
-
-  /** Both copies are the same. */
-  peerHasAll(): void {
-    this.#peerMayLack = false;
-  }
-
-  /** The users of a Primary read the peer's copy from now on: the disk that has it all was let go while nobody was connected. */
-  usersFollowPeer(): void {
-    if (this.#peerMayLack) this.#promiseBroken = true;
-    this.#peerMayLack = false;
   }
 
   get #holdsData(): boolean {
@@ -743,10 +718,7 @@ export class AppIo {
     const hidden = r.local === LEG_FAILED && this.#holdsData;
     const reached = here || (!hidden && this.#countsThere(r));
     let error = reached ? 0 : EIO;
-    if (r.op === OP_FLUSH && this.#promiseBroken) {
-      this.#promiseBroken = false; // said once, as fsync(2) does
-      error = EIO;
-    }
+    if (r.op === OP_FLUSH && this.doubt.said()) error = EIO;
     // Answered before the peer has written it: what its user writes there next must not be in one epoch with it, in which a
     // kernel writes in any order.
     if (r.inLog && r.asked !== 'C') v.link?.transferLog.closeIfOpen(r.epoch);

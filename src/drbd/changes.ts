@@ -118,7 +118,7 @@ function commit(v: Volume, next: State): void {
   const inSync = conn === Conns.Connected && disk === Disks.UpToDate && pdsk === Disks.UpToDate;
   if (inSync) {
     v.lostUnmarked = false;
-    v.app.peerHasAll();
+    v.app.doubt.peerHasAll();
   }
   if (inSync || (next.role !== Roles.Primary && !v.resuming)) v.ahead = false;
   if (next.disk === Disks.UpToDate) v.elsewhere = false;
@@ -143,7 +143,7 @@ function commit(v: Volume, next: State): void {
     if (v.peerUuids && wasTarget(old)) v.peerUuids = { ...v.peerUuids, bitmap: v.uuids.current };
     if (v.peerUuids) v.exposedUuid = v.peerUuids.current;
     v.partsFrom(next.role === Roles.Primary ? v.peerUuids : null);
-    if (next.role === Roles.Primary) v.app.usersFollowPeer();
+    if (next.role === Roles.Primary) v.app.doubt.usersFollowPeer();
   } else if (usesPeers(next) && next.role === Roles.Primary && old.role !== Roles.Primary) {
     v.partsFrom(v.peerUuids);
   }

@@ -42,12 +42,12 @@ export function maskUuid(uuid: bigint): bigint {
   return uuid & ~1n;
 }
 
-/** A new generation. Never one of the values with a meaning (0 none, 4 just created). */
+/** A new generation. Never one of the values with a meaning (0 none, 4 just created, below it marks of Volume). */
 export function randomUuid(random: RandomSource): bigint {
   for (;;) {
     const uuid = (BigInt(random.u32()) << 32n) | BigInt(random.u32());
     const id = maskUuid(uuid);
-    if (id !== 0n && id !== UUID_JUST_CREATED) return uuid;
+    if (id > UUID_JUST_CREATED) return uuid;
   }
 }
 

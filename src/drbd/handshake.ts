@@ -192,12 +192,10 @@ export function receiveUuids(v: Volume, u: Uuids): string | null {
     );
     return null;
   }
-  if (v.promiseAtPeer) {
-    v.promiseAtPeer = false;
-    // It keeps the mark of the only copy until everything is durable (Volume.onlyCopy): it has lost nothing.
-    const whole = (u.flags & UUID_FLAGS.CRASHED_PRIMARY) === 0 && state.conn < Conns.Connected;
-    if (whole) v.app.promiseKept();
-  }
+  // It keeps the mark of the only copy until everything is durable (Volume.onlyCopy): without it, it has lost nothing.
+  v.app.doubt.peerSpoke(
+    (u.flags & UUID_FLAGS.CRASHED_PRIMARY) === 0 && state.conn < Conns.Connected,
+  );
   // A new generation of the data in use. (Those of a peer that comes, or attaches, are in use when its disk is found to be good.)
   if (usesPeers(state)) {
     v.exposedUuid = u.current;

@@ -157,7 +157,7 @@ export class Resource {
       v.sendSectors = 0;
       v.receiveSectors = 0;
       if (v.resumedWithDisk) {
-        if (options.protocol === 'C') v.app.peerMayLack();
+        if (options.protocol === 'C') v.app.doubt.lackedByPeer();
         else v.ahead = true;
       }
       // Under B the peer has received all that was answered, and users hear with their next flush that it may have lost that.

@@ -265,9 +265,8 @@ export function resumeRole(v: Volume, done: Done): void {
   if (v.state.disk === Disks.Consistent) force(v, { disk: Disks.UpToDate });
   if (v.state.disk < Disks.UpToDate) {
     force(v, { suspNod: 1 });
-    v.app.promiseUnknown();
     // With a disk that can not be had any more, the peer was not the only one, and does not know what its cache lost.
-    v.promiseAtPeer = v.state.disk === Disks.Diskless && !v.attachAsked;
+    v.app.doubt.unknown(v.state.disk === Disks.Diskless && !v.attachAsked);
   }
   const { fencing } = v.diskOptions;
   const lost = v.state.conn < Conns.Connected && v.state.pdsk > Disks.Outdated;

@@ -31,6 +31,9 @@ import { Conns, Disks, INITIAL_STATE, Roles, type State } from './state.js';
 import type { Negotiated } from './transition.js';
 import { Verify } from './verify.js';
 
+/** Behind the generations that users have seen: none of them is one (generation.ts, randomUuid). */
+export const EXPOSED_MARKS = { elsewhere: 1n, peerMayLack: 2n, promiseBroken: 3n } as const;
+
 export class Volume {
   readonly core: Core;
   readonly resource: Resource;
@@ -97,8 +100,6 @@ export class Volume {
   onlyCopy = false;
   /** An attach was asked for, since the engine was started. */
   attachAsked = false;
-  /** Users outlived the engine without a disk: the first P_UUIDS tells whether the peer lost anything. */
-  promiseAtPeer = false;
   alSuspended = false;
   detaching = false;
   /** P_SYNC_UUID is to be sent as soon as it is on disk: until then no P_STATE (apv >= 96). */
@@ -253,14 +254,16 @@ export class Volume {
     if (this.#exposedUuid === current && this.#exposedBefore === before) return;
     this.#exposedUuid = current;
     this.#exposedBefore = before;
-    this.#tellExposed();
+    this.tellExposed();
   }
 
-  /** A successor of the engine must know it, too. 0 behind the first one: `ahead`; 1: `elsewhere`. */
-  #tellExposed(): void {
+  /** A successor of the engine must know it, too. 0 behind the first one: `ahead`; then the marks. */
+  tellExposed(): void {
     const told = [this.#exposedUuid];
     if (this.#exposedBefore !== 0n || this.#ahead) told.push(this.#exposedBefore);
-    if (this.#elsewhere) told.push(1n);
+    if (this.#elsewhere) told.push(EXPOSED_MARKS.elsewhere);
+    if (this.app.doubt.peerMayLack) told.push(EXPOSED_MARKS.peerMayLack);
+    if (this.app.doubt.broken) told.push(EXPOSED_MARKS.promiseBroken);
     this.core.host.exposed(this.minor, told);
   }
 
@@ -285,7 +288,7 @@ export class Volume {
   set ahead(ahead: boolean) {
     if (this.#ahead === ahead) return;
     this.#ahead = ahead;
-    this.#tellExposed();
+    this.tellExposed();
   }
 
   /**
@@ -299,7 +302,7 @@ export class Volume {
   set elsewhere(elsewhere: boolean) {
     if (this.#elsewhere === elsewhere) return;
     this.#elsewhere = elsewhere;
-    this.#tellExposed();
+    this.tellExposed();
   }
 
   /**

@@ -38,6 +38,7 @@ import type {
 } from './control.js';
 import { notUnderstood, withDefaults, wrongField } from './control-check.js';
 import type { DrbdLoop } from './drbd-loop.js';
+import { expose } from './exposed.js';
 import { OpenRequests } from './open-requests.js';
 import type { TimerId } from './timers.js';
 
@@ -364,21 +365,8 @@ export class DrbdControl {
         return;
       case 'expose': {
         const { generations } = request;
-        const right =
-          Array.isArray(generations) && (generations[2] ?? '1') === '1' && generations.length <= 3;
-        if (!right || !generations.every((g) => /^[0-9A-F]{1,16}$/.test(g))) {
-          reply(failure(Err.INVALID_REQUEST));
-          return;
-        }
-        const told = generations.map((g) => BigInt(`0x${g}`));
-        const [current, before] = told.filter((g, i) => i === 0 || g !== 1n);
-        if (before !== undefined) v.exposedUuid = before;
-        if (before === 0n) v.ahead = true;
-        if (told.indexOf(1n, 1) > 0) v.elsewhere = true;
-        if (current !== undefined) v.exposeNext(current);
-        if (before === undefined && current !== undefined) v.exposedUuid = current;
-        v.resuming = true;
-        reply(OK);
+        const done = Array.isArray(generations) && expose(v, generations);
+        reply(done ? OK : failure(Err.INVALID_REQUEST));
         return;
       }
       case 'wait-connect':

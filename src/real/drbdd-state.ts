@@ -6,6 +6,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Exposed, SavedState } from '../host/drbdd-resume.js';
+import { isExposed } from '../host/exposed.js';
 import { RunFile, readRunFile } from './run-file.js';
 
 export function saveState(file: RunFile, state: SavedState): void {
@@ -59,11 +60,7 @@ export function loadExposed(run: string): Exposed {
     const generations = Buffer.from(content ?? [])
       .toString('latin1')
       .split(' ');
-    const right =
-      generations.length <= 3 &&
-      (generations[2] ?? '1') === '1' &&
-      generations.every((g) => /^[0-9A-F]{1,16}$/.test(g));
-    if (right) exposed[name] = generations;
+    if (isExposed(generations)) exposed[name] = generations;
   }
   return exposed;
 }

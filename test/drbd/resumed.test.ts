@@ -115,6 +115,25 @@ for (const protocol of ['B', 'C'] as const) {
   }
 }
 
+test('unflushed writes were lost with the connection, then the disk was let go: a successor knows it, and the next one, too', (t) => {
+  const pair = inSync(1, { resource: { onNoDataAccessible: 'suspend-io' } });
+  const { alpha, beta } = pair;
+  t.is(alpha.write(0, block(1)), 0); // in the caches of both disks
+  noPeer(pair);
+  alpha.until(/cs:WFConnection ro:Primary/);
+  t.is(alpha.ask((v, done) => detach(v, true, done)).kind, 'ok');
+  t.regex(alpha.shown, /ds:Diskless/);
+  for (let life = 2; life <= 3; life++) {
+    alpha.restart(alpha.saved());
+    t.regex(alpha.shown, /ro:Primary\/Unknown ds:Diskless/);
+  }
+  beta.until(/cs:WFConnection/);
+  pair.net.heal('replication');
+  alpha.until(/cs:Connected ro:Primary\/Secondary ds:Diskless\/UpToDate/);
+  t.is(alpha.flush(), EIO, 'the peer has no mark of what it had not flushed');
+  t.is(alpha.flush(), 0);
+});
+
 test('a disk that a successor can not have: nobody knows what the peer has flushed, and the next flush says so, once', (t) => {
   const pair = inSync(1);
   const { alpha } = pair;
@@ -242,6 +261,8 @@ test('expose: what is no generation is refused', (t) => {
     ['a1'],
     [''],
     ['A1', 'B2', 'C3'],
+    ['A1', 'B2', '3', '2'],
+    ['A1', '2', '2'],
     ['123456789ABCDEF01'],
     ['0x1'],
   ]) {
