@@ -42,7 +42,8 @@ test: all
 # STEPS=31 plays one run again.
 test-kernel: all
 	@TWINBEAT_KERNEL=all SEED=$(SEED) STEPS=$(STEPS) bash test/run build/test/integration/kernel-mixed.test.js \
-	  $(if $(SEED),,build/test/integration/kernel-golden.test.js build/test/integration/kernel-migration.test.js)
+	  $(if $(SEED),,build/test/integration/kernel-golden.test.js build/test/integration/kernel-migration.test.js \
+	  build/test/integration/kernel-network.test.js)
 
 check: ts
 	$(BIN)/biome ci --error-on-warnings .
