@@ -26,6 +26,8 @@ export const KERNEL_NEEDS = [
 
 /** Emulated, a machine with two cores to share may take this long for anything. */
 const PATIENCE_S = 60;
+/** Its drbdadm ends what takes longer, 5 s as delivered: too little on a machine that has ten other things to do. */
+export const PATIENT_COMMANDS = 'cmd-timeout-short 120; cmd-timeout-medium 300;';
 const DISK_MIB = 16;
 export const DISK_BYTES = DISK_MIB << 20;
 
@@ -122,6 +124,10 @@ export class KernelVm {
     const images = this.#disks.map((_, i) => lab(['disk', this.name, String(i)]));
     this.images = (await Promise.all(images)).map((path) => path.trim());
     await this.sh('hostname probe');
+    await this.file(
+      '/etc/drbd.d/global_common.conf',
+      `global { usage-count no; ${PATIENT_COMMANDS} }\ncommon { }\n`,
+    );
   }
 
   /** Power cut. */

@@ -14,7 +14,7 @@ import { LOWER_DISK, type PairNode } from '../../src/cli/pair-node.js';
 import { type Command, NODE_NAMES, type NodeName, type Stands } from '../support/migration-page.js';
 import type { Said } from '../support/shell.js';
 import { until } from '../support/until.js';
-import { KernelVm } from './kernel-vm.js';
+import { KernelVm, PATIENT_COMMANDS } from './kernel-vm.js';
 
 export const MIGRATION_NEEDS = ['root', 'loop', 'netns', 'fuse', 'ip', 'nsenter', '/dev/net/tun'];
 export const DISK_MIB = 32;
@@ -49,6 +49,7 @@ export function confAddress(net: Wiring['net'], index: 0 | 1): string {
 function conf({ net, volumes, more }: Wiring): string {
   const startup = 'startup { wfc-timeout 60; degr-wfc-timeout 60; outdated-wfc-timeout 60; }';
   let text = drbdConf(['alpha', 'beta'])
+    .replace('usage-count no;', `usage-count no; ${PATIENT_COMMANDS}`)
     .replace(/ping-int 2;.*/, 'ping-int 1;\n        ping-timeout 60;\n        timeout 40;')
     .replace('connect-int 3;', 'connect-int 1;\n        socket-check-timeout 2;')
     .replace('c-max-rate 500M;', 'c-plan-ahead 0;\n        c-min-rate 0;')
