@@ -22,6 +22,7 @@ import {
   readTrim,
   TRIM_BYTES,
 } from '../wire/hot.js';
+import { keepExpected } from './block-digest.js';
 import { type Core, KIND_PEER_RECEIVED } from './core.js';
 import type { Integrity, Link } from './link.js';
 import {
@@ -183,7 +184,7 @@ export class DataReceiver implements StreamOwner {
       case COMMANDS.P_RS_DATA_REQUEST:
       case COMMANDS.P_RS_THIN_REQ:
       case COMMANDS.P_CSUM_RS_REQUEST:
-        return this.#readRequest(PEER_RESYNC_READ, length);
+        return this.#readRequest(PEER_RESYNC_READ, length, command === COMMANDS.P_CSUM_RS_REQUEST);
       case COMMANDS.P_OV_REQUEST:
       case COMMANDS.P_OV_REPLY:
         return this.#verify(command, length);
@@ -390,7 +391,7 @@ export class DataReceiver implements StreamOwner {
     return taken === null ? this.#consumed(length) : this.#bad(taken);
   }
 
-  #readRequest(kind: number, length: number): number {
+  #readRequest(kind: number, length: number, hasDigest = false): number {
     const link = this.#link;
     const v = this.#blockRequest(length);
     if (typeof v === 'number') return v;
@@ -413,6 +414,11 @@ export class DataReceiver implements StreamOwner {
     p.at = at;
     p.idHi = q.idHi;
     p.idLo = q.idLo;
+    if (hasDigest) {
+      p.digestBytes = length - BLOCK_REQ_BYTES;
+      keepExpected(this.#core, at, this.#body + BLOCK_REQ_BYTES, p.digestBytes);
+      v.resync.checksums.arrived();
+    }
     p.owner.beginRead(p);
     return this.#consumed(length);
   }

@@ -73,10 +73,12 @@ function owesSinceMs(v: Volume, nowMs: number, afresh: boolean): number {
     if (afresh || p.diskSinceMs === 0) p.diskSinceMs = nowMs;
     since = Math.min(since, p.diskSinceMs);
   });
-  v.verify.eachReading((b) => {
+  const look = (b: { diskSinceMs: number }): void => {
     if (afresh || b.diskSinceMs === 0) b.diskSinceMs = nowMs;
     since = Math.min(since, b.diskSinceMs);
-  });
+  };
+  v.verify.eachReading(look);
+  v.resync.checksums.eachReading(look);
   return since;
 }
 

@@ -152,8 +152,7 @@ export class MetaReceiver implements StreamOwner {
         v.resync.peerStored(a.sector, end); // it may have been the last bit
         return;
       case COMMANDS.P_RS_IS_IN_SYNC:
-        if (v.resync.replied(a.sector, a.sizeBytes)) v.setInSync(a.sector, end);
-        v.resync.blockStored();
+        v.resync.saidEqual(a.sector, a.sizeBytes);
         return;
       case COMMANDS.P_WRITE_ACK:
       case COMMANDS.P_RECV_ACK:

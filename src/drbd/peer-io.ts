@@ -245,9 +245,10 @@ export class PeerIo {
 
   // ---- reads
 
-  /** P_DATA_REQUEST or P_RS_DATA_REQUEST, with its buffer. */
+  /** P_DATA_REQUEST, P_RS_DATA_REQUEST or P_CSUM_RS_REQUEST, with its buffer. */
   beginRead(p: PeerRequest): void {
     if (p.kind === PEER_RESYNC_READ) {
+      p.run = this.#volume.resync.run;
       this.#volume.generationShared = true; // from now on the resync may end any time
       this.#volume.resync.peerAsked();
       if (this.makeWay.delays(p)) return;
@@ -296,6 +297,11 @@ export class PeerIo {
     const v = this.#volume;
     const link = p.link as Link;
     const resync = p.kind === PEER_RESYNC_READ;
+    if (ok && p.digestBytes > 0 && v.resync.checksums.tellsEqual(p)) {
+      v.intervals.leave(p);
+      this.replySent(p, 0);
+      return;
+    }
     const sent = ok && link.sendReply(v, p);
     if (!ok) {
       const command = resync ? COMMANDS.P_NEG_RS_DREPLY : COMMANDS.P_NEG_DREPLY;

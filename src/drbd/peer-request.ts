@@ -13,7 +13,7 @@ export const PEER_DISCARD = 1; // P_TRIM
 export const PEER_ZEROES = 2; // P_ZEROES
 export const PEER_RESYNC_WRITE = 3; // P_RS_DATA_REPLY
 export const PEER_READ = 4; // P_DATA_REQUEST
-export const PEER_RESYNC_READ = 5; // P_RS_DATA_REQUEST
+export const PEER_RESYNC_READ = 5; // P_RS_DATA_REQUEST, P_CSUM_RS_REQUEST
 
 export class PeerRequest implements Interval {
   readonly index: number;
@@ -36,6 +36,7 @@ export class PeerRequest implements Interval {
   onDisk = false; // handed to the disk
   diskSinceMs = -1; // seen at the disk (hung-disk.ts); 0: not yet, -1: the disk has nothing of it
   run = 0; // of the resync that it came in; 0: none
+  digestBytes = 0; // of the target's block (P_CSUM_RS_REQUEST), kept in the head of the buffer; 0: none
   integrity: Integrity | null = null; // what its payload is checked with; null: it brings none
   alone = false; // a write, and the peer had no disk for it when it sent it
   logFirst = 0; // activity-log extents held (only while the peer has no disk)
@@ -67,6 +68,7 @@ export class PeerRequest implements Interval {
     this.onDisk = false;
     this.diskSinceMs = -1;
     this.run = 0;
+    this.digestBytes = 0;
     this.integrity = null;
     this.alone = false;
     this.logFirst = 0;

@@ -1,13 +1,14 @@
 /**
  * The resync of one volume: when it has begun (ResyncBeginning), the target fetches every block whose bit is set.
  *
- * A bit is cleared only when the block is stored here (target), or the target says that it is stored there (source). The
- * target ends the resync when no bit is left: it makes sure that the peer is alive, adopts its generation, and tells it
+ * A bit is cleared only when the block is stored here (target), or the target says that it is stored there (source), or the two
+ * are found to be equal (checksums.ts). The target ends the resync when no bit is left: it makes sure that the peer is alive, adopts its generation, and tells it
  * by P_STATE; only then does the source end it too. Source: docs/STATES.md, resync sequence.
  */
 import { AL_EXTENT_SECTORS } from '../md/units.js';
 import { OP_READ } from './app-request.js';
 import { beginGeneration, force, setUuids } from './changes.js';
+import { Checksums } from './checksums.js';
 import type { Core } from './core.js';
 import { FailedBlocks } from './failed-blocks.js';
 import { clearBitmapUuid, finishAsTarget, maskUuid } from './generation.js';
@@ -39,6 +40,8 @@ export class Resync {
   readonly #volume: Volume;
   /** Until the first block is asked for. */
   readonly beginning: ResyncBeginning;
+  /** Equal blocks are not sent. */
+  readonly checksums: Checksums;
   /** Bits that our last P_UUIDS announced. */
   announcedBits = 0;
 
@@ -77,6 +80,7 @@ export class Resync {
     this.#core = core;
     this.#volume = volume;
     this.beginning = new ResyncBeginning(core, volume, this);
+    this.checksums = new Checksums(core, volume);
     this.#sink = {
       sendQueueBusy: () => (volume.link?.backlogBytes ?? 0) > REQUEST_BACKLOG_BYTES,
       lockExtent: (bit) =>
@@ -85,10 +89,7 @@ export class Resync {
       request: (sector, bytes) => {
         const { link } = volume;
         if (!link || !this.#mayFetch(sector, sector + bytes / 512)) return false;
-        this.#requests.set(sector, bytes);
-        this.#old.askedAgain(sector, bytes);
-        link.sendResyncRequest(volume, sector, bytes);
-        return true;
+        return this.#ask(link, sector, bytes);
       },
     };
   }
@@ -122,6 +123,7 @@ export class Resync {
     this.#requests.clear();
     this.#saving = false;
     this.#meter.start(bits, now);
+    this.checksums.start(isTarget(v.state.conn));
     const side = isTarget(v.state.conn) ? 'SyncTarget' : 'SyncSource';
     this.#core.host.log(
       'info',
@@ -160,9 +162,10 @@ export class Resync {
     this.#running = false;
     this.#brokenOffOn = this.#volume.link;
     for (const [sector, bytes] of this.#requests) {
-      this.#old.add(this.#volume.link, sector, bytes);
+      if (!this.checksums.isReading(sector)) this.#old.add(this.#volume.link, sector, bytes);
     }
     this.#requests.clear();
+    this.checksums.stop();
     this.#wantNothing();
     this.#nextTurnMs = Number.POSITIVE_INFINITY;
     this.#volume.app.resyncAdvanced();
@@ -309,6 +312,23 @@ export class Resync {
     return !busy;
   }
 
+  /**
+   * With the digest of what is here, if that can be trusted when it is found equal: not where a bit may be set in memory only, nor
+   * where the answer could be taken for that to an old request, or the other way round.
+   */
+  #ask(link: Link, sector: number, bytes: number): boolean {
+    const trusted = !this.hasUnsavedBits && this.#old.answers(link, sector, bytes) === 'no';
+    this.#requests.set(sector, bytes);
+    if (trusted && this.checksums.inUse) {
+      if (this.checksums.ask(link, sector, bytes)) return true;
+      this.#requests.delete(sector);
+      return false;
+    }
+    this.#old.askedAgain(sector, bytes);
+    link.sendResyncRequest(this.#volume, sector, bytes);
+    return true;
+  }
+
   /** Writes need not wait for a fetch that was not begun. */
   #wantNothing(): void {
     this.#wantedFrom = 0;
@@ -344,8 +364,16 @@ export class Resync {
     const old = this.#old.replied(this.#volume.link, sector, bytes, asked);
     if (!asked) return false;
     this.#requests.delete(sector);
+    this.checksums.answered(sector);
     this.#rate.arrived(bytes / 512);
     return !old;
+  }
+
+  /** P_RS_IS_IN_SYNC. Where that proves nothing, the bit stays, and the walker comes back to it. */
+  saidEqual(sector: number, bytes: number): void {
+    const proves = this.#requests.get(sector) === bytes && this.checksums.answered(sector);
+    if (this.replied(sector, bytes) && proves) this.checksums.equalAtSource(sector, bytes);
+    this.blockStored();
   }
 
   /** The block that arrived is on disk (or failed, see `blockFailed`). */
@@ -423,6 +451,8 @@ export class Resync {
     const { totalS, pausedS, kiBps } = this.#meter.summary(this.#core.port.nowMs());
     const text = `Resync done (total ${totalS} sec; paused ${pausedS} sec; ${kiBps} K/sec)`;
     this.#core.host.log('info', this.#volume.name, text);
+    const checksums = this.checksums.summary(this.#meter.totalBits);
+    if (checksums !== null) this.#core.host.log('info', this.#volume.name, checksums);
   }
 
   // ---- source

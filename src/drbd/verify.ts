@@ -21,6 +21,7 @@ import {
   ID_SYNCER_LO,
 } from '../wire/constants.js';
 import { BLOCK_REQ_BYTES, putBlockReq } from '../wire/hot.js';
+import { hasExpected, keepExpected } from './block-digest.js';
 import { force } from './changes.js';
 import type { Core } from './core.js';
 import type { Link } from './link.js';
@@ -37,9 +38,6 @@ const BLOCK_SECTORS = 8;
 const MOST_BLOCKS = 4096;
 /** Small packets wait for the socket up to this many bytes: well below what an outbox holds. */
 const BACKLOG_BYTES = 320 << 10;
-/** The expected digest is kept in the head of the block's buffer, the one of this disk behind it. */
-const EXPECTED_AT = -1024;
-const COMPUTED_AT = -512;
 /** Bits that were set go to disk at most so often while a verify runs. */
 const SAVE_MS = 1000;
 
@@ -392,7 +390,7 @@ export class Verify implements VerifyBlockOwner {
     const { port } = this.#core;
     const at = this.#blocks.size < MOST_READS ? port.alloc(bytes) : -1;
     if (at < 0) return 'stalled';
-    port.pool.copyWithin(at + EXPECTED_AT, digestAt, digestAt + digestBytes);
+    keepExpected(this.#core, at, digestAt, digestBytes);
     asked.compares = true;
     this.#rate.arrived(bytes / 512);
     this.#enter(new VerifyBlock(this, 'compare', link, sector, bytes, at, this.#run));
@@ -524,20 +522,8 @@ export class Verify implements VerifyBlockOwner {
 
   #compare(b: VerifyBlock, ok: boolean): void {
     this.#leave(b);
-    this.#compared(b, ok && this.#isEqual(b) ? 'equal' : ok ? 'different' : 'not-readable');
-  }
-
-  #isEqual(b: VerifyBlock): boolean {
-    const { digests } = this.#core.host;
-    const { pool } = this.#core.port;
-    const digestBytes = digests.digestBytes(this.#algorithm);
-    const expected = b.at + EXPECTED_AT;
-    const computed = b.at + COMPUTED_AT;
-    digests.digest(this.#algorithm, pool, b.at, b.at + b.bytes, pool, computed);
-    for (let i = 0; i < digestBytes; i++) {
-      if (pool[expected + i] !== pool[computed + i]) return false;
-    }
-    return true;
+    const equal = ok && hasExpected(this.#core, this.#algorithm, b.at, b.bytes);
+    this.#compared(b, equal ? 'equal' : ok ? 'different' : 'not-readable');
   }
 
   /** Of a run that was broken off nothing is believed: writes to the block were not held back any more. */

@@ -464,7 +464,9 @@ export class Volume {
   setOutOfSync(sector: number, endSector: number): void {
     if (!this.bitmap) return;
     const end = Math.min(endSector, this.sizeSectors);
-    if (end > sector && this.bitmap.setSectors(sector, end - sector) > 0) this.resync.marked();
+    if (end <= sector) return;
+    this.resync.checksums.marked(sector, end);
+    if (this.bitmap.setSectors(sector, end - sector) > 0) this.resync.marked();
   }
 
   /** Both copies are known to be equal in what the range covers whole. */

@@ -101,6 +101,7 @@ export const CAUGHT: Readonly<Record<string, Caught>> = {
   'bit-cleared-for-part': { invariant: 'I3', checker: 'equal', profile: 'swarm', seed: 5 },
   'bitmap-before-data': { invariant: 'A/B/C', checker: 'durable', profile: 'swarm', seed: 10 },
   'resync-overtakes-write': { invariant: 'I6', checker: 'order', profile: 'swarm', seed: 19 },
+  'checksum-not-compared': { invariant: 'I4', checker: 'bits', scenario: 'checksums' },
   'target-write-not-held': { invariant: 'I3', checker: 'equal', profile: 'swarm', seed: 6 },
   'peer-bitmap-ignored': { invariant: 'I4', checker: 'bits', profile: 'swarm', seed: 7 },
   'out-of-sync-not-told': { invariant: 'I9', checker: 'liveness', profile: 'swarm', seed: 117 },

@@ -39,6 +39,13 @@ export const RESYNC_MUTANTS: readonly Mutant[] = [
     replace: 'this.#submitRead(p);',
   },
   {
+    name: 'checksum-not-compared',
+    what: 'the SyncSource calls every block equal whose checksum it gets (csums-alg)',
+    file: 'drbd/block-digest.js',
+    find: 'i < digestBytes',
+    replace: 'i < 0',
+  },
+  {
     name: 'target-write-not-held',
     what: 'a Primary that is a SyncTarget writes into blocks that it has asked for',
     file: 'drbd/app-io.js',

@@ -49,20 +49,41 @@ test.serial('split brain is found by both, and settled by discard-my-data', asyn
   t.deepEqual(p.us.onDisk(1600, 4096), pattern(61, 4096));
 });
 
+/** What each says at the end of a resync: its last line of this kind. */
+async function equalShare(p: KernelPair): Promise<[string, string]> {
+  const line = /\d+ % had equal checksums, eliminated: \d+K; transferred \d+K total \d+K/g;
+  const last = (text: string): string => text.match(line)?.at(-1) ?? 'none';
+  return [last(p.us.log.join('\n')), last(await p.vm.sh('dmesg'))];
+}
+
 test.serial('checksums: equal blocks are not copied', async (t) => {
   if (!need(t, ...KERNEL_NEEDS)) return;
   const p = await KernelPair.create(t, { net: { csumsAlg: 'sha1' } }, { net: 'csums-alg sha1;' });
   await p.synced('host');
   t.is(await p.us.write(8000, pattern(70, 65536)), 0);
+
+  // The kernel asks: all is equal.
+  const sent = p.us.volume.sendSectors;
   await p.vm.sh('drbdadm invalidate r0');
+  await p.us.until(/SyncSource/);
   await p.settled();
   await p.same(t);
+  const [ours, kernels] = await equalShare(p);
+  t.is(ours, kernels);
+  t.regex(ours, /^100 % had equal checksums/);
+  t.is(p.us.volume.sendSectors, sent, 'no data');
+
+  // We ask, and the kernel answers.
   await p.demoteUs();
   await p.promoteKernel();
+  const received = p.us.volume.receiveSectors;
   await p.vm.sh('drbdadm invalidate-remote r0');
-  await p.us.until(/SyncTarget|Connected .*UpToDate\/UpToDate/);
+  await p.us.until(/SyncTarget/);
   await p.settled();
   await p.same(t);
+  const second = await equalShare(p);
+  t.is(second[0], second[1]);
+  t.is(p.us.volume.receiveSectors, received, 'no data');
 });
 
 test.serial('invalidate-remote and pauses', async (t) => {
