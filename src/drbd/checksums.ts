@@ -135,19 +135,22 @@ export class Checksums {
     return this.#algorithm !== '';
   }
 
-  /** Reads the block, then asks. False: not now, too much is being read. */
-  ask(link: Link, sector: number, bytes: number): boolean {
+  /**
+   * Reads the block, then asks. 'not-now': too much is being read. 'no-buffer': writes have all of them, and may have them for ever
+   * (protocol A, and this disk is the slower one): the data are asked for, for which the connection waits.
+   */
+  ask(link: Link, sector: number, bytes: number): 'asked' | 'not-now' | 'no-buffer' {
     const { size } = this.#reading;
-    if (size >= MOST_READS) return false;
-    if (size > 0 && this.#readingBytes + bytes > MOST_READING_BYTES) return false;
+    if (size >= MOST_READS) return 'not-now';
+    if (size > 0 && this.#readingBytes + bytes > MOST_READING_BYTES) return 'not-now';
     const at = this.#core.port.alloc(bytes);
-    if (at < 0) return false;
+    if (at < 0) return size > 0 ? 'not-now' : 'no-buffer';
     const r = new ChecksumRequest(this, link, sector, bytes, at);
     this.#requests.set(sector, r);
     this.#reading.add(r);
     this.#readingBytes += bytes;
     if (this.#volume.intervals.enter(r)) this.requestReady(r);
-    return true;
+    return 'asked';
   }
 
   /** It was not sent as yet: nobody will answer. */

@@ -320,9 +320,12 @@ export class Resync {
     const trusted = !this.hasUnsavedBits && this.#old.answers(link, sector, bytes) === 'no';
     this.#requests.set(sector, bytes);
     if (trusted && this.checksums.inUse) {
-      if (this.checksums.ask(link, sector, bytes)) return true;
-      this.#requests.delete(sector);
-      return false;
+      const asked = this.checksums.ask(link, sector, bytes);
+      if (asked === 'asked') return true;
+      if (asked === 'not-now') {
+        this.#requests.delete(sector);
+        return false;
+      }
     }
     this.#old.askedAgain(sector, bytes);
     link.sendResyncRequest(this.#volume, sector, bytes);
