@@ -86,6 +86,32 @@ test.serial('checksums: equal blocks are not copied', async (t) => {
   t.is(p.us.volume.receiveSectors, received, 'no data');
 });
 
+test.serial('checksums: what differs is copied, in both directions', async (t) => {
+  if (!need(t, ...KERNEL_NEEDS)) return;
+  const p = await KernelPair.create(t, { net: { csumsAlg: 'sha1' } }, { net: 'csums-alg sha1;' });
+  await p.synced('host');
+  for (const direction of ['to the kernel', 'to us']) {
+    await p.us.disconnect();
+    // Of two blocks that are written one gets the data that it has.
+    const [changed, same] = [pattern(direction.length, 4096), p.us.onDisk(1600, 4096)];
+    if (direction === 'to us') {
+      await p.kernelWrites(800, changed);
+      await p.kernelWrites(1600, same);
+    } else {
+      t.is(await p.us.write(800, changed), 0);
+      t.is(await p.us.write(1600, same), 0);
+    }
+    p.dial();
+    await p.settled();
+    await p.same(t);
+    const [ours, kernels] = await equalShare(p);
+    t.is(ours, kernels, direction);
+    t.is(ours, '50 % had equal checksums, eliminated: 4K; transferred 4K total 8K');
+    await p.demoteUs();
+    await p.promoteKernel();
+  }
+});
+
 test.serial('invalidate-remote and pauses', async (t) => {
   if (!need(t, ...KERNEL_NEEDS)) return;
   const p = await KernelPair.create(t, { disk: { resyncRateKiBps: 2048 } });
