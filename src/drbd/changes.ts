@@ -99,6 +99,7 @@ function commit(v: Volume, next: State): void {
   if (sameState(old, next)) return;
   v.state = next;
   v.core.host.log('info', v.name, changeText(old, next).trim());
+  if (old.role !== next.role) v.resource.toBeSaved(); // users open a Primary before the promotion is answered (its disk hangs)
   if (clearsCrashedPrimary(old, next)) v.crashedPrimary = false;
   // Frozen until now, so no generation has begun: what was answered just before the peer was lost is known by its bits only.
   if (old.role === Roles.Primary && next.role !== Roles.Primary && v.generationDue) {
@@ -290,6 +291,7 @@ function follow(v: Volume, old: State, next: State): void {
       sendSizes(link, v, 0);
       sendUuids(link, v);
       sendState(link, v);
+      link.ping(() => {}); // users wait for its answer: one that is not there is noticed now, not after ping-int
     } else if (
       connecting ||
       old.aftrIsp !== next.aftrIsp ||

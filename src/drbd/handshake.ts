@@ -102,7 +102,7 @@ export function receiveSyncParam(link: Link, v: Volume, p: SyncParam): string | 
     };
   }
   if (v.state.conn >= Conns.Connected && !sameRates(before, v.diskOptions)) {
-    v.resource.optionsAdopted();
+    v.resource.toBeSaved();
   }
   return null;
 }

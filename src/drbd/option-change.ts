@@ -186,7 +186,7 @@ export function receiveProtocolUpdate(r: Resource, link: Link, p: ProtocolParams
   if (link.peerProtocol) link.peerProtocol = { ...p, connFlags: link.peerProtocol.connFlags };
   r.netOptions = { ...old, protocol: letter, afterSb0pri, afterSb1pri, afterSb2pri };
   promiseBy(r, letter);
-  r.optionsAdopted();
+  r.toBeSaved();
   return null;
 }
 
@@ -213,7 +213,7 @@ export function adoptAlgorithms(link: Link, r: Resource, p: SyncParam): boolean 
   }
   if (verifyAlg === old.verifyAlg && csumsAlg === old.csumsAlg) return true;
   r.netOptions = { ...old, verifyAlg, csumsAlg };
-  r.optionsAdopted();
+  r.toBeSaved();
   return true;
 }
 

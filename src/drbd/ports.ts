@@ -92,8 +92,8 @@ export interface EngineHost {
   exposed(minor: number, generations: readonly bigint[]): void;
   /** A volume's size became known or changed. */
   sizeChanged(minor: number): void;
-  /** The peer has told of other options, which hold here as well now: to be kept for a successor of this process. */
-  optionsAdopted?(resource: string): void;
+  /** A successor of this process is to know: the peer has told of other options, which hold here as well now, or the role is another. */
+  toBeSaved?(resource: string): void;
   /** Any state changed: for waiters, events and the status. */
   stateChanged(resource: string): void;
   /** What is offered to the peer from the next attempt to connect on; absent: everything. */

@@ -118,9 +118,9 @@ export class Resource {
     return letter;
   }
 
-  /** Options have become those that the peer told: a successor of this engine must know. */
-  optionsAdopted(): void {
-    this.core.host.optionsAdopted?.(this.name);
+  /** Options have become those that the peer told, or the role is another: a successor of this engine must know. */
+  toBeSaved(): void {
+    this.core.host.toBeSaved?.(this.name);
   }
 
   /** A state change is being negotiated with the peer. */

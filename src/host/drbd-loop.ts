@@ -25,7 +25,7 @@ export interface DrbdHooks {
   exposed(minor: number, generations: readonly bigint[]): void;
   sizeChanged(minor: number): void;
   stateChanged(resource: string): void;
-  optionsAdopted?(resource: string): void;
+  toBeSaved?(resource: string): void;
   decision?(decision: Decision): void;
   /** For tests and simulations of older peers. */
   dialect?(): Dialect;
@@ -86,7 +86,7 @@ export class DrbdLoop {
       exposed: (minor, generations) => hooks.exposed(minor, generations),
       sizeChanged: (minor) => hooks.sizeChanged(minor),
       stateChanged: (resource) => hooks.stateChanged(resource),
-      optionsAdopted: (resource) => hooks.optionsAdopted?.(resource),
+      toBeSaved: (resource) => hooks.toBeSaved?.(resource),
       decision: (decision) => hooks.decision?.(decision),
       dialect: () => hooks.dialect?.() ?? FULL_DIALECT,
       listen: (resource, local) =>

@@ -68,7 +68,7 @@ export type FromEngine =
       readonly minor: number | null;
     }
   | { readonly type: 'size-changed'; readonly minor: number; readonly sizeSectors: number }
-  | { readonly type: 'options-adopted'; readonly resource: string }
+  | { readonly type: 'to-be-saved'; readonly resource: string }
   /** While it is watched. Null: the resource is not there. */
   | { readonly type: 'status'; readonly resource: string; readonly status: ResourceStatus | null }
   | { readonly type: 'fuse-ended'; readonly minor: number; readonly error: number };

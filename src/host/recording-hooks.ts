@@ -183,7 +183,7 @@ export class RecordedDrbd {
       sizeChanged: (minor) => hooks.sizeChanged(minor),
       exposed: (minor, generations) => hooks.exposed(minor, generations),
       stateChanged: (resource) => hooks.stateChanged(resource),
-      optionsAdopted: (resource) => hooks.optionsAdopted?.(resource),
+      toBeSaved: (resource) => hooks.toBeSaved?.(resource),
       decision: (d) => {
         if (!rec.stopped) this.#decision(d);
         hooks.decision?.(d);

@@ -71,7 +71,7 @@ const hooks: DrbdHooks = {
     control?.stateChanged();
     tellStatus(resource);
   },
-  optionsAdopted: (resource) => post({ type: 'options-adopted', resource }),
+  toBeSaved: (resource) => post({ type: 'to-be-saved', resource }),
 };
 
 /** Whoever listens to events is told of every step, not only of where it led. */

@@ -164,9 +164,9 @@ export class Drbdd {
       case 'status':
         this.#feed.status(news.resource, news.status);
         return;
-      case 'options-adopted':
+      case 'to-be-saved':
         if (!this.#resumed) return;
-        // What the peer told holds for a successor, too.
+        // What the peer told holds for a successor, too; and whose users it has.
         void this.#saver.save().catch((e) => this.#notSaved(e));
         return;
     }

@@ -100,7 +100,7 @@ export class SimDrbdd {
         this.control.stateChanged();
         host.changed();
       },
-      optionsAdopted: () => {
+      toBeSaved: () => {
         if (!this.#resuming) this.process.after(0, () => this.#save());
       },
     });

@@ -46,6 +46,30 @@ test('a disk that was let go is not taken back for the data in use', (t) => {
   t.is(pair.firstDifference(), -1);
 });
 
+test('a promotion that the disk holds up has users already: a successor is to know', (t) => {
+  const pair = inSync(1);
+  const { alpha } = pair;
+  t.is(alpha.ask(setSecondary).kind, 'ok');
+  noPeer(pair);
+  alpha.until(/cs:WFConnection/);
+  alpha.disk.stuck = true;
+  const told = alpha.toldToSave;
+  let answered = false;
+  alpha.loop.enter(() =>
+    setPrimary(alpha.volume, false, () => {
+      answered = true;
+    }),
+  );
+  alpha.until(/ro:Primary/);
+  t.false(answered);
+  t.is(alpha.toldToSave, told + 1);
+  const saved = alpha.saved();
+  alpha.disk.stuck = false;
+  t.deepEqual(alpha.restart(saved), []);
+  t.regex(alpha.shown, /ro:Primary/);
+  t.is(alpha.write(0, block(1)), 0);
+});
+
 test('a disk that was let go is not taken back after changes of role either', (t) => {
   const pair = inSync(1, { resource: { onNoDataAccessible: 'suspend-io' } });
   const { alpha, beta } = pair;

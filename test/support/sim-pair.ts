@@ -60,7 +60,7 @@ export class SimPairNode {
   readonly handlers: string[] = [];
   exits: Record<string, number> = {};
   /** How often the peer's options became ours. */
-  adopted = 0;
+  toldToSave = 0;
   /** Digests that this node does not have. */
   readonly unknownDigests = new Set<string>();
   /** Offered to the peer from the next connection on. */
@@ -141,8 +141,8 @@ export class SimPairNode {
         this.exposed = generations.map((uuid) => uuid.toString(16).toUpperCase());
       },
       stateChanged: () => {},
-      optionsAdopted: () => {
-        this.adopted++;
+      toBeSaved: () => {
+        this.toldToSave++;
       },
     });
     const resource = loop.engine.addResource('r0', {
