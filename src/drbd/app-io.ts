@@ -24,9 +24,16 @@ import {
   OP_WRITE,
   OP_ZEROES,
 } from './app-request.js';
-import { usesPeers } from './changes.js';
 import { type Core, type FrontEnd, KIND_APP_LOCAL } from './core.js';
 import { hidesFailure } from './disk-failure.js';
+import {
+  countsHere,
+  countsThere,
+  holdsData,
+  peerCannotBeTold,
+  peerParts,
+  peerSpeaksOfItsDisk,
+} from './enough.js';
 import { FlushDoubt } from './flush-doubt.js';
 import { InPieces } from './in-pieces.js';
 import { Promises, STRONGEST } from './promises.js';
@@ -211,7 +218,7 @@ export class AppIo {
     const s = this.#volume.state;
     if (isSuspended(s)) return 'suspended';
     if (s.conn === Conns.WFBitMapT || s.conn === Conns.WFSyncUUID) return 'bitmap exchange';
-    if (this.#peerCannotBeTold) return 'bitmap exchange';
+    if (peerCannotBeTold(this.#volume)) return 'bitmap exchange';
     if (s.disk === Disks.Attaching || s.disk === Disks.Negotiating) return 'attaching';
     // Without a disk the first write says to the peer that its data are taken (beginWaiting): for all volumes, or for none.
     if (s.disk < Disks.Inconsistent && s.conn >= Conns.Connected && this.#volume.resource.meeting) {
@@ -236,10 +243,10 @@ export class AppIo {
 
   /** The state or a counter changed: let those in that may. */
   resume(): void {
-    if (this.#refused.length > 0 && !this.#peerSpeaksOfItsDisk) {
+    if (this.#refused.length > 0 && !peerSpeaksOfItsDisk(this.#volume)) {
       for (const r of [...this.#refused]) this.#heard(r);
     }
-    if (this.#unanswered.length > 0 && !this.#mustNotAnswer() && !this.#peerParts) {
+    if (this.#unanswered.length > 0 && !this.#mustNotAnswer() && !peerParts(this.#volume)) {
       for (const r of this.#unanswered.splice(0)) this.#thaw(r);
     }
     if (this.#gated.length > 0 && !this.#mustNotBegin) {
@@ -255,9 +262,9 @@ export class AppIo {
   /** I/O was frozen while a write or flush was under way: what reached nothing that counts is done again. */
   #thaw(r: AppRequest): void {
     const old = this.#volume.state.disk === Disks.Outdated; // given way: it fails
-    const here = r.local === LEG_OK && (old || this.#countsHere(r));
+    const here = r.local === LEG_OK && (old || countsHere(this.#volume, r));
     const refused = r.inLog || r.sending; // by the peer that is there: it would be on the transfer log twice
-    if (r.op === OP_FLUSH || here || refused || this.#countsThere(r)) {
+    if (r.op === OP_FLUSH || here || refused || countsThere(this.#volume, r)) {
       this.#advance(r);
       return;
     }
@@ -486,7 +493,7 @@ export class AppIo {
       if (differs) v.setOutOfSync(r.sector, r.endSector);
       if (r.op === OP_FLUSH) v.flushFailed(-result);
       else v.diskFailed(r.op === OP_READ ? 'read' : 'write', -result, r.sector);
-      if (r.op !== OP_FLUSH && r.op !== OP_READ && r.net !== LEG_NONE && this.#holdsData) {
+      if (r.op !== OP_FLUSH && r.op !== OP_READ && r.net !== LEG_NONE && holdsData(this.#volume)) {
         // The disk stays the one that counts (the source of a resync, pass_on): the peer must fetch this from it. It may hear
         // of it too late, then it does so in a resync of its own (Resync, the end at the source).
         v.link?.sendOutOfSync(v, r.sector, r.lengthBytes);
@@ -526,18 +533,13 @@ export class AppIo {
    */
   refusedByPeer(r: AppRequest): void {
     this.#notAtPeer(r);
-    if (!r.completed && this.#peerSpeaksOfItsDisk) {
+    if (!r.completed && peerSpeaksOfItsDisk(this.#volume)) {
       r.refused = true;
       this.#refused.push(r);
       this.#volume.resource.after(REFUSED_MS, () => this.#heard(r));
       return;
     }
     this.#advance(r);
-  }
-
-  get #peerSpeaksOfItsDisk(): boolean {
-    const { link, state } = this.#volume;
-    return link !== null && state.conn >= Conns.Connected && state.pdsk === Disks.UpToDate;
   }
 
   #heard(r: AppRequest): void {
@@ -560,7 +562,7 @@ export class AppIo {
     const promisedHere = r.local === LEG_OK && r.goodDisk !== null;
     if (promisedHere && isWeak(r)) v.ahead = true;
     // Answered on the strength of the peer alone, which had not flushed it: it may come back without it.
-    else if (!(r.local === LEG_OK && this.#holdsData)) {
+    else if (!(r.local === LEG_OK && holdsData(this.#volume))) {
       if (!r.whole?.pieceLost()) this.doubt.breaks();
     } else this.doubt.lackedByPeer();
   }
@@ -610,10 +612,6 @@ export class AppIo {
     this.#advance(r);
   }
 
-  get #holdsData(): boolean {
-    return this.#volume.diskUsable() && this.#volume.state.disk === Disks.UpToDate;
-  }
-
   /**
    * The connection is gone: reads that the peer was to serve. One whose data are arriving ends with its `receive`: until
    * then its buffer is the port's.
@@ -628,19 +626,8 @@ export class AppIo {
     return this.#writesHeld > 0 || isSuspended(this.#volume.state);
   }
 
-  /** What only the peer has is answered when its new generation is on its disk. (The originals do not wait for that.) */
-  get #peerParts(): boolean {
-    return this.#volume.partsUnheard && usesPeers(this.#volume.state);
-  }
-
   get #mustNotBegin(): boolean {
-    return this.#mustNotAnswer() || this.#peerCannotBeTold;
-  }
-
-  /** Our bitmap is on its way, and a peer of this version knows no P_OUT_OF_SYNC for what is written meanwhile. */
-  get #peerCannotBeTold(): boolean {
-    const { link, state } = this.#volume;
-    return link !== null && state.conn === Conns.WFBitMapS && !link.sendsOutOfSync;
+    return this.#mustNotAnswer() || peerCannotBeTold(this.#volume);
   }
 
   #advance(r: AppRequest): void {
@@ -650,11 +637,11 @@ export class AppIo {
       // Begun for this disk only, it is no more on the peer than one that was lost on its way.
       const unfenced = this.#volume.state.suspFen !== 0;
       const alone = r.net === LEG_NONE && unfenced;
-      const here = r.local === LEG_OK && this.#countsHere(r);
-      const nowhere = !here && !this.#countsThere(r);
+      const here = r.local === LEG_OK && countsHere(this.#volume, r);
+      const nowhere = !here && !countsThere(this.#volume, r);
       const onlyThere = !here && this.#volume.untold !== null; // and the peer does not know that it is the only one
       const lost = alone || nowhere || onlyThere || r.net === LEG_FAILED;
-      const early = this.#peerParts && !here && r.net !== LEG_FAILED;
+      const early = peerParts(this.#volume) && !here && r.net !== LEG_FAILED;
       if (r.op !== OP_READ && (early || (lost && this.#mustNotAnswer()))) {
         if (!this.#unanswered.includes(r)) this.#unanswered.push(r);
         return;
@@ -673,7 +660,7 @@ export class AppIo {
 
   #netAllowsAnswer(r: AppRequest): boolean {
     const link = this.#volume.link;
-    const onlyThere = r.local !== LEG_OK || !this.#countsHere(r);
+    const onlyThere = r.local !== LEG_OK || !countsHere(this.#volume, r);
     if (r.net === LEG_OK && r.fua && r.inLog && link) {
       // Received is not durable, and no disk here is. (The originals answer.) Nor is written, where the packet cannot ask for it.
       const received = r.asked === 'B' && onlyThere;
@@ -685,38 +672,15 @@ export class AppIo {
     if (r.refused) return false;
     if (r.net !== LEG_PENDING) return true;
     if (r.op === OP_READ || r.op === OP_FLUSH || r.sending) return false;
-    return link !== null && r.asked === 'A' && this.#countsHere(r);
-  }
-
-  /**
-   * The local copy alone is enough for an answer. That of a resync target is not: when the source is lost before it has
-   * the write, the next resync overwrites it. Nor is that of a disk that was let go since: the data in use are the peer's, or
-   * nobody's. (The originals answer all the same.)
-   */
-  #countsHere(r: AppRequest): boolean {
-    const { disk } = this.#volume.state;
-    if (r.op === OP_READ || disk === Disks.UpToDate) return true;
-    // Bad since then, the newest all the same (pass_on); not Outdated: the peer is Primary.
-    return r.goodDisk !== null && r.goodDisk === this.#volume.store && disk === Disks.Inconsistent;
-  }
-
-  /**
-   * And the peer's: not that of a resync's target, which is overwritten when the source gets its disk back. Nor one that the
-   * copies have parted from since: it is the older one now. (The originals answer all the same.)
-   */
-  #countsThere(r: AppRequest): boolean {
-    if (r.net !== LEG_OK && r.net !== LEG_DONE) return false;
-    const { partings, partsUnheard, state } = this.#volume;
-    if (r.op === OP_READ) return true;
-    return !partsUnheard && (r.goodPeer === partings || state.pdsk === Disks.UpToDate);
+    return link !== null && r.asked === 'A' && countsHere(this.#volume, r);
   }
 
   #complete(r: AppRequest): void {
     const v = this.#volume;
-    const here = r.local === LEG_OK && this.#countsHere(r);
+    const here = r.local === LEG_OK && countsHere(this.#volume, r);
     // A local failure that the state cannot tell (pass_on at the source of a resync): later reads would not see the write.
-    const hidden = r.local === LEG_FAILED && this.#holdsData;
-    const reached = here || (!hidden && this.#countsThere(r));
+    const hidden = r.local === LEG_FAILED && holdsData(this.#volume);
+    const reached = here || (!hidden && countsThere(this.#volume, r));
     let error = reached ? 0 : EIO;
     if (r.op === OP_FLUSH && this.doubt.said()) error = EIO;
     // Answered before the peer has written it: what its user writes there next must not be in one epoch with it, in which a
