@@ -29,12 +29,6 @@ export const UNMET_OPTIONS: readonly UnmetOption[] = [
     met: 'block',
     instead: 'writes wait for a congested link, as with block',
   },
-  {
-    section: 'disk',
-    name: 'read-balancing',
-    met: 'prefer-local',
-    instead: 'all reads go to the local disk',
-  },
 ];
 
 /** One line for each option of the resource, or of these volumes of it, that has no effect yet. */

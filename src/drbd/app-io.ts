@@ -37,6 +37,7 @@ import {
 import { FlushDoubt } from './flush-doubt.js';
 import { InPieces } from './in-pieces.js';
 import { Promises, STRONGEST } from './promises.js';
+import { ReadBalancing } from './read-balancing.js';
 import { Conns, Disks, isSuspended, Roles } from './state.js';
 import type { Volume } from './volume.js';
 
@@ -69,6 +70,7 @@ export class AppIo {
   readonly #refused: AppRequest[] = []; // by the peer, and not answered yet
   #writesHeld = 0; // > 0: a new generation is being written to disk
   readonly promises = new Promises();
+  readonly #balancing: ReadBalancing;
   readonly doubt: FlushDoubt;
   /** Requests not answered: `ap` of /proc/drbd. */
   pending = 0;
@@ -84,6 +86,7 @@ export class AppIo {
   constructor(core: Core, volume: Volume) {
     this.#core = core;
     this.#volume = volume;
+    this.#balancing = new ReadBalancing(volume);
     this.doubt = new FlushDoubt(() => volume.tellExposed());
   }
 
@@ -408,17 +411,19 @@ export class AppIo {
   }
 
   #submitRead(r: AppRequest): void {
+    if (!this.#volume.readableHere(r.sector, r.endSector)) this.#readFromPeer(r);
+    else if (this.#balancing.asksPeer(r)) this.#readFromPeer(r, true);
+    else this.#readHere(r);
+  }
+
+  #readHere(r: AppRequest): void {
     const v = this.#volume;
-    if (v.readableHere(r.sector, r.endSector)) {
-      r.local = LEG_PENDING;
-      this.local++;
-      r.diskSinceMs = 0;
-      v.readSectors += r.endSector - r.sector;
-      const tag = this.#core.tag(KIND_APP_LOCAL, r.index);
-      this.#core.port.readDisk(v.dataDisk, r.sector * 512, r.at, r.lengthBytes, tag);
-    } else {
-      this.#readFromPeer(r);
-    }
+    r.local = LEG_PENDING;
+    this.local++;
+    r.diskSinceMs = 0;
+    v.readSectors += r.endSector - r.sector;
+    const tag = this.#core.tag(KIND_APP_LOCAL, r.index);
+    this.#core.port.readDisk(v.dataDisk, r.sector * 512, r.at, r.lengthBytes, tag);
   }
 
   /** The disk was given up (hung-disk.ts): what it still brings must not overwrite what the peer sends. */
@@ -434,7 +439,8 @@ export class AppIo {
     return true;
   }
 
-  #readFromPeer(r: AppRequest): void {
+  /** `keepsOut`: writes to it wait meanwhile. Done by one disk only, they would be seen there, and then not on the other. */
+  #readFromPeer(r: AppRequest, keepsOut = false): void {
     const v = this.#volume;
     if (!v.link || v.state.pdsk !== Disks.UpToDate || v.state.conn < Conns.Connected) {
       if (this.blocked() === null) this.#fail(r, EIO);
@@ -448,6 +454,7 @@ export class AppIo {
     r.net = LEG_PENDING;
     this.remote++;
     this.#remoteReads.add(r);
+    if (keepsOut) v.intervals.enter(r);
     v.link.sendReadRequest(v, r);
   }
 
@@ -501,6 +508,7 @@ export class AppIo {
       }
       if (r.op === OP_READ) {
         r.local = LEG_NONE;
+        r.failedHere = true;
         if (result === -ETIMEDOUT && !this.#moveBuffer(r)) this.#fail(r, EIO);
         else this.#readFromPeer(r); // transparently, where the peer has it
         return;
@@ -586,6 +594,13 @@ export class AppIo {
   remoteReadDone(r: AppRequest, ok: boolean): void {
     if (!this.#remoteReads.delete(r)) return;
     this.remote--;
+    if (r.entered) this.#volume.intervals.leave(r);
+    // The disk here could have served it (read-balancing).
+    if (!ok && !r.failedHere && this.#volume.readableHere(r.sector, r.endSector)) {
+      r.net = LEG_NONE;
+      this.#readHere(r);
+      return;
+    }
     if (!ok && isSuspended(this.#volume.state)) {
       r.net = LEG_NONE; // frozen, not failed: it is read when data can be reached again
       this.#held.push(r);

@@ -59,6 +59,7 @@ export class AppRequest implements Interval, Promised {
   refused = false; // by the peer, whose word on its disk is still to come
   completed = false; // the front end has been told
   inLog = false; // on the transfer log
+  failedHere = false; // a read that the local disk could not serve
   lent = false; // a disk that was given up may still read the data
   receiving = false; // a read from the peer whose data are on their way into the buffer
   ownsBuffer = false; // writes: free `bufferAt` at the end
@@ -111,6 +112,7 @@ export class AppRequest implements Interval, Promised {
     this.logNext = 0;
     this.whole = null;
     this.lent = false;
+    this.failedHere = false;
   }
 
   started(): void {

@@ -60,8 +60,8 @@ export const DRBD_MUTANTS: readonly Mutant[] = [
     name: 'read-error-not-retried',
     what: 'a read that fails on the own disk fails, though the peer has the data',
     file: 'drbd/app-io.js',
-    find: 'else\n                    this.#readFromPeer(r);',
-    replace: 'else\n                    this.#fail(r, EIO);',
+    find: 'this.#readFromPeer(r); // transparently, where the peer has it',
+    replace: 'this.#fail(r, EIO);',
   },
   {
     name: 'reads-stale-block',

@@ -380,7 +380,6 @@ resource r1 {
 `;
 const UNMET_SAID = [
   '2:16: WARN: on-congestion has no effect yet: writes wait for a congested link, as with block',
-  '4:10: WARN: read-balancing has no effect yet: all reads go to the local disk',
 ];
 
 test('up and adjust say once which options have no effect yet, with their places, and run all the same', async (t) => {
