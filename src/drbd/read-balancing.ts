@@ -29,9 +29,9 @@ export class ReadBalancing {
 
   /** A read that the disk here could serve. */
   asksPeer(r: AppRequest): boolean {
-    const { readBalancing } = this.#volume.diskOptions;
-    if (readBalancing === 'prefer-local' || readBalancing === 'when-congested-remote') return false;
-    return this.#peerHas(r) && this.#chooses(readBalancing, r.sector);
+    const policy = this.#volume.diskOptions.readBalancing;
+    if (policy === 'prefer-local' || policy === 'when-congested-remote') return false;
+    return this.#peerHas(r) && this.#chooses(policy, r.sector);
   }
 
   #peerHas(r: AppRequest): boolean {
