@@ -280,6 +280,11 @@ export function receiveState(link: Link, v: Volume, word: number): string | null
   let conn = mine.conn === Conns.WFReportParams ? Conns.Connected : mine.conn;
   if (theirs.conn === Conns.Ahead) conn = Conns.Behind;
 
+  // Both attached at once, and each took the other's last word before that for an answer. (The originals stay like this for ever.)
+  if (mine.conn === Conns.WFBitMapS && theirs.conn === Conns.WFBitMapS) {
+    link.failGently('NetworkFailure', 'both nodes take themselves for the source of a resync');
+    return null;
+  }
   if (startsHandshake(mine, theirs, v.peerUuids !== null, v.considerResync)) {
     // Its disk only was gone. What it refused meanwhile may not be marked here yet.
     if (mine.conn >= Conns.Connected && theirs.disk === Disks.Negotiating) partWhileFrozen(v);
