@@ -68,6 +68,7 @@ export class AppIo {
   readonly #unanswered: AppRequest[] = []; // over, but must not be answered while I/O is frozen
   readonly #gated: AppRequest[] = []; // may go, once the generation they belong to is on disk and nothing is frozen
   readonly #refused: AppRequest[] = []; // by the peer, and not answered yet
+  #peerUnflushed = false; // what the peer had answered it could not flush, and has flushed nothing since
   #writesHeld = 0; // > 0: a new generation is being written to disk
   readonly promises = new Promises();
   readonly #balancing: ReadBalancing;
@@ -469,7 +470,9 @@ export class AppIo {
     if (link !== null && !there) link.transferLog.close();
     if (link !== null) this.promises.begin(r, link.protocol);
     if (there && link.transferLog.flush(r)) r.net = LEG_PENDING;
-    else if (there && v.state.pdsk === Disks.UpToDate) {
+    else if (there && this.#peerUnflushed) {
+      r.net = LEG_FAILED;
+    } else if (there && v.state.pdsk === Disks.UpToDate) {
       r.net = LEG_DONE; // everything is durable there
       r.goodPeer = v.partings;
     }
@@ -540,6 +543,7 @@ export class AppIo {
    * a new generation has not begun, and nobody but the peer could tell later that its copy lacks an answered write.
    */
   refusedByPeer(r: AppRequest): void {
+    if (r.completed) this.#peerUnflushed = true;
     this.#notAtPeer(r);
     if (!r.completed && peerSpeaksOfItsDisk(this.#volume)) {
       r.refused = true;
@@ -579,7 +583,10 @@ export class AppIo {
   covered(r: AppRequest): void {
     this.logged--;
     if (r.net === LEG_PENDING) this.remote--;
-    if (r.net !== LEG_FAILED) r.net = LEG_DONE;
+    if (r.net !== LEG_FAILED) {
+      r.net = LEG_DONE;
+      this.#peerUnflushed = false;
+    }
     if (this.#volume.state.pdsk === Disks.UpToDate) r.goodPeer = this.#volume.partings;
     this.#advance(r);
   }

@@ -327,6 +327,22 @@ test('pass_on at the source of a resync: what the source cannot read does not ke
   }
 });
 
+test('pass_on at the source of a resync that cannot flush, and the target is Primary: every flush fails until it can', (t) => {
+  const pair = inSync(1, { disk: { onIoError: 'pass_on', resyncRateKiBps: 250, cPlanAheadDs: 0 } });
+  const { alpha, beta } = pair;
+  t.is(alpha.ask((v, done) => invalidate(v, done)).kind, 'ok');
+  alpha.until(/cs:SyncTarget ro:Primary/);
+  t.is(alpha.write(0, block(1)), 0);
+  beta.disk.faults.flushChance = 1;
+  t.is(alpha.flush(), EIO);
+  t.is(alpha.flush(), EIO, 'nothing was written in between, and nothing was flushed');
+  beta.disk.faults.flushChance = 0;
+  t.is(alpha.write(0, block(2)), 0);
+  t.is(alpha.flush(), 0);
+  t.is(alpha.flush(), 0);
+  t.regex(alpha.shown, /cs:SyncTarget/);
+});
+
 test('pass_on at the source of a resync whose target is Primary: what that has answered counts', (t) => {
   const ends = new Set<string>();
   for (let seed = 1; seed <= 40; seed++) {
