@@ -247,6 +247,7 @@ export class AppIo {
 
   /** The state or a counter changed: let those in that may. */
   resume(): void {
+    if (this.#volume.state.pdsk !== Disks.UpToDate) this.#peerUnflushed = false; // that disk was let go
     if (this.#refused.length > 0 && !peerSpeaksOfItsDisk(this.#volume)) {
       for (const r of [...this.#refused]) this.#heard(r);
     }
@@ -543,7 +544,7 @@ export class AppIo {
    * a new generation has not begun, and nobody but the peer could tell later that its copy lacks an answered write.
    */
   refusedByPeer(r: AppRequest): void {
-    if (r.completed) this.#peerUnflushed = true;
+    if (r.completed && this.#volume.state.pdsk === Disks.UpToDate) this.#peerUnflushed = true;
     this.#notAtPeer(r);
     if (!r.completed && peerSpeaksOfItsDisk(this.#volume)) {
       r.refused = true;
