@@ -66,7 +66,7 @@ export class Engine {
   }
 
   removeResource(r: Resource): void {
-    this.#resources.delete(r.name);
+    if (this.#resources.get(r.name) === r) this.#resources.delete(r.name);
   }
 
   // ---- driven by the host's loop

@@ -31,7 +31,8 @@ export class Waits implements TurnEnd {
 
   turnEnd(): void {
     for (const c of [...this.#conditions]) {
-      if (!c.holds()) continue;
+      // One of those before it may have begun another turn, and that has run it.
+      if (!this.#conditions.includes(c) || !c.holds()) continue;
       this.#conditions = this.#conditions.filter((o) => o !== c);
       c.run();
     }

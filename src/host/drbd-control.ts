@@ -208,7 +208,9 @@ export class DrbdControl {
         reply(OK);
         return;
       case 'del-resource':
-        if (r.volumes.length > 0) reply(failure(Err.RES_IN_USE));
+        // Its listener and its streams would stay, and nobody could name them any more.
+        if (r.configured || r.link) reply(failure(Err.NET_CONFIGURED));
+        else if (r.volumes.length > 0) reply(failure(Err.RES_IN_USE));
         else {
           engine.removeResource(r);
           reply(OK);
