@@ -196,6 +196,9 @@ export function syncDecision(input: HandshakeInput): SyncDecision {
         features ? ` and feature flags 0x${features.toString(16)}` : ''
       }`,
     );
+    // With a generation of its own: the other copy is its past.
+    if (!features)
+      error('Or keep one copy: `drbdadm new-current-uuid` on its node, then `connect` on both.');
     return decided('needs-protocol');
   }
   // The originals go on, both as targets that wait for each other.

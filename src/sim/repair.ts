@@ -3,7 +3,7 @@
  * that a person would take after reading the log and `drbdadm status`, seconds apart:
  *
  *     no volume -> up;  Diskless -> attach;  suspended, paused -> resume;  StandAlone -> connect
- *     refused again -> one node's data are kept, the other's are given up: --discard-my-data, then create-md
+ *     refused again -> one node's data are kept, the other's are given up: --discard-my-data, then create-md, then new-current-uuid
  *     no good copy -> primary --force where the data are
  *     frozen for lack of data, and its own disk is refused; or told that the peer is Primary -> the service ends
  *     given up in a resync again and again (a load that the peer's disk cannot follow within ko-count times timeout) -> ko-count 0
@@ -241,6 +241,9 @@ export class Repair {
     } else if (isBad(keeper.state?.disk ?? 0)) {
       this.#force(keeper, () => this.#connect(keeper));
       this.#connect(keeper.peer);
+    } else if (attempt === 2 * FEW) {
+      this.#newGeneration(keeper);
+      this.#connect(keeper.peer);
     } else {
       this.#connect(keeper);
       if (attempt % 2 === 0) this.#discard(keeper.peer);
@@ -259,6 +262,17 @@ export class Repair {
     n.drbdadm('disconnect', [], () => {
       world.truth.force(n.peer.name, 'connect --discard-my-data');
       n.drbdadm('connect', ['--discard-my-data'], nothing);
+    });
+  }
+
+  /**
+   * Below version 91 two nodes of one generation refuse each other where the source of a resync has missed its end: this copy is kept,
+   * and the other one is its past.
+   */
+  #newGeneration(n: SimNode): void {
+    n.drbdadm('disconnect', [], () => {
+      this.#world.truth.force(n.name, 'new-current-uuid');
+      n.drbdadm('new-current-uuid', [], () => n.drbdadm('connect', [], nothing));
     });
   }
 
