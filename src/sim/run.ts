@@ -4,7 +4,7 @@
  * the manual says (I9).
  */
 import type { DigestSource } from '../base/ports.js';
-import { connName, diskName, Roles, roleName } from '../drbd/state.js';
+import { connName, diskName, isSuspended, Roles, roleName } from '../drbd/state.js';
 import { carryOut, healAll, type Step } from './actions.js';
 import { isQuiet } from './check/equal.js';
 import type { ClusterConfig } from './config.js';
@@ -158,6 +158,8 @@ export function settle(w: World): void {
 function isSettled(w: World): boolean {
   const [a, b] = [w.nodes.alpha, w.nodes.beta];
   if (!a.state || !b.state || !inSync(a.state) || !inSync(b.state)) return false;
+  // Frozen by an operator who has not said resume-io yet, or for good.
+  if (isSuspended(a.state) || isSuspended(b.state)) return false;
   const serving = [a, b].filter((n) => n.client !== null);
   return serving.length === 1 && serving[0]?.state?.role === Roles.Primary;
 }
