@@ -84,6 +84,16 @@ async function brokenResync(m: Mixed): Promise<void> {
   await m.write();
 }
 
+/** Compares both copies while they are written; it ends by itself, or with its connection. What differs would stay out of sync. */
+async function verify(m: Mixed): Promise<void> {
+  await m.adm(m.anySeat(), 'verify');
+  await m.write();
+  if (!m.random.chance(0.3)) return;
+  m.pair.reset();
+  m.done.push('connection reset');
+  await m.write();
+}
+
 async function secondaryAway(m: Mixed): Promise<void> {
   const away = m.secondary;
   await m.adm(away, 'down');
@@ -175,6 +185,7 @@ export const STEPS: readonly MixedStep[] = [
   { name: 'invalidate', weight: 3, run: invalidate },
   { name: 'paused', weight: 2, run: paused },
   { name: 'broken resync', weight: 3, run: brokenResync },
+  { name: 'verify', weight: 3, run: verify },
   { name: 'secondary away', weight: 2, run: secondaryAway },
   { name: 'both down', weight: 1, run: bothDown },
   { name: 'handed over', weight: 2, run: handedOver },

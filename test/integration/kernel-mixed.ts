@@ -11,7 +11,13 @@
 import { Prng } from '../../src/base/prng.js';
 import { decodeSuperblock, SUPERBLOCK_BYTES } from '../../src/md/superblock.js';
 import { until } from '../support/until.js';
-import { DISKS_MIB, SEATS, type SeatName, type SeatPair } from './kernel-seat.js';
+import {
+  DISKS_MIB,
+  type ResourceOptions,
+  SEATS,
+  type SeatName,
+  type SeatPair,
+} from './kernel-seat.js';
 
 const DISK = 2;
 const DISK_BYTES = DISKS_MIB[DISK] << 20;
@@ -20,11 +26,17 @@ const BLOCK_BYTES = 4096;
 const KNOWN_BLOCKS = 3072;
 const LOAD_BLOCKS = 512;
 
-/** A busy machine lets a node's answer to a ping wait for seconds; a connection that breaks is a step of its own. */
-const OPTIONS = {
-  net: 'protocol C; ping-int 1; ping-timeout 60; timeout 40; connect-int 1; socket-check-timeout 2;',
-  disk: 'c-plan-ahead 0; c-min-rate 0; resync-rate 100M; al-extents 7;',
-};
+/**
+ * A busy machine lets a node's answer to a ping wait for seconds; a connection that breaks is a step of its own. In a long run, for
+ * which a machine is not left alone, for many seconds: then a cable that is pulled takes so long to be noticed.
+ */
+function options(isLong: boolean): ResourceOptions {
+  const patience = isLong ? 'ping-timeout 250; timeout 100;' : 'ping-timeout 60; timeout 40;';
+  return {
+    net: `protocol C; ping-int 1; ${patience} connect-int 1; socket-check-timeout 2; verify-alg sha1;`,
+    disk: 'c-plan-ahead 0; c-min-rate 0; resync-rate 100M; al-extents 7;',
+  };
+}
 
 /** Runs of blocks, each filled with its word, in the order in which they are written; null is zeroes. */
 export interface Run {
@@ -67,8 +79,8 @@ export class Mixed {
     return this.random.chance(0.5) ? 'alice' : 'bob';
   }
 
-  async begin(): Promise<void> {
-    await this.pair.begin(OPTIONS, DISK);
+  async begin(isLong: boolean): Promise<void> {
+    await this.pair.begin(options(isLong), DISK);
     for (const name of SEATS) {
       await this.adm(name, 'create-md --force');
       await this.adm(name, 'up');

@@ -10,6 +10,9 @@ import type { Said } from '../support/shell.js';
 import { until } from '../support/until.js';
 import type { KernelVm } from './kernel-vm.js';
 
+/** A whole resync may be waited for, on a machine that emulates at a tenth of its speed. */
+const PATIENCE_MS = 300_000;
+
 export type SeatName = 'alice' | 'bob';
 export const SEATS: readonly SeatName[] = ['alice', 'bob'];
 
@@ -103,7 +106,7 @@ export class SeatPair {
       line = await this.line(name);
       return pattern.test(line);
     };
-    await until(ready, () => `${name} ${pattern}; it is ${line}`, 30);
+    await until(ready, () => `${name} ${pattern}; it is ${line}`, 30, PATIENCE_MS);
   }
 
   /** Both at once, so that the two lines belong together. */

@@ -9,7 +9,8 @@ export async function until(
   ready: () => boolean | Promise<boolean>,
   what: string | (() => string),
   everyMs = 10,
+  patienceMs = PATIENCE_MS,
 ): Promise<void> {
-  if (await waitUntil(ready, PATIENCE_MS, everyMs)) return;
+  if (await waitUntil(ready, patienceMs, everyMs)) return;
   throw new Error(`waited in vain for: ${typeof what === 'string' ? what : what()}`);
 }
