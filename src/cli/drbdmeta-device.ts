@@ -271,6 +271,15 @@ export class MetaDevice {
     this.write(layout, layout.superblockSector * 512, block);
   }
 
+  /** Zeroes what was meta-data and is data now. */
+  erase(sector: number, endSector: number): void {
+    const bytes = (endSector - sector) * 512;
+    const zeroes = new Uint8Array(Math.min(Math.max(0, bytes), CHUNK_BYTES));
+    for (let done = 0; done < bytes; done += CHUNK_BYTES) {
+      this.#write(sector * 512 + done, zeroes.subarray(0, Math.min(CHUNK_BYTES, bytes - done)));
+    }
+  }
+
   /** Zeroes a superblock at another place: one that create-md or a move made obsolete. */
   wipeSuperblock(sector: number): void {
     this.#write(sector * 512, new Uint8Array(SUPERBLOCK_BYTES));
@@ -346,6 +355,12 @@ export function writeRing(device: MetaDevice, layout: MetaLayout): void {
     const part = piece.subarray(0, Math.min(piece.length, length - done));
     device.write(layout, layout.alSector * 512 + done, part);
   }
+}
+
+/** Of a block device, or of a regular file. */
+export function deviceBytes(fd: number): number {
+  const stat = fstatSync(fd);
+  return stat.isFile() ? stat.size : blockDeviceBytes(fd);
 }
 
 function blockDeviceBytes(fd: number): number {

@@ -5,7 +5,7 @@
  *     old:  | data .... | bitmap | log | superblock |
  *     new:  | data ............ | bitmap  | log | superblock |      the areas may overlap
  *
- * The new superblock is written last, and only then is the old one wiped. Where the areas overlap, a crash in between
+ * The new superblock is written last, and only then is the old area erased. Where the areas overlap, a crash in between
  * costs the old meta-data; so in that case the new superblock is written first too, and asks for a full sync until all
  * the rest is there. (drbdmeta 9.22 loses the meta-data then.)
  */
@@ -77,11 +77,10 @@ export function moveMetaData(call: Call, device: MetaDevice, found: Found): numb
   device.writeSuperblock(layout, sb);
   device.sync();
   world.out('Internal drbd meta data successfully moved.\n');
-  if (oldEnd <= layout.bitmapSector) {
-    // It lies in the data area now. A superblock that overlapped has been written over.
-    device.wipeSuperblock(old.superblockSector);
-    device.sync();
-  }
+  // It lies in the data area now, and is the same on both nodes, whatever their meta-data were (resize --assume-clean); nor is
+  // its superblock found again. What overlapped has been written over.
+  device.erase(old.bitmapSector, Math.min(oldEnd, layout.bitmapSector));
+  device.sync();
   device.remember(sb);
   return 0;
 }

@@ -57,6 +57,8 @@ for (const grownBytes of [96 * MIB, 64 * MIB + 8192, 64 * MIB + 4096, 160 * MIB]
         .subarray(l.bitmapSector * 512 + 3 * 128, l.bitmapSector * 512 + 512)
         .every((b) => b === 255),
     );
+    const dataEnd = Math.min(oldLayout.superblockSector + 8, l.bitmapSector) * 512;
+    t.true(disk.subarray(oldLayout.bitmapSector * 512, dataEnd).every((b) => b === 0));
     // The old superblock lies in the data area now, unless it was written over: it must not be found again.
     t.not(decodeSuperblock(disk, oldLayout.superblockSector * 512).magic, MAGIC_UNCLEAN);
     t.is(
