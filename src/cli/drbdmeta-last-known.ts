@@ -5,23 +5,9 @@
  *     67108864<TAB>/dev/sdb1
  *     uuid:<TAB>77EF6588DC4359F4
  */
-import {
-  closeSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  writeSync,
-} from 'node:fs';
-import { dirname } from 'node:path';
+import { readFileSync, rmSync } from 'node:fs';
+import { type Known, lastKnownFile, saveLastKnown } from '../real/last-known.js';
 import { rooted, type World } from './world.js';
-
-export interface Known {
-  readonly sizeBytes: number;
-  readonly path: string;
-  readonly uuid: bigint; // 0: not known
-}
 
 export class LastKnown {
   readonly #world: World;
@@ -29,10 +15,7 @@ export class LastKnown {
 
   constructor(call: { readonly world: World; readonly minor: number }) {
     this.#world = call.world;
-    this.#file =
-      call.minor < 0
-        ? null
-        : rooted(call.world.root, `/var/lib/drbd/drbd-minor-${call.minor}.lkbd`);
+    this.#file = call.minor < 0 ? null : rooted(call.world.root, lastKnownFile(call.minor));
   }
 
   load(): Known | null {
@@ -59,17 +42,8 @@ export class LastKnown {
   /** Failing to remember is reported, but is no failure of what was done to the meta-data. */
   save(known: Known): void {
     if (this.#file === null) return;
-    const uuid = known.uuid.toString(16).toUpperCase().padStart(16, '0');
-    const text = `${known.sizeBytes}\t${known.path}\n${known.uuid === 0n ? '' : `uuid:\t${uuid}\n`}`;
     try {
-      mkdirSync(dirname(this.#file), { recursive: true });
-      const fd = openSync(this.#file, 'w', 0o644);
-      try {
-        writeSync(fd, text);
-        fsyncSync(fd);
-      } finally {
-        closeSync(fd);
-      }
+      saveLastKnown(this.#file, known);
     } catch (e) {
       this.#failed('save', e);
     }

@@ -16,6 +16,7 @@ import {
 import { ControlClient, ControlLostError } from './control-client.js';
 import type { World } from './world.js';
 
+export const EXIT_FAILURE = 10;
 export const EXIT_NO_DAEMON = 20;
 
 /** The kernel's further line below some failures. */
@@ -67,6 +68,13 @@ export function printFailure(world: World, failure: ControlFailure, object: stri
   }
   for (const line of failure.info) world.err(`  ${line}\n`);
   for (const line of failure.next) world.err(`  try: ${line}\n`);
+}
+
+export function unknownMinor(world: World, minor: number): number {
+  world.err(
+    `${minor}: Failure: (127) Device minor not allocated\nadditional info from kernel:\nunknown minor\n`,
+  );
+  return EXIT_FAILURE;
 }
 
 /** The handlers of a resource; exit status. */

@@ -16,14 +16,14 @@ import { cstateText, dstateText, roleText, statusJson, statusText } from '../drb
 import type { Address, ControlRequest, RunningGeneration } from '../host/control.js';
 import { giTable } from './drbdmeta-commands.js';
 import { EXIT_USAGE, parseSetupArgs, usageError, valuedOptions, Words } from './drbdsetup-args.js';
-import { ask, runningResources } from './drbdsetup-client.js';
+import { checkResize } from './drbdsetup-check-resize.js';
+import { ask, EXIT_FAILURE, runningResources, unknownMinor } from './drbdsetup-client.js';
 import { events, events2 } from './drbdsetup-events.js';
 import { helpText } from './drbdsetup-help.js';
 import { showText, shStatusText } from './drbdsetup-show.js';
 import { wait } from './drbdsetup-wait.js';
 import { UsageError, type World } from './world.js';
 
-const EXIT_FAILURE = 10;
 const MAX_SECTORS = 2 ** 41;
 
 const VALUED: ReadonlySet<string> = new Set([
@@ -84,13 +84,6 @@ async function nodeStatus(world: World, object: string): Promise<NodeStatus | nu
 
 function volumes(status: NodeStatus): VolumeStatus[] {
   return status.resources.flatMap((r) => r.volumes);
-}
-
-function unknownMinor(world: World, minor: number): number {
-  world.err(
-    `${minor}: Failure: (127) Device minor not allocated\nadditional info from kernel:\nunknown minor\n`,
-  );
-  return EXIT_FAILURE;
 }
 
 /** role, cstate, dstate: one line of one volume. */
@@ -331,15 +324,6 @@ async function changeResource(words: Words, world: World): Promise<number> {
   return send(world, { verb: 'resource-options', resource, options }, resource);
 }
 
-/** The original notes the lower device's size for drbdmeta here; drbdd does so itself. */
-async function checkResize(words: Words, world: World): Promise<number> {
-  const minor = words.minor();
-  words.end();
-  const status = await nodeStatus(world, `${minor}`);
-  if (typeof status === 'number') return status;
-  return volumes(status).some((v) => v.minor === minor) ? 0 : unknownMinor(world, minor);
-}
-
 /** `down` of what is not there is done. */
 async function down(words: Words, world: World): Promise<number> {
   const resource = words.word('a resource name');
@@ -398,6 +382,8 @@ const VERBS: ReadonlyMap<string, Verb> = new Map<string, Verb>([
       sizeSectors: w.number('size', 's', MAX_SECTORS) ?? 0,
       assumePeerHasSpace: w.flag('assume-peer-has-space'),
       assumeClean: w.flag('assume-clean'),
+      alStripes: w.number('al-stripes', '1', MAX_SECTORS),
+      alStripeSizeKib: w.number('al-stripe-size-kB', 'k', MAX_SECTORS),
     })),
   ],
   ['check-resize', checkResize],

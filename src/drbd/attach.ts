@@ -20,6 +20,7 @@ import {
 import {
   checkSuperblock,
   isUnclean,
+  MAGIC_UNCLEAN,
   MAGIC_V08,
   MDF,
   type MetaFailure,
@@ -44,6 +45,8 @@ export interface AttachRequest {
   readonly metaDisk: string;
   readonly metaIndex: MetaIndex;
   readonly options: DiskOptions;
+  /** So large it was when internal meta-data were last known at its end: they may still be there (lower-size.ts). */
+  readonly lowerSectors?: number;
 }
 
 /** Why not: DRBD's failure code, and the evidence. */
@@ -78,6 +81,8 @@ export function attach(v: Volume, request: AttachRequest, done: Done): void {
   new Attach(v, request, done).begin();
 }
 
+const isMagic = (sb: Superblock): boolean => sb.magic === MAGIC_V08 || sb.magic === MAGIC_UNCLEAN;
+
 class Attach {
   readonly #v: Volume;
   readonly #core: Core;
@@ -86,6 +91,7 @@ class Attach {
   #data = -1;
   #meta = -1;
   #store: MetaStore | null = null;
+  #lowerSectors = 0; // of the meta-data device, by which its superblock was found
 
   constructor(v: Volume, request: AttachRequest, done: Done) {
     this.#v = v;
@@ -158,9 +164,21 @@ class Attach {
       return;
     }
     this.#store = store;
+    const unread = (): void =>
+      this.#failMeta(metaFailure(118, `${this.#request.metaDisk}: can not be read`));
     store.readSuperblock(metaIndex, capacity, (sb) => {
-      if (!sb) this.#failMeta(metaFailure(118, `${this.#request.metaDisk}: can not be read`));
-      else this.#checkSuperblock(sb, capacity);
+      const { lowerSectors = 0 } = this.#request;
+      const mayBeElsewhere = metaIndex === 'internal' && lowerSectors < capacity;
+      if (!sb) unread();
+      else if (isMagic(sb) || !mayBeElsewhere || lowerSectors < MIN_DEVICE_SECTORS) {
+        this.#checkSuperblock(sb, capacity);
+      } else {
+        // It has grown, and nobody has moved them: they count where they are.
+        store.readSuperblock(metaIndex, lowerSectors, (old) => {
+          if (!old) unread();
+          else this.#checkSuperblock(old, lowerSectors);
+        });
+      }
     });
   }
 
@@ -183,6 +201,7 @@ class Attach {
     }
     const store = this.#store as MetaStore;
     store.layout = layoutOfSuperblock(sb, metaIndex, at);
+    this.#lowerSectors = capacity;
     const dataSectors = Math.floor(this.#core.port.diskInfo(this.#data).sizeBytes / 512);
     const usable = usableSectors(store.layout, dataSectors);
     const { sizeSectors } = this.#request.options;
@@ -344,6 +363,7 @@ class Attach {
     store.setDataDisk(this.#data);
     v.bitmap = bitmap;
     v.usableSectors = usable;
+    v.lowerSectors = this.#lowerSectors;
     v.deviceUuid = sb.deviceUuid;
     v.flags = decided.flags & ~(MDF.AL_CLEAN | MDF.FULL_SYNC);
     v.crashedPrimary = decided.crashedPrimary;
@@ -358,6 +378,7 @@ class Attach {
     v.onlyCopy = false;
     const sizeChanged = v.sizeSectors !== size;
     v.sizeSectors = size;
+    v.growth.attached(sb.laSizeSectors, size);
     v.sendSectors = 0;
     v.receiveSectors = 0;
     v.writeSectors = 0;

@@ -315,6 +315,7 @@ function follow(v: Volume, old: State, next: State): void {
 
   v.resync.stateChanged(old, next);
   v.verify.stateChanged(old, next);
+  v.growth.stateChanged(old, next);
 
   // 3. Bitmap exchange, our turn first; behind the P_STATE that tells of it.
   if (link && connBecame(Conns.WFBitMapS)) v.resync.beginning.sendBitmap();

@@ -5,15 +5,11 @@
  * Every function returns null, or a sentence that says what is wrong with the packet: the connection then ends.
  */
 import type { DiskOptions } from '../config/drbd-options.js';
-import { MDF } from '../md/superblock.js';
-import { bitsOfSectors } from '../md/units.js';
 import { COMMANDS, FF } from '../wire/constants.js';
 import {
   AFTER_SB,
   CONN_FLAGS,
-  DDS_FLAGS,
   type ProtocolParams,
-  type Sizes,
   type SyncParam,
   UUID_FLAGS,
   type Uuids,
@@ -32,7 +28,7 @@ import {
 import { maskUuid, skipInitialSync, UUID_JUST_CREATED, withRole } from './generation.js';
 import type { Link } from './link.js';
 import { adoptAlgorithms, mirrored } from './option-change.js';
-import { sendSizes, sendState, sendUuids } from './params.js';
+import { sendState, sendUuids } from './params.js';
 import type { Resource } from './resource.js';
 import { Ss } from './return-codes.js';
 import { Conns, Disks, decodeState, Roles, type State } from './state.js';
@@ -115,63 +111,6 @@ function sameRates(a: DiskOptions, b: DiskOptions): boolean {
     a.cFillTargetSectors === b.cFillTargetSectors &&
     a.cMaxRateKiBps === b.cMaxRateKiBps
   );
-}
-
-/** P_SIZES: how large the device is that both can hold. */
-export function receiveSizes(link: Link, v: Volume, p: Sizes): string | null {
-  v.peerSizes = p;
-  const attached = v.dataDisk >= 0 && v.state.disk >= Disks.Negotiating;
-  let size: number;
-  if (attached) {
-    const mine = v.usableSectors;
-    const user = [v.diskOptions.sizeSectors, p.userSectors].filter((s) => s > 0);
-    const wanted = user.length > 0 ? Math.min(...user) : 0;
-    if (p.diskSectors > 0) size = Math.min(p.diskSectors, mine);
-    else size = v.sizeSectors > 0 ? Math.min(v.sizeSectors, mine) : mine;
-    if (wanted > 0 && wanted <= size) size = wanted;
-    const shrinks = size < v.sizeSectors;
-    // A device in use is made smaller by an operator only, not by a smaller disk that the peer takes.
-    const implicit = v.state.conn < Conns.Connected || p.diskSectors === size;
-    if (shrinks && implicit && v.state.disk >= Disks.Outdated) {
-      v.resource.standAlone(
-        `The peer's disk size is too small! (${size} < ${v.sizeSectors} sectors)`,
-      );
-      return null;
-    }
-  } else {
-    size = p.currentSectors || p.userSectors || p.diskSectors;
-    if (size === 0 || (v.sizeSectors > 0 && p.diskSectors === 0)) return null;
-    if (v.state.role === Roles.Primary && size < v.sizeSectors) {
-      v.resource.standAlone(`The peer's device is smaller (${size} < ${v.sizeSectors} sectors)`);
-      return null;
-    }
-  }
-  const changed = size !== v.sizeSectors;
-  if (changed) resizeTo(v, size, (p.ddsFlags & DDS_FLAGS.NO_RESYNC) === 0);
-  if (v.state.conn > Conns.WFReportParams && p.currentSectors !== v.sizeSectors) {
-    sendSizes(link, v, 0);
-  }
-  return null;
-}
-
-/** The device gets another size; new blocks are out of sync unless they are known to be equal. */
-function resizeTo(v: Volume, size: number, setNew: boolean): void {
-  const old = v.sizeSectors;
-  v.sizeSectors = size;
-  if (v.bitmap && v.store) {
-    v.flags |= MDF.FULL_SYNC;
-    v.bitmap.resize(bitsOfSectors(size), setNew);
-    const { bitmap, store } = v;
-    store.writeSuperblock((first) => {
-      store.writeBitmap(bitmap, null, (result) => {
-        v.flags &= ~MDF.FULL_SYNC;
-        if (first < 0 || result < 0) v.metaFailed(-Math.min(first, result));
-        else store.writeSuperblock();
-      });
-    });
-  }
-  v.core.host.log('info', v.name, `size = ${size / 2} KB`);
-  if (old !== size) v.core.host.sizeChanged(v.minor);
 }
 
 /** P_UUIDS. */

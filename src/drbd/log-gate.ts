@@ -8,6 +8,7 @@
  * One transaction at a time; all that waits when it begins shares it. The log itself is activity-log.ts.
  */
 import { assert } from '../base/assert.js';
+import type { MetaLayout } from '../md/layout.js';
 import { AL_EXTENT_SECTORS } from '../md/units.js';
 import type { ActivityLog } from './activity-log.js';
 import type { Core, TurnEnd } from './core.js';
@@ -177,6 +178,38 @@ export class LogGate implements TurnEnd {
       if (this.#full.length > 0) this.#full.push(w);
       else if (this.#take(log, w)) w.logReady();
     }
+  }
+
+  /** No transaction from `run` until its argument is called. */
+  pause(run: (goOn: () => void) => void): void {
+    const held = (): void => {
+      this.#busy = true;
+      run(() => {
+        this.#busy = false;
+      });
+    };
+    if (this.#busy) this.#volume.resource.when(() => !this.#busy, held);
+    else held();
+  }
+
+  /** Every block of the ring, at its place in `to`, with what the log holds. Paused. */
+  rewriteRing(to: MetaLayout, done: (result: number) => void): void {
+    const log = this.#log;
+    const store = this.#store;
+    if (!log || !store) {
+      done(-1);
+      return;
+    }
+    let left = to.alBlocks;
+    const next = (result: number): void => {
+      if (result < 0 || left === 0 || store.dead) {
+        done(store.dead ? -1 : Math.min(result, 0));
+        return;
+      }
+      left--;
+      store.putLogBlock(to, log.fillEmpty(this.#core.port.pool, store.logBlockAt), next);
+    };
+    next(0);
   }
 
   turnEnd(): void {

@@ -29,6 +29,7 @@ const RUN_BYTES = 65536;
 const PAGE_BYTES = 4096;
 /** And copied out of memory by so many pages, with a flush of the data in front of each part that needs one. */
 const PART_PAGES = 256;
+const ERASE_SECTORS = 32768; // 16 MiB at a time
 
 type Done = (result: number) => void;
 
@@ -52,6 +53,8 @@ export class MetaStore {
   #asked = 0; // of the meta-data device
   /** Seen waiting, since the disk last ended something (hung-disk.ts); 0: not yet. */
   sinceMs = 0;
+  #isAlone = false;
+  readonly #wantAlone: ((over: () => void) => void)[] = [];
   #failed: (errno: number) => void = () => {};
   layout: MetaLayout | null = null;
 
@@ -123,7 +126,79 @@ export class MetaStore {
 
   /** Nothing is being written or waiting for it. */
   get idle(): boolean {
+    if (this.#isAlone || this.#wantAlone.length > 0) return false;
     return !this.#superblockWriting && !this.#bitmapWriting && this.#bitmapQueue.length === 0;
+  }
+
+  // ---- the whole of it to another place (lower-size.ts)
+
+  /**
+   * `work` once nothing is being written; until it calls its argument no superblock and no page is, whoever asks. (The log's
+   * blocks are held back by LogGate.)
+   */
+  alone(work: (over: () => void) => void): void {
+    this.#wantAlone.push(work);
+    this.#goOn();
+  }
+
+  #goOn(): void {
+    if (this.#isAlone || this.#closed) return;
+    const isQuiet = !this.#superblockWriting && !this.#bitmapWriting;
+    if (this.#wantAlone.length > 0) {
+      if (!isQuiet) return;
+      const work = this.#wantAlone.shift();
+      this.#isAlone = true;
+      work?.(() => {
+        this.#isAlone = false;
+        this.#goOn();
+      });
+      return;
+    }
+    if (this.#superblockWanted && !this.#superblockWriting) this.#startSuperblock();
+    if (!this.#bitmapWriting) this.#nextBitmapJob();
+  }
+
+  /** The superblock as it is now, in the layout of now, durably. Alone. */
+  putSuperblock(done: Done): void {
+    const layout = this.layout as MetaLayout;
+    if (!this.dead) encodeSuperblock(this.#make(), this.#core.port.pool, this.#block);
+    this.#write(layout.superblockSector * 512, this.#block, SUPERBLOCK_BYTES, true, (result) =>
+      done(Math.min(result, 0)),
+    );
+  }
+
+  /** Meta-data that count no more, and their superblock with them. Not durable before `flushMeta`. Alone. */
+  eraseArea(sector: number, endSector: number, done: Done): void {
+    const sectors = Math.min(endSector - sector, ERASE_SECTORS);
+    const tag = this.#asks((result) => {
+      if (result < 0 || sector + sectors === endSector) done(Math.min(result, 0));
+      else this.eraseArea(sector + sectors, endSector, done);
+    });
+    this.#core.port.zeroDisk(this.#disk, sector * 512, sectors * 512, false, tag);
+  }
+
+  /** The transaction at `logBlockAt`, to a layout that is to be. Not durable before `flushMeta`. */
+  putLogBlock(to: MetaLayout, ringBlock: number, done: Done): void {
+    const offset = to.alSector * 512 + ringBlock * AL_BLOCK_BYTES;
+    this.#write(offset, this.#logBlock, AL_BLOCK_BYTES, false, done);
+  }
+
+  /** All of the bitmap, to a layout that is to be; the data that its clear bits stand for are durable before. Alone. */
+  putBitmap(bitmap: Bitmap, to: MetaLayout, done: Done): void {
+    const copy = bitmap.bytes.slice();
+    for (let page = 0; page < bitmap.pages; page++) bitmap.markPageClean(page);
+    const finish = (result: number): void => {
+      if (result < 0) bitmap.markAllPagesDirty();
+      done(Math.min(result, 0));
+    };
+    this.#flushData(true, (flushed) => {
+      if (flushed < 0) finish(flushed);
+      else this.#writeFrom(to.bitmapSector, copy, finish, false);
+    });
+  }
+
+  flushMeta(done: Done): void {
+    this.#core.port.flushDisk(this.#disk, this.#asks(done));
   }
 
   // ---- reading, at attach
@@ -177,7 +252,7 @@ export class MetaStore {
   writeSuperblock(done: Done = () => {}): void {
     this.#superblockWaiters.push(done);
     this.#superblockWanted = true;
-    if (!this.#superblockWriting) this.#startSuperblock();
+    this.#goOn();
   }
 
   #startSuperblock(): void {
@@ -190,7 +265,7 @@ export class MetaStore {
     const offset = layout.superblockSector * 512;
     this.#write(offset, this.#block, SUPERBLOCK_BYTES, true, (result) => {
       this.#superblockWriting = false;
-      if (this.#superblockWanted && !this.#closed) this.#startSuperblock();
+      this.#goOn();
       if (result < 0) this.#failed(-result);
       for (const done of waiters) done(Math.min(result, 0));
     });
@@ -238,7 +313,7 @@ export class MetaStore {
     flush = false,
   ): void {
     this.#bitmapQueue.push({ bitmap, pages, done, flush });
-    if (!this.#bitmapWriting) this.#nextBitmapJob();
+    this.#goOn();
   }
 
   #nextBitmapJob(): void {
@@ -253,7 +328,7 @@ export class MetaStore {
       this.#bitmapWriting = false;
       if (result < 0) this.#failed(-result);
       done(Math.min(result, 0));
-      if (!this.#closed && !this.#bitmapWriting) this.#nextBitmapJob();
+      this.#goOn();
     };
     const part = (result: number): void => {
       const pages = list.slice(from, from + PART_PAGES);
@@ -327,7 +402,7 @@ export class MetaStore {
     next(0);
   }
 
-  #writeFrom(sector: number, from: Uint8Array, done: Done): void {
+  #writeFrom(sector: number, from: Uint8Array, done: Done, fua = true): void {
     const { port } = this.#core;
     let at = 0;
     const next = (result: number): void => {
@@ -339,7 +414,7 @@ export class MetaStore {
       if (!this.dead) port.pool.set(from.subarray(at, at + bytes), this.#run);
       const offset = sector * 512 + at;
       at += bytes;
-      this.#write(offset, this.#run, bytes, true, next);
+      this.#write(offset, this.#run, bytes, fua, next);
     };
     next(0);
   }

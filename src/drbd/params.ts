@@ -67,7 +67,8 @@ export function sendSyncParam(link: Link, v: Volume): void {
   });
 }
 
-export function sendSizes(link: Link, v: Volume, ddsFlags: number): void {
+/** `askBack`: the peer is to say what becomes of it, whatever it holds already (a size of 0). */
+export function sendSizes(link: Link, v: Volume, ddsFlags: number, askBack = false): void {
   const info = v.diskInfo;
   const attached = v.dataDisk >= 0 && v.state.disk >= Disks.Negotiating;
   let maxBioBytes = 1 << 20;
@@ -76,7 +77,7 @@ export function sendSizes(link: Link, v: Volume, ddsFlags: number): void {
   const body: Sizes = {
     diskSectors: attached ? v.usableSectors : 0,
     userSectors: attached ? v.diskOptions.sizeSectors : 0,
-    currentSectors: v.sizeSectors,
+    currentSectors: askBack ? 0 : v.sizeSectors,
     maxBioBytes,
     queueOrderType: 0,
     ddsFlags,
@@ -95,6 +96,7 @@ export function sendSizes(link: Link, v: Volume, ddsFlags: number): void {
           }
         : null,
   };
+  v.sizesSent = [body.diskSectors, body.userSectors, v.sizeSectors];
   link.sendData(COMMANDS.P_SIZES, v.number, sizesBytes(link), sizesCodec, body);
 }
 

@@ -35,7 +35,6 @@ import { disconnect } from './disconnect.js';
 import { fenceAfterLoss } from './fencing.js';
 import {
   protocolMismatch,
-  receiveSizes,
   receiveState,
   receiveStateRequest,
   receiveSyncParam,
@@ -46,6 +45,7 @@ import { receiveProtocolUpdate } from './option-change.js';
 import { sendProtocol, sendSizes, sendState, sendSyncParam, sendUuids } from './params.js';
 import type { WriteOrdering } from './peer-epochs.js';
 import type { Endpoint, StreamOwner } from './ports.js';
+import { receiveSizes } from './resize.js';
 import { Conns, Disks, Roles } from './state.js';
 import type { Volume } from './volume.js';
 import { Waits } from './waits.js';

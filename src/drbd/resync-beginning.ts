@@ -190,10 +190,13 @@ export class ResyncBeginning {
         return;
       }
       const { conn } = v.state;
-      if (conn === Conns.WFBitMapS || conn === Conns.StartingSyncS) {
-        force(v, { conn: Conns.SyncSource, pdsk: Disks.Inconsistent });
-      }
+      if (conn === Conns.Connected) v.growth.whenFree(link, () => this.#becomeSource());
+      else if (conn === Conns.WFBitMapS || conn === Conns.StartingSyncS) this.#becomeSource();
     });
+  }
+
+  #becomeSource(): void {
+    force(this.#volume, { conn: Conns.SyncSource, pdsk: Disks.Inconsistent });
   }
 
   /**
@@ -211,7 +214,8 @@ export class ResyncBeginning {
   syncUuid(link: Link, uuid: bigint): string | null {
     const v = this.#volume;
     const { conn } = v.state;
-    if (conn !== Conns.WFSyncUUID && conn !== Conns.Behind && conn !== Conns.WFBitMapT) {
+    const grown = conn === Conns.Connected && v.growth.isDue;
+    if (!grown && conn !== Conns.WFSyncUUID && conn !== Conns.Behind && conn !== Conns.WFBitMapT) {
       // The kernel ignores it where it does not belong; so do we.
       this.#core.host.log('warn', v.name, 'Ignoring SyncUUID packet!');
       return null;
@@ -243,6 +247,18 @@ export class ResyncBeginning {
       v.exposedUuid = inUse; // what a Primary's users see are the source's data, not what is half copied here
     });
     return null;
+  }
+
+  /** The device has grown while connected, and the peer knows: its new part, without an exchange of bitmaps (growth.ts). */
+  startNewPart(): void {
+    const v = this.#volume;
+    const { store, link } = v;
+    if (!store || !link) return;
+    const exchange = this.#exchange;
+    v.writeBitmap((result) => {
+      if (result < 0) v.metaFailed(-result);
+      else if (v.link === link && this.#exchange === exchange) this.#beginSource(link);
+    });
   }
 
   /** invalidate, invalidate-remote: everything is to be copied, without an exchange of bitmaps. */

@@ -18,10 +18,12 @@ import {
   UUID_JUST_CREATED,
   type UuidSet,
 } from './generation.js';
+import { Growth } from './growth.js';
 import { DiskWatch } from './hung-disk.js';
 import { IntervalSet } from './intervals.js';
 import type { Link } from './link.js';
 import { LogGate } from './log-gate.js';
+import { LowerSize } from './lower-size.js';
 import type { MetaStore } from './meta-store.js';
 import { PeerIo } from './peer-io.js';
 import type { DiskInfo } from './ports.js';
@@ -47,6 +49,8 @@ export class Volume {
   readonly diskWatch: DiskWatch;
   readonly verify: Verify;
   readonly log: LogGate;
+  readonly growth: Growth;
+  readonly lowerSize: LowerSize;
   state: State = INITIAL_STATE;
   diskOptions: DiskOptions = DEFAULT_DISK_OPTIONS;
 
@@ -60,6 +64,7 @@ export class Volume {
   store: MetaStore | null = null;
   bitmap: Bitmap | null = null;
   usableSectors = 0; // room for data on it
+  lowerSectors = 0; // of the meta-data device, when its meta-data were last known to be in place
   uuids: UuidSet = CREATED_UUIDS;
   flags = 0; // MDF flags as last written
   deviceUuid = 0n;
@@ -143,6 +148,8 @@ export class Volume {
   considerResync = false;
 
   sizeSectors = 0; // of the device
+  /** As the peer was told last: room, configured size, size. */
+  sizesSent: readonly number[] = [];
   #seq = 0;
 
   // counters of /proc/drbd, in sectors
@@ -168,6 +175,8 @@ export class Volume {
     this.diskWatch = new DiskWatch(this);
     this.verify = new Verify(core, this);
     this.log = new LogGate(core, this);
+    this.growth = new Growth(core, this);
+    this.lowerSize = new LowerSize(core, this);
   }
 
   get name(): string {
@@ -537,7 +546,7 @@ export class Volume {
     const layout = this.store?.layout as MetaLayout;
     this.flags = this.currentFlags();
     return {
-      laSizeSectors: this.sizeSectors,
+      laSizeSectors: this.growth.laSizeSectors,
       current: this.uuids.current,
       bitmap: this.uuids.bitmap,
       history1: this.uuids.history1,

@@ -30,6 +30,11 @@ const orNull =
   (value, field) =>
     value === null ? null : check(value, field);
 
+const orAbsent =
+  (check: Check): Check =>
+  (value, field) =>
+    value === undefined ? null : check(value, field);
+
 /** Slots of the log: it is made as long as it is told. (drbdadm does not write less than 67.) */
 const AL_EXTENTS = { min: 1, max: 0xfffe };
 const minor = whole(1_048_575);
@@ -103,7 +108,14 @@ const WAIT: Fields = { minor, timeoutS: whole(300_000), afterSb: flag };
 const FIELDS: { readonly [V in ControlRequest['verb']]: Fields } = {
   'new-resource': { resource: text, options: ofResource },
   'new-minor': { resource: text, minor, volume: whole(65_535), device: text },
-  attach: { minor, disk: text, metaDisk: text, metaIndex, options: disk },
+  attach: {
+    minor,
+    disk: text,
+    metaDisk: text,
+    metaIndex,
+    options: disk,
+    lowerSectors: orAbsent(sector),
+  },
   connect: {
     resource: text,
     local: address,
@@ -126,7 +138,14 @@ const FIELDS: { readonly [V in ControlRequest['verb']]: Fields } = {
   'del-minor': MINOR,
   'new-current-uuid': { minor, clearBitmap: flag },
   verify: { minor, startSector: orNull(sector), stopSector: orNull(sector) },
-  resize: { minor, sizeSectors: sector, assumePeerHasSpace: flag, assumeClean: flag },
+  resize: {
+    minor,
+    sizeSectors: sector,
+    assumePeerHasSpace: flag,
+    assumeClean: flag,
+    alStripes: orNull(sector),
+    alStripeSizeKib: orNull(sector),
+  },
   'disk-options': { minor, options: disk },
   'net-options': { resource: text, options: net },
   'resource-options': { resource: text, options: ofResource },

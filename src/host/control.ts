@@ -31,6 +31,7 @@ export type ControlRequest =
       readonly metaDisk: string;
       readonly metaIndex: MetaIndex;
       readonly options: DiskOptions;
+      readonly lowerSectors?: number; // by a successor: see RunningVolume
     }
   | {
       readonly verb: 'connect';
@@ -70,6 +71,9 @@ export type ControlRequest =
       readonly sizeSectors: number; // 0: all of the smaller disk
       readonly assumePeerHasSpace: boolean;
       readonly assumeClean: boolean;
+      /** Another layout of the activity log; null: as it is. */
+      readonly alStripes: number | null;
+      readonly alStripeSizeKib: number | null;
     }
   | { readonly verb: 'disk-options'; readonly minor: number; readonly options: DiskOptions }
   | { readonly verb: 'net-options'; readonly resource: string; readonly options: NetOptions }
@@ -137,6 +141,8 @@ export interface RunningVolume {
     readonly metaDisk: string;
     readonly metaIndex: MetaIndex;
     readonly options: DiskOptions;
+    /** The meta-data device had that size when internal meta-data were last known at its end. */
+    readonly lowerSectors?: number;
   } | null; // null: diskless
 }
 
@@ -152,6 +158,7 @@ export interface WaitEnd {
 export interface RunningGeneration {
   readonly uuids: readonly [string, string, string, string]; // 16 upper-case hex digits each
   readonly flags: number; // MDF_* of the metadata (md/superblock)
+  readonly deviceUuid: string; // hex digits: of the meta-data themselves
 }
 
 /**

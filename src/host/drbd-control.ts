@@ -11,6 +11,7 @@ import {
   netRefusal,
   type OptionRefusal,
 } from '../drbd/option-change.js';
+import { resize } from '../drbd/resize.js';
 import type { Resource } from '../drbd/resource.js';
 import { Err, failureText, Ss, stateText } from '../drbd/return-codes.js';
 import {
@@ -362,7 +363,7 @@ export class DrbdControl {
           const s = v.superblock();
           const hex = (uuid: bigint): string => uuid.toString(16).toUpperCase().padStart(16, '0');
           const uuids = [s.current, s.bitmap, s.history1, s.history2].map(hex);
-          reply({ ok: true, value: { uuids, flags: s.flags } });
+          reply({ ok: true, value: { uuids, flags: s.flags, deviceUuid: hex(s.deviceUuid) } });
         }
         return;
       case 'expose': {
@@ -379,14 +380,7 @@ export class DrbdControl {
         reply({ ok: true, value: waitTimeoutType(v.state, v.degraded) });
         return;
       case 'resize':
-        reply({
-          ok: false,
-          kind: 'failure',
-          code: Err.PACKET_NR,
-          text: failureText(Err.PACKET_NR),
-          info: ['resizing a running device is not part of this version'],
-          next: [`drbdadm down ${v.resource.name} on both nodes, then up: the size is agreed anew`],
-        });
+        resize(v, request, outcome);
         return;
       case 'new-minor':
         return;
@@ -521,6 +515,7 @@ function running(r: Resource): RunningResource {
               metaDisk: v.metaDisk,
               metaIndex: v.metaIndex,
               options: v.diskOptions,
+              lowerSectors: v.lowerSectors,
             }
           : null,
     })),

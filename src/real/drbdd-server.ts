@@ -15,7 +15,7 @@ import type { Logger } from 'pino';
 import { assert } from '../base/assert.js';
 import type { TwinbeatIni } from '../config/twinbeat-ini.js';
 import { ChangeOrder } from '../host/change-order.js';
-import type { ControlReply, ControlRequest } from '../host/control.js';
+import type { ControlReply, ControlRequest, RunningGeneration } from '../host/control.js';
 import type { EngineSettings } from '../host/drbdd-messages.js';
 import { resumeSteps, type SavedState } from '../host/drbdd-resume.js';
 import { EventFeed, type Listener } from '../host/event-feed.js';
@@ -27,6 +27,7 @@ import { ControlSocket, refuseSecond } from './drbdd-socket.js';
 import { loadExposed, loadState, saveState } from './drbdd-state.js';
 import { FlightKeeper } from './flight-files.js';
 import { fuseMounts } from './fuse-mount.js';
+import { lastKnownFile, saveLastKnown } from './last-known.js';
 import { setIoFlusher } from './native-addon.js';
 import { RunFile } from './run-file.js';
 import { StateSaver } from './state-saver.js';
@@ -156,6 +157,12 @@ export class Drbdd {
       case 'size-changed':
         // Before its device is made (at a restart) there is nothing to tell.
         this.#devices?.resized(news.minor);
+        // Where the meta-data are, a successor must know; and drbdmeta, when their disk grows once more.
+        if (!this.#resumed) return;
+        void this.#saver
+          .save()
+          .then(() => this.#noteSize(news.minor))
+          .catch((e) => this.#notSaved(e));
         return;
       case 'fuse-ended':
         if (!this.#ending)
@@ -376,6 +383,25 @@ export class Drbdd {
       primaries: await this.#engine.primaries(),
       handlers: this.#handlers.saved,
     });
+  }
+
+  async #noteSize(minor: number): Promise<void> {
+    const volumes = (await this.#engine.running()).flatMap((r) => r.volumes);
+    const disk = volumes.find((v) => v.minor === minor)?.disk;
+    const lowerSectors = disk?.lowerSectors ?? 0;
+    if (disk?.metaIndex !== 'internal' || lowerSectors === 0) return;
+    const reply = await this.#engine.request({ verb: 'get-gi', minor });
+    if (!reply.ok) return;
+    const { deviceUuid } = reply.value as RunningGeneration;
+    const file = `${this.#options.root}${lastKnownFile(minor)}`;
+    try {
+      const uuid = BigInt(`0x${deviceUuid}`);
+      saveLastKnown(file, { sizeBytes: lowerSectors * 512, path: disk.disk, uuid });
+    } catch (e) {
+      this.#log.warn(
+        `${file}: ${text(e)}: after the disk of minor ${minor} has grown once more, drbdmeta needs it`,
+      );
+    }
   }
 
   // ---- the end

@@ -140,7 +140,18 @@ export const ACTIONS: readonly Action[] = [
     'the lower device ends there now, meta-data cut off: EIO beyond',
     (w, v) => {
       const { disk } = node(w, v);
-      disk.resize(Math.floor((disk.options.sizeBytes * share(v)) / 4096) * 4096);
+      disk.resize(Math.floor((disk.nominalBytes * share(v)) / 4096) * 4096);
+    },
+  ),
+  row(
+    'grow disk of NODE to SIZE',
+    'the lower device is made larger; `drbdadm resize` takes the room',
+    (w, v) => {
+      const { disk } = node(w, v);
+      const bytes = Number(v['SIZE']) * 1024;
+      if (bytes <= disk.nominalBytes) return;
+      disk.grow(bytes);
+      w.truth.grown(bytes);
     },
   ),
   row('disk NODE works', 'no more trouble with the disk of NODE', (w, v) =>
@@ -152,7 +163,7 @@ export const ACTIONS: readonly Action[] = [
     (w, v) => {
       const n = node(w, v);
       if (n.powered) return;
-      n.disk = n.newDisk();
+      n.disk = n.newDisk(n.disk.nominalBytes);
       n.disks.set(LOWER_DISK, n.disk);
       w.truth.replaced(n.name);
     },
@@ -303,7 +314,7 @@ function diskWorks(w: World, name: NodeName): void {
   disk.faults.flushChance = 0;
   disk.slowMs = 0;
   disk.full = null;
-  disk.resize(disk.options.sizeBytes);
+  disk.resize(disk.nominalBytes);
   disk.stuck = false;
 }
 

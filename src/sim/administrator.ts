@@ -41,6 +41,7 @@ export const DRBDADM_VERBS = [
   'new-current-uuid',
   'verify',
   'adjust',
+  'resize',
 ] as const;
 
 /** What drbd.conf says now: the operator may edit it. */
@@ -139,6 +140,18 @@ function requestsOf(
       return [{ verb, minor, clearBitmap: flags.includes('--clear-bitmap') }];
     case 'verify':
       return [{ verb, minor, startSector: null, stopSector: null }];
+    case 'resize':
+      return [
+        {
+          verb,
+          minor,
+          sizeSectors: 0,
+          assumePeerHasSpace: flags.includes('--assume-peer-has-space'),
+          assumeClean: flags.includes('--assume-clean'),
+          alStripes: null,
+          alStripeSizeKib: null,
+        },
+      ];
     case 'adjust':
       return adjustRequests(c, drbdd, attach, connect);
     default:

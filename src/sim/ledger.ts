@@ -33,7 +33,7 @@ export type Counted = 'acknowledged' | 'durable' | number;
 
 export class Lineage {
   readonly id: number;
-  readonly head: Int32Array; // per sector the newest entry, NONE
+  head: Int32Array; // per sector the newest entry, NONE
   readonly parent: Lineage | null;
   readonly forkedAt: number;
   /** From here on a flush of the parent's users says nothing of this copy. */
@@ -51,6 +51,14 @@ export class Lineage {
     this.parent = parent;
     this.forkedAt = forkedAt;
     this.partedAt = partedAt;
+  }
+
+  /** The device may get so large. */
+  extend(sectors: number): void {
+    if (sectors <= this.head.length) return;
+    const head = new Int32Array(sectors).fill(NONE);
+    head.set(this.head);
+    this.head = head;
   }
 }
 

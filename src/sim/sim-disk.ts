@@ -64,6 +64,8 @@ export class SimDisk {
   readonly #journal = new DiskJournal();
   #order = 0; // of the last completed write
   #sizeBytes: number;
+  /** Of the device when nothing is wrong with it. */
+  nominalBytes: number;
   #stuck = false;
   #waiting: (() => void)[] = []; // for a disk that is stuck
   #abandoned: UnfinishedWrite[] = [];
@@ -72,6 +74,7 @@ export class SimDisk {
     this.options = options;
     this.#random = random;
     this.#sizeBytes = options.sizeBytes;
+    this.nominalBytes = options.sizeBytes;
   }
 
   get sizeBytes(): number {
@@ -87,6 +90,12 @@ export class SimDisk {
       canDiscard: this.options.canDiscard,
       discardZeroes: this.options.canDiscard && this.options.discardZeroes,
     };
+  }
+
+  /** An administrator has made the device larger. */
+  grow(sizeBytes: number): void {
+    this.nominalBytes = sizeBytes;
+    this.resize(sizeBytes);
   }
 
   /** A grown (or, for a scenario of disaster, shrunk) device. */

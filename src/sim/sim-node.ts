@@ -20,6 +20,7 @@ import type { Client } from './client.js';
 import { type ClusterConfig, type NodeName, peerOf } from './config.js';
 import { between, dice } from './dice.js';
 import { HandlerFaults } from './handler-faults.js';
+import { findMetaData } from './moved-meta.js';
 import { NodeClock } from './node-clock.js';
 import { NodeHeartbeat, type NodeHeartbeatWorld } from './node-heartbeat.js';
 import type { SimClock } from './sim-clock.js';
@@ -74,6 +75,8 @@ export class SimNode {
   /** drbdd dies with its next so many requests to the port still to be made; -1: not planned. */
   readonly errors: string[] = [];
 
+  #lastKnownBytes: number; // of the disk, when drbdadm saw meta-data at its end last
+
   constructor(world: NodeWorld, name: NodeName) {
     this.#world = world;
     this.name = name;
@@ -82,31 +85,32 @@ export class SimNode {
     this.handlerFaults = new HandlerFaults(this.clock);
     this.#random = dice(world.seed, `node ${name}`);
     this.disk = this.newDisk();
+    this.#lastKnownBytes = this.disk.sizeBytes;
     this.disks.set(LOWER_DISK, this.disk);
     this.device = new SimDevice(this.clock);
     this.heartbeat = config.heartbeat ? new NodeHeartbeat(world, this) : null;
   }
 
   /** A disk as from the shop, with meta-data made by create-md. */
-  newDisk(): SimDisk {
+  newDisk(sizeBytes = this.#world.config.sizeBytes): SimDisk {
     const { config, seed } = this.#world;
     const disk = new SimDisk(
       {
         ...DEFAULT_SIM_DISK,
-        sizeBytes: config.sizeBytes,
+        sizeBytes,
         canDiscard: config.diskDiscards,
         latencyMs: config.diskLatencyMs,
         flushLatencyMs: config.flushLatencyMs,
       },
       dice(seed, `disk ${this.name} ${this.#lives}`),
     );
-    createMeta(disk, config.sizeBytes);
+    createMeta(disk, sizeBytes);
     return disk;
   }
 
   /** `drbdadm create-md` on the disk that is there; nothing has it open. */
   createMeta(): void {
-    createMeta(this.disk, this.disk.options.sizeBytes);
+    createMeta(this.disk, this.disk.nominalBytes);
   }
 
   get state(): State | null {
@@ -197,9 +201,15 @@ export class SimNode {
   drbdadm(verb: DrbdadmVerb, flags: readonly string[], done: Answered): void {
     const { config } = this.#world;
     this.#world.asked(this, verb);
+    const mayAttach = verb === 'up' || verb === 'attach' || verb === 'adjust';
+    if (mayAttach && !(this.drbdd?.volume && this.drbdd.volume.dataDisk >= 0)) {
+      this.#lastKnownBytes = findMetaData(this.disk, this.#lastKnownBytes);
+    }
     drbdadm(this.drbdd, { config, node: this.name }, verb, flags, (exit, text) => {
       const what = ['drbdadm', verb, ...flags, RESOURCE].join(' ');
       this.#world.log(this.name, 'drbdadm', 'info', `${what}: exit ${exit} ${text}`.trimEnd());
+      // check-resize, by which the next one finds them
+      if (verb === 'resize' && exit === 0) this.#lastKnownBytes = this.disk.sizeBytes;
       done(exit, text);
     });
   }

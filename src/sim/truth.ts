@@ -33,6 +33,11 @@ export class Truth {
     this.lineage = { alpha: first, beta: first };
   }
 
+  /** A disk has grown. */
+  grown(sizeBytes: number): void {
+    for (const node of NODES) this.lineage[node].extend(sizeBytes / SECTOR_BYTES);
+  }
+
   /** The copies do not follow each other any more. */
   parted(): void {
     this.#partedAt ??= this.ledger.now;

@@ -233,11 +233,6 @@ test('commands that are not there are refused as unknown', async (t) => {
     t.is(await drbdsetup([row.name], world), 20, row.name);
     t.is(world.stderr(), `drbdsetup: '${row.name}' is not a command\n`);
   }
-  for (const call of ['resize 0 --al-stripes=2', 'resize 0 --al-stripe-size-kB=32']) {
-    const world = memoryWorld({ root: '' });
-    t.is(await drbdsetup(call.split(' '), world), 20, call);
-    t.regex(world.stderr(), /unrecognized option/);
-  }
   const create = memoryWorld({ root: '' });
   t.is(await drbdsetup(['role', '0', '--create-device'], create), 20);
   t.regex(create.stderr(), /unrecognized option '--create-device'/);

@@ -1,10 +1,14 @@
 /**
- * I3: UpToDate/UpToDate, connected, no resync, nothing under way: identical blocks. But for what a disk changed by itself (`corrupt
- * sector`), until it is written: that is found by an online verify only.
+ * I3: UpToDate/UpToDate, connected, no resync, nothing under way: identical blocks, and (as soon as both can have heard of it)
+ * the same size. But for what a disk changed by itself (`corrupt sector`), until it is written: that is found by an online verify
+ * only.
  */
 import type { SimNode } from '../sim-node.js';
 import { inSync, type World } from '../world.js';
 import { Checker } from './checker.js';
+
+/** P_SIZES is on its way, or its receiver stands still. */
+const HEARD_MS = 15_000;
 
 export class Equal extends Checker {
   constructor(world: World) {
@@ -12,23 +16,28 @@ export class Equal extends Checker {
   }
 
   #next = 0;
+  #unlikeSinceMs = Number.POSITIVE_INFINITY; // of different sizes, connected all the time
 
   override tick(): void {
     if (this.world.nowMs < this.#next && !this.world.healing) return;
     const { alpha, beta } = this.world.nodes;
     if (!isQuiet(alpha) || !isQuiet(beta)) return;
     const states = [alpha.state, beta.state];
-    if (!states.every((s) => s !== null && inSync(s))) return;
-    if (!alpha.drbdd?.volume?.link || !beta.drbdd?.volume?.link) return;
-    this.look();
-    this.#next = this.world.nowMs + 1500;
-    const sectors = alpha.drbdd.volume.sizeSectors;
-    if (sectors !== beta.drbdd.volume.sizeSectors) {
-      this.violate(
-        `the devices have ${sectors} and ${beta.drbdd.volume.sizeSectors} sectors of 512 bytes`,
-      );
+    const linked = alpha.drbdd?.volume?.link && beta.drbdd?.volume?.link;
+    if (!linked || !states.every((s) => s !== null && inSync(s))) {
+      this.#unlikeSinceMs = Number.POSITIVE_INFINITY;
       return;
     }
+    this.look();
+    this.#next = this.world.nowMs + 1500;
+    const [x = 0, y = 0] = [alpha, beta].map((n) => n.drbdd?.volume?.sizeSectors ?? 0);
+    if (x === y) this.#unlikeSinceMs = Number.POSITIVE_INFINITY;
+    else this.#unlikeSinceMs = Math.min(this.#unlikeSinceMs, this.world.nowMs);
+    if (this.world.nowMs >= this.#unlikeSinceMs + HEARD_MS) {
+      this.violate(`the devices have ${x} and ${y} sectors of 512 bytes`);
+      return;
+    }
+    const sectors = Math.min(x, y);
     let sector = alpha.disk.equals(beta.disk, 0, sectors);
     while (sector >= 0 && (alpha.disk.corrupted.has(sector) || beta.disk.corrupted.has(sector))) {
       sector = alpha.disk.equals(beta.disk, sector + 1, sectors - sector - 1);

@@ -1,0 +1,208 @@
+/**
+ * The lower device has another size than when it was attached: what it has room for, and where its meta-data belong.
+ *
+ * Internal meta-data are found from the end of the device, so they move when it has grown (docs/METADATA.md, sections 2, 3):
+ *
+ *     old:  | data .... | bitmap | log | superblock |
+ *     new:  | data ............ | bitmap  | log | superblock |        the areas may overlap
+ *
+ * Whatever happens in between, a device with meta-data is left, the old or the new. Where the areas are apart: bitmap and log
+ * are written to the new place, made durable, then the superblock, and only then is the old place erased (it is data now, the same on
+ * both nodes); until then it is not touched, and nothing that would have to be written there is done (MetaStore.alone, LogGate.pause). Where they overlap
+ * the superblock is written first (its place is always behind the old area), and asks for a full sync until all the rest is
+ * there. Meanwhile writes to extents of the log go on; others wait for their transaction.
+ *
+ * Old meta-data at the place of a smaller device are found by `drbdmeta apply-al` and `check-resize`, which know the last size.
+ */
+import {
+  isRefused,
+  layoutOfDevice,
+  type MetaLayout,
+  sameLayout,
+  superblockSector,
+  usableSectors,
+} from '../md/layout.js';
+import { MDF } from '../md/superblock.js';
+import type { Core } from './core.js';
+import type { MetaStore } from './meta-store.js';
+import type { Volume } from './volume.js';
+
+/** `trouble`: why the room cannot be used; then nothing has changed. */
+type Examined = (hasChanged: boolean, trouble: string) => void;
+type Result = (result: number) => void;
+
+export class LowerSize {
+  readonly #core: Core;
+  readonly #volume: Volume;
+  #isMoving = false;
+  readonly #waiting: Examined[] = [];
+
+  constructor(core: Core, volume: Volume) {
+    this.#core = core;
+    this.#volume = volume;
+  }
+
+  /** Looks at the devices again; `done` at once when nothing has to be written, and never while a move is under way. */
+  examine(done: Examined): void {
+    const v = this.#volume;
+    if (this.#isMoving) {
+      this.#waiting.push(done);
+      return;
+    }
+    const { store } = v;
+    if (!store?.layout || v.dataDisk < 0 || v.detaching) {
+      done(false, '');
+      return;
+    }
+    const old = store.layout;
+    const data = this.#sectorsOf(v.dataDisk);
+    const meta = v.metaHandle === v.dataDisk ? data : this.#sectorsOf(v.metaHandle);
+    if (data < 0 || meta < 0) {
+      done(false, 'the device does not answer');
+      return;
+    }
+    const wanted = this.#wantedLayout(old, meta);
+    if (typeof wanted === 'string') {
+      this.#core.host.log('error', v.name, wanted);
+      done(false, wanted);
+      return;
+    }
+    if (sameLayout(wanted, old)) {
+      const usable = usableSectors(old, data);
+      const hasChanged = usable !== v.usableSectors && usable >= v.sizeSectors;
+      if (hasChanged) this.#take(usable, meta);
+      done(hasChanged, '');
+      return;
+    }
+    const usable = usableSectors(wanted, data);
+    if (usable < v.sizeSectors) {
+      const text = `meta-data of the new size leave ${usable} sectors, the device has ${v.sizeSectors}`;
+      done(false, text);
+      return;
+    }
+    this.#isMoving = true;
+    this.#move(store, old, wanted, (result) => {
+      this.#isMoving = false;
+      if (result >= 0 && v.store === store) this.#take(usable, meta);
+      done(result >= 0, result < 0 ? `meta-data can not be written (errno ${-result})` : '');
+      for (const next of this.#waiting.splice(0)) this.examine(next);
+    });
+  }
+
+  #take(usable: number, metaSectors: number): void {
+    const v = this.#volume;
+    const kb = usable / 2;
+    this.#core.host.log('info', v.name, `the lower device has room for ${kb} KB now`);
+    v.usableSectors = usable;
+    v.lowerSectors = metaSectors;
+    v.diskInfo = this.#core.port.diskInfo(v.dataDisk);
+    this.#core.host.sizeChanged(v.minor); // not of the device; a successor must know where its meta-data are
+  }
+
+  #sectorsOf(handle: number): number {
+    try {
+      return Math.floor(this.#core.port.diskInfo(handle).sizeBytes / 512);
+    } catch {
+      return -1; // gone: its requests will say so
+    }
+  }
+
+  /** Where meta-data of that kind are on a device of that size; a sentence if there is no place for them. */
+  #wantedLayout(old: MetaLayout, metaSectors: number): MetaLayout | string {
+    const { index } = old;
+    if (typeof index === 'number') return old; // a slot
+    const at = superblockSector(index, metaSectors);
+    if (at < old.superblockSector) {
+      return `the lower device has become smaller: meta-data are at sector ${old.superblockSector}`;
+    }
+    if (index === 'internal' && at === old.superblockSector) return old;
+    const layout = layoutOfDevice(index, metaSectors, {
+      stripes: old.alStripes,
+      stripeSize4k: old.alStripeSize4k,
+    });
+    if (isRefused(layout)) return layout.text;
+    if (index === 'internal') return layout;
+    // On a device of its own only the bitmap gets more room, behind what it has.
+    const isLonger = layout.mdSizeSectors > old.mdSizeSectors;
+    const isInPlace = layout.alSector === old.alSector && layout.bitmapSector === old.bitmapSector;
+    return isLonger && isInPlace ? layout : old;
+  }
+
+  #move(store: MetaStore, from: MetaLayout, to: MetaLayout, done: Result): void {
+    const v = this.#volume;
+    v.log.pause((goOn) => {
+      store.alone((over) => {
+        const finish = (result: number): void => {
+          if (result >= 0)
+            this.#core.host.log('info', v.name, 'Writing the whole bitmap, md moved');
+          over();
+          goOn();
+          if (result < 0 && v.store === store) v.metaFailed(-result);
+          done(result);
+        };
+        if (v.store !== store || v.detaching || !v.bitmap) finish(-1);
+        else if (from.superblockSector === to.superblockSector) {
+          store.layout = to; // a longer area: the superblock says so
+          store.putSuperblock(finish);
+        } else if (to.bitmapSector >= from.superblockSector + 8)
+          this.#apart(store, from, to, finish);
+        else this.#overlapping(store, from, to, finish);
+      });
+    });
+  }
+
+  #apart(store: MetaStore, from: MetaLayout, to: MetaLayout, done: Result): void {
+    this.#contents(store, to, (written) => {
+      if (written < 0) {
+        done(written);
+        return;
+      }
+      store.layout = to;
+      store.putSuperblock((result) => {
+        if (result < 0) done(result);
+        else
+          this.#erase(store, from, (erased) => (erased < 0 ? done(erased) : store.flushMeta(done)));
+      });
+    });
+  }
+
+  #overlapping(store: MetaStore, from: MetaLayout, to: MetaLayout, done: Result): void {
+    const v = this.#volume;
+    const alDisabled = v.flags & MDF.AL_DISABLED;
+    store.layout = to;
+    v.flags |= MDF.FULL_SYNC | MDF.AL_DISABLED;
+    const steps: ((next: Result) => void)[] = [
+      (next) => store.putSuperblock(next),
+      (next) => this.#erase(store, from, next),
+      (next) => this.#contents(store, to, next),
+      (next) => {
+        v.flags = (v.flags & ~(MDF.FULL_SYNC | MDF.AL_DISABLED)) | alDisabled;
+        store.putSuperblock(next);
+      },
+    ];
+    const step = (result: number): void => {
+      const next = result < 0 ? undefined : steps.shift();
+      if (next) next(step);
+      else done(result);
+    };
+    step(0);
+  }
+
+  #erase(store: MetaStore, from: MetaLayout, done: Result): void {
+    store.eraseArea(from.bitmapSector, from.superblockSector + 8, done);
+  }
+
+  /** Bitmap and log at their new place, durably. */
+  #contents(store: MetaStore, to: MetaLayout, done: Result): void {
+    const v = this.#volume;
+    const { bitmap } = v;
+    if (!bitmap) {
+      done(-1);
+      return;
+    }
+    store.putBitmap(bitmap, to, (bits) => {
+      if (bits < 0) done(bits);
+      else v.log.rewriteRing(to, (ring) => (ring < 0 ? done(ring) : store.flushMeta(done)));
+    });
+  }
+}

@@ -1,0 +1,347 @@
+/**
+ * Another size of the device (docs/STATES.md, sizes): what becomes of it on both nodes, and that the new part is in sync in the
+ * end, whatever happens in between.
+ */
+import test from 'ava';
+import { resize as resizeVolume } from '../../src/drbd/resize.js';
+import { detach, setPrimary, setSecondary } from '../../src/drbd/roles.js';
+import { superblockSector } from '../../src/md/layout.js';
+import { decodeSuperblock } from '../../src/md/superblock.js';
+import { findMetaData } from '../../src/sim/moved-meta.js';
+import { block, inSync, type SimPair, type SimPairNode } from '../support/sim-pair.js';
+
+const MIB = 1 << 20;
+const GROWN = 4 * MIB;
+
+interface Asked {
+  readonly sizeSectors?: number;
+  readonly assumeClean?: boolean;
+  readonly assumePeerHasSpace?: boolean;
+  readonly alStripes?: number;
+  readonly alStripeSizeKib?: number;
+}
+
+const PLAIN = {
+  sizeSectors: 0,
+  assumeClean: false,
+  assumePeerHasSpace: false,
+  alStripes: null,
+  alStripeSizeKib: null,
+};
+
+const resize = (node: SimPairNode, asked: Asked = {}) =>
+  node.control({
+    verb: 'resize',
+    minor: 0,
+    ...PLAIN,
+    ...asked,
+  });
+
+const both = (pair: SimPair): SimPairNode[] => [pair.alpha, pair.beta];
+
+function grow(pair: SimPair, bytes = GROWN): void {
+  for (const node of both(pair)) node.disk.resize(bytes);
+}
+
+/** Both are in sync, of one size, larger than before; the meta-data are at the end of the disks and say the same. */
+function grown(
+  t: { is: (a: unknown, b: unknown, m?: string) => void; true: (a: boolean, m?: string) => void },
+  pair: SimPair,
+  what = '',
+) {
+  pair.settled();
+  pair.until(() => both(pair).every((n) => n.volume.bitmap?.count === 0), `${what}: no bits`);
+  pair.run(200);
+  t.true(pair.alpha.volume.sizeSectors > (3 * MIB) / 512, what);
+  t.is(pair.alpha.volume.sizeSectors, pair.beta.volume.sizeSectors, what);
+  t.is(pair.firstDifference(), -1, what);
+  for (const node of both(pair)) {
+    const at = superblockSector('internal', node.disk.sizeBytes / 512);
+    const sb = decodeSuperblock(node.disk.content(at * 512, 4096));
+    t.is(sb.laSizeSectors, node.volume.sizeSectors, `${what}: ${node.name}`);
+  }
+}
+
+/** What the disks hold beside the device is not alike by itself. */
+function different(pair: SimPair): void {
+  pair.alpha.disk.resize(GROWN);
+  pair.beta.disk.resize(GROWN);
+  for (let at = 2 * MIB; at < GROWN; at += 65536) {
+    pair.alpha.disk.write(at, block(7), true);
+    pair.beta.disk.write(at, block(9), true);
+  }
+}
+
+for (const seat of ['alpha', 'beta'] as const) {
+  test(`resize on ${seat}: both devices grow, and the new part is copied from the Primary`, (t) => {
+    const pair = inSync(1);
+    different(pair);
+    t.true(resize(pair[seat]).ok);
+    t.true(pair[seat].volume.sizeSectors > 6000, 'resize2fs may follow');
+    pair.until(() => both(pair).every((n) => n.volume.sizeSectors > 6000), 'the size');
+    pair.run(20);
+    grown(t, pair);
+    for (const node of both(pair)) {
+      t.deepEqual(node.disk.content(3 * MIB, 4096), block(7));
+      t.true(
+        node.log.some((line) => line.includes('Began resync as Sync')),
+        node.name,
+      );
+      t.false(node.log.some((line) => line.includes('Ignoring SyncUUID')));
+    }
+    t.is(pair.alpha.write(6000, block(3)), 0);
+    t.deepEqual(pair.beta.disk.content(6000 * 512, 4096), block(3));
+  });
+}
+
+test('both Secondary, or a resync running: refused, as the kernel does', (t) => {
+  const pair = inSync(2);
+  grow(pair);
+  pair.alpha.ask(setSecondary);
+  pair.beta.until(/ro:Secondary\/Secondary/);
+  t.like(resize(pair.alpha), { ok: false, code: 131, text: 'Need one Primary node to resize.' });
+  pair.alpha.ask((v, done) => setPrimary(v, false, done));
+  pair.alpha.control({ verb: 'invalidate-remote', minor: 0 });
+  pair.alpha.until(/cs:SyncSource/);
+  t.like(resize(pair.alpha), { ok: false, code: 130 });
+  pair.settled();
+  t.like(resize(pair.alpha, { sizeSectors: 1 << 20 }), { ok: false, code: 111 });
+  pair.alpha.disconnect();
+  pair.alpha.ask((v, done) => detach(v, true, done));
+  t.like(resize(pair.alpha), { ok: false, code: 138 });
+});
+
+test('another layout of the activity log: refused, with what is there', (t) => {
+  const pair = inSync(1);
+  const info = ['the activity log has 1 stripes of 32 KiB'];
+  t.like(resize(pair.alpha, { alStripes: 2, alStripeSizeKib: 16 << 20 }), { code: 167, info });
+  t.like(resize(pair.alpha, { alStripeSizeKib: 16 }), { code: 168, info });
+  t.like(resize(pair.alpha, { alStripes: 2 }), { ok: false, code: 169 });
+  t.true(resize(pair.alpha, { alStripes: 1, alStripeSizeKib: 32 }).ok);
+  pair.alpha.disconnect();
+  t.like(resize(pair.alpha, { alStripes: 2 }), { code: 166, info });
+});
+
+test('an older peer knows no --assume-clean', (t) => {
+  const pair = inSync(1, { dialect: { protocolMax: 92, features: 0 } });
+  t.like(resize(pair.alpha, { assumeClean: true }), { ok: false, code: 153 });
+  grow(pair);
+  t.true(resize(pair.alpha).ok);
+  pair.until(() => both(pair).every((n) => n.volume.sizeSectors > 6000), 'the size');
+  pair.run(20);
+  grown(t, pair);
+});
+
+test('--size: less than there is room for; then all of it', (t) => {
+  const pair = inSync(3);
+  different(pair);
+  t.true(resize(pair.alpha, { sizeSectors: 7000 }).ok);
+  pair.until(() => both(pair).every((n) => n.volume.sizeSectors === 7000), '7000 sectors');
+  grown(t, pair);
+  for (const node of both(pair)) t.is(node.volume.diskOptions.sizeSectors, 7000);
+  t.true(resize(pair.beta).ok);
+  pair.until(() => both(pair).every((n) => n.volume.sizeSectors > 7000), 'all');
+  grown(t, pair);
+});
+
+test('--size may make it smaller, and without it nothing does', (t) => {
+  const pair = inSync(4);
+  const { alpha } = pair;
+  t.is(alpha.write(0, block(5)), 0);
+  t.true(resize(alpha, { sizeSectors: 2048 }).ok);
+  pair.until(() => both(pair).every((n) => n.volume.sizeSectors === 2048), '2048 sectors');
+  pair.settled();
+  t.is(alpha.write(2048, block(6)), 5);
+  t.is(alpha.write(2040, block(6)), 0);
+  t.is(pair.firstDifference(), -1);
+  t.true(resize(alpha).ok);
+  pair.until(() => both(pair).every((n) => n.volume.sizeSectors > 2048), 'again');
+  pair.run(20);
+  pair.settled();
+  pair.until(() => both(pair).every((n) => n.volume.bitmap?.count === 0), 'no bits');
+  t.is(pair.firstDifference(), -1);
+});
+
+test('--assume-clean: nothing is copied', (t) => {
+  const pair = inSync(5);
+  grow(pair);
+  t.true(resize(pair.alpha, { assumeClean: true }).ok);
+  pair.until(() => both(pair).every((n) => n.volume.sizeSectors > 6000), 'the size');
+  pair.run(2000);
+  for (const node of both(pair)) {
+    t.is(node.volume.bitmap?.count, 0);
+    t.is(node.log.filter((line) => line.includes('Began resync')).length, 1); // the first one
+  }
+  grown(t, pair);
+});
+
+test('only one disk has grown: the size stays, until the other has too', (t) => {
+  const pair = inSync(6);
+  const before = pair.alpha.volume.sizeSectors;
+  pair.alpha.disk.resize(GROWN);
+  t.true(resize(pair.alpha).ok);
+  pair.run(2000);
+  for (const node of both(pair)) t.is(node.volume.sizeSectors, before);
+  pair.beta.disk.resize(GROWN);
+  t.true(resize(pair.beta).ok);
+  pair.until(() => both(pair).every((n) => n.volume.sizeSectors > 6000), 'the size');
+  pair.run(20);
+  grown(t, pair);
+});
+
+test('--assume-peer-has-space: alone; the peer grows when it comes back', (t) => {
+  const pair = inSync(7);
+  const { alpha, beta } = pair;
+  beta.disconnect();
+  alpha.disconnect();
+  different(pair);
+  t.true(resize(alpha).ok);
+  t.true(alpha.volume.sizeSectors < 6000);
+  t.true(resize(alpha, { assumePeerHasSpace: true }).ok);
+  t.true(alpha.volume.sizeSectors > 6000);
+  t.is(alpha.write(6000, block(1)), 0);
+  beta.ask((v, done) => detach(v, false, done));
+  t.is(findMetaData(beta.disk, 2 * MIB), GROWN);
+  beta.attach();
+  for (const node of both(pair)) node.connect();
+  beta.until(/cs:SyncTarget/);
+  grown(t, pair);
+});
+
+/** Both nodes are taken down, the disks grow, and they come up again. */
+function downAndUp(pair: SimPair): void {
+  pair.alpha.ask(setSecondary);
+  for (const node of both(pair)) node.disconnect();
+  for (const node of both(pair)) node.ask((v, done) => detach(v, false, done));
+  different(pair);
+  for (const node of both(pair)) findMetaData(node.disk, 2 * MIB);
+  for (const node of both(pair)) node.attach();
+  for (const node of both(pair)) node.connect();
+}
+
+// A kernel says "No resync, but N bits in bitmap!" here, and leaves it at that.
+test('both down, both disks grow, both up: the new part is copied', (t) => {
+  const sources = new Set<string>();
+  for (let seed = 1; seed <= 12; seed++) {
+    const pair = inSync(seed);
+    t.is(pair.alpha.write(8, block(1)), 0);
+    downAndUp(pair);
+    const source = () => both(pair).find((n) => /cs:SyncSource/.test(n.shown))?.name;
+    pair.until(() => source() !== undefined, 'a source');
+    sources.add(source() ?? '');
+    grown(t, pair, `seed ${seed}`);
+    t.deepEqual(pair.beta.disk.content(4096, 4096), block(1));
+    const expected = source() ?? [...sources].at(-1);
+    t.true(expected !== undefined);
+  }
+  t.true(sources.size > 0);
+});
+
+test('a node dies at any time of a resize: nothing is lost, and the new part is in sync in the end', (t) => {
+  let inBetween = 0;
+  for (let seed = 1; seed <= 48; seed++) {
+    const pair = inSync(seed);
+    const { alpha, beta } = pair;
+    different(pair);
+    const power = seed % 2 === 0;
+    const victim = seed % 4 < 2 ? alpha : beta;
+    const what = `seed ${seed}, ${victim.name}, ${power ? 'power' : 'process'}`;
+    t.is(alpha.write(16, block(1)), 0);
+    t.is(alpha.flush(), 0);
+    const asker = seed % 8 < 4 ? alpha : beta;
+    asker.loop.enter(() => askResize(asker));
+    let acknowledged = 0;
+    for (let i = 0; i < seed % 7; i++) {
+      const tag = alpha.beginWrite(24 + 8 * i, block(10 + i));
+      pair.run(0.3);
+      if (alpha.peek(tag) === 0) acknowledged = Math.max(acknowledged, i + 1);
+    }
+    pair.run((seed * 0.37) % 9);
+    if (victim.volume.sizeSectors < 6000) inBetween++;
+    const other = victim === alpha ? beta : alpha;
+    const { link } = other.volume;
+    victim.crash(power);
+    findMetaData(victim.disk, 2 * MIB);
+    victim.attach();
+    victim.connect();
+    pair.until(() => other.volume.link !== null && other.volume.link !== link, `${what}: anew`);
+    if (victim === alpha) {
+      alpha.until(/cs:(Connected|Sync)/);
+      alpha.ask((v, done) => setPrimary(v, false, done));
+    }
+    pair.settled();
+    if (alpha.volume.sizeSectors < 6000) {
+      t.true(resize(alpha).ok, what); // as the administrator would, who got no answer
+      pair.until(() => both(pair).every((n) => n.volume.sizeSectors > 6000), `${what}: the size`);
+      pair.run(20);
+    }
+    grown(t, pair, what);
+    t.is(beta.disk.content(16 * 512, 1)[0], 1, what);
+    if (power && victim === alpha) continue; // what was not flushed may be gone with its power
+    for (let i = 0; i < acknowledged; i++) {
+      t.is(beta.disk.content((24 + 8 * i) * 512, 1)[0], 10 + i, what);
+    }
+  }
+  t.true(inBetween > 4);
+});
+
+// The areas of the meta-data overlap: the new superblock is there first, and asks for a full sync until all the rest is.
+test('a disk that grows by a little: power is cut in every step of the move', (t) => {
+  const states = new Set<string>();
+  for (let step = 0; step < 40; step++) {
+    const pair = inSync(1);
+    const { alpha, beta } = pair;
+    t.is(alpha.write(16, block(1)), 0);
+    t.is(alpha.flush(), 0);
+    const larger = 2 * MIB + 16384;
+    for (const node of both(pair)) node.disk.resize(larger);
+    beta.loop.enter(() => askResize(beta));
+    pair.run(step * 0.15);
+    const { link } = alpha.volume;
+    beta.crash(true);
+    findMetaData(beta.disk, 2 * MIB);
+    beta.attach();
+    states.add(beta.volume.bitmap?.count === beta.volume.bitmap?.bits ? 'full sync' : 'as it was');
+    beta.connect();
+    pair.until(() => alpha.volume.link !== null && alpha.volume.link !== link, 'anew');
+    pair.settled();
+    t.is(pair.firstDifference(), -1, `step ${step}`);
+    t.is(beta.disk.content(16 * 512, 1)[0], 1);
+    t.true(resize(alpha).ok);
+    pair.until(() => both(pair).every((n) => n.volume.sizeSectors === 4048), `step ${step}: size`);
+    pair.run(50);
+    pair.settled();
+    t.is(pair.firstDifference(), -1, `step ${step}`);
+  }
+  t.is(states.size, 2);
+});
+
+// Resize story 224: the peer agreed to the detach, and the resync began in between.
+test('a detach that is being agreed on while the resync of the new part begins: one after the other', (t) => {
+  for (let step = 0; step < 60; step++) {
+    const pair = inSync(1);
+    const { alpha, beta } = pair;
+    different(pair);
+    alpha.loop.enter(() => askResize(alpha));
+    pair.run(step * 0.35);
+    const outcomes: string[] = [];
+    alpha.loop.enter(() => detach(alpha.volume, false, (o) => outcomes.push(o.kind)));
+    pair.until(() => outcomes.length === 1, `step ${step}: an answer`);
+    pair.run(50);
+    if (alpha.volume.dataDisk < 0) {
+      findMetaData(alpha.disk, 2 * MIB);
+      alpha.attach();
+    }
+    pair.until(
+      () => both(pair).every((n) => /cs:Connected .* ds:UpToDate\/UpToDate/.test(n.shown)),
+      `step ${step}: in sync`,
+    );
+    pair.run(50);
+    t.is(pair.firstDifference(), -1, `step ${step}`);
+    t.is(alpha.volume.sizeSectors, beta.volume.sizeSectors, `step ${step}`);
+  }
+});
+
+function askResize(node: SimPairNode): void {
+  resizeVolume(node.volume, PLAIN, () => {});
+}
