@@ -19,10 +19,9 @@
  * back with the old size, and grows anew when it meets its peer. Source: docs/STATES.md, sizes.
  */
 import { BLOCK_SECTORS, bitsOfSectors } from '../md/units.js';
-import { beginGeneration, force } from './changes.js';
+import { beginGeneration } from './changes.js';
 import type { Core } from './core.js';
 import type { Link } from './link.js';
-import { sendState } from './params.js';
 import { Conns, Disks, Roles, type State } from './state.js';
 import type { Volume } from './volume.js';
 
@@ -186,10 +185,7 @@ export class Growth {
     }
     this.#begins = link;
     this.#core.host.log('info', v.name, 'Resync of new storage');
-    const compare = (): void => {
-      force(v, { conn: Conns.WFBitMapS });
-      sendState(link, v);
-    };
+    const compare = (): void => v.resync.beginning.compare();
     beginGeneration(v, true, () => this.whenFree(link, compare), true);
   }
 

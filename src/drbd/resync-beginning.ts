@@ -15,6 +15,7 @@ import { force, setUuids } from './changes.js';
 import type { Core } from './core.js';
 import { startAsTarget } from './generation.js';
 import type { Link } from './link.js';
+import { sendState } from './params.js';
 import type { Resync } from './resync.js';
 import { Conns, Disks, Roles, type State } from './state.js';
 import type { Volume } from './volume.js';
@@ -33,6 +34,7 @@ export class ResyncBeginning {
   readonly #volume: Volume;
   readonly #resync: Resync;
   #exchange = 0; // counts how often one began or ended: what was begun in one is not gone on with in the next
+  #peerMustHear = false; // that one begins
   #brokenOffOn: Link | null = null; // packets of an exchange may be on their way
   #sender: BitmapSender | null = null;
   #sent: (() => void) | null = null;
@@ -68,11 +70,22 @@ export class ResyncBeginning {
     if (this.#sender && nowMs >= this.#sendAgainMs) this.#sendMore(link);
   }
 
+  /**
+   * The bitmaps are compared on a connection that stands, and this node is the source: it has told its generation. The peer hears of
+   * the state before the bitmap comes (a kernel leaves one that comes before, and waits for ever).
+   */
+  compare(): void {
+    this.#peerMustHear = true;
+    force(this.#volume, { conn: Conns.WFBitMapS });
+    this.#peerMustHear = false;
+  }
+
   /** WFBitMapS: our bitmap goes first. */
   sendBitmap(sent: () => void = () => {}): void {
     const v = this.#volume;
     const { link, bitmap, store } = v;
     if (!link || !bitmap || !store) return;
+    if (this.#peerMustHear) sendState(link, v);
     const exchange = this.#exchange;
     // What is sent must be known after a crash too: the bits are on disk before the peer counts on them.
     v.writeBitmap((result) => {

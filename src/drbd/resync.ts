@@ -14,7 +14,7 @@ import { FailedBlocks } from './failed-blocks.js';
 import { clearBitmapUuid, finishAsTarget, maskUuid } from './generation.js';
 import type { Link } from './link.js';
 import { OldRequests } from './old-requests.js';
-import { sendState, sendUuids } from './params.js';
+import { sendUuids } from './params.js';
 import { SyncMeter } from './progress.js';
 import { RESYNC_TURN_MS, ResyncController, type ResyncSink, ResyncWalker } from './rate.js';
 import { ResyncBeginning } from './resync-beginning.js';
@@ -602,8 +602,7 @@ export class Resync {
       if (v.link !== link || this.#runs !== run || !isSyncing(v.state.conn)) return;
       this.#finishing = false;
       sendUuids(link, v);
-      force(v, { conn: Conns.WFBitMapS });
-      sendState(link, v);
+      this.beginning.compare();
     };
     this.#finishing = true;
     if (link.apv >= 91) compare();
