@@ -43,12 +43,13 @@ export class KernelPair {
     t: ExecutionContext,
     options: NodeOptions = {},
     config: KernelConfig = {},
+    diskBytes = DISK_BYTES,
   ): Promise<KernelPair> {
     machine ??= KernelVm.start();
     const vm = await machine;
     const dir = mkdtempSync(join(tmpdir(), 'twinbeat-kernel-'));
     const disk = join(dir, 'host.img');
-    createMeta(disk, DISK_BYTES);
+    createMeta(disk, diskBytes);
     const pair = new KernelPair(vm, new TestNode('host', disk, options), options);
     t.teardown(async () => {
       await pair.us.kill();

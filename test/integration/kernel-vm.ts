@@ -146,6 +146,15 @@ export class KernelVm {
     await lab(['cable', this.name, to]);
   }
 
+  /** A disk is made larger under the running machine. */
+  async grow(bytes: number, disk = 0): Promise<void> {
+    await lab(['monitor', this.name, `block_resize d${disk} ${bytes}B`]);
+    const device = `vd${'abcdefgh'[disk]}`;
+    await this.sh(
+      `n=0; until [ $(cat /sys/block/${device}/size) -eq ${bytes / 512} ]; do n=$((n+1)); [ $n -lt 300 ] || exit 9; sleep 0.1; done`,
+    );
+  }
+
   async remove(): Promise<void> {
     this.#shells.close();
     await lab(['kill', this.name]).catch(() => '');
