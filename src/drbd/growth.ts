@@ -91,6 +91,7 @@ export class Growth {
     if (size > old && isNew) {
       // The last block may have been there in part only.
       if (old % BLOCK_SECTORS !== 0) bitmap.setSectors(old, 1);
+      v.resync.checksums.marked(old, size);
       v.resync.marked();
       this.#grown(old);
     }
