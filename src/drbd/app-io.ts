@@ -549,7 +549,10 @@ export class AppIo {
     if (!r.completed && peerSpeaksOfItsDisk(this.#volume)) {
       r.refused = true;
       this.#refused.push(r);
-      this.#volume.resource.after(REFUSED_MS, () => this.#heard(r));
+      const nth = ++r.refusals; // the record may be that of another request by then
+      this.#volume.resource.after(REFUSED_MS, () => {
+        if (r.refusals === nth) this.#heard(r);
+      });
       return;
     }
     this.#advance(r);

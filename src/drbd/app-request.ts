@@ -57,6 +57,7 @@ export class AppRequest implements Interval, Promised {
   equalWhenHere = false; // the source has it, and our disk, the target, not yet
   sending = false; // the socket still reads the buffer
   refused = false; // by the peer, whose word on its disk is still to come
+  refusals = 0; // of all requests that this record has been
   completed = false; // the front end has been told
   inLog = false; // on the transfer log
   failedHere = false; // a read that the local disk could not serve

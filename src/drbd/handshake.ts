@@ -118,8 +118,11 @@ export function receiveUuids(v: Volume, u: Uuids): string | null {
   v.peerUuids = u;
   const { state } = v;
   const diskless = state.disk < Disks.Inconsistent;
+  // Its disk is new here: also one that was on its way when they met. (The originals forget those.)
+  const { Diskless, Attaching, Negotiating } = Disks;
+  const attaches = [Diskless, Attaching, Negotiating].some((disk) => disk === state.pdsk);
   if (
-    (state.conn < Conns.Connected || state.pdsk === Disks.Diskless) &&
+    (state.conn < Conns.Connected || attaches) &&
     diskless &&
     state.role === Roles.Primary &&
     (v.ahead || !v.areInUse(u))

@@ -235,6 +235,27 @@ test('both nodes attach, one of them slowly: neither waits for ever', (t) => {
   pair.settled();
 });
 
+test('an older disk that was being attached when the nodes met does not pass for the data in use', (t) => {
+  const pair = inSync(1, { resource: { onNoDataAccessible: 'suspend-io' } });
+  const { alpha, beta } = pair;
+  t.is(alpha.write(0, block(1)), 0);
+  cut(pair);
+  alpha.until(/cs:WFConnection/);
+  t.is(alpha.write(0, block(2)), 0);
+  t.is(alpha.ask((v, done) => detach(v, true, done)).kind, 'ok');
+  t.is(beta.ask((v, done) => detach(v, true, done)).kind, 'ok');
+  beta.disk.stuck = true;
+  beta.beginAttach();
+  pair.net.heal('replication');
+  alpha.until(/cs:Connected .*ds:Diskless\/Attaching/);
+  const at = alpha.io.alloc(4096);
+  const read = alpha.begin((tag) => alpha.volume.read(alpha, tag, 0, at, 4096));
+  beta.disk.stuck = false;
+  alpha.until(/cs:StandAlone/);
+  pair.run(5000);
+  t.is(alpha.peek(read), undefined, 'older data are not shown');
+});
+
 test('a disk that is too small for the device in use is not attached', (t) => {
   const pair = inSync(1);
   const { alpha, beta } = pair;
