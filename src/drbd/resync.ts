@@ -434,6 +434,13 @@ export class Resync {
       v.peerUuids = { ...peer, ...set }; // the next resync may begin without an exchange of P_UUIDS
       setUuids(v, set, () => {
         if (over()) return;
+        const lacking = v.bitmap?.count ?? 0;
+        if (lacking > 0) {
+          // A write has failed since (pass_on): the source has heard that, and must not be the only one.
+          this.#core.host.log('error', v.name, `${lacking} failed blocks`);
+          force(v, { conn: Conns.Connected });
+          return;
+        }
         force(v, { conn: Conns.Connected, disk: Disks.UpToDate, pdsk: Disks.UpToDate });
         this.#core.host.handler('after-resync-target', v.resource.name, v.minor, () => {});
       });

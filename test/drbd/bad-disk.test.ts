@@ -1,7 +1,7 @@
 /** A Primary whose disk is bad: whether its copy counts, what `primary --force` does then, and whom it may meet again. */
 import test from 'ava';
 import { EIO } from '../../src/drbd/app-io.js';
-import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
+import { invalidateRemote, setPrimary, setSecondary } from '../../src/drbd/roles.js';
 import { block, inSync, type SimPair } from '../support/sim-pair.js';
 
 /** alpha went on alone as Primary, then a write failed: the newest data, Inconsistent. */
@@ -85,4 +85,27 @@ test('primary --force on a Primary with a good disk that is frozen changes nothi
   t.is(forced(pair), 'ok');
   t.is(alpha.volume.state.suspFen, 1);
   t.deepEqual(alpha.volume.uuids, uuids);
+});
+
+test('pass_on: a write that fails at the target while its end of the resync is on its way to the disk', (t) => {
+  let late = 0;
+  for (let ms = 0; ms < 40; ms++) {
+    const pair = inSync(1, { disk: { onIoError: 'pass_on' } });
+    const { alpha, beta } = pair;
+    t.is(alpha.ask(invalidateRemote).kind, 'ok');
+    beta.disk.slowMs = 10;
+    pair.until(() => beta.log.some((line) => line.includes('Resync done')), 'the last block');
+    pair.run(ms);
+    beta.disk.full = { fromBytes: 0, toBytes: 4096 };
+    alpha.write(0, block(1));
+    pair.run(100);
+    beta.disk.full = null;
+    beta.disk.slowMs = 0;
+    pair.run(2000);
+    const isGood = /ds:UpToDate/.test(beta.shown);
+    if (isGood) t.deepEqual(beta.disk.content(0, 4096), block(1), `${ms} ms: ${beta.shown}`);
+    else late++;
+    t.is(/ds:UpToDate\/UpToDate/.test(alpha.shown), isGood, `${ms} ms: ${alpha.shown}`);
+  }
+  t.true(late > 0);
 });
