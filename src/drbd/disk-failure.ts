@@ -27,6 +27,7 @@ export function diskFailed(v: Volume, what: 'read' | 'write', errno: number, sec
   v.core.host.log('error', v.name, `local ${what} IO error (errno ${errno}) on sector ${sector}`);
   if (v.diskOptions.onIoError === 'pass_on') {
     v.verify.diskIsBad();
+    v.resync.diskIsBad();
     if (v.state.disk > Disks.Inconsistent) force(v, { disk: Disks.Inconsistent });
     return;
   }

@@ -56,6 +56,7 @@ export class Resync {
   #silentEndMs = Number.POSITIVE_INFINITY; // source: so long that of an old target is waited for
   #peerAsked = false;
   #peerGaveUp = false; // some blocks could not be written there
+  #diskIsBad = false; // something failed on this disk, since the last block has come
   #failedHere = false; // the target may have blocks whose bits stay set here
   #targetMayBeDone = false;
   #doneWith = 0n; // the generation that the target then has; 0n: none
@@ -422,6 +423,7 @@ export class Resync {
       return;
     }
     const run = this.#runs;
+    this.#diskIsBad = false;
     const over = (): boolean => v.link !== link || !isTarget(v.state.conn) || this.#runs !== run;
     this.#flushThen(() => {
       if (over()) return;
@@ -435,7 +437,7 @@ export class Resync {
       setUuids(v, set, () => {
         if (over()) return;
         const lacking = v.bitmap?.count ?? 0;
-        if (lacking > 0) {
+        if (lacking > 0 && this.#diskIsBad) {
           // A write has failed since (pass_on): the source has heard that, and must not be the only one.
           this.#core.host.log('error', v.name, `${lacking} failed blocks`);
           force(v, { conn: Conns.Connected });
@@ -500,6 +502,11 @@ export class Resync {
 
   get hasFailedHere(): boolean {
     return this.#failedHere;
+  }
+
+  /** on-io-error pass_on: the state of a target does not tell that something has failed. */
+  diskIsBad(): void {
+    this.#diskIsBad = true;
   }
 
   /** A write failed here, and the target has it. */
