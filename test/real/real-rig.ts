@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
 import type { Io } from '../../src/host/io.js';
 import type { Rig } from '../host/io-conformance.js';
+import { ownAddress } from '../support/engines.js';
 import { until } from '../support/until.js';
 
 export async function freePort(): Promise<number> {
@@ -58,7 +59,8 @@ export async function realRig(t: ExecutionContext, io: Io): Promise<Rig> {
       return path;
     },
     growDisk: (path, sizeBytes) => truncateSync(path, sizeBytes),
-    tcp: async () => ({ family: 'ipv4', host: '127.0.0.1', port: await freePort() }),
+    // An address of its own: a port of 127.0.0.1 may be anybody's next one.
+    tcp: async () => ({ family: 'ipv4', host: ownAddress(), port: await freePort() }),
     blackHole: async () => ({ family: 'ipv4', host: '127.0.0.1', port: await blackHole(t) }),
     secondHost: '127.0.0.2',
     foreignHost: '192.0.2.1',
