@@ -3,7 +3,6 @@ import { spawn, spawnSync } from 'node:child_process';
 import {
   appendFileSync,
   chmodSync,
-  existsSync,
   mkdtempSync,
   readFileSync,
   rmSync,
@@ -225,6 +224,16 @@ test.serial('/proc/drbd as the demo reads it', (t) => {
   t.is(parseProcDrbd(head).cs, '');
 });
 
+async function accepts(socket: string): Promise<boolean> {
+  try {
+    const stream = await Stream.openUnix(socket, 20_000);
+    stream.close();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 test.serial('rows on bare blocks, through a real NBD server', async (t) => {
   if (!need(t, 'qemu-nbd')) return;
   const dir = directory(t);
@@ -234,7 +243,7 @@ test.serial('rows on bare blocks, through a real NBD server', async (t) => {
   truncateSync(image, 64 * 4096);
   const server = spawn('qemu-nbd', ['-f', 'raw', '-k', socket, '-x', 'r0', '-t', '-e', '3', image]);
   t.teardown(() => server.kill());
-  t.true(await waitUntil(() => existsSync(socket), 20_000));
+  t.true(await waitUntil(() => accepts(socket), 20_000)); // the file is there before the server listens
   await t.throwsAsync(openBlocks([socket], 'r9', PATIENT_LIMITS), { message: /no export/ });
   const store = await openBlocks([join(dir, 'none'), socket], 'r0', PATIENT_LIMITS);
   for (let row = 1; row <= 100; row++) await store.commit(row);
