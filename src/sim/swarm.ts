@@ -6,15 +6,16 @@ import type { Prng } from '../base/prng.js';
 import type { Step } from './actions.js';
 import { type ClusterConfig, DEFAULT_CONFIG, NODES } from './config.js';
 import { dice, logBetween } from './dice.js';
+import { withGrowth } from './swarm-growth.js';
 import { withParity } from './swarm-parity.js';
 
 /**
  * Which drawing is the newest. A seed means the same schedule only while nothing here or in config.ts that is drawn changes
- * (test/sim/swarm-version.test.ts notices): what is drawn beside it gets a number and dice of its own (swarm-parity.ts), and the
- * seeds of the versions before mean what they did.
+ * (test/sim/swarm-version.test.ts notices): what is drawn beside it gets a number and dice of its own (3: swarm-parity.ts, 4: swarm-growth.ts),
+ * and the seeds of the versions before mean what they did.
  */
-export const SWARM_VERSION = 3;
-/** Without swarm-parity.ts. */
+export const SWARM_VERSION = 4;
+/** Without swarm-parity.ts and swarm-growth.ts. */
 export const FIRST_VERSION = 2;
 
 /** A run of the swarm. */
@@ -339,7 +340,9 @@ const FIRST_FAULT_MS = 3000;
 
 export function plan(seed: number, profile: Profile, version = SWARM_VERSION): Plan {
   const first = firstPlan(seed, profile);
-  return version === FIRST_VERSION || profile === 'none' ? first : withParity(seed, first);
+  if (version === FIRST_VERSION || profile === 'none') return first;
+  const third = withParity(seed, first);
+  return version === 3 ? third : withGrowth(seed, third);
 }
 
 function firstPlan(seed: number, profile: Profile): Plan {
