@@ -76,14 +76,18 @@ export class SimIoDisks {
       host.clock.after(OPEN_MS, () => {
         const disk = host.disks.get(path);
         if (!disk) return done(-ERRNO.ENOENT);
-        const claimed = [...this.#open.values()].some((o) => o.path === path && o.exclusive);
-        if (how.exclusive && (claimed || disk.isClaimed)) return done(-ERRNO.EBUSY);
+        if (how.exclusive && (this.claims(path) || disk.isClaimed)) return done(-ERRNO.EBUSY);
         const handle = this.#turns.newHandle();
         const requests = new DiskRequests(this.#holder);
         this.#open.set(handle, { disk, path, ...how, requests, closed: false });
         done(handle);
       }),
     );
+  }
+
+  /** Opened exclusively, and maybe closed since: the kernel closes it when all that it was asked is done. */
+  claims(path: string): boolean {
+    return [...this.#open.values()].some((o) => o.path === path && o.exclusive);
   }
 
   /** False when it is no disk of ours. */

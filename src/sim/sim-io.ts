@@ -131,6 +131,11 @@ export class SimIo implements Io {
     this.#disks.open(path, how, tag);
   }
 
+  /** No other program can open it exclusively. */
+  claims(path: string): boolean {
+    return this.#disks.claims(path);
+  }
+
   diskInfo(disk: number): DiskInfo {
     return this.#disks.info(disk);
   }

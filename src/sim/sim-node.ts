@@ -202,7 +202,8 @@ export class SimNode {
     const { config } = this.#world;
     this.#world.asked(this, verb);
     const mayAttach = verb === 'up' || verb === 'attach' || verb === 'adjust';
-    if (mayAttach && !(this.drbdd?.volume && this.drbdd.volume.dataDisk >= 0)) {
+    // drbdmeta opens the disk exclusively: of one that drbdd has (or let go, unanswered requests and all) it keeps its hands off.
+    if (mayAttach && !this.disk.isClaimed && !this.drbdd?.io.claims(LOWER_DISK)) {
       this.#lastKnownBytes = findMetaData(this.disk, this.#lastKnownBytes);
     }
     drbdadm(this.drbdd, { config, node: this.name }, verb, flags, (exit, text) => {

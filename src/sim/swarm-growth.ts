@@ -1,11 +1,13 @@
 /**
  * What version 4 of the swarm draws beside version 3, from dice of its own: lower disks that grow and `drbdadm resize`
- * (docs/STATES.md, sizes), and checksum-based resync. The cluster and the faults of a seed are those of version 3, but for csums-alg.
+ * (docs/STATES.md, sizes), checksum-based resync, reads that go to the peer, and handlers of drbd.conf that do not do what they are
+ * there for. The cluster and the faults of a seed are those of version 3, but for csums-alg and read-balancing.
  */
 import type { Prng } from '../base/prng.js';
 import type { Step } from './actions.js';
 import { type ClusterConfig, NODES } from './config.js';
 import { dice } from './dice.js';
+import { HANDLER_EVENTS } from './handler-faults.js';
 import type { Plan } from './swarm.js';
 
 /** Disks grow at most so often in one run. */
@@ -15,8 +17,13 @@ const FIRST_GROWTH_MS = 3000;
 
 export function withGrowth(seed: number, plan: Plan): Plan {
   const r = dice(seed, 'swarm growth');
-  const config = drawChecksums(r, plan.config);
-  const steps = [...plan.steps, ...drawGrowths(r, plan), ...drawChanges(r, plan)];
+  const config = drawBalancing(r, drawChecksums(r, plan.config));
+  const steps = [
+    ...plan.steps,
+    ...drawGrowths(r, plan),
+    ...drawChanges(r, plan),
+    ...drawHandlers(r, plan),
+  ];
   return { ...plan, config, steps: steps.sort((a, b) => a.atMs - b.atMs) };
 }
 
@@ -24,6 +31,19 @@ function drawChecksums(r: Prng, config: ClusterConfig): ClusterConfig {
   const csumsAlg = r.chance(0.5) ? r.pick(['crc32c', 'md5', 'sha1']) : '';
   const csumsAfterCrashOnly = r.chance(0.3);
   return { ...config, net: { ...config.net, csumsAlg, csumsAfterCrashOnly } };
+}
+
+const BALANCING = [
+  'prefer-remote',
+  'round-robin',
+  'least-pending',
+  'when-congested-remote',
+  '32K-striping',
+] as const;
+
+function drawBalancing(r: Prng, config: ClusterConfig): ClusterConfig {
+  if (!r.chance(0.4)) return config;
+  return { ...config, disk: { ...config.disk, readBalancing: r.pick(BALANCING) } };
 }
 
 /** Half of the runs: one disk and after a while the other one, in any order; somebody says resize, maybe too early, and once more. */
@@ -61,4 +81,21 @@ function drawChanges(r: Prng, plan: Plan): Step[] {
     step(at + r.below(2000), 'drbdadm adjust on alpha'),
     step(at + r.below(2000), 'drbdadm adjust on beta'),
   ];
+}
+
+/** A quarter of the runs: handlers that hang, fail, die or are late, on one node, for a while. */
+function drawHandlers(r: Prng, plan: Plan): Step[] {
+  if (!r.chance(0.25)) return [];
+  const steps: Step[] = [];
+  const add = (atMs: number, text: string) =>
+    steps.push({ atMs: Math.min(plan.faultsMs, atMs), text });
+  const faults = 1 + r.below(4);
+  for (let i = 0; i < faults; i++) {
+    const on = `${r.pick(HANDLER_EVENTS)} on ${r.pick(NODES)}`;
+    const at = r.below(Math.max(1, plan.faultsMs - 1000));
+    const does = ['hangs', 'dies', `exits ${r.below(9)}`, `takes ${1 + r.below(20_000)}ms`];
+    add(at, `handler ${on} ${r.pick(does)}`);
+    if (r.chance(0.5)) add(at + r.below(20_000), `handler ${on} works`);
+  }
+  return steps;
 }

@@ -25,6 +25,16 @@ const KNOWN: Record<number, Record<string, string>> = {
     heartbeat: '83616b67b0d18df0',
     large: '980b33ce8bc4a430',
   },
+  4: {
+    swarm: 'c969684e3acce9b2',
+    none: '11ae526617dd9137',
+    network: '6c219eafd560f5ad',
+    crash: 'ad0e7c2269136a2e',
+    disk: '8c7ce1a76e28b7a7',
+    operator: 'e68851364b9debeb',
+    heartbeat: 'abe819c26f15ffc1',
+    large: 'b0dc246d80351426',
+  },
 };
 
 test('what seeds draw changes only with a version', (t) => {
