@@ -9,7 +9,7 @@
  *
  * A user must not see an older block than before, whichever disk it comes from. So the peer is asked only for what it has for certain:
  * under protocol C, where a write is answered when both have it; not where a write is under way, which one may have and the other not
- * yet; and not where a bit says that the copies may differ. (The originals ask for anything.) What the peer can not deliver is read here.
+ * yet; not where an online verify compares; and not where a bit says that the copies may differ. (The originals ask for anything.) What the peer can not deliver is read here.
  */
 import type { AppRequest } from './app-request.js';
 import { Conns, Disks } from './state.js';
@@ -40,6 +40,8 @@ export class ReadBalancing {
     if (!v.link || conn < Conns.Connected || pdsk !== Disks.UpToDate) return false;
     if (v.app.promises.inForce(v.link.protocol) !== 'C') return false;
     if (v.intervals.overlaps(r.sector, r.endSector)) return false;
+    // The peer holds a block that it answered until it is compared here, which this read's place in the order would hold off.
+    if (v.verify.holds(r.sector, r.endSector)) return false;
     return v.bitmap !== null && !v.bitmap.anySectors(r.sector, r.endSector - r.sector);
   }
 

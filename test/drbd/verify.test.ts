@@ -358,3 +358,24 @@ test('disk-timeout: a disk that hangs in a verify, with nothing else to do, is l
     t.is(pair.firstDifference(), -1);
   }
 });
+
+for (const seat of ['alpha', 'beta'] as const) {
+  test(`read-balancing: users read what is being compared, asked for by ${seat}; reads and verify end`, (t) => {
+    const pair = verifiable(1, { disk: { readBalancing: 'prefer-remote' } });
+    const { alpha, beta } = pair;
+    for (const n of [alpha, beta]) n.disk.slowMs = 20;
+    t.is(begin(pair[seat]).kind, 'ok');
+    pair.until(() => pair[seat].volume.verify.pending > 0, 'the first questions');
+    const reads = Array.from({ length: 16 }, (_, i) => {
+      const at = alpha.io.alloc(4096);
+      return { at, tag: alpha.begin((tag) => alpha.volume.read(alpha, tag, 4 + 16 * i, at, 4096)) };
+    });
+    for (const { tag, at } of reads) {
+      t.is(alpha.answer(tag), 0);
+      alpha.io.free(at);
+    }
+    pair.until(() => said(alpha.log, 'Online verify done'), 'the end of the verify');
+    pair.settled();
+    t.is(alpha.volume.app.pending, 0);
+  });
+}
