@@ -38,6 +38,8 @@ export class Lineage {
   readonly forkedAt: number;
   /** From here on a flush of the parent's users says nothing of this copy. */
   readonly partedAt: number;
+  /** Sectors from here on came with a larger device: nobody has promised what they hold until they are written (old meta-data, mostly). */
+  readonly newFrom: number;
 
   constructor(
     id: number,
@@ -45,7 +47,9 @@ export class Lineage {
     parent: Lineage | null,
     forkedAt: number,
     partedAt: number,
+    newFrom: number,
   ) {
+    this.newFrom = newFrom;
     this.id = id;
     this.head = head;
     this.parent = parent;
@@ -59,6 +63,11 @@ export class Lineage {
     const head = new Int32Array(sectors).fill(NONE);
     head.set(this.head);
     this.head = head;
+  }
+
+  /** The device ends at `sectors`: what is behind was the other copy's. */
+  forget(sectors: number): void {
+    this.head.fill(NONE, Math.min(sectors, this.head.length));
   }
 }
 
@@ -87,15 +96,17 @@ export class Ledger {
   writesAcked = 0;
   readsChecked = 0;
 
-  lineage(sectors: number): Lineage {
-    return new Lineage(this.#lineages++, new Int32Array(sectors).fill(NONE), null, 0, 0);
+  /** `sectors` of the disk; from `newFrom` on its meta-data, until it grows. */
+  lineage(sectors: number, newFrom = sectors): Lineage {
+    return new Lineage(this.#lineages++, new Int32Array(sectors).fill(NONE), null, 0, 0, newFrom);
   }
 
   /** From now on a history of its own. `underWay`: requests of the users who go along. `partedAt`: when the copies parted. */
   fork(from: Lineage, underWay: readonly number[], partedAt: number): Lineage {
     const now = this.#now++;
     const parted = Math.min(partedAt, now);
-    const fork = new Lineage(this.#lineages++, from.head.slice(), from, now, parted);
+    const head = from.head.slice();
+    const fork = new Lineage(this.#lineages++, head, from, now, parted, from.newFrom);
     for (const id of underWay) this.#at(id).lineage = fork.id;
     return fork;
   }
@@ -172,7 +183,7 @@ export class Ledger {
     this.readsChecked++;
     let confirmed = false;
     for (let i = 0; i < bytes.length / SECTOR_BYTES; i++) {
-      const content = contentOf(bytes, i * SECTOR_BYTES, sector + i);
+      const content = foundIn(lineage, bytes, i * SECTOR_BYTES, sector + i);
       const judgement =
         content < 0 ? 'torn' : this.#judge(lineage, sector + i, content, 'acknowledged', begun);
       if (judgement !== 'legal') return { sector: sector + i, content, judgement };
@@ -185,9 +196,18 @@ export class Ledger {
   /** The first sector of `bytes` (from sector 0) that is not what it may be. */
   firstBad(lineage: Lineage, bytes: Uint8Array, counted: Counted): BadSector | null {
     for (let s = 0; s < bytes.length / SECTOR_BYTES; s++) {
-      const content = contentOf(bytes, s * SECTOR_BYTES, s);
+      const content = foundIn(lineage, bytes, s * SECTOR_BYTES, s);
       const judgement = content < 0 ? 'torn' : this.#judge(lineage, s, content, counted, NEVER);
       if (judgement !== 'legal') return { sector: s, content, judgement };
+    }
+    return null;
+  }
+
+  /** The first sector behind the device's end, at `sectors`, that somebody has data in. */
+  firstBeyond(lineage: Lineage, sectors: number, counted: Counted): BadSector | null {
+    for (let s = sectors; s < lineage.head.length; s++) {
+      const judgement = this.#judge(lineage, s, 0, counted, NEVER);
+      if (judgement !== 'legal') return { sector: s, content: 0, judgement };
     }
     return null;
   }
@@ -201,7 +221,7 @@ export class Ledger {
   ): BadSector | null {
     for (let i = 0; i < bytes.length / SECTOR_BYTES; i++) {
       const s = sector + i;
-      const content = contentOf(bytes, i * SECTOR_BYTES, s);
+      const content = foundIn(lineage, bytes, i * SECTOR_BYTES, s);
       const judgement = content < 0 ? 'torn' : this.#judge(lineage, s, content, counted, NEVER);
       if (judgement !== 'legal') return { sector: s, content, judgement };
     }
@@ -376,6 +396,12 @@ export function stamp(id: number, sector: number, sectors: number): Uint8Array {
     view.setUint32(at + SECTOR_BYTES - 4, id);
   }
   return bytes;
+}
+
+/** As `contentOf`; what a new part of the device held before counts as its zeroes. */
+function foundIn(lineage: Lineage, bytes: Uint8Array, at: number, sector: number): number {
+  const content = contentOf(bytes, at, sector);
+  return content < 0 && sector >= lineage.newFrom ? 0 : content;
 }
 
 /** The number of the write that a sector holds, 0 for zeroes, -1 for anything that nobody wrote. */

@@ -229,7 +229,7 @@ export class SimNode {
       event !== 'pri-lost-after-sb' &&
       (event !== 'fence-peer' || this.#world.config.fenceHandler === 'none');
     if (notConfigured() && !this.handlerFaults.of(event)) {
-      done(0);
+      this.clock.after(0, () => done(0)); // not at once: drbdd asks another thread
       return;
     }
     const fault = this.handlerFaults.of(event);
@@ -246,7 +246,8 @@ export class SimNode {
     if (event === 'pri-lost-after-sb') {
       // As the manual's example has it: halt. Somebody switches it on again.
       later(() => this.reboot());
-    } else if (event !== 'fence-peer' || fenceHandler === 'none') answer(0);
+    } else if (event !== 'fence-peer' || fenceHandler === 'none')
+      this.clock.after(0, () => answer(0));
     else if (typeof fenceHandler === 'object') later(() => answer(fenceHandler.exit));
     else if (fenceHandler === 'dopd' && this.heartbeat) this.heartbeat.outdatePeer(answer);
     else later(() => this.#outdateByNetwork(answer));

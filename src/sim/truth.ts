@@ -4,7 +4,7 @@
  * judge what they find by it.
  */
 import { NODES, type NodeName, peerOf } from './config.js';
-import { type Ledger, type Lineage, SECTOR_BYTES } from './ledger.js';
+import { type Ledger, type Lineage, SECTOR_BYTES, type Sectors } from './ledger.js';
 
 type PerNode<T> = Record<NodeName, T>;
 
@@ -27,9 +27,9 @@ export class Truth {
   async = false;
   #partedAt: number | null = null;
 
-  constructor(ledger: Ledger, sizeBytes: number) {
+  constructor(ledger: Ledger, sizeBytes: number, dataBytes = sizeBytes) {
     this.ledger = ledger;
-    const first = ledger.lineage(sizeBytes / SECTOR_BYTES);
+    const first = ledger.lineage(sizeBytes / SECTOR_BYTES, dataBytes / SECTOR_BYTES);
     this.lineage = { alpha: first, beta: first };
   }
 
@@ -111,5 +111,17 @@ export class Truth {
   fork(node: NodeName, underWay: readonly number[]): void {
     const { lineage, ledger } = this;
     lineage[node] = ledger.fork(lineage[node], underWay, this.#partedAt ?? ledger.now);
+  }
+
+  /** And that is what it holds: all of the device, which may be smaller than the other's. `except`: see Ledger.rebase. */
+  takes(
+    node: NodeName,
+    underWay: readonly number[],
+    content: Uint8Array,
+    except: readonly Sectors[] = [],
+  ): void {
+    this.fork(node, underWay);
+    this.lineage[node].forget(content.length / SECTOR_BYTES);
+    this.ledger.rebase(this.lineage[node], content, except);
   }
 }

@@ -17,7 +17,7 @@ import type { DiskImage } from './disk-content.js';
 import { type BadSector, Ledger, type Sectors } from './ledger.js';
 import { SimClock } from './sim-clock.js';
 import { SimNet } from './sim-net.js';
-import { type NodeWorld, SimNode } from './sim-node.js';
+import { dataBytes, type NodeWorld, SimNode } from './sim-node.js';
 import type { ScriptTrace } from './sim-scripts.js';
 import type { Trace } from './trace.js';
 import { Truth } from './truth.js';
@@ -90,7 +90,7 @@ export class World implements NodeWorld {
         eth1: `10.3.0.${i + 1}`,
       });
     }
-    this.truth = new Truth(this.ledger, config.sizeBytes);
+    this.truth = new Truth(this.ledger, config.sizeBytes, dataBytes(config.sizeBytes));
     this.#checkers = CHECKERS.map((make) => make(this));
     this.nodes = { alpha: new SimNode(this, 'alpha'), beta: new SimNode(this, 'beta') };
     this.#tick();
@@ -218,10 +218,8 @@ export class World implements NodeWorld {
 
   /** Somebody, or a policy, chose the copy of `source`: it is the data from now on. */
   #decided(source: SimNode): void {
-    const { truth, ledger } = this;
     const underWay = this.bothNodes.flatMap((n) => n.client?.writesUnderWay ?? []);
-    truth.fork(source.name, underWay);
-    ledger.rebase(truth.lineage[source.name], dataOf(source), waiting(source));
+    this.truth.takes(source.name, underWay, dataOf(source), waiting(source));
   }
 
   scripted(node: SimNode, script: ScriptTrace): void {

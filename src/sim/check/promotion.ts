@@ -25,8 +25,7 @@ export class Promotion extends Checker {
       // primary --force on a Primary with a bad disk: what is on it counts from now on.
       const taken = old.disk < Disks.Consistent && next.disk === Disks.UpToDate;
       if (taken && truth.forced[name] !== null) {
-        truth.fork(name, node.client?.writesUnderWay ?? []);
-        ledger.rebase(truth.lineage[name], dataOf(node));
+        truth.takes(name, node.client?.writesUnderWay ?? [], dataOf(node));
       }
       return;
     }
@@ -46,7 +45,9 @@ export class Promotion extends Checker {
     const lineage = truth.lineage[name];
     this.look();
     const counted: Counted = lost ? 'durable' : 'acknowledged';
-    const bad = ledger.firstBad(lineage, content, counted);
+    const bad =
+      ledger.firstBad(lineage, content, counted) ??
+      ledger.firstBeyond(lineage, content.length / 512, counted);
     if (bad === null) {
       // What this copy lost with the power is lost by a decision that the other one, where it is whole, may not hear of.
       const alone = next.conn < Conns.Connected ? this.world.aloneExcuse(node) : null;
@@ -61,8 +62,7 @@ export class Promotion extends Checker {
       return;
     }
     this.world.trace.line(this.world.nowMs, name, 'truth', `older data become Primary: ${excuse}`);
-    truth.fork(name, node.client?.writesUnderWay ?? []);
-    ledger.rebase(truth.lineage[name], content);
+    truth.takes(name, node.client?.writesUnderWay ?? [], content);
     // Read through the peer: it is the peer's copy that counts now.
     if (next.disk !== Disks.UpToDate) truth.lineage[node.peer.name] = truth.lineage[name];
     truth.lostVolatile[name] = false;
