@@ -227,6 +227,12 @@ export function receiveState(link: Link, v: Volume, word: number): string | null
     link.failGently('NetworkFailure', 'both nodes take themselves for the source of a resync');
     return null;
   }
+  // Attached twice in a moment, and the answer to the first was taken for that to the second, which it has refused. (As above.)
+  const awaits = mine.conn === Conns.WFBitMapT || mine.conn === Conns.WFSyncUUID;
+  if (awaits && theirs.conn === Conns.Connected && theirs.pdsk < Disks.Inconsistent) {
+    link.failGently('NetworkFailure', 'the peer does not begin the resync that it announced');
+    return null;
+  }
   if (startsHandshake(mine, theirs, v.peerUuids !== null, v.considerResync)) {
     // Its disk only was gone. What it refused meanwhile may not be marked here yet.
     if (mine.conn >= Conns.Connected && theirs.disk === Disks.Negotiating) partWhileFrozen(v);
@@ -329,6 +335,8 @@ function decide(link: Link, v: Volume, theirs: State, pdsk: number): number | Re
     setUuids(v, withRole(v.uuids, false));
   }
   v.peerUuids = { ...u, ...decision.peer };
+  // It may be gone again before the resync begins: what it holds stays known to the history then.
+  if (decision.conn === Conns.WFBitMapS) v.targetHad = u.current;
   if (decision.fullSync) markAll(v);
   return decision.conn;
 }

@@ -20,13 +20,17 @@ export class Outdated extends Checker {
   }
 
   override tick(): void {
-    for (const { name, disk, state } of this.world.bothNodes) {
+    for (const { name, disk, state, clock } of this.world.bothNodes) {
       if (state?.disk !== Disks.Outdated || state.conn >= Conns.Connected) {
         this.#sinceMs[name] = null;
         continue;
       }
       const trouble =
-        disk.stuck || disk.slowMs > 0 || disk.faults.writeChance > 0 || disk.faults.flushChance > 0;
+        clock.paused ||
+        disk.stuck ||
+        disk.slowMs > 0 ||
+        disk.faults.writeChance > 0 ||
+        disk.faults.flushChance > 0;
       const now = this.world.nowMs;
       if (trouble || this.#sinceMs[name] === null) this.#sinceMs[name] = now;
       if (now - (this.#sinceMs[name] ?? now) >= WRITTEN_MS) this.#sure[name] = true;
