@@ -262,6 +262,10 @@ export function receiveState(link: Link, v: Volume, word: number): string | null
       refusedAttach = true;
     } else {
       conn = decided;
+      if (decided === Conns.Connected && comeBackAtOnce(v, theirs)) {
+        link.failGently('NetworkFailure', 'both disks have come back at once, and may differ');
+        return null;
+      }
     }
   }
   settle(link, v, theirs.conn, word, conn, pdsk, repaired);
@@ -272,6 +276,16 @@ export function receiveState(link: Link, v: Volume, word: number): string | null
     sendState(link, v);
   }
   return null;
+}
+
+/**
+ * The same generation on both, when neither was there a moment ago: what the users of this Primary wrote last may be here alone,
+ * whether frozen or failed. A generation of its own begins when it is left alone (changes.ts), and the peer follows when they meet.
+ */
+function comeBackAtOnce(v: Volume, theirs: State): boolean {
+  const { role, disk } = v.state;
+  const both = disk === Disks.Negotiating && theirs.disk === Disks.Negotiating;
+  return both && role === Roles.Primary && (v.bitmap?.count ?? 0) > 0;
 }
 
 /** Of the options what the handshake depends on: the rest, a secret among it, is nobody's business there. */
