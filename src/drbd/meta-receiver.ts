@@ -160,6 +160,7 @@ export class MetaReceiver implements StreamOwner {
         return;
       case COMMANDS.P_NEG_ACK: {
         if (resync) {
+          v.resync.replies.answered(a.sector);
           if (v.resync.running) v.resync.peerFailed(a.sector, end);
           return;
         }
@@ -197,7 +198,7 @@ export class MetaReceiver implements StreamOwner {
 
   /** Equal: but for what failed here and is at the target, behind this block, where no answer to that write says so in time. */
   #stored(v: Volume, sector: number, endSector: number): void {
-    v.setInSync(sector, endSector);
+    if (v.resync.replies.answered(sector)) v.setInSync(sector, endSector);
     if (this.#link.tellsInSync || !v.resync.hasFailedHere) return;
     for (const r of this.#link.transferLog.failedHere(v.app)) {
       if (r.sector < endSector && sector < r.endSector) v.setOutOfSync(r.sector, r.endSector);

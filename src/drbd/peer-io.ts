@@ -303,6 +303,7 @@ export class PeerIo {
       return;
     }
     const sent = ok && link.sendReply(v, p);
+    if (sent && resync && p.run === v.resync.run) v.resync.replies.sent(p.sector, p.endSector);
     if (!ok) {
       const command = resync ? COMMANDS.P_NEG_RS_DREPLY : COMMANDS.P_NEG_DREPLY;
       link.ack(command, v, p.sector, p.idHi, p.idLo, p.lengthBytes);

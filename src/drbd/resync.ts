@@ -18,6 +18,7 @@ import { sendUuids } from './params.js';
 import { SyncMeter } from './progress.js';
 import { RESYNC_TURN_MS, ResyncController, type ResyncSink, ResyncWalker } from './rate.js';
 import { ResyncBeginning } from './resync-beginning.js';
+import { ResyncReplies } from './resync-replies.js';
 import { Conns, Disks, Roles, type State } from './state.js';
 import type { SyncProgress } from './status.js';
 import type { Volume } from './volume.js';
@@ -42,6 +43,7 @@ export class Resync {
   readonly beginning: ResyncBeginning;
   /** Equal blocks are not sent. */
   readonly checksums: Checksums;
+  readonly replies = new ResyncReplies();
   /** Bits that our last P_UUIDS announced. */
   announcedBits = 0;
 
@@ -125,6 +127,7 @@ export class Resync {
     this.#saving = false;
     this.#meter.start(bits, now);
     this.checksums.start(isTarget(v.state.conn));
+    this.replies.clear();
     const side = isTarget(v.state.conn) ? 'SyncTarget' : 'SyncSource';
     this.#core.host.log(
       'info',

@@ -451,6 +451,7 @@ export class Volume {
   /** A write of the peer that no disk took: one that is attached while the connection lasts lacks it, and says so itself. */
   refusedWrite(sector: number, endSector: number): void {
     this.setOutOfSync(sector, endSector);
+    this.resync.replies.refused(sector, endSector);
     if (this.state.disk < Disks.Inconsistent) this.#refused.push(sector, endSector);
   }
 
