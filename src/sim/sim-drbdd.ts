@@ -44,6 +44,8 @@ export interface DrbddHost {
   exposed(minor: number, generations: readonly bigint[]): void;
   /** What a successor will find. Kept in /run: gone with the power. */
   save(state: SavedState): void;
+  /** The lower disk has meta-data at the end of so many bytes. */
+  lowerSize(bytes: number): void;
 }
 
 /** What a process says that died before it could answer. */
@@ -95,7 +97,7 @@ export class SimDrbdd {
         });
       },
       exposed: (minor, generations) => host.exposed(minor, generations),
-      sizeChanged: () => {},
+      sizeChanged: () => this.process.after(0, () => this.#noteSize()),
       stateChanged: () => {
         this.control.stateChanged();
         host.changed();
@@ -105,6 +107,12 @@ export class SimDrbdd {
       },
     });
     this.control = new DrbdControl(this.loop, VERSION);
+  }
+
+  /** Where drbdmeta looks for internal meta-data, when the disk grows once more. */
+  #noteSize(): void {
+    const sectors = this.volume?.lowerSectors ?? 0;
+    if (sectors > 0 && !this.#resuming) this.#host.lowerSize(sectors * 512);
   }
 
   get volume(): Volume | null {

@@ -194,6 +194,9 @@ export class SimNode {
       save: (state) => {
         this.saved = state;
       },
+      lowerSize: (bytes) => {
+        this.#lastKnownBytes = bytes;
+      },
     });
     if (saved) this.drbdd.resume(saved, this.exposed);
   }
