@@ -183,6 +183,10 @@ class Promotion {
       const alone = v.state.conn < Conns.Connected; // else the peer has not vouched for it, and fencing proves nothing
       if (code === Ss.NO_UP_TO_DATE_DISK && disk === Disks.Consistent && alone) {
         fencePeer(v.resource, (fenced) => {
+          if (v.state.conn >= Conns.Connected) {
+            this.#try(); // it has come back meanwhile: what it is without a disk says nothing of its data
+            return;
+          }
           if (!fenced || v.state.pdsk > Disks.Outdated) {
             this.#done(refused(code, 'the peer could not be fenced'));
             return;

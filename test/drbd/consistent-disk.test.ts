@@ -96,6 +96,36 @@ test('primary of a Consistent disk, and the peer has none: refused', (t) => {
   t.is(beta.ask((v, done) => setPrimary(v, true, done)).kind, 'ok', 'an operator decides');
 });
 
+// Swarm 4206358@4: fence-peer had found the peer switched off, and its data were newer.
+test('primary of a Consistent disk, and the peer comes back without one while fence-peer runs: refused', (t) => {
+  const pair = fencedPair();
+  const { alpha, beta } = pair;
+  alpha.exits['fence-peer'] = 7;
+  beta.crash(true);
+  alpha.until(/cs:WFConnection ro:Primary/);
+  t.is(alpha.write(8, block(1)), 0);
+  alpha.crash(true);
+  beta.attach();
+  beta.connect();
+  t.regex(beta.shown, /ds:Consistent/);
+  beta.exits['fence-peer'] = 5;
+  beta.handlerMs = 3000;
+  let outcome = '';
+  beta.loop.enter(() =>
+    setPrimary(beta.volume, false, (result) => {
+      outcome = result.kind;
+    }),
+  );
+  alpha.connect();
+  beta.until(/cs:Connected .*ds:Consistent\/Diskless/);
+  pair.until(() => outcome !== '', 'the answer');
+  t.is(outcome, 'state');
+  t.regex(beta.shown, /ro:Secondary\/Secondary ds:Consistent/);
+  alpha.attach();
+  pair.settled();
+  t.deepEqual(beta.disk.content(8 * 512, 4096), block(1));
+});
+
 // Swarm seed 232, too: it had heard that it is old, and of the newer data, and forgot both with the connection.
 test('the disk of a node that had none while it was connected to newer data is old when it comes back alone', (t) => {
   const pair = fencedPair();
