@@ -361,15 +361,44 @@ export function detach(v: Volume, forceIt: boolean, done: Done): void {
     return;
   }
   // Judged as if the disk were gone already: a Primary must keep access to UpToDate data.
-  const judged = wouldChange(v, { ...v.state, disk: Disks.Diskless });
-  if (judged.code < Ss.SUCCESS) {
-    done(refused(judged.code, `rule: ${judged.rule}`));
+  const isRefused = (): boolean => {
+    const judged = wouldChange(v, { ...v.state, disk: Disks.Diskless });
+    if (judged.code < Ss.SUCCESS) done(refused(judged.code, `rule: ${judged.rule}`));
+    return judged.code < Ss.SUCCESS;
+  };
+  if (isRefused()) return;
+  onPeersDiskToo(v, (goOn) => {
+    if (v.state.disk === Disks.Diskless || isRefused()) {
+      goOn();
+      if (v.state.disk === Disks.Diskless) done(OK); // another one was faster
+      return;
+    }
+    clusterChange(v, { disk: Disks.Failed }, (code, rule) => {
+      goOn();
+      if (code < Ss.SUCCESS) done(refused(code, `rule: ${rule}`));
+      else finish();
+    });
+  });
+}
+
+/**
+ * Under A and B a write is answered on the strength of this disk, and may be on its way to the peer's. Before this one is let go by
+ * choice it has to be there, or a crash of this node would lose it. Users' writes wait until `goOn`.
+ */
+function onPeersDiskToo(v: Volume, then: (goOn: () => void) => void): void {
+  const { link, app } = v;
+  const onItsWay = (): boolean =>
+    link !== null && v.link === link && link.transferLog.touches(app, 0, v.sizeSectors);
+  if (v.state.role !== Roles.Primary || !link || app.promises.inForce(link.protocol) === 'C') {
+    then(() => {});
     return;
   }
-  clusterChange(v, { disk: Disks.Failed }, (code, rule) => {
-    if (code < Ss.SUCCESS) done(refused(code, `rule: ${rule}`));
-    else finish();
-  });
+  app.holdWrites();
+  link.transferLog.close(); // an open epoch is acknowledged never
+  v.resource.when(
+    () => !onItsWay(),
+    () => then(() => app.releaseWrites()),
+  );
 }
 
 /**

@@ -455,3 +455,34 @@ test('written without a disk, and the service has ended: the engine of the peer 
     t.is(pair.firstDifference(), -1, how);
   }
 });
+
+// Swarm 4301221@4.
+for (const protocol of ['A', 'B'] as const) {
+  test(`detach under protocol ${protocol}: what was answered is on the peer's disk before this one is let go`, (t) => {
+    const pair = inSync(1, { net: { protocol } });
+    const { alpha, beta } = pair;
+    beta.disk.slowMs = 200;
+    t.is(alpha.write(8, block(7)), 0);
+    t.notDeepEqual(beta.disk.content(8 * 512, 4096), block(7), 'answered before it is there');
+    t.is(alpha.ask((v, done) => detach(v, false, done)).kind, 'ok');
+    t.deepEqual(beta.disk.content(8 * 512, 4096), block(7));
+    t.is(alpha.write(16, block(8)), 0, 'users go on');
+  });
+
+  test(`detach under protocol ${protocol}, and the peer is lost before it has all: refused, and users go on`, (t) => {
+    const pair = inSync(1, { net: { protocol } });
+    const { alpha, beta } = pair;
+    beta.disk.slowMs = 200;
+    t.is(alpha.write(8, block(7)), 0);
+    let outcome = '';
+    alpha.loop.enter(() =>
+      detach(alpha.volume, false, (result) => {
+        outcome = result.kind;
+      }),
+    );
+    beta.crash(true);
+    pair.until(() => outcome !== '', 'the answer');
+    t.is(outcome, 'state');
+    t.is(alpha.write(16, block(8)), 0);
+  });
+}
