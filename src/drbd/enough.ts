@@ -26,11 +26,13 @@ export function countsHere(v: Volume, r: AppRequest): boolean {
 
 /**
  * And the peer's: not that of a resync's target, which is overwritten when the source gets its disk back. Nor one that the
- * copies have parted from since: it is the older one now. (The originals answer all the same.)
+ * copies have parted from since: it is the older one now. Nor of a peer that is gone: it can not be told that it is the only one, and the
+ * disk here, back without the write after a crash, would be copied over it. (The originals answer all the same.)
  */
 export function countsThere(v: Volume, r: AppRequest): boolean {
   if (r.net !== LEG_OK && r.net !== LEG_DONE) return false;
   if (r.op === OP_READ) return true;
+  if (v.state.conn < Conns.Connected) return false;
   return !v.partsUnheard && (r.goodPeer === v.partings || v.state.pdsk === Disks.UpToDate);
 }
 

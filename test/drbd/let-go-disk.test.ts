@@ -486,3 +486,32 @@ for (const protocol of ['A', 'B'] as const) {
     t.is(alpha.write(16, block(8)), 0);
   });
 }
+
+// Swarm 4401920@4: answered on the strength of a peer that was gone; the disk came back as that of a crashed Primary, and was copied over it.
+for (const onNoDataAccessible of ['io-error', 'suspend-io'] as const) {
+  test(`the peer has a write and is lost, then the disk here, which has not: not answered before the peer is back (${onNoDataAccessible})`, (t) => {
+    const pair = inSync(1, {
+      disk: { fencing: 'resource-and-stonith' },
+      resource: { onNoDataAccessible },
+    });
+    const { alpha, beta } = pair;
+    alpha.exits = { 'fence-peer': 1 };
+    t.is(alpha.write(8, block(1)), 0); // the activity log knows the place
+    alpha.disk.stuck = true;
+    const at = alpha.io.alloc(4096);
+    alpha.io.pool.set(block(7), at);
+    const write = alpha.begin((tag) => alpha.volume.write(alpha, tag, 8, at, 4096, true));
+    pair.until(() => beta.disk.content(8 * 512, 1)[0] === 7, 'the peer has it');
+    pair.run(200);
+    pair.net.cut('replication');
+    alpha.until(/cs:WFConnection/);
+    t.is(alpha.peek(write), undefined);
+    alpha.ask((v, done) => detach(v, true, done));
+    pair.run(100);
+    t.is(alpha.peek(write), undefined);
+    pair.net.heal('replication');
+    t.is(alpha.answer(write), 0);
+    t.regex(alpha.shown, /ds:Diskless\/UpToDate/);
+    t.deepEqual(beta.disk.content(8 * 512, 4096), block(7));
+  });
+}
