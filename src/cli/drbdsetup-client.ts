@@ -6,6 +6,8 @@
  *
  * Below the original's line come ours: the rule and evidence, and the command to try. Source: drbdsetup 8.4 observed.
  */
+import { Roles } from '../drbd/state.js';
+import type { NodeStatus } from '../drbd/status.js';
 import {
   type ControlFailure,
   type ControlReply,
@@ -99,4 +101,12 @@ export async function runningResources(
   const answer = await ask(world, { verb: 'running' }, 'running');
   if (!answer.ok) return null;
   return Array.isArray(answer.value) ? (answer.value as readonly RunningResource[]) : [];
+}
+
+/** Minors that are Primary. Null when it cannot be known (said on standard error). */
+export async function primaryMinors(world: World): Promise<ReadonlySet<number> | null> {
+  const answer = await ask(world, { verb: 'status' }, 'status');
+  if (!answer.ok) return null;
+  const volumes = (answer.value as NodeStatus).resources.flatMap((r) => r.volumes);
+  return new Set(volumes.filter((v) => v.state.role === Roles.Primary).map((v) => v.minor));
 }

@@ -29,6 +29,7 @@ const COMMANDS: Readonly<Record<string, readonly [string, ...(readonly string[])
   'new-minor': ['{resource} {minor} {volume}'],
   'del-minor': ['{minor}'],
   'del-resource': ['{resource}'],
+  'rename-resource': ['{resource} {new_name}'],
   attach: ['{minor} {lower_dev} {meta_data_dev} {meta_data_index}', DISK],
   detach: ['{minor}', ['force']],
   connect: [`{resource} ${ADDRESSES}`, ['tentative', 'discard-my-data'], NET],

@@ -340,11 +340,19 @@ async function delResource(words: Words, world: World): Promise<number> {
   return send(world, { verb: 'del-resource', resource }, resource);
 }
 
+async function renameResource(words: Words, world: World): Promise<number> {
+  const resource = words.word('a resource name');
+  const name = words.word('its new name');
+  words.end();
+  return send(world, { verb: 'rename-resource', resource, name }, resource);
+}
+
 const VERBS: ReadonlyMap<string, Verb> = new Map<string, Verb>([
   ['new-resource', newResource],
   ['new-minor', newMinor],
   ['del-minor', plain('del-minor')],
   ['del-resource', delResource],
+  ['rename-resource', renameResource],
   ['attach', attach],
   ['detach', onMinor((minor, w) => ({ verb: 'detach', minor, force: w.flag('force') }))],
   ['connect', connect],

@@ -69,6 +69,15 @@ export class Engine {
     if (this.#resources.get(r.name) === r) this.#resources.delete(r.name);
   }
 
+  /** False: another one has that name. */
+  renameResource(r: Resource, name: string): boolean {
+    if (this.#resources.has(name)) return this.#resources.get(name) === r;
+    this.removeResource(r);
+    r.name = name;
+    this.#resources.set(name, r);
+    return true;
+  }
+
   // ---- driven by the host's loop
 
   ioDone(index: number, result: number): void {

@@ -60,7 +60,8 @@ const GOOD_MS = 5000;
 
 export class Resource {
   readonly core: Core;
-  readonly name: string;
+  /** Known on this node only: the peer is met by its addresses. */
+  name: string;
   readonly volumes: Volume[] = []; // ascending volume numbers
   resourceOptions: ResourceOptions = DEFAULT_RESOURCE_OPTIONS;
   netOptions: NetOptions = DEFAULT_NET_OPTIONS;

@@ -152,6 +152,7 @@ const FIELDS: { readonly [V in ControlRequest['verb']]: Fields } = {
   'set-handlers': { resource: text, handlers: texts, environment: texts },
   down: RESOURCE,
   'del-resource': RESOURCE,
+  'rename-resource': { resource: text, name: text },
   'wait-connect': WAIT,
   'wait-sync': WAIT,
   'timeout-type': MINOR,

@@ -92,6 +92,8 @@ export type ControlRequest =
       readonly lowerDisks?: Readonly<Record<string, string>>;
     }
   | { readonly verb: 'down' | 'del-resource'; readonly resource: string }
+  /** Its devices, connection and users stay as they are. */
+  | { readonly verb: 'rename-resource'; readonly resource: string; readonly name: string }
   /**
    * Answered with a `WaitEnd` once the peer is there (wait-sync: and no resync runs), or nobody tries to connect any more;
    * with `afterSb` the latter only when it happens while waiting.

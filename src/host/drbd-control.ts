@@ -60,6 +60,7 @@ function waitOver(
 }
 
 const OK: ControlReply = { ok: true, value: null };
+const RESOURCE_NAME = /^[^\s/]{1,127}$/;
 
 export function failure(
   code: number,
@@ -105,7 +106,7 @@ export class DrbdControl {
         reply({ ok: true, value: engine.resources.map(running) });
         return;
       case 'new-resource':
-        if (!/^[^\s/]{1,127}$/.test(request.resource)) reply(failure(Err.INVALID_REQUEST));
+        if (!RESOURCE_NAME.test(request.resource)) reply(failure(Err.INVALID_REQUEST));
         else {
           engine.addResource(request.resource, request.options as ResourceOptions);
           reply(OK);
@@ -119,6 +120,7 @@ export class DrbdControl {
       case 'net-options':
       case 'resource-options':
       case 'del-resource':
+      case 'rename-resource':
       case 'down': {
         const r = engine.resource(request.resource);
         if (!r) {
@@ -183,6 +185,7 @@ export class DrbdControl {
           | 'net-options'
           | 'resource-options'
           | 'del-resource'
+          | 'rename-resource'
           | 'down';
       }
     >,
@@ -216,6 +219,11 @@ export class DrbdControl {
           engine.removeResource(r);
           reply(OK);
         }
+        return;
+      case 'rename-resource':
+        if (!RESOURCE_NAME.test(request.name)) reply(failure(Err.INVALID_REQUEST));
+        else if (engine.renameResource(r, request.name)) reply(OK);
+        else reply(failure(Err.INVALID_REQUEST, [`there is a resource ${request.name} already`]));
         return;
       case 'down':
         this.#down(r, reply);

@@ -66,7 +66,11 @@ export class DrbdLoop {
   }
 
   #host(hooks: DrbdHooks): EngineHost {
-    const connector = (name: string) => this.engine.resource(name)?.connector ?? null;
+    // Asked when it begins: by the time of the answer it may have another name, or another one may have its name.
+    const connectorOf = (name: string) => {
+      const asked = this.engine.resource(name);
+      return () => (asked && this.engine.resource(asked.name) === asked ? asked.connector : null);
+    };
     const buffers = (name: string) => {
       const options = this.engine.resource(name)?.netOptions;
       return {
@@ -89,17 +93,20 @@ export class DrbdLoop {
       toBeSaved: (resource) => hooks.toBeSaved?.(resource),
       decision: (decision) => hooks.decision?.(decision),
       dialect: () => hooks.dialect?.() ?? FULL_DIALECT,
-      listen: (resource, local) =>
-        this.io.listen(local, buffers(resource), {
+      listen: (resource, local) => {
+        const connector = connectorOf(resource);
+        return this.io.listen(local, buffers(resource), {
           accepted: (_listener, stream) => {
-            const owner = connector(resource);
+            const owner = connector();
             if (owner) owner.accepted(stream);
             else this.io.close(stream);
           },
-        }),
+        });
+      },
       dial: (resource, local: Endpoint, remote: Endpoint, timeoutMs) => {
+        const connector = connectorOf(resource);
         const tag = this.engine.core.cold((result) => {
-          const owner = connector(resource);
+          const owner = connector();
           if (owner) owner.dialed(result);
           else if (result >= 0) this.io.close(result);
         });

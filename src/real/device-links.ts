@@ -20,7 +20,7 @@ import { dirname, join } from 'node:path';
 interface Named {
   readonly minor: number;
   readonly device: string; // '/dev/drbd0', below the root
-  readonly resource: string;
+  resource: string;
   readonly volume: number;
   target: string;
 }
@@ -75,6 +75,21 @@ export class DeviceLinks {
       // Other volumes are in it, or it was a link.
     }
     this.#linkResource(named.resource);
+  }
+
+  /** The device's own name stays where it is all the time. */
+  rename(resource: string, name: string): void {
+    const old = this.#byRes(resource);
+    for (const named of this.#named.values())
+      if (named.resource === resource) named.resource = name;
+    this.#linkResource(name);
+    const kept = this.#byRes(name);
+    for (const path of old) if (!kept.includes(path)) this.#unlink(path);
+    try {
+      rmdirSync(join(this.#root, 'dev/drbd/by-res', resource));
+    } catch {
+      // It was a link.
+    }
   }
 
   #linkResource(resource: string): void {

@@ -240,6 +240,15 @@ export class DeviceManager {
     return released;
   }
 
+  /** Its devices stay what they are; the names below by-res are those of the new name. */
+  rename(resource: string, name: string): void {
+    for (const device of [...this.#devices.values()]) {
+      if (device.resource !== resource || device.parked) continue;
+      this.#put({ ...device, resource: name });
+    }
+    this.#links.rename(resource, name);
+  }
+
   /** Path of the block device of an active minor, null otherwise. */
   loopOf(minor: number): string | null {
     return this.#devices.get(minor)?.loop ?? null;

@@ -71,6 +71,21 @@ export class DrbddDevices {
     });
   }
 
+  /** What is open stays open: only the names below /dev/drbd/by-res are others. */
+  rename(request: RequestOf<'rename-resource'>): Promise<ControlReply> {
+    return this.#turns.run(request.resource, async () => {
+      const reply = await this.#engine.request(request);
+      if (reply.ok) {
+        try {
+          this.#manager?.rename(request.resource, request.name);
+        } catch (e) {
+          this.#log.error({ object: request.name }, `renamed, but not below /dev: ${text(e)}`);
+        }
+      }
+      return reply;
+    });
+  }
+
   /** The engine may wait for fence-peer: nothing is held meanwhile. */
   async primary(resource: string, request: RequestOf<'primary'>): Promise<ControlReply> {
     const reply = await this.#engine.request(request);

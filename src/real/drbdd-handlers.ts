@@ -45,6 +45,13 @@ export class HandlerTable {
     this.#handlers.delete(resource);
   }
 
+  rename(resource: string, name: string): void {
+    const handlers = this.#handlers.get(resource);
+    if (!handlers || name === resource) return;
+    this.#handlers.delete(resource);
+    this.#handlers.set(name, handlers);
+  }
+
   /** For a successor. */
   get saved(): Readonly<Record<string, ResourceHandlers>> {
     return Object.fromEntries(this.#handlers);

@@ -348,6 +348,11 @@ export class Drbdd {
         if (reply.ok) this.#resourceOf.delete(request.minor);
         return reply;
       }
+      case 'rename-resource': {
+        const reply = await devices.rename(request);
+        if (reply.ok) this.#renamed(request.resource, request.name);
+        return reply;
+      }
       case 'primary':
         return devices.primary(resource, request);
       case 'secondary':
@@ -364,6 +369,11 @@ export class Drbdd {
       default:
         return this.#engine.request(request);
     }
+  }
+
+  #renamed(old: string, name: string): void {
+    this.#handlers.rename(old, name);
+    for (const [minor, of] of this.#resourceOf) if (of === old) this.#resourceOf.set(minor, name);
   }
 
   /** The change itself is done. */

@@ -45,6 +45,7 @@ async function run(t: ExecutionContext, line: string, setup: Setup = {}) {
   const log: string[] = [];
   const { root } = await scriptedDrbdd(t, (request) => {
     if (request.verb === 'running') return { ok: true, value: setup.running ?? [] };
+    if (request.verb === 'status') return { ok: true, value: { resources: [] } };
     log.push(`drbdd ${JSON.stringify(request)}`);
     return undefined;
   });
@@ -336,15 +337,18 @@ test('adjust: the gentlest command for each difference', async (t) => {
   t.deepEqual(await adjusted(t, withDisk({ options: { ...disk.options, sizeSectors: 8 } })), [
     'drbdsetup resize 0',
   ]);
+  const disconnect = `drbdsetup disconnect ${ends}`; // a minor does not go from a connection
   t.deepEqual(await adjusted(t, { ...RUNNING, volumes: [{ ...volume, minor: 5 }] }), [
+    disconnect,
     'drbdsetup detach 5',
     'drbdsetup del-minor 5',
     'drbdsetup new-minor r0 0 0',
     ...attach,
+    connect,
   ]);
   t.deepEqual(
     await adjusted(t, { ...RUNNING, volumes: [volume, { ...volume, volume: 1, minor: 9 }] }),
-    ['drbdsetup detach 9', 'drbdsetup del-minor 9'],
+    [disconnect, 'drbdsetup detach 9', 'drbdsetup del-minor 9', connect],
   );
   t.deepEqual(await adjusted(t, { ...RUNNING, net: null }), [connect]);
   t.deepEqual(
