@@ -65,6 +65,8 @@ export class SimPairNode {
   readonly unknownDigests = new Set<string>();
   /** Offered to the peer from the next connection on. */
   dialect: Dialect;
+  /** Called at every change of a state, in the middle of what leads to it. */
+  onState: () => void = () => {};
   /** So long a handler runs. */
   handlerMs = 1;
   /** The generations that users have seen, as a successor would find them in /run. */
@@ -140,7 +142,7 @@ export class SimPairNode {
         if (minor !== 0) return;
         this.exposed = generations.map((uuid) => uuid.toString(16).toUpperCase());
       },
-      stateChanged: () => {},
+      stateChanged: () => this.onState(),
       toBeSaved: () => {
         this.toldToSave++;
       },
