@@ -3,7 +3,7 @@
  * `{"id": n, "reply": ...}` (host/control.ts). Replies may come in any order: a `wait-connect` does not hold up others.
  */
 import { connect, type Socket } from 'node:net';
-import type { ControlEvent, ControlReply, ControlRequest } from '../host/control.js';
+import type { ControlEvent, ControlReply, ControlRequest, EventForm } from '../host/control.js';
 import { rooted } from './world.js';
 
 export const CONTROL_SOCKET = '/run/twinbeat/drbdd.sock';
@@ -113,6 +113,7 @@ export class ControlClient {
   async events(
     resource: string | null,
     handle: (event: ControlEvent) => Promise<void>,
+    form: EventForm = 'objects',
   ): Promise<{ readonly reply: ControlReply; readonly ended: Promise<void> }> {
     const id = this.#nextId;
     const ended = new Promise<void>((resolve, reject) => {
@@ -124,7 +125,7 @@ export class ControlClient {
         }),
       );
     });
-    return { reply: await this.request({ verb: 'events', resource }), ended };
+    return { reply: await this.request({ verb: 'events', resource, form }), ended };
   }
 
   #event(id: number, event: ControlEvent): void {

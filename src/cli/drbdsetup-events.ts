@@ -5,8 +5,9 @@
  *     exists -
  *     change resource name:r0 role:Primary             what changed, and nothing else
  *
- * events (of 8.3, deprecated) has numbered lines of volumes: ST a state, UH a handler that is called, UH-post one that has ended. Its
- * SP lines (progress of a resync) are not there: `status` has it.
+ * events (of 8.3, deprecated) has numbered lines of volumes: ST a state (with ST-prev and ST-new: which change led to it), UH a handler
+ * that is called, UH-post one that has ended, SP the progress of a resync. The original's R lines, in which it says that a request was
+ * answered, are not there.
  *
  * It ends with 20 when drbdd goes away, 0 when the reader does. Source: drbdsetup-84 9.22 observed; docs/CONFIGURATION.md.
  */
@@ -17,8 +18,9 @@ import {
   type StatusObject,
   statusObjects,
 } from '../drbd/events.js';
+import type { StatesEvent } from '../drbd/old-events.js';
 import type { NodeStatus } from '../drbd/status.js';
-import type { ControlEvent } from '../host/control.js';
+import type { ControlEvent, EventForm } from '../host/control.js';
 import { ControlClient } from './control-client.js';
 import type { Words } from './drbdsetup-args.js';
 import { ask, EXIT_NO_DAEMON, printFailure } from './drbdsetup-client.js';
@@ -60,6 +62,7 @@ async function follow(
   world: World,
   resource: string | null,
   text: (event: ControlEvent) => string,
+  form: EventForm = 'objects',
 ): Promise<number> {
   const opened = await ControlClient.open(world.root);
   if (!opened.client) {
@@ -68,12 +71,16 @@ async function follow(
   }
   const { client } = opened;
   try {
-    const { reply, ended } = await client.events(resource, async (event) => {
-      const said = text(event);
-      if (said === '') return;
-      world.out(said);
-      await world.written?.();
-    });
+    const { reply, ended } = await client.events(
+      resource,
+      async (event) => {
+        const said = text(event);
+        if (said === '') return;
+        world.out(said);
+        await world.written?.();
+      },
+      form,
+    );
     if (!reply.ok) {
       printFailure(world, reply, resource ?? 'all');
       return EXIT_FAILURE;
@@ -109,6 +116,9 @@ export class Printer {
         return 'exists -';
       case 'skipped':
         return `- skipped ${event.count}`;
+      case 'states':
+      case 'progress':
+        return ''; // of events
       case 'call':
       case 'response':
         return helperLine(event);
@@ -159,16 +169,23 @@ export async function events(words: Words, world: World): Promise<number> {
   const minor = digits === undefined ? null : Number(digits);
   const resource = minor !== null || object === null || object === 'all' ? null : object;
   const old = new OldPrinter(minor);
-  return follow(world, resource, (event) => old.lines(event));
+  return follow(world, resource, (event) => old.lines(event), 'states');
 }
 
-type Values = Readonly<Record<string, string>>;
+interface Volume {
+  readonly name: string; // of the resource
+  readonly id: string; // '0,r0[0]'
+  readonly minor: number;
+  readonly state: string;
+}
 
-/** The lines of events: it puts together again what events2 tells in parts. */
+const RESYNC = /^\{ cs:Sync(Source|Target) /;
+const IN_SYNC = /^\{ cs:Connected .* ds:UpToDate\/UpToDate /;
+
+/** The lines of events. */
 export class OldPrinter {
   readonly #minor: number | null;
-  readonly #objects = new Map<string, Values>();
-  readonly #said = new Map<string, string>(); // by volume
+  readonly #volumes = new Map<number, Volume>(); // by minor
   #sequence = 0;
 
   constructor(minor: number | null) {
@@ -177,82 +194,60 @@ export class OldPrinter {
 
   lines(event: ControlEvent): string {
     switch (event.action) {
-      case 'initial':
-        return this.#volumes();
-      case 'skipped':
-        return '';
+      case 'states':
+        return this.#states(event);
+      case 'progress':
+        return this.#progress(event.minor, event.permille);
       case 'call':
       case 'response':
         return this.#helper(event);
-      default: {
-        const id = idOf(event);
-        const values = Object.fromEntries([...event.key, ...event.state]);
-        if (event.action === 'destroy') this.#objects.delete(id);
-        else this.#objects.set(id, values);
-        return event.action === 'exists' ? '' : this.#volumes();
-      }
+      default:
+        return '';
     }
   }
 
-  #of(kind: string, resource: string, volume?: string): Values | null {
-    for (const [id, values] of this.#objects) {
-      const isIt = id.startsWith(`${kind} `) && values['name'] === resource;
-      if (isIt && (volume === undefined || values['volume'] === volume)) return values;
-    }
-    return null;
-  }
-
-  /** Those whose line is another than before. */
-  #volumes(): string {
+  #states({ name, volumes }: StatesEvent): string {
     let text = '';
-    for (const [id, device] of this.#objects) {
-      if (!id.startsWith('device ') || !this.#wanted(device['minor'])) continue;
-      const line = `ST ${this.#name(device)} ${this.#state(device)}`;
-      if (this.#said.get(id) === line) continue;
-      this.#said.set(id, line);
-      text += `${this.#sequence++} ${line}\n`;
+    const gone = new Set([...this.#volumes.values()].filter((v) => v.name === name));
+    for (const { volume, minor, state } of volumes) {
+      const before = this.#volumes.get(minor);
+      if (before) gone.delete(before);
+      const now = { name, id: `${minor},${name}[${volume}]`, minor, state };
+      this.#volumes.set(minor, now);
+      text += this.#change(before ?? null, now);
     }
+    for (const { minor } of gone) this.#volumes.delete(minor);
     return text;
   }
 
-  #wanted(minor: string | undefined): boolean {
-    return this.#minor === null || minor === `${this.#minor}`;
+  #change(before: Volume | null, { id, minor, state }: Volume): string {
+    if (!this.#wanted(minor) || before?.state === state) return '';
+    if (!before) return `${this.#sequence++} ST ${id} ${state}\n`;
+    const end = RESYNC.test(before.state) && IN_SYNC.test(state) ? this.#progress(minor, 1000) : '';
+    const n = this.#sequence++;
+    return `${end}${n} ST-prev ${id} ${before.state}\n${n} ST-new ${id} ${state}\n${n} ST ${id} ${state}\n`;
   }
 
-  #name(device: Values): string {
-    return `${device['minor']},${device['name']}[${device['volume']}]`;
+  #progress(minor: number, permille: number): string {
+    const id = this.#volumes.get(minor)?.id;
+    if (id === undefined || !this.#wanted(minor)) return '';
+    return `${this.#sequence++} SP ${id} ${Math.floor(permille / 10)}.${permille % 10}\n`;
   }
 
-  #state(device: Values): string {
-    const name = device['name'] ?? '';
-    const resource = this.#of('resource', name);
-    const connection = this.#of('connection', name);
-    const peer = this.#of('peer-device', name, device['volume']);
-    const replication = peer?.['replication'] ?? 'Off';
-    const conn = connection?.['connection'] ?? 'StandAlone';
-    const below =
-      conn === 'Connecting' ? 'WFConnection' : conn === 'Connected' ? 'WFReportParams' : conn;
-    const cs =
-      replication === 'Off' ? below : replication === 'Established' ? 'Connected' : replication;
-    const isp = (peer?.['resync-suspended'] ?? 'no').split(',');
-    const flags = [
-      (resource?.['suspended'] ?? 'no') === 'no' ? 'r' : 's',
-      isp.includes('dependency') ? 'a' : '-',
-      isp.includes('peer') ? 'p' : '-',
-      isp.includes('user') ? 'u' : '-',
-    ].join('');
-    const roles = `${resource?.['role']}/${connection?.['role'] ?? 'Unknown'}`;
-    return `{ cs:${cs} ro:${roles} ds:${device['disk']}/${peer?.['peer-disk'] ?? 'DUnknown'} ${flags} }`;
+  #wanted(minor: number): boolean {
+    return this.#minor === null || minor === this.#minor;
   }
 
   #helper({ key, status }: HelperEvent): string {
-    const values: Values = Object.fromEntries(key);
-    const { name = '', volume, helper } = values;
+    const values: Readonly<Record<string, string>> = Object.fromEntries(key);
+    const { name, minor, helper } = values;
     // Of the whole resource: told for its first volume.
-    const device = this.#of('device', name, volume);
-    if (!device || !this.#wanted(device['minor'])) return '';
+    const volume = [...this.#volumes.values()].find(
+      (v) => v.name === name && (minor === undefined || `${v.minor}` === minor),
+    );
+    if (!volume || !this.#wanted(volume.minor)) return '';
     const what = status === null ? 'UH' : 'UH-post';
     const exit = status === null ? '' : ` 0x${(status << 8).toString(16).padStart(4, '0')}`;
-    return `${this.#sequence++} ${what} ${this.#name(device)} ${helper}${exit}\n`;
+    return `${this.#sequence++} ${what} ${volume.id} ${helper}${exit}\n`;
   }
 }

@@ -47,6 +47,9 @@ function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
+const eventForm: Check = (value, field) =>
+  value === 'objects' || value === 'states' ? null : `${field}: objects or states`;
+
 const texts: Check = (value, field) =>
   isRecord(value) && Object.values(value).every((v) => typeof v === 'string')
     ? null
@@ -158,7 +161,7 @@ const FIELDS: { readonly [V in ControlRequest['verb']]: Fields } = {
   'timeout-type': MINOR,
   'get-gi': MINOR,
   expose: { minor, generations },
-  events: { resource: orNull(text) },
+  events: { resource: orNull(text), form: orAbsent(eventForm) },
   status: NONE,
   running: NONE,
   restart: NONE,

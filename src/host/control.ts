@@ -6,12 +6,15 @@
 
 import type { DiskOptions, Handlers, NetOptions, ResourceOptions } from '../config/drbd-options.js';
 import type { StatusEvent } from '../drbd/events.js';
+import type { ProgressEvent, StatesEvent } from '../drbd/old-events.js';
 
 export interface Address {
   readonly family: 'ipv4' | 'ipv6';
   readonly host: string; // numeric
   readonly port: number;
 }
+
+export type EventForm = 'objects' | 'states';
 
 export type MetaIndex = 'internal' | 'flexible' | number;
 
@@ -113,7 +116,12 @@ export type ControlRequest =
    * Answered at once; from then on each thing that happens comes as a line `{"id": n, "event": ...}` (`ControlEvent`), until the
    * connection is closed. `resource` null: of all.
    */
-  | { readonly verb: 'events'; readonly resource: string | null }
+  | {
+      readonly verb: 'events';
+      readonly resource: string | null;
+      /** Absent: objects. `states`: whole volumes and the progress of resyncs, for drbdsetup events. */
+      readonly form?: EventForm;
+    }
   /** The whole status as data; role, cstate, dstate, status and /proc/drbd are rendered from it. */
   | { readonly verb: 'status' }
   /** What runs, for `adjust` and `show`. */
@@ -169,6 +177,8 @@ export interface RunningGeneration {
  */
 export type ControlEvent =
   | StatusEvent
+  | StatesEvent
+  | ProgressEvent
   | { readonly action: 'initial' }
   | { readonly action: 'skipped'; readonly count: number };
 

@@ -1,4 +1,5 @@
 /** What the two threads of drbdd say to each other: control (sockets, files, devices) and engine (all I/O). */
+import type { ProgressEvent } from '../drbd/old-events.js';
 import type { ResourceStatus } from '../drbd/status.js';
 import type { ControlReply, ControlRequest } from './control.js';
 
@@ -71,4 +72,6 @@ export type FromEngine =
   | { readonly type: 'to-be-saved'; readonly resource: string }
   /** While it is watched. Null: the resource is not there. */
   | { readonly type: 'status'; readonly resource: string; readonly status: ResourceStatus | null }
+  /** While it is watched: a resync has done some blocks. */
+  | { readonly type: 'progress'; readonly progress: ProgressEvent }
   | { readonly type: 'fuse-ended'; readonly minor: number; readonly error: number };

@@ -12,12 +12,14 @@ import {
   statusEvents,
   statusObjects,
 } from '../drbd/events.js';
+import { type ProgressEvent, statesEvent } from '../drbd/old-events.js';
 import type { NodeStatus, ResourceStatus } from '../drbd/status.js';
-import type { ControlEvent } from './control.js';
+import type { ControlEvent, EventForm } from './control.js';
 
 export interface Listener {
   /** Null: of all resources. */
   readonly resource: string | null;
+  readonly form: EventForm;
   send(event: ControlEvent): void;
   /** It has not read what it was sent: nothing more now. `EventFeed.read` follows. */
   isFull(): boolean;
@@ -47,7 +49,8 @@ export class EventFeed {
       skipped: 0,
     });
     for (const r of of) {
-      for (const o of statusObjects(r)) listener.send({ action: 'exists', ...o });
+      if (listener.form === 'states') listener.send(statesEvent(r.name, r));
+      else for (const o of statusObjects(r)) listener.send({ action: 'exists', ...o });
     }
     listener.send({ action: 'initial' });
   }
@@ -64,6 +67,14 @@ export class EventFeed {
       if (!concerns(listener, name)) continue;
       if (listener.isFull()) told.skipped++;
       else this.#tellOf(listener, told, name);
+    }
+  }
+
+  /** A resync has done some blocks. For a listener that does not read it is old news by then. */
+  progress(event: ProgressEvent): void {
+    for (const listener of this.#listeners.keys()) {
+      if (listener.form !== 'states' || !concerns(listener, event.name)) continue;
+      if (!listener.isFull()) listener.send(event);
     }
   }
 
@@ -97,6 +108,12 @@ export class EventFeed {
 
   #tellOf(listener: Listener, told: Told, name: string): void {
     const now = this.#now.get(name) ?? null;
+    if (listener.form === 'states') {
+      listener.send(statesEvent(name, now));
+      if (now) told.resources.set(name, now);
+      else told.resources.delete(name);
+      return;
+    }
     const events: StatusEvent[] = statusEvents(told.resources.get(name) ?? null, now);
     if (now) told.resources.set(name, now);
     else told.resources.delete(name);

@@ -5,6 +5,7 @@
  */
 import { setPriority } from 'node:os';
 import { parentPort, workerData } from 'node:worker_threads';
+import { ProgressWatch } from '../drbd/old-events.js';
 import { procText } from '../drbd/proc-text.js';
 import type { BlockVolume } from '../host/block.js';
 import { DEFAULT_POOL, type PoolCounts } from '../host/buffer-pool.js';
@@ -77,6 +78,23 @@ const hooks: DrbdHooks = {
 /** Whoever listens to events is told of every step, not only of where it led. */
 function tellStatus(resource: string): void {
   if (watched) post({ type: 'status', resource, status: loop.engine.resourceStatus(resource) });
+}
+
+/** How often progress is looked at. */
+const PROGRESS_MS = 2_000;
+let progressTimer: ReturnType<typeof setInterval> | null = null;
+
+function watch(on: boolean): void {
+  watched = on;
+  if (progressTimer) clearInterval(progressTimer);
+  progressTimer = null;
+  if (!on) return;
+  const resyncs = new ProgressWatch();
+  progressTimer = setInterval(() => {
+    for (const progress of resyncs.look(loop.engine.status(settings.version))) {
+      post({ type: 'progress', progress });
+    }
+  }, PROGRESS_MS);
 }
 
 /** A request may have made or removed objects, which is no change of a state. */
@@ -281,7 +299,7 @@ function message(m: ToEngine): void {
       reply(m.id, render());
       return;
     case 'watch':
-      watched = m.on;
+      watch(m.on);
       reply(m.id, loop.engine.status(settings.version));
       return;
     case 'handler-done': {
@@ -294,6 +312,7 @@ function message(m: ToEngine): void {
       enter(() => drain(() => reply(m.id, null)));
       return;
     case 'stop':
+      watch(false);
       loop.stop();
       recorded?.recorder.stop('stopped');
       void io.destroy().then(() => reply(m.id, null));

@@ -171,6 +171,9 @@ export class Drbdd {
       case 'status':
         this.#feed.status(news.resource, news.status);
         return;
+      case 'progress':
+        this.#feed.progress(news.progress);
+        return;
       case 'to-be-saved':
         if (!this.#resumed) return;
         // What the peer told holds for a successor, too; and whose users it has.

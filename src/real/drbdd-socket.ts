@@ -9,6 +9,7 @@ import type {
   ControlFailure,
   ControlReply,
   ControlRequest,
+  EventForm,
 } from '../host/control.js';
 import { notUnderstood, wrongField } from '../host/control-check.js';
 import type { Listener } from '../host/event-feed.js';
@@ -99,7 +100,7 @@ export class ControlSocket {
       const { request } = message;
       const wrong = wrongField(request);
       if (wrong === null && request.verb === 'events') {
-        await this.#events(socket, id, request.resource);
+        await this.#events(socket, id, request.resource, request.form ?? 'objects');
         return;
       }
       reply = wrong === null ? await this.#owner.handle(request) : notUnderstood(wrong);
@@ -109,12 +110,18 @@ export class ControlSocket {
     if (!socket.destroyed) socket.write(`${JSON.stringify({ id, reply })}\n`);
   }
 
-  async #events(socket: Socket, id: number, resource: string | null): Promise<void> {
+  async #events(
+    socket: Socket,
+    id: number,
+    resource: string | null,
+    form: EventForm,
+  ): Promise<void> {
     const say = (what: { reply: ControlReply } | { event: ControlEvent }): void => {
       if (!socket.destroyed) socket.write(`${JSON.stringify({ id, ...what })}\n`);
     };
     const listener: Listener = {
       resource,
+      form,
       send: (event) => say({ event }),
       isFull: () => socket.writableLength > MAX_UNREAD_BYTES,
     };
