@@ -15,6 +15,8 @@ export interface TwinbeatIni {
     /** Where the export driver listens: 'unix:/path' or 'ADDRESS:PORT'. */
     readonly exportListen: string;
     readonly procFormat: '8.4' | '8.0'; // of /run/twinbeat/proc/drbd
+    /** Further lines of it, as the kernel's module parameter proc_details; form 8.4 only. */
+    readonly procDetails: 0 | 1 | 2;
     readonly logLevel: LogLevel;
     readonly logFormat: LogFormat;
     readonly poolMiB: number; // buffers for I/O, resident and locked
@@ -40,6 +42,7 @@ export const DEFAULT_TWINBEAT_INI: TwinbeatIni = {
     deviceDriver: 'fuse',
     exportListen: 'unix:/run/twinbeat/export.sock',
     procFormat: '8.4',
+    procDetails: 0,
     logLevel: 'info',
     logFormat: 'text',
     poolMiB: 64,
@@ -94,6 +97,7 @@ const KEYS: Readonly<Record<keyof TwinbeatIni, Readonly<Record<string, Key>>>> =
       convert: (value) => (LISTEN.test(value) ? value : null),
     },
     'proc-format': oneOf('procFormat', '8.4', '8.0'),
+    'proc-details': whole('procDetails', 0, 2),
     'pool-mib': whole('poolMiB', 16, 4096),
     'handler-timeout': whole('handlerTimeoutS', 0, 86_400),
     ...LOG,

@@ -8,7 +8,7 @@ import type { DataPort, EngineHost } from './ports.js';
 import { Resource } from './resource.js';
 import { ordered } from './resync-after.js';
 import { Conns, Disks, Roles } from './state.js';
-import type { NodeStatus, ResourceStatus, VolumeStatus } from './status.js';
+import type { NodeStatus, ResourceStatus, VolumeDetails, VolumeStatus } from './status.js';
 import { Volume } from './volume.js';
 
 export class Engine {
@@ -153,6 +153,7 @@ function volumeStatus(v: Volume): VolumeStatus {
       epochs: Math.max(v.link?.epochs.count ?? 1, v.link?.transferLog.epochs ?? 1),
       outOfSyncBits: v.bitmap?.count ?? 0,
     },
+    details: volumeDetails(v),
     progress: v.resync.progress ?? v.verify.progress,
     uuids: [
       uuidText(uuids.current),
@@ -160,5 +161,19 @@ function volumeStatus(v: Volume): VolumeStatus {
       uuidText(uuids.history1),
       uuidText(uuids.history2),
     ],
+  };
+}
+
+function volumeDetails(v: Volume): VolumeDetails | null {
+  const totalBits = v.bitmap?.bits ?? 0;
+  if (v.dataDisk < 0 || totalBits === 0) return null;
+  const verifyLeft = v.verify.progress?.leftBits ?? null;
+  return {
+    resync: v.resync.extents,
+    actLog: v.log.counts,
+    blockedOnLog: v.log.waiting,
+    positionBits: verifyLeft === null ? v.resync.positionBits : Math.max(0, totalBits - verifyLeft),
+    totalBits,
+    stopSector: verifyLeft === null ? 0 : v.verify.stopSector,
   };
 }

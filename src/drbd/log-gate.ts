@@ -12,6 +12,7 @@ import type { MetaLayout } from '../md/layout.js';
 import { AL_EXTENT_SECTORS } from '../md/units.js';
 import type { ActivityLog } from './activity-log.js';
 import type { Core, TurnEnd } from './core.js';
+import { LogCounts, type LruCounts } from './extent-counts.js';
 import type { MetaStore } from './meta-store.js';
 import type { Volume } from './volume.js';
 
@@ -35,6 +36,7 @@ export class LogGate implements TurnEnd {
   #drained: ((isEmpty: boolean) => void) | null = null; // nobody enters: called once the log is empty, or gone
   #emptied = false; // that was called
   #transactionsBefore = 0; // of logs that were exchanged
+  readonly #counts = new LogCounts();
 
   constructor(core: Core, volume: Volume) {
     this.#core = core;
@@ -45,6 +47,7 @@ export class LogGate implements TurnEnd {
     this.#log = log;
     this.#store = store;
     this.#transactionsBefore = 0;
+    this.#counts.reset();
     this.#core.addTurnEnd(this);
   }
 
@@ -116,6 +119,15 @@ export class LogGate implements TurnEnd {
     return this.#transactionsBefore + (this.#log?.transactions ?? 0);
   }
 
+  /** Writes that wait for it. */
+  get waiting(): number {
+    return this.#waiting.length + this.#full.length;
+  }
+
+  get counts(): LruCounts {
+    return this.#counts.shown(this.#log?.used ?? 0, this.#log?.slots ?? 0);
+  }
+
   /** Extents in the log. For rare operations: it allocates. */
   usedExtents(): readonly number[] {
     return this.#log?.usedExtents() ?? [];
@@ -148,6 +160,7 @@ export class LogGate implements TurnEnd {
     const first = Math.floor(w.sector / AL_EXTENT_SECTORS);
     const last = Math.floor((w.endSector - 1) / AL_EXTENT_SECTORS);
     const entry = log.enterRange(first, last);
+    this.#counts.entered(entry, this.#busy);
     if (entry === 'full') {
       this.#full.push(w);
       return false;
@@ -242,6 +255,7 @@ export class LogGate implements TurnEnd {
         return;
       }
       log.commit();
+      this.#counts.committed();
       this.#committed(log);
     };
     const pages = [...transaction.pages];

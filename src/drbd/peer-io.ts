@@ -251,6 +251,7 @@ export class PeerIo {
       p.run = this.#volume.resync.run;
       this.#volume.generationShared = true; // from now on the resync may end any time
       this.#volume.resync.peerAsked();
+      this.#volume.resync.counts.asked(p.sector);
       if (this.makeWay.delays(p)) return;
     }
     this.#serve(p);

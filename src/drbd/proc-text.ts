@@ -4,6 +4,7 @@
  *
  * Not printed in 8.0's format: the two lines of LRU statistics (resync, act_log). Readers do without them.
  */
+import type { LruCounts } from './extent-counts.js';
 import { permilleDone, type Speed, SYNC_MARKS, shownLeftBits, speed } from './progress.js';
 import {
   Conns,
@@ -15,14 +16,17 @@ import {
   roleName,
   type State,
 } from './state.js';
-import type { NodeStatus, SyncProgress, VolumeStatus } from './status.js';
+import type { NodeStatus, SyncProgress, VolumeDetails, VolumeStatus } from './status.js';
 
 export type ProcFormat = '8.4' | '8.0';
+
+export type ProcDetails = 0 | 1 | 2;
 
 export interface ProcOptions {
   readonly format?: ProcFormat;
   readonly buildTag?: string; // the second line; the default names twinbeat
-  readonly details?: boolean; // 8.4 with proc_details=1: the speed of the last seconds, too
+  /** 8.4's proc_details. 1: the speed of the last seconds, the position, lines of extents; 2: who waits for the log, too. */
+  readonly details?: ProcDetails;
 }
 
 export function procText(status: NodeStatus, options: ProcOptions = {}): string {
@@ -80,6 +84,7 @@ function counters(v: VolumeStatus): string {
 
 function volume84(v: VolumeStatus, nowMs: number, options: ProcOptions): string[] {
   const s = v.state;
+  const details = options.details ?? 0;
   const lines: string[] = [];
   const unconfigured =
     s.conn === Conns.StandAlone && s.disk === Disks.Diskless && s.role === Roles.Secondary;
@@ -93,7 +98,11 @@ function volume84(v: VolumeStatus, nowMs: number, options: ProcOptions): string[
     );
   }
   if (v.progress && hasProgress(s.conn)) {
-    lines.push(...progress84(v.progress, s.conn, nowMs, options.details ?? false));
+    lines.push(...progress84(v, v.progress, nowMs, details > 0));
+  }
+  if (v.details && details > 0) {
+    lines.push(lru('resync', v.details.resync), lru('act_log', v.details.actLog));
+    if (details > 1) lines.push(`\tblocked on activity log: ${v.details.blockedOnLog}`);
   }
   return lines;
 }
@@ -108,7 +117,23 @@ export function hasProgress(conn: number): boolean {
   );
 }
 
-function progress84(p: SyncProgress, conn: number, nowMs: number, details: boolean): string[] {
+/** Line of an LRU list. */
+function lru(name: string, c: LruCounts): string {
+  return (
+    `\t${name}: used:${c.used}/${c.total} hits:${c.hits} misses:${c.misses}` +
+    ` starving:${c.starving} locked:${c.locked} changed:${c.changed}`
+  );
+}
+
+/** How far into the device; of a verify, where it ends. */
+function position84(d: VolumeDetails): string {
+  const done = Math.floor(d.positionBits / (Math.floor(d.totalBits / 100) + 1));
+  const stop = d.stopSector === 0 ? '' : ` stop sector: ${d.stopSector}`;
+  return `\t${right(done, 3)}% sector pos: ${d.positionBits * 8}/${d.totalBits * 8}${stop}`;
+}
+
+function progress84(v: VolumeStatus, p: SyncProgress, nowMs: number, details: boolean): string[] {
+  const { conn } = v.state;
   const permille = permilleDone(p);
   const verify = conn === Conns.VerifyS || conn === Conns.VerifyT;
   const now = speed(p, nowMs);
@@ -120,6 +145,7 @@ function progress84(p: SyncProgress, conn: number, nowMs: number, details: boole
     `\tfinish: ${duration(now.finishS)} speed: ${grouped(now.nowKiBps)} (${recent}${grouped(
       now.averageKiBps,
     )})${want} K/sec${now.stalled ? ' (stalled)' : ''}`,
+    ...(details && v.details ? [position84(v.details)] : []),
   ];
 }
 

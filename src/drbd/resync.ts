@@ -10,6 +10,7 @@ import { OP_READ } from './app-request.js';
 import { beginGeneration, force, setUuids } from './changes.js';
 import { Checksums } from './checksums.js';
 import type { Core } from './core.js';
+import { type LruCounts, ResyncCounts } from './extent-counts.js';
 import { FailedBlocks } from './failed-blocks.js';
 import { clearBitmapUuid, finishAsTarget, maskUuid } from './generation.js';
 import type { Link } from './link.js';
@@ -73,6 +74,8 @@ export class Resync {
   #savedMarks = 0; // and so many of these are in the bitmap on disk
   #saving = false;
   readonly #requests = new Map<number, number>(); // sector -> bytes asked for
+  /** Of its requests, on either side. */
+  readonly counts = new ResyncCounts();
   readonly #old = new OldRequests();
   // What could not be asked for because of writes on their way to it: further ones wait. Sectors; empty if equal.
   #wantedFrom = 0;
@@ -124,6 +127,7 @@ export class Resync {
     this.#targetMayBeDone = false;
     this.#doneWith = 0n;
     this.#requests.clear();
+    this.counts.reset();
     this.#saving = false;
     this.#meter.start(bits, now);
     this.checksums.start(isTarget(v.state.conn));
@@ -173,6 +177,16 @@ export class Resync {
     this.#wantNothing();
     this.#nextTurnMs = Number.POSITIVE_INFINITY;
     this.#volume.app.resyncAdvanced();
+  }
+
+  /** Where it is: the next block to ask for, at the source the one that was asked for last. In bits. */
+  get positionBits(): number {
+    const asks = isTarget(this.#volume.state.conn);
+    return asks ? this.#walker.position : Math.floor(this.counts.sector / 8);
+  }
+
+  get extents(): LruCounts {
+    return this.counts.shown(this.#requests.keys());
   }
 
   get progress(): SyncProgress | null {
@@ -325,13 +339,17 @@ export class Resync {
     this.#requests.set(sector, bytes);
     if (trusted && this.checksums.inUse) {
       const asked = this.checksums.ask(link, sector, bytes);
-      if (asked === 'asked') return true;
+      if (asked === 'asked') {
+        this.counts.asked(sector);
+        return true;
+      }
       if (asked === 'not-now') {
         this.#requests.delete(sector);
         return false;
       }
     }
     this.#old.askedAgain(sector, bytes);
+    this.counts.asked(sector);
     link.sendResyncRequest(this.#volume, sector, bytes);
     return true;
   }

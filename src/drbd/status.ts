@@ -1,4 +1,5 @@
 /** A picture of what a node's volumes are doing: plain data, from which /proc/drbd, role, status ... are rendered. */
+import type { LruCounts } from './extent-counts.js';
 import type { State } from './state.js';
 
 /** Counters of /proc/drbd. Sectors where the printed field is KiB; docs/STATES.md. */
@@ -29,6 +30,16 @@ export interface SyncProgress {
   readonly wantKiBps: number; // the controller's rate
 }
 
+/** What a kernel shows with proc_details. */
+export interface VolumeDetails {
+  readonly resync: LruCounts;
+  readonly actLog: LruCounts;
+  readonly blockedOnLog: number; // application requests that wait for the activity log
+  readonly positionBits: number; // of the resync or verify
+  readonly totalBits: number; // of the device
+  readonly stopSector: number; // of a verify; 0: none
+}
+
 export interface VolumeStatus {
   readonly resource: string;
   readonly volume: number;
@@ -43,6 +54,7 @@ export interface VolumeStatus {
   readonly congested: boolean;
   readonly openers?: number; // of the device; left out: not known
   readonly counters: Counters;
+  readonly details?: VolumeDetails | null; // null: no disk; left out: not known
   readonly progress: SyncProgress | null; // in SyncSource, SyncTarget, VerifyS, VerifyT
   readonly uuids: readonly [string, string, string, string]; // 16 upper-case hex digits each
 }

@@ -196,6 +196,11 @@ export class Verify implements VerifyBlockOwner {
     }
   }
 
+  /** 0: to the end of the device. */
+  get stopSector(): number {
+    return Number.isFinite(this.#stop) ? this.#stop : 0;
+  }
+
   get progress(): SyncProgress | null {
     if (this.#run === 0) return null;
     return this.#meter.snapshot(this.#leftBits, 0, this.#rate.rateKiBps);

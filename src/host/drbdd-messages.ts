@@ -9,6 +9,7 @@ export interface EngineSettings {
   readonly engine: 'auto' | 'native' | 'fallback';
   readonly runDirectory: string; // /run/twinbeat under TWINBEAT_ROOT
   readonly procFormat: '8.4' | '8.0';
+  readonly procDetails: 0 | 1 | 2;
   readonly buildTag: string;
   readonly flight: FlightPlan | null; // null: no flight recorder
 }

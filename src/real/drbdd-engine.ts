@@ -157,6 +157,7 @@ let nbd: NbdServer | null = null;
 function render(): string {
   return procText(loop.engine.status(settings.version), {
     format: settings.procFormat,
+    details: settings.procDetails,
     buildTag: settings.buildTag,
   });
 }

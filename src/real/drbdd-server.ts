@@ -112,6 +112,7 @@ export class Drbdd {
       engine: options.engine,
       runDirectory: run,
       procFormat: options.ini.procFormat,
+      procDetails: options.ini.procDetails,
       buildTag: `twinbeat ${options.version}`,
       flight: flight?.plan ?? null,
     };

@@ -20,6 +20,7 @@ import {
   suspendIo,
 } from '../../src/drbd/roles.js';
 import { CONNS, DISKS } from '../../src/drbd/state.js';
+import { verify } from '../../src/drbd/verify-start.js';
 import type { Volume } from '../../src/drbd/volume.js';
 import {
   block,
@@ -362,4 +363,50 @@ test('lines of progress are there in a resync and a verify, and nowhere else', (
     t.is(/^\t\[/m.test(text), moves, text);
     t.is(/want:/.test(text), /^cs:(SyncTarget|VerifyS)$/.test(state), text);
   }
+});
+
+// proc_details=1 and 2: what the engine counts, in the lines of a kernel.
+test('proc-details: the walk of a resync, a limited verify, and a log that is used', (t) => {
+  const pair = new SimPair(8, {
+    sizeBytes: 64 << 20,
+    net: { verifyAlg: 'crc32c' },
+    disk: { cPlanAheadDs: 0, resyncRateKiBps: 8192, cMinRateKiBps: 0 },
+  });
+  const { alpha, beta } = pair;
+  for (const node of [alpha, beta]) node.attach();
+  for (const node of [alpha, beta]) node.connect();
+  for (const node of [alpha, beta]) node.until(/cs:Connected .*Incon.*\/Incon/);
+  const shown = (node: SimPairNode): string =>
+    procText(node.loop.engine.status(''), { details: 2, buildTag: TAG });
+  const number = (text: string, pattern: RegExp): number => Number(pattern.exec(text)?.[1]);
+  const idle = 'used:0/61 hits:0 misses:0 starving:0 locked:0 changed:0\n';
+  const log = 'act_log: used:0/1237 hits:0 misses:0 starving:0 locked:0 changed:0\n';
+  for (const node of [alpha, beta]) {
+    t.true(shown(node).endsWith(`\tresync: ${idle}\t${log}\tblocked on activity log: 0\n`));
+  }
+  ok(alpha, primary);
+  pair.run(3000);
+  for (const node of [alpha, beta]) {
+    const text = shown(node);
+    const position = number(text, /^\t *\d+% sector pos: (\d+)\/130992$/m);
+    const left = number(text, / oos:(\d+)/);
+    t.true(Math.abs(position / 2 - (65_496 - left)) < 4096, text);
+    const [hits, misses] = [
+      number(text, /resync: .* hits:(\d+)/),
+      number(text, /resync: .* misses:(\d+)/),
+    ];
+    t.is(misses, Math.floor((position - 1) / 32_768) + 1, text); // so many extents of 16 MiB
+    t.true(hits > 10, text);
+  }
+  pair.settled();
+  for (const sector of [0, 8, 8192, 16_384]) alpha.write(sector, block(1));
+  t.regex(
+    shown(alpha),
+    /act_log: used:[0-3]\/1237 hits:1 misses:3 starving:0 locked:0 changed:3$/m,
+  );
+  t.regex(shown(beta), new RegExp(log));
+  const asked = alpha.ask((v, done) => verify(v, null, 65_536, done));
+  t.is(asked.kind, 'ok');
+  pair.run(2000);
+  t.regex(shown(alpha), /^\t *\d+% sector pos: \d+\/130992 stop sector: 65536$/m);
 });

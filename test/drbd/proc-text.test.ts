@@ -1,7 +1,8 @@
 /** The text of /proc/drbd, byte for byte as kernels printed it (test/golden/drbd/proc-drbd.txt), and the 8.0 format. */
 import { readFileSync } from 'node:fs';
 import test from 'ava';
-import { procText } from '../../src/drbd/proc-text.js';
+import { type ProcDetails, procText } from '../../src/drbd/proc-text.js';
+import { Conns } from '../../src/drbd/state.js';
 import type { SyncProgress } from '../../src/drbd/status.js';
 import { NOW_MS, node, readProc, resource, stateOf, volume } from './volume-status.js';
 
@@ -66,7 +67,11 @@ function progress(change: Partial<SyncProgress>): SyncProgress {
   };
 }
 
-function progressLines(change: Partial<SyncProgress>, nowMs: number, details = false): string[] {
+function progressLines(
+  change: Partial<SyncProgress>,
+  nowMs: number,
+  details: ProcDetails = 0,
+): string[] {
   const state = stateOf('SyncSource Primary/Secondary UpToDate/Inconsistent');
   const text = procText(
     node(nowMs, resource('r0', volume({ state, progress: progress(change) }))),
@@ -95,9 +100,45 @@ test('the progress bar at the start, half way, on big devices, stalled', (t) => 
     '\tfinish: 65:51:50 speed: 0 (0) K/sec (stalled)',
   );
   t.is(
-    progressLines({ leftBits: 12144 }, 1_000, true)[1],
+    progressLines({ leftBits: 12144 }, 1_000, 1)[1],
     '\tfinish: 0:00:00 speed: 1,000,000 (1,000,000 -- 1,000,000) K/sec',
   );
+});
+
+// Of a kernel with proc_details=2 (Linux 6.1); every line is one that it printed, with these counts.
+test('proc_details: position, extents, and who waits for the log', (t) => {
+  const idle = { used: 0, total: 61, hits: 0, misses: 0, starving: 0, locked: 0, changed: 0 };
+  const details = {
+    resync: { ...idle, hits: 127, misses: 1, changed: 1 },
+    actLog: { ...idle, total: 1237, hits: 3295, misses: 15, changed: 5 },
+    blockedOnLog: 0,
+    positionBits: 10_752 / 8,
+    totalBits: 130_992 / 8,
+    stopSector: 0,
+  };
+  const state = stateOf('SyncSource Primary/Secondary UpToDate/Inconsistent');
+  const running = volume({ state, details, progress: progress({ totalBits: 16_374 }) });
+  const shown = (details: ProcDetails, v = running) =>
+    procText(node(0, resource('r0', v)), { details })
+      .split('\n')
+      .slice(4, -1);
+  const extents = [
+    '\tresync: used:0/61 hits:127 misses:1 starving:0 locked:0 changed:1',
+    '\tact_log: used:0/1237 hits:3295 misses:15 starving:0 locked:0 changed:5',
+  ];
+  const position = '\t  8% sector pos: 10752/130992';
+  const blocked = '\tblocked on activity log: 0';
+  t.is(shown(0).length, 2);
+  t.deepEqual(shown(1).slice(2), [position, ...extents]);
+  t.deepEqual(shown(2).slice(2), [position, ...extents, blocked]);
+  const up = stateOf('Connected Primary/Secondary UpToDate/UpToDate');
+  t.deepEqual(shown(2, volume({ state: up, details })), [...extents, blocked]);
+  t.deepEqual(shown(2, volume({ state: up, details: null })), [], 'without a disk');
+  const verify = { ...running, state: { ...state, conn: Conns.VerifyS } };
+  const limited = { ...details, stopSector: 65_536 };
+  t.is(shown(1, { ...verify, details: limited })[2], `${position} stop sector: 65536`);
+  const old = procText(node(0, resource('r0', running)), { details: 2, format: '8.0' });
+  t.notRegex(old, /sector pos|act_log/);
 });
 
 // The MySQL manual's sample, DRBD 8.0
