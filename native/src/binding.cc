@@ -368,7 +368,7 @@ napi_value FuseReply(napi_env env, napi_callback_info info) {
   return Number(env, result);
 }
 
-// (handle, Float64Array's ArrayBuffer of 6 numbers) => 0 or -errno
+// (handle, Float64Array's ArrayBuffer of 8 numbers) => 0 or -errno
 napi_value DiskFacts(napi_env env, napi_callback_info info) {
   Arguments args(env, info, 2);
   Binding* b = Self(args);
@@ -377,7 +377,7 @@ napi_value DiskFacts(napi_env env, napi_callback_info info) {
   size_t bytes = 0;
   if (args.good && (!TypedMemory(env, args.values[1], &data, &bytes) ||
                     bytes < sizeof(twinbeat::DiskFacts))) {
-    args.Fail("an ArrayBuffer for six numbers is needed");
+    args.Fail("an ArrayBuffer for eight numbers is needed");
   }
   if (!args.good) return nullptr;
   return Number(env, b->engine->GetDiskFacts(handle, static_cast<twinbeat::DiskFacts*>(data)));

@@ -120,7 +120,9 @@ int Engine::GetDiskFacts(int32_t handle, DiskFacts* out) {
                      physical > 0 ? physical : 4096,
                      0,
                      h->canPunch ? 1.0 : 0.0,
-                     h->canPunch ? 1.0 : 0.0};
+                     h->canPunch ? 1.0 : 0.0,
+                     h->canPunch ? static_cast<double>(st.st_blksize) : 0,
+                     0};
     return 0;
   }
   uint64_t bytes = 0;
@@ -129,14 +131,18 @@ int Engine::GetDiskFacts(int32_t handle, DiskFacts* out) {
   if (ioctl(h->fd, BLKGETSIZE64, &bytes) < 0) return -errno;
   if (ioctl(h->fd, BLKSSZGET, &logical) < 0) return -errno;
   if (ioctl(h->fd, BLKPBSZGET, &physical) < 0) return -errno;
-  bool discard = QueueNumber(st.st_rdev, "discard_max_bytes") > 0;
+  double most = QueueNumber(st.st_rdev, "discard_max_bytes");
+  double unit = QueueNumber(st.st_rdev, "discard_granularity");
+  bool discard = most > 0;
   bool zeroes = QueueNumber(st.st_rdev, "write_zeroes_max_bytes") > 0;
   *out = DiskFacts{static_cast<double>(bytes),
                    static_cast<double>(logical),
                    static_cast<double>(physical),
                    1,
                    discard ? 1.0 : 0.0,
-                   discard && zeroes ? 1.0 : 0.0};
+                   discard && zeroes ? 1.0 : 0.0,
+                   discard && unit > 0 ? unit : 0,
+                   discard ? most : 0};
   return 0;
 }
 

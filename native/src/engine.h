@@ -113,6 +113,8 @@ struct DiskFacts {
   double isBlockDevice;
   double canDiscard;
   double discardZeroes;
+  double discardGranularityBytes;  // 0: not known
+  double maxDiscardBytes;          // 0: without a limit
 };
 
 struct EndpointText {

@@ -38,6 +38,7 @@ import { stillOwed } from './hung-disk.js';
 import { MetaStore } from './meta-store.js';
 import { Err } from './return-codes.js';
 import { Conns, Disks, Roles } from './state.js';
+import { fittingOptions } from './thin-resync.js';
 import type { Volume } from './volume.js';
 
 export interface AttachRequest {
@@ -355,10 +356,10 @@ class Attach {
     v.lowerDisk = this.#request.disk;
     v.metaDisk = this.#request.metaDisk;
     v.metaIndex = this.#request.metaIndex;
-    v.diskOptions = options;
     v.dataDisk = this.#data;
     v.metaHandle = this.#meta;
     v.diskInfo = this.#core.port.diskInfo(this.#data);
+    v.diskOptions = fittingOptions(this.#core, v, options);
     v.store = store;
     store.setDataDisk(this.#data);
     v.bitmap = bitmap;

@@ -6,6 +6,7 @@
  */
 import { COMMANDS, commandName, maxDataBytes, maxDiscardBytes } from '../wire/constants.js';
 import {
+  BLOCK_DESC_BYTES,
   BLOCK_REQ_BYTES,
   DATA_BYTES,
   newBarrier,
@@ -36,6 +37,7 @@ import {
 } from './peer-request.js';
 import type { StreamOwner } from './ports.js';
 import { Conns, Disks } from './state.js';
+import { agreedOn, looksFirst } from './thin-resync.js';
 import type { Volume } from './volume.js';
 
 /** What a handler made of the packet at hand. */
@@ -180,11 +182,11 @@ export class DataReceiver implements StreamOwner {
       case COMMANDS.P_ZEROES:
         return this.#erase(PEER_ZEROES, length);
       case COMMANDS.P_DATA_REQUEST:
-        return this.#readRequest(PEER_READ, length);
+        return this.#readRequest(PEER_READ, length, command);
       case COMMANDS.P_RS_DATA_REQUEST:
       case COMMANDS.P_RS_THIN_REQ:
       case COMMANDS.P_CSUM_RS_REQUEST:
-        return this.#readRequest(PEER_RESYNC_READ, length, command === COMMANDS.P_CSUM_RS_REQUEST);
+        return this.#readRequest(PEER_RESYNC_READ, length, command);
       case COMMANDS.P_OV_REQUEST:
       case COMMANDS.P_OV_REPLY:
         return this.#verify(command, length);
@@ -194,6 +196,8 @@ export class DataReceiver implements StreamOwner {
         readBarrier(this.#core.port.poolView, this.#body, this.#barrier);
         this.#link.epochs.barrier(this.#barrier.barrier);
         return this.#consumed(8);
+      case COMMANDS.P_RS_DEALLOCATED:
+        return this.#deallocated(length);
       case COMMANDS.P_OUT_OF_SYNC:
         return this.#outOfSync(length);
       case COMMANDS.P_UNPLUG_REMOTE:
@@ -300,6 +304,39 @@ export class DataReceiver implements StreamOwner {
     return more;
   }
 
+  /** P_RS_DEALLOCATED: a block that this node asked for reads as zeroes at the peer. */
+  #deallocated(length: number): number {
+    const link = this.#link;
+    if (length !== BLOCK_DESC_BYTES) return this.#bad(`length ${length}, expected 16`);
+    if (!this.#have(length)) return STOPPED;
+    if (!agreedOn(link)) return this.#bad('thin resync was not agreed on');
+    const d = this.#desc;
+    if (readBlockDesc(this.#core.port.poolView, this.#body, d) < 0) {
+      return this.#bad('sector above 2^53');
+    }
+    const { sector, sizeBytes: bytes } = d;
+    const v = this.#volume();
+    if (!v) return this.#bad(`volume ${this.#header.volume} does not exist`);
+    const wrong = this.#wrongRange(v, sector, bytes, maxDataBytes(link.apv));
+    if (wrong !== null) return this.#bad(wrong);
+    const answer = v.resync.answers(sector, bytes);
+    if (answer === 'unknown') return this.#bad(`sector ${sector} was not asked for`);
+    if (answer === 'late' || !v.diskUsable()) {
+      v.resync.replied(sector, bytes);
+      v.resync.blockStored();
+      return this.#consumed(length);
+    }
+    const p = looksFirst(v)
+      ? this.#take(v, PEER_RESYNC_WRITE, sector, bytes)
+      : v.peerIo.take(link, PEER_RESYNC_WRITE, sector, bytes);
+    if (!p) return STALLED;
+    if (p.at < 0) link.window += bytes; // given back like any write's
+    v.resync.replied(sector, bytes);
+    p.thin = true;
+    p.owner.beginWrite(p);
+    return this.#consumed(length);
+  }
+
   /** P_DATA_REPLY: data of a read that the peer serves for us. */
   #readReply(length: number): number {
     const link = this.#link;
@@ -391,7 +428,7 @@ export class DataReceiver implements StreamOwner {
     return taken === null ? this.#consumed(length) : this.#bad(taken);
   }
 
-  #readRequest(kind: number, length: number, hasDigest = false): number {
+  #readRequest(kind: number, length: number, command: number): number {
     const link = this.#link;
     const v = this.#blockRequest(length);
     if (typeof v === 'number') return v;
@@ -400,8 +437,8 @@ export class DataReceiver implements StreamOwner {
       v.state.disk !== Disks.UpToDate ||
       (kind === PEER_RESYNC_READ && v.state.conn < Conns.Connected);
     if (refused) {
-      const command = kind === PEER_READ ? COMMANDS.P_NEG_DREPLY : COMMANDS.P_NEG_RS_DREPLY;
-      link.ack(command, v, q.sector, q.idHi, q.idLo, q.sizeBytes);
+      const answer = kind === PEER_READ ? COMMANDS.P_NEG_DREPLY : COMMANDS.P_NEG_RS_DREPLY;
+      link.ack(answer, v, q.sector, q.idHi, q.idLo, q.sizeBytes);
       return this.#consumed(length);
     }
     const at = this.#core.port.alloc(q.sizeBytes);
@@ -414,7 +451,8 @@ export class DataReceiver implements StreamOwner {
     p.at = at;
     p.idHi = q.idHi;
     p.idLo = q.idLo;
-    if (hasDigest) {
+    p.thin = command === COMMANDS.P_RS_THIN_REQ;
+    if (command === COMMANDS.P_CSUM_RS_REQUEST) {
       p.digestBytes = length - BLOCK_REQ_BYTES;
       keepExpected(this.#core, at, this.#body + BLOCK_REQ_BYTES, p.digestBytes);
       v.resync.checksums.arrived();

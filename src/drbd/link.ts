@@ -340,8 +340,9 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
   }
 
   /** A resync request of ours. */
-  sendResyncRequest(v: Volume, sector: number, lengthBytes: number): void {
-    const at = this.#packet(this.data, COMMANDS.P_RS_DATA_REQUEST, v.number, BLOCK_REQ_BYTES);
+  sendResyncRequest(v: Volume, sector: number, lengthBytes: number, thin = false): void {
+    const command = thin ? COMMANDS.P_RS_THIN_REQ : COMMANDS.P_RS_DATA_REQUEST;
+    const at = this.#packet(this.data, command, v.number, BLOCK_REQ_BYTES);
     if (at >= 0) {
       putBlockReq(this.core.port.poolView, at, sector, ID_SYNCER_HI, ID_SYNCER_LO, lengthBytes);
     }

@@ -22,6 +22,7 @@ import { sendProtocol, sendSyncParam } from './params.js';
 import type { Resource } from './resource.js';
 import { Err } from './return-codes.js';
 import { Conns, Disks } from './state.js';
+import { fittingOptions } from './thin-resync.js';
 import type { Volume } from './volume.js';
 
 /** The original's code, the evidence, the next command. */
@@ -263,7 +264,7 @@ export function diskRefusal(v: Volume, o: DiskOptions): OptionRefusal | null {
 }
 
 function take(v: Volume, options: DiskOptions): void {
-  v.diskOptions = options;
+  v.diskOptions = fittingOptions(v.core, v, options);
   const { link } = v;
   v.core.resyncOrder.settle();
   if (link && v.state.conn >= Conns.Connected) sendSyncParam(link, v);

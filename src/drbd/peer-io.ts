@@ -22,6 +22,7 @@ import {
   PeerRequest,
 } from './peer-request.js';
 import { Disks, Roles } from './state.js';
+import { isDeallocated, sendDeallocated, storeZeroes } from './thin-resync.js';
 import type { Volume } from './volume.js';
 
 export class PeerIo {
@@ -162,7 +163,8 @@ export class PeerIo {
         (p.flags & DP.FUA) !== 0 ||
         (p.kind === PEER_RESYNC_WRITE &&
           (v.state.role === Roles.Primary || v.resync.hasUnsavedBits));
-      port.writeDisk(v.dataDisk, offset, p.at, p.lengthBytes, fua, tag);
+      if (p.thin) storeZeroes(this.#core, v, p, fua);
+      else port.writeDisk(v.dataDisk, offset, p.at, p.lengthBytes, fua, tag);
     }
   }
 
@@ -245,7 +247,7 @@ export class PeerIo {
 
   // ---- reads
 
-  /** P_DATA_REQUEST, P_RS_DATA_REQUEST or P_CSUM_RS_REQUEST, with its buffer. */
+  /** P_DATA_REQUEST, P_RS_DATA_REQUEST, P_RS_THIN_REQ or P_CSUM_RS_REQUEST, with its buffer. */
   beginRead(p: PeerRequest): void {
     if (p.kind === PEER_RESYNC_READ) {
       p.run = this.#volume.resync.run;
@@ -299,6 +301,12 @@ export class PeerIo {
     const link = p.link as Link;
     const resync = p.kind === PEER_RESYNC_READ;
     if (ok && p.digestBytes > 0 && v.resync.checksums.tellsEqual(p)) {
+      v.intervals.leave(p);
+      this.replySent(p, 0);
+      return;
+    }
+    if (ok && isDeallocated(this.#core.port, link, p)) {
+      sendDeallocated(this.#core.port, link, v, p);
       v.intervals.leave(p);
       this.replySent(p, 0);
       return;

@@ -11,9 +11,9 @@ import type { PeerIo } from './peer-io.js';
 export const PEER_WRITE = 0; // P_DATA
 export const PEER_DISCARD = 1; // P_TRIM
 export const PEER_ZEROES = 2; // P_ZEROES
-export const PEER_RESYNC_WRITE = 3; // P_RS_DATA_REPLY
+export const PEER_RESYNC_WRITE = 3; // P_RS_DATA_REPLY, P_RS_DEALLOCATED
 export const PEER_READ = 4; // P_DATA_REQUEST
-export const PEER_RESYNC_READ = 5; // P_RS_DATA_REQUEST, P_CSUM_RS_REQUEST
+export const PEER_RESYNC_READ = 5; // P_RS_DATA_REQUEST, P_RS_THIN_REQ, P_CSUM_RS_REQUEST
 
 export class PeerRequest implements Interval {
   readonly index: number;
@@ -37,6 +37,7 @@ export class PeerRequest implements Interval {
   diskSinceMs = -1; // seen at the disk (hung-disk.ts); 0: not yet, -1: the disk has nothing of it
   run = 0; // of the resync that it came in; 0: none
   digestBytes = 0; // of the target's block (P_CSUM_RS_REQUEST), kept in the head of the buffer; 0: none
+  thin = false; // P_RS_THIN_REQ; P_RS_DEALLOCATED: zeroes, and none of them came
   integrity: Integrity | null = null; // what its payload is checked with; null: it brings none
   alone = false; // a write, and the peer had no disk for it when it sent it
   logFirst = 0; // activity-log extents held (only while the peer has no disk)
@@ -69,6 +70,7 @@ export class PeerRequest implements Interval {
     this.diskSinceMs = -1;
     this.run = 0;
     this.digestBytes = 0;
+    this.thin = false;
     this.integrity = null;
     this.alone = false;
     this.logFirst = 0;

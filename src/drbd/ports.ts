@@ -21,6 +21,9 @@ export interface DiskInfo {
   readonly isBlockDevice: boolean;
   readonly canDiscard: boolean;
   readonly discardZeroes: boolean;
+  /** Units in which the disk discards, and how much at once; absent or 0: not known, or without a limit. */
+  readonly discardGranularityBytes?: number;
+  readonly maxDiscardBytes?: number;
 }
 
 export interface StreamOwner {

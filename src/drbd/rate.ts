@@ -161,10 +161,9 @@ export class ResyncWalker {
       const last = mergeUpTo(first, number - blocks, dirty, limits);
       const sector = first * SECTORS_PER_BIT;
       const count = last - first + 1;
-      const thin =
-        limits.discardGranularityBytes > 0 && count * BIT_BYTES === limits.discardGranularityBytes;
       // the last block of a device may be a part of one
       const bytes = Math.min(count * BIT_BYTES, (limits.capacitySectors - sector) * 512);
+      const thin = bytes === limits.discardGranularityBytes;
       if (!sink.request(sector, bytes, thin)) {
         sink.unlockExtent(first);
         this.#position = first;

@@ -22,6 +22,7 @@ import { ResyncBeginning } from './resync-beginning.js';
 import { ResyncReplies } from './resync-replies.js';
 import { Conns, Disks, Roles, type State } from './state.js';
 import type { SyncProgress } from './status.js';
+import { thinRequestBytes } from './thin-resync.js';
 import type { Volume } from './volume.js';
 
 /** Requests are queued up to this many bytes at a time: well below the 512 KiB that an outbox can hold. */
@@ -92,10 +93,10 @@ export class Resync {
       lockExtent: (bit) =>
         !volume.peerIo.makeWay.slowsDown() && !this.#isFetched(bit * 8, bit * 8 + 8),
       unlockExtent: () => {},
-      request: (sector, bytes) => {
+      request: (sector, bytes, thin) => {
         const { link } = volume;
         if (!link || !this.#mayFetch(sector, sector + bytes / 512)) return false;
-        return this.#ask(link, sector, bytes);
+        return this.#ask(link, sector, bytes, thin);
       },
     };
   }
@@ -264,7 +265,7 @@ export class Resync {
         bits: bitmap.bits,
         capacitySectors: v.sizeSectors,
         maxRequestBytes: link.mostSectors(v, OP_READ) * 512,
-        discardGranularityBytes: 0,
+        discardGranularityBytes: thinRequestBytes(v, link),
       };
       const wanted = this.#wantedTo > 0;
       this.#wantNothing();
@@ -334,7 +335,7 @@ export class Resync {
    * With the digest of what is here, if that can be trusted when it is found equal: not where a bit may be set in memory only, nor
    * where the answer could be taken for that to an old request, or the other way round.
    */
-  #ask(link: Link, sector: number, bytes: number): boolean {
+  #ask(link: Link, sector: number, bytes: number, thin: boolean): boolean {
     const trusted = !this.hasUnsavedBits && this.#old.answers(link, sector, bytes) === 'no';
     this.#requests.set(sector, bytes);
     if (trusted && this.checksums.inUse) {
@@ -350,7 +351,7 @@ export class Resync {
     }
     this.#old.askedAgain(sector, bytes);
     this.counts.asked(sector);
-    link.sendResyncRequest(this.#volume, sector, bytes);
+    link.sendResyncRequest(this.#volume, sector, bytes, thin);
     return true;
   }
 

@@ -63,6 +63,9 @@ export interface DiskInfo {
   readonly isBlockDevice: boolean;
   readonly canDiscard: boolean;
   readonly discardZeroes: boolean; // a discarded range is known to read back as zeroes
+  /** Units in which the disk discards, and how much at once; absent or 0: not known, or without a limit. */
+  readonly discardGranularityBytes?: number;
+  readonly maxDiscardBytes?: number;
 }
 
 export interface DiskOpen {

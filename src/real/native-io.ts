@@ -62,7 +62,7 @@ export class NativeIo implements Io {
   readonly #offsets = new Float64Array(this.#commands.buffer);
   readonly #events = new Int32Array(MAX_EVENTS * (EVENT_BYTES / 4));
   readonly #backlog = new Int32Array(HANDLE_SLOT_MASK + 1);
-  readonly #facts = new Float64Array(6);
+  readonly #facts = new Float64Array(8);
   readonly #streams: StreamTable;
   readonly #listeners = new Map<number, ListenOwner>();
   readonly #fuses = new Map<number, FuseOwner>();
@@ -157,6 +157,8 @@ export class NativeIo implements Io {
       isBlockDevice: f[3] === 1,
       canDiscard: f[4] === 1,
       discardZeroes: f[5] === 1,
+      discardGranularityBytes: f[6] as number,
+      maxDiscardBytes: f[7] as number,
     };
   }
 

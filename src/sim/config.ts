@@ -51,6 +51,8 @@ export interface ClusterConfig {
   readonly diskLatencyMs: readonly [number, number];
   readonly flushLatencyMs: readonly [number, number];
   readonly diskDiscards: boolean;
+  /** What is discarded reads as zeroes. Absent: it does (a value would be another plan of a seed). */
+  readonly diskDiscardZeroes?: boolean;
   /** Clock drift of each node in parts per million. */
   readonly driftPpm: Readonly<Record<NodeName, number>>;
   /** What beta offers to speak, an older peer; alpha knows everything. Absent: so does beta (`null` would be another plan of a seed). */

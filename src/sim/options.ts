@@ -250,6 +250,13 @@ export const OPTIONS: readonly Option[] = [
   top('disk-latency', 'diskLatencyMs', span),
   top('flush-latency', 'flushLatencyMs', span),
   top('disk-discards', 'diskDiscards', yesNo),
+  option(
+    'disk-discard-zeroes',
+    yesNo,
+    ({ diskDiscardZeroes: _, ...rest }, zeroes) =>
+      zeroes ? rest : { ...rest, diskDiscardZeroes: false },
+    (c) => c.diskDiscardZeroes ?? true,
+  ),
   drift('alpha'),
   drift('beta'),
   dialect('protocol-max', 'protocolMax', PROTOCOL_MIN, PROTOCOL_MAX),

@@ -21,6 +21,8 @@ export interface SimDiskOptions {
   readonly logicalBlockBytes: number;
   readonly canDiscard: boolean;
   readonly discardZeroes: boolean;
+  readonly discardGranularityBytes?: number;
+  readonly maxDiscardBytes?: number;
   /** A request takes a random time in [minMs, maxMs). */
   readonly latencyMs: readonly [number, number];
   readonly flushLatencyMs: readonly [number, number];
@@ -89,6 +91,8 @@ export class SimDisk {
       isBlockDevice: true,
       canDiscard: this.options.canDiscard,
       discardZeroes: this.options.canDiscard && this.options.discardZeroes,
+      discardGranularityBytes: this.options.discardGranularityBytes ?? 0,
+      maxDiscardBytes: this.options.maxDiscardBytes ?? 0,
     };
   }
 

@@ -99,6 +99,7 @@ export class SimNode {
         ...DEFAULT_SIM_DISK,
         sizeBytes,
         canDiscard: config.diskDiscards,
+        discardZeroes: config.diskDiscardZeroes ?? true,
         latencyMs: config.diskLatencyMs,
         flushLatencyMs: config.flushLatencyMs,
       },

@@ -1,5 +1,5 @@
 /**
- * Packets that belong to what is not there (a verify that nobody asked for, thin resync, WRITE_SAME, two Primaries): no peer sends
+ * Packets that belong to what is not there (a verify or a block that nobody asked for, WRITE_SAME, two Primaries): no peer sends
  * them, since what would lead to them is refused or not offered. One that does is cut off, and met again. Those of 8.3 without a meaning are let pass.
  * docs/COMPATIBILITY.md, packets.
  */

@@ -201,6 +201,19 @@ test('rs-discard-granularity: requests of just that size are thin', (t) => {
   t.true(sink.requests.every((r) => r.bytes === 65536 && r.thin));
 });
 
+test('rs-discard-granularity: the last block of a device is no whole one', (t) => {
+  const sink = new Sink();
+  const limits = { ...LIMITS, discardGranularityBytes: 4096, bits: 2, capacitySectors: 11 };
+  new ResyncWalker().makeRequests(64, new Bits(2, () => true), limits, sink);
+  t.deepEqual(
+    sink.requests.map((r) => [r.bytes, r.thin]),
+    [
+      [4096, true],
+      [1536, false],
+    ],
+  );
+});
+
 test('c-min-rate: slows down only while the application is busy and the resync is faster', (t) => {
   const meter = new SyncMeter();
   meter.start(100_000, 0);

@@ -28,7 +28,7 @@ import { nodeDigests } from '../../src/real/node-ports.js';
 import { dice, randomSource } from '../../src/sim/dice.js';
 import { NodeClock, type ProcessClock } from '../../src/sim/node-clock.js';
 import { SimClock } from '../../src/sim/sim-clock.js';
-import { DEFAULT_SIM_DISK, SimDisk } from '../../src/sim/sim-disk.js';
+import { DEFAULT_SIM_DISK, SimDisk, type SimDiskOptions } from '../../src/sim/sim-disk.js';
 import { SimIo } from '../../src/sim/sim-io.js';
 import { DEFAULT_SIM_NET, SimNet } from '../../src/sim/sim-net.js';
 
@@ -40,6 +40,8 @@ const LONGEST_WAIT_MS = 120_000;
 
 export interface SimPairOptions {
   readonly sizeBytes?: number;
+  /** What the lower disks can do. */
+  readonly lower?: Partial<SimDiskOptions>;
   readonly net?: Partial<NetOptions>;
   readonly disk?: Partial<DiskOptions>;
   readonly resource?: Partial<ResourceOptions>;
@@ -91,12 +93,13 @@ export class SimPairNode {
     this.#node = new NodeClock(pair.world, name === 'alpha' ? 30 : -20);
     this.#random = dice(pair.seed, `node ${name}`);
     const sizeBytes = pair.options.sizeBytes ?? 8 << 20;
-    this.disk = new SimDisk({ ...DEFAULT_SIM_DISK, sizeBytes }, dice(pair.seed, `disk ${name}`));
+    const lower = { ...DEFAULT_SIM_DISK, ...pair.options.lower, sizeBytes };
+    this.disk = new SimDisk(lower, dice(pair.seed, `disk ${name}`));
     createMeta(this.disk);
     this.secondDisk = null;
     if (pair.options.twoVolumes) {
       const random = dice(pair.seed, `second disk ${name}`);
-      this.secondDisk = new SimDisk({ ...DEFAULT_SIM_DISK, sizeBytes }, random);
+      this.secondDisk = new SimDisk(lower, random);
       createMeta(this.secondDisk);
     }
     ({
