@@ -7,7 +7,7 @@ export interface RandomSource {
   bytes(count: number): Uint8Array;
 }
 
-/** Digests by the kernel's crypto names (`sha1`, `md5`, `sha256`, `crc32c` ...). */
+/** What blocks are compared by. Digests go by the kernel's crypto names (`sha1`, `md5`, `sha256`, `crc32c` ...). */
 export interface DigestSource {
   /** Size of the digest, or 0 when the algorithm is not known. */
   digestBytes(algorithm: string): number;
@@ -23,4 +23,6 @@ export interface DigestSource {
     out: Uint8Array,
     at: number,
   ): void;
+  /** All of data[start, end) is zero. Here since it is data of users, too, of which a recording keeps no more than the answer. */
+  isZero(data: Uint8Array, start: number, end: number): boolean;
 }

@@ -42,7 +42,7 @@ export class PeerIo {
   constructor(core: Core, volume: Volume) {
     this.#core = core;
     this.#volume = volume;
-    this.makeWay = new MakeWay(core, volume, (p) => this.#serve(p));
+    this.makeWay = new MakeWay(core, volume);
   }
 
   /** A request from `link`; null when all slots are out (the link then stops reading). */
@@ -254,7 +254,9 @@ export class PeerIo {
       this.#volume.generationShared = true; // from now on the resync may end any time
       this.#volume.resync.peerAsked();
       this.#volume.resync.counts.asked(p.sector);
-      if (this.makeWay.delays(p)) return;
+      const serve = (): void => this.#serve(p);
+      const drop = (): void => this.#readOver(p, false);
+      if (this.makeWay.delays({ link: p.link as Link, serve, drop })) return;
     }
     this.#serve(p);
   }
@@ -270,7 +272,7 @@ export class PeerIo {
    * frozen until there is a connection again.
    */
   dropReads(link: Link): void {
-    for (const p of this.makeWay.take(link)) this.#readOver(p, false);
+    this.makeWay.drop(link);
     for (const waiting of this.#volume.intervals.waiting()) {
       const p = waiting instanceof PeerRequest && waiting.link === link ? waiting : null;
       if (p && !p.active && !isWrite(p.kind)) this.#readOver(p, false);
@@ -305,14 +307,11 @@ export class PeerIo {
       this.replySent(p, 0);
       return;
     }
-    if (ok && isDeallocated(this.#core.port, link, p)) {
-      sendDeallocated(this.#core.port, link, v, p);
-      v.intervals.leave(p);
-      this.replySent(p, 0);
-      return;
-    }
-    const sent = ok && link.sendReply(v, p);
-    if (sent && resync && p.run === v.resync.run) v.resync.replies.sent(p.sector, p.endSector);
+    const thin = ok && isDeallocated(this.#core, link, p);
+    if (thin) sendDeallocated(this.#core.port, link, v, p);
+    const sent = ok && !thin && link.sendReply(v, p);
+    const told = sent || thin;
+    if (told && resync && p.run === v.resync.run) v.resync.replies.sent(p.sector, p.endSector);
     if (!ok) {
       const command = resync ? COMMANDS.P_NEG_RS_DREPLY : COMMANDS.P_NEG_DREPLY;
       link.ack(command, v, p.sector, p.idHi, p.idLo, p.lengthBytes);

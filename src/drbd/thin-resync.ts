@@ -71,21 +71,18 @@ export function looksFirst(v: Volume): boolean {
 // ---- source
 
 /** P_RS_THIN_REQ, and the block is read: can it be answered without its data? */
-export function isDeallocated(port: DataPort, link: Link, p: PeerRequest): boolean {
-  return p.thin && link.alive && agreedOn(link) && readsAsZeroes(port, p.at, p.lengthBytes);
+export function isDeallocated(core: Core, link: Link, p: PeerRequest): boolean {
+  return p.thin && link.alive && agreedOn(link) && readsAsZeroes(core, p);
+}
+
+function readsAsZeroes(core: Core, p: PeerRequest): boolean {
+  return core.host.digests.isZero(core.port.pool, p.at, p.at + p.lengthBytes);
 }
 
 /** On the data socket, as any answer: no later write overtakes it. */
 export function sendDeallocated(port: DataPort, link: Link, v: Volume, p: PeerRequest): void {
   const at = link.packetAt('data', COMMANDS.P_RS_DEALLOCATED, v, BLOCK_DESC_BYTES);
   if (at >= 0) putBlockDesc(port.poolView, at, p.sector, p.lengthBytes);
-}
-
-/** Most blocks that do not are told by their first bytes. */
-function readsAsZeroes(port: DataPort, at: number, bytes: number): boolean {
-  const view = port.poolView;
-  for (let i = at; i < at + bytes; i += 4) if (view.getUint32(i) !== 0) return false;
-  return true;
 }
 
 // ---- target
@@ -115,7 +112,7 @@ export function storeZeroes(core: Core, v: Volume, p: PeerRequest, durable: bool
   const tag = core.cold((result) => {
     // A sector that can not be read is written, as any block of a resync would be without a look at what was there.
     if (!v.diskUsable()) p.owner.diskDone(p, -EIO);
-    else if (result < 0 || !readsAsZeroes(port, p.at, p.lengthBytes)) erase();
+    else if (result < 0 || !readsAsZeroes(core, p)) erase();
     else if (durable) flush();
     else p.owner.diskDone(p, p.lengthBytes);
   });

@@ -272,7 +272,8 @@ export class Verify implements VerifyBlockOwner {
     const v = this.#volume;
     const { maxBuffers } = v.resource.netOptions;
     const wanted = this.#wantedTo > 0;
-    const number = this.#rate.turn(v.diskOptions, maxBuffers);
+    const most = this.#rate.turn(v.diskOptions, maxBuffers);
+    const number = v.peerIo.makeWay.slowsDown() ? 0 : most;
     this.#wantNothing();
     let blocks = 0;
     // As the originals, it asks for one block at least: the peer knows by it that an end is that of this verify.
@@ -361,7 +362,12 @@ export class Verify implements VerifyBlockOwner {
     const at = port.alloc(bytes);
     if (at < 0) return 'stalled';
     if (v.state.conn === Conns.VerifyT && !this.#startKnown) this.#startAt(sector);
-    this.#enter(new VerifyBlock(this, 'answer', link, sector, bytes, at, this.#run));
+    const b = new VerifyBlock(this, 'answer', link, sector, bytes, at, this.#run);
+    this.#blocks.add(b);
+    const serve = (): void => {
+      if (this.#blocks.has(b)) this.#enter(b);
+    };
+    if (!v.peerIo.makeWay.delays({ link, serve, drop: () => {} })) this.#enter(b);
     return null;
   }
 
@@ -475,6 +481,7 @@ export class Verify implements VerifyBlockOwner {
     b.reading = true;
     v.peerIo.local++;
     v.readSectors += b.endSector - b.sector;
+    v.resyncSectors += b.endSector - b.sector;
     const tag = this.#core.cold((result) => this.#read(b, result));
     this.#core.port.readDisk(v.dataDisk, b.sector * 512, b.at, b.bytes, tag);
   }

@@ -157,7 +157,7 @@ export class Volume {
   receiveSectors = 0;
   writeSectors = 0;
   readSectors = 0;
-  resyncSectors = 0; // part of both: blocks of a resync
+  resyncSectors = 0; // part of both: blocks of a resync or verify
 
   // openers of the device
   #readers = 0;

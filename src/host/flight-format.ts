@@ -89,7 +89,7 @@ export const R = {
   // ---- surroundings
   RANDOM: 36, // answer: u32
   RANDOM_BYTES: 37, // answer: count, bytes
-  DIGEST: 38, // answer: count, bytes
+  DIGEST: 38, // answer: count, bytes; of a look for zeroes: 1 or 0
   HMAC: 39, // answer: count, bytes that stand for it
   TIMER: 40, // input: number of the timer
   HANDLER_DONE: 41, // input: number of the call, exit

@@ -269,6 +269,11 @@ export class RecordedDrbd {
         digests.digest(algorithm, data, start, end, out, at);
         this.#bytes(R.DIGEST, out, at, at + digests.digestBytes(algorithm));
       },
+      isZero: (data, start, end) => {
+        const result = digests.isZero(data, start, end);
+        this.#bytes(R.DIGEST, Uint8Array.of(result ? 1 : 0), 0, 1);
+        return result;
+      },
     };
   }
 

@@ -38,6 +38,8 @@ function known(algorithm: string): string {
   return name;
 }
 
+const ZEROES = Buffer.alloc(65536);
+
 export const nodeDigests: DigestSource = {
   digestBytes: size,
   hasHmac: (algorithm) => openssl(algorithm) !== null,
@@ -49,6 +51,14 @@ export const nodeDigests: DigestSource = {
     } else {
       out.set(createHash(known(algorithm)).update(data.subarray(start, end)).digest(), at);
     }
+  },
+  isZero(data, start, end) {
+    for (let from = start; from < end; from += ZEROES.length) {
+      const to = Math.min(end, from + ZEROES.length);
+      if (data[from] !== 0) return false; // most others
+      if (ZEROES.compare(data, from, to, 0, to - from) !== 0) return false;
+    }
+    return true;
   },
 };
 

@@ -324,6 +324,7 @@ export class DrbdReplay implements Replay {
           out: Uint8Array,
           at: number,
         ) => out.set(answer(R.DIGEST, 'a block is digested'), at),
+        isZero: () => answer(R.DIGEST, 'a block is looked at')[0] === 1,
       },
       timers: {
         after: (_delayMs: number, run: () => void): object => {

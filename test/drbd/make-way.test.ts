@@ -1,18 +1,19 @@
 /**
- * c-min-rate on a pair: a resync that is faster than this makes way for application I/O, on the side that was told to, and never
- * falls much below it. Two engines in virtual time.
+ * c-min-rate on a pair: a resync, or verify, that is faster than this makes way for application I/O, on the side that was told to, and
+ * never falls much below it. Two engines in virtual time.
  */
 import test from 'ava';
 import type { DiskOptions } from '../../src/config/drbd-options.js';
 
 import { invalidateRemote, newCurrentUuid, setPrimary } from '../../src/drbd/roles.js';
 import { block, SimPair, type SimPairNode } from '../support/sim-pair.js';
+import { begin } from '../support/verify-pair.js';
 
 const SECONDS = 12;
 
 /** Alike, alpha Primary; each with a rate of its own from which on its side makes way. */
 function alike(sizeMiB: number, minima: readonly [number, number], disk: Partial<DiskOptions>) {
-  const pair = new SimPair(1, { sizeBytes: sizeMiB << 20, disk });
+  const pair = new SimPair(1, { sizeBytes: sizeMiB << 20, disk, net: { verifyAlg: 'crc32c' } });
   const { alpha, beta } = pair;
   for (const node of [alpha, beta]) node.attach();
   for (const node of [alpha, beta]) node.connect();
@@ -100,4 +101,53 @@ test('requests that wait at the source when the connection is lost are let go, a
   pair.settled();
   t.is(alpha.volume.peerIo.unacked, 0);
   t.is(pair.firstDifference(), -1);
+});
+
+/** KiB that a verify has compared, in a second, after the first ones. */
+function compared(node: SimPairNode, work: (seconds: number) => void): number {
+  const left = (): number => node.volume.verify.progress?.leftBits ?? 0;
+  work(7);
+  const before = left();
+  work(8);
+  return ((before - left()) * 4) / 8;
+}
+
+const VERIFIED = { cPlanAheadDs: 0, resyncRateKiBps: 2000 };
+
+for (const [side, asks, minima] of [
+  ['asks', 'alpha', [300, 0]],
+  ['answers', 'beta', [300, 0]],
+  ['asks, and is not Primary,', 'beta', [0, 300]],
+] as const) {
+  test(`verify: who ${side} makes way for writes, and no more than it has to`, (t) => {
+    const pair = alike(56, minima, VERIFIED);
+    const { alpha } = pair;
+    const node = pair[asks];
+    t.is(begin(node).kind, 'ok');
+    const busy = compared(node, (s) => loads(pair, alpha, s));
+    const idle = compared(node, (s) => pair.run(s * 1000));
+    t.log(`${side}: ${Math.round(busy)} KiB/s beside writes, ${Math.round(idle)} alone`);
+    t.true(busy >= 200 && busy < 1000, `${busy}`);
+    t.true(idle > 1500, `${idle}`);
+    t.regex(node.shown, /cs:VerifyS/);
+    // A connection that is lost lets go what waits.
+    loads(pair, alpha, 8);
+    const { link } = alpha.resource;
+    pair.net.reset('replication');
+    pair.until(() => link?.alive === false, 'the end of the connection');
+    pair.settled();
+    for (const n of [pair.alpha, pair.beta]) {
+      t.is(n.volume.verify.unacked + n.volume.verify.pending, 0);
+      t.is(n.volume.peerIo.local, 0);
+    }
+    t.is(pair.firstDifference(), -1);
+  });
+}
+
+// The users of the node that asks hold back their writes to these blocks until they are compared.
+test('verify: a Primary that asks is answered at once', (t) => {
+  const pair = alike(56, [0, 300], VERIFIED);
+  const { alpha } = pair;
+  t.is(begin(alpha).kind, 'ok');
+  t.true(compared(alpha, (s) => loads(pair, alpha, s)) > 1500);
 });

@@ -7,6 +7,7 @@ import type { FlightFile } from '../../src/host/flight-read.js';
 import { nodeDigests } from '../../src/real/node-ports.js';
 import { DrbdReplay } from '../../src/sim/replay-drbd.js';
 import type { ReplayEvent } from '../../src/sim/replay-explain.js';
+import { need } from '../support/need.js';
 import { type RecordedNode, type RecordedOptions, RecordedPair } from '../support/recorded-pair.js';
 import { TcpCable } from '../support/tcp-cable.js';
 
@@ -135,5 +136,25 @@ test('with a secret and digests, cut in mid-packet: the same; neither payload no
     t.false(has(node.memory, PAYLOAD.slice(0, 8)));
     t.false(has(node.memory, SECRET));
     t.true(has(node.memory, 'sha1'));
+  }
+});
+
+test('a thin resync: what was looked at is not in the recording, and replays to the same', async (t) => {
+  if (!need(t, 'io_uring')) return; // the other one can not discard
+  const disk = { rsDiscardGranularityBytes: 65_536 };
+  const pair = RecordedPair.create(t, { disk });
+  await pair.up();
+  const { a, b } = pair.nodes;
+  const payload = new Uint8Array(Buffer.from(PAYLOAD.repeat(205)).subarray(0, 4096));
+  for (let i = 0; i < 5; i++) t.is(await a.write(i * 1024, payload), 0);
+  const sent = a.loop.engine.volume(0)?.sendSectors ?? 0;
+  await b.must({ verb: 'invalidate', minor: 0 });
+  await b.until(/cs:Connected .*ds:UpToDate\/UpToDate/);
+  await a.until(/cs:Connected .*ds:UpToDate\/UpToDate/);
+  const v = a.loop.engine.volume(0);
+  t.true((v?.sendSectors ?? 0) - sent < (v?.sizeSectors ?? 0) / 4, 'thin');
+  for (const node of [a, b]) {
+    replaysToTheSame(t, node);
+    t.false(has(node.memory, PAYLOAD.slice(0, 8)));
   }
 });
