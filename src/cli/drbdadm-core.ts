@@ -23,7 +23,6 @@ import {
   peerProblem,
 } from '../config/drbd-conf-resolve.js';
 import { diskOptions, netOptions, resourceOptions } from '../config/drbd-options-convert.js';
-import { unmetWarnings } from '../config/drbd-options-unmet.js';
 import { DEFAULT_CONF_FILES, localHost, NodeConfFiles } from './conf-files.js';
 import { adjust } from './drbdadm-adjust.js';
 import { type AdmArgs, parseAdmArgs } from './drbdadm-args.js';
@@ -53,8 +52,6 @@ const TABLE: ReadonlyMap<string, Verb> = new Map([
   ['adjust', ADJUST],
   ['adjust-with-progress', ADJUST],
 ]);
-/** Verbs that say which options have no effect: those that make all of a resource run. */
-const WARNS: ReadonlySet<string> = new Set(['up', 'adjust', 'adjust-with-progress']);
 const DUMPS: ReadonlySet<string> = new Set(['dump', 'dump-xml']);
 const NO_RESOURCE: ReadonlySet<string> = new Set([
   'sh-nop',
@@ -365,10 +362,6 @@ async function withResources(adm: Adm, wanted: string): Promise<number> {
   }
   const named = [...new Set(targets.map((t) => t.r))];
   if (print(world, check(adm, verb, entry, named))) return EXIT_CONFIG;
-  if (WARNS.has(verb) && !args.dryRun) {
-    const warnings = named.flatMap((r) => unmetWarnings(r.conf, r.me?.volumes ?? []));
-    print(world, [...new Set(warnings)]); // one of the common section is one of each resource
-  }
 
   let status = 0;
   let failed: LocalResource | null = null; // its other volumes are left out

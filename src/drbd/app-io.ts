@@ -81,6 +81,8 @@ export class AppIo {
   remote = 0;
   /** Writes on the transfer log. */
   logged = 0;
+  /** And their sectors. */
+  inFlightSectors = 0;
   /** Writes between disk and answer, for waiting until a volume is quiet. */
   writesActive = 0;
 
@@ -222,6 +224,7 @@ export class AppIo {
     const s = this.#volume.state;
     if (isSuspended(s)) return 'suspended';
     if (s.conn === Conns.WFBitMapT || s.conn === Conns.WFSyncUUID) return 'bitmap exchange';
+    if (s.conn === Conns.Behind) return 'resync to come'; // promoted meanwhile: which blocks it lacks is not known yet
     if (peerCannotBeTold(this.#volume)) return 'bitmap exchange';
     if (s.disk === Disks.Attaching || s.disk === Disks.Negotiating) return 'attaching';
     // Without a disk the first write says to the peer that its data are taken (beginWaiting): for all volumes, or for none.
@@ -359,6 +362,7 @@ export class AppIo {
 
   /** Its extents are in the activity log on disk: both legs may start, unless the peer was lost while it waited for that. */
   logReady(r: AppRequest): void {
+    if (!this.#mustNotBegin) this.#volume.congestion.look();
     if (this.#mustNotBegin) {
       this.#gated.push(r);
       return;
@@ -390,11 +394,13 @@ export class AppIo {
       r.net = LEG_PENDING;
       this.remote++;
       this.logged++;
+      this.inFlightSectors += r.endSector - r.sector;
       link.sendWrite(v, r);
     } else {
       // Marked before it is answered: what only this node has is known to differ.
-      v.setOutOfSync(r.sector, r.endSector);
-      if (link && (s.conn === Conns.WFBitMapS || s.conn === Conns.Ahead)) {
+      const isNew = v.setOutOfSync(r.sector, r.endSector);
+      const announced = s.conn === Conns.Ahead && v.congestion.tells(isNew);
+      if (link && (s.conn === Conns.WFBitMapS || announced)) {
         link.sendOutOfSync(v, r.sector, r.lengthBytes);
       }
     }
@@ -585,7 +591,7 @@ export class AppIo {
 
   /** Its epoch is on the peer's disk (P_BARRIER_ACK). */
   covered(r: AppRequest): void {
-    this.logged--;
+    this.#unlogged(r);
     if (r.net === LEG_PENDING) this.remote--;
     if (r.net !== LEG_FAILED) {
       r.net = LEG_DONE;
@@ -633,9 +639,15 @@ export class AppIo {
       this.#advance(r);
       return;
     }
-    this.logged--;
+    this.#unlogged(r);
     this.#notAtPeer(r);
     this.#advance(r);
+  }
+
+  /** It has left the transfer log. */
+  #unlogged(r: AppRequest): void {
+    this.logged--;
+    this.inFlightSectors -= r.endSector - r.sector;
   }
 
   /**

@@ -46,7 +46,7 @@ export function contextOf(v: Volume): ChangeContext {
     openers: v.openers,
     stateSent: r.stateSent,
     untouched: v.untouched,
-    targetMayBeDone: v.resync.targetMayBeDone,
+    targetMayBeDone: v.peerMayBeGood,
     vouches: v.vouches,
     peerBehind: v.knowsNewer,
     negotiated:
@@ -265,6 +265,8 @@ function follow(v: Volume, old: State, next: State): void {
     v.generationWaits = true;
     generation = 'no';
   }
+  // What is written now the peer lacks. (The originals begin none: two Secondaries that meet again take their copies for equal.)
+  if (generation === 'no' && connBecame(Conns.Ahead) && v.uuids.bitmap === 0n) generation = 'now';
   if (generation === 'now') beginGeneration(v, true);
   else if (generation === 'later') v.generationDue = true;
   if (v.generationDue && isSuspended(old) && !isSuspended(next)) {
@@ -316,6 +318,7 @@ function follow(v: Volume, old: State, next: State): void {
   v.resync.stateChanged(old, next);
   v.verify.stateChanged(old, next);
   v.growth.stateChanged(old, next);
+  v.congestion.stateChanged(old, next);
 
   // 3. Bitmap exchange, our turn first; behind the P_STATE that tells of it.
   if (link && connBecame(Conns.WFBitMapS)) v.resync.beginning.sendBitmap();

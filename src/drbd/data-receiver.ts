@@ -4,7 +4,14 @@
  * Reading stops, and the peer is held back by TCP, when a packet needs something that is not there: a buffer, a slot, room
  * in the receive window. It goes on when something was freed. No length is believed before it was checked.
  */
-import { COMMANDS, commandName, maxDataBytes, maxDiscardBytes } from '../wire/constants.js';
+import {
+  COMMANDS,
+  commandName,
+  ID_SYNCER_HI,
+  ID_SYNCER_LO,
+  maxDataBytes,
+  maxDiscardBytes,
+} from '../wire/constants.js';
 import {
   BLOCK_DESC_BYTES,
   BLOCK_REQ_BYTES,
@@ -26,6 +33,7 @@ import {
 import { keepExpected } from './block-digest.js';
 import { type Core, KIND_PEER_RECEIVED } from './core.js';
 import type { Integrity, Link } from './link.js';
+import { refusalOf } from './peer-io.js';
 import {
   PEER_DISCARD,
   PEER_READ,
@@ -291,6 +299,10 @@ export class DataReceiver implements StreamOwner {
     if (answer === 'late' || !v.diskUsable()) {
       v.resync.replied(d.sector, bytes);
       v.resync.blockStored(); // whoever waits for these blocks waits no more
+      // A source that has pulled ahead waits for the answers to all that it has sent.
+      if (v.state.conn === Conns.Behind) {
+        link.ack(COMMANDS.P_NEG_ACK, v, d.sector, ID_SYNCER_HI, ID_SYNCER_LO, bytes);
+      }
       return this.#discardPayload(DATA_BYTES + digest, bytes);
     }
     const p = this.#take(v, PEER_RESYNC_WRITE, d.sector, bytes);
@@ -433,12 +445,12 @@ export class DataReceiver implements StreamOwner {
     const v = this.#blockRequest(length);
     if (typeof v === 'number') return v;
     const q = this.#request;
+    const cancelled = kind === PEER_RESYNC_READ && v.state.conn === Conns.Ahead;
     const refused =
       v.state.disk !== Disks.UpToDate ||
       (kind === PEER_RESYNC_READ && v.state.conn < Conns.Connected);
-    if (refused) {
-      const answer = kind === PEER_READ ? COMMANDS.P_NEG_DREPLY : COMMANDS.P_NEG_RS_DREPLY;
-      link.ack(answer, v, q.sector, q.idHi, q.idLo, q.sizeBytes);
+    if (refused || cancelled) {
+      link.ack(refusalOf(kind, cancelled), v, q.sector, q.idHi, q.idLo, q.sizeBytes);
       return this.#consumed(length);
     }
     const at = this.#core.port.alloc(q.sizeBytes);

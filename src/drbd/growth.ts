@@ -181,7 +181,7 @@ export class Growth {
       if ((v.peerSizes?.diskSectors ?? 0) < v.sizeSectors) return;
       this.#begins = link;
       this.#core.host.log('info', v.name, 'Resync of new storage after online grow');
-      v.resync.beginning.startNewPart();
+      v.resync.beginning.startMarked();
       return;
     }
     this.#begins = link;

@@ -186,7 +186,7 @@ export function receiveState(link: Link, v: Volume, word: number): string | null
     if (theirs.conn > Conns.Connected && theirs.conn < Conns.SyncSource) {
       pdsk = Disks.Inconsistent;
     } else if (mine.conn >= Conns.SyncSource && theirs.conn === Conns.Connected) {
-      v.resync.peerFinished();
+      if (mine.conn !== Conns.Ahead) v.resync.peerFinished(); // else of the time before it heard of that
       // The end waits for an answer to our ping: its role may change in between, as that of a target that is demoted.
       force(v, { peer: theirs.role, peerIsp: theirs.aftrIsp | theirs.userIsp });
       return null;
@@ -220,7 +220,17 @@ export function receiveState(link: Link, v: Volume, word: number): string | null
   let repaired = false;
   let refusedAttach = false;
   let conn = mine.conn === Conns.WFReportParams ? Conns.Connected : mine.conn;
-  if (theirs.conn === Conns.Ahead) conn = Conns.Behind;
+  if (theirs.conn === Conns.Ahead && mine.disk >= Disks.Inconsistent) {
+    if (mine.conn === Conns.WFBitMapT) {
+      link.fail(
+        'NetworkFailure',
+        'the peer has pulled ahead in the exchange of bitmaps: once more',
+      );
+      return null;
+    }
+    conn = Conns.Behind;
+    v.resync.beginning.peerPulledAhead();
+  }
 
   // Both attached at once, and each took the other's last word before that for an answer. (The originals stay like this for ever.)
   if (mine.conn === Conns.WFBitMapS && theirs.conn === Conns.WFBitMapS) {

@@ -133,6 +133,11 @@ export class LogGate implements TurnEnd {
     return this.#log?.usedExtents() ?? [];
   }
 
+  /** How many of them writes hold that are not settled. */
+  get used(): number {
+    return this.#log?.used ?? 0;
+  }
+
   /** A write that is not settled holds an extent of this range. */
   inUse(sector: number, endSector: number): boolean {
     const log = this.#log;

@@ -144,10 +144,13 @@ export class MetaReceiver implements StreamOwner {
         // Late, of a resync that was broken off: what was written since then only here has set the bit again.
         if (resync) {
           if (v.resync.running) this.#stored(v, a.sector, end);
+          v.congestion.replyAnswered();
+          v.congestion.clearedByPeer(a.sector, end);
           v.resync.peerStored(a.sector, end);
           return;
         }
         this.#equal(v, a.sector, end);
+        v.congestion.clearedByPeer(a.sector, end);
         this.#written(name);
         v.resync.peerStored(a.sector, end); // it may have been the last bit
         return;
@@ -162,6 +165,7 @@ export class MetaReceiver implements StreamOwner {
         if (resync) {
           v.resync.replies.answered(a.sector);
           if (v.resync.running) v.resync.peerFailed(a.sector, end);
+          v.congestion.replyAnswered();
           return;
         }
         const r = this.#request();

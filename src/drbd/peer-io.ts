@@ -21,7 +21,7 @@ import {
   PEER_ZEROES,
   PeerRequest,
 } from './peer-request.js';
-import { Disks, Roles } from './state.js';
+import { Conns, Disks, Roles } from './state.js';
 import { isDeallocated, sendDeallocated, storeZeroes } from './thin-resync.js';
 import type { Volume } from './volume.js';
 
@@ -38,6 +38,8 @@ export class PeerIo {
   unacked = 0;
   /** Blocks of a resync between receipt and the end of the disk write. */
   resyncWrites = 0;
+  /** Requests of the peer's resync that are not answered. */
+  resyncReads = 0;
 
   constructor(core: Core, volume: Volume) {
     this.#core = core;
@@ -190,8 +192,10 @@ export class PeerIo {
       const late = p.run !== v.resync.run;
       if (ok && !late) v.setInSync(p.sector, p.endSector);
       else if (!late) v.resync.blockFailed(p.sector, p.endSector);
+      // The source has pulled ahead: it may have written there since, and a kernel would clear the bit of that.
+      const counts = ok && !(late && v.state.conn === Conns.Behind);
       link.ack(
-        ok ? COMMANDS.P_RS_WRITE_ACK : COMMANDS.P_NEG_ACK,
+        counts ? COMMANDS.P_RS_WRITE_ACK : COMMANDS.P_NEG_ACK,
         v,
         p.sector,
         ID_SYNCER_HI,
@@ -251,8 +255,10 @@ export class PeerIo {
   beginRead(p: PeerRequest): void {
     if (p.kind === PEER_RESYNC_READ) {
       p.run = this.#volume.resync.run;
+      this.resyncReads++;
       this.#volume.generationShared = true; // from now on the resync may end any time
       this.#volume.resync.peerAsked();
+      this.#volume.congestion.peerAsked();
       this.#volume.resync.counts.asked(p.sector);
       const serve = (): void => this.#serve(p);
       const drop = (): void => this.#readOver(p, false);
@@ -302,19 +308,22 @@ export class PeerIo {
     const v = this.#volume;
     const link = p.link as Link;
     const resync = p.kind === PEER_RESYNC_READ;
-    if (ok && p.digestBytes > 0 && v.resync.checksums.tellsEqual(p)) {
+    const cancelled = resync && v.state.conn === Conns.Ahead;
+    if (resync) this.resyncReads--;
+    if (ok && !cancelled && p.digestBytes > 0 && v.resync.checksums.tellsEqual(p)) {
       v.intervals.leave(p);
       this.replySent(p, 0);
       return;
     }
-    const thin = ok && isDeallocated(this.#core, link, p);
+    const thin = ok && !cancelled && isDeallocated(this.#core, link, p);
     if (thin) sendDeallocated(this.#core.port, link, v, p);
-    const sent = ok && !thin && link.sendReply(v, p);
-    const told = sent || thin;
-    if (told && resync && p.run === v.resync.run) v.resync.replies.sent(p.sector, p.endSector);
-    if (!ok) {
-      const command = resync ? COMMANDS.P_NEG_RS_DREPLY : COMMANDS.P_NEG_DREPLY;
-      link.ack(command, v, p.sector, p.idHi, p.idLo, p.lengthBytes);
+    const sent = ok && !cancelled && !thin && link.sendReply(v, p);
+    if (resync && (sent || thin)) {
+      v.congestion.replied();
+      if (p.run === v.resync.run) v.resync.replies.sent(p.sector, p.endSector);
+    }
+    if (cancelled || !ok) {
+      link.ack(refusalOf(p.kind, cancelled), v, p.sector, p.idHi, p.idLo, p.lengthBytes);
     }
     if (p.entered) v.intervals.leave(p);
     if (!sent) this.replySent(p, 0);
@@ -336,6 +345,12 @@ export class PeerIo {
     p.epoch = null;
     this.#core.peer.release(p.index);
   }
+}
+
+/** Of a read. `cancelled`: the resync that wants it is broken off (congestion.ts). */
+export function refusalOf(kind: number, cancelled: boolean): number {
+  if (cancelled) return COMMANDS.P_RS_CANCEL;
+  return kind === PEER_RESYNC_READ ? COMMANDS.P_NEG_RS_DREPLY : COMMANDS.P_NEG_DREPLY;
 }
 
 /** Kinds that carry data to the disk. */

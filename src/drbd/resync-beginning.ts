@@ -4,6 +4,7 @@
  *     WFBitMapS: send our bitmap, merge the peer's answer ------------------> SyncSource
  *     WFBitMapT: merge the peer's bitmap, send the result -> WFSyncUUID -(P_SYNC_UUID)-> SyncTarget
  *     StartingSyncS, StartingSyncT: every block, without an exchange
+ *     Ahead, Behind: what is marked, without an exchange (congestion.ts)
  *
  * What is begun in one exchange is not gone on with in the next: whatever waits for a disk, a handler or the peer looks first whether
  * it still belongs to this one. Source: docs/STATES.md, resync sequence.
@@ -26,8 +27,12 @@ const SEND_AGAIN_MS = 2;
 
 /** On the way to a resync. */
 const isExchanging = (conn: number): boolean =>
-  (conn >= Conns.StartingSyncS && conn <= Conns.WFSyncUUID) || conn === Conns.Behind;
+  (conn >= Conns.StartingSyncS && conn <= Conns.WFSyncUUID) ||
+  conn === Conns.Ahead ||
+  conn === Conns.Behind;
 const isTarget = (conn: number): boolean => conn === Conns.SyncTarget || conn === Conns.PausedSyncT;
+/** Whence a source begins. */
+const FROM: ReadonlySet<number> = new Set([Conns.WFBitMapS, Conns.StartingSyncS, Conns.Ahead]);
 
 export class ResyncBeginning {
   readonly #core: Core;
@@ -40,6 +45,7 @@ export class ResyncBeginning {
   #sent: (() => void) | null = null;
   #sendAgainMs = Number.POSITIVE_INFINITY;
   #receiver: BitmapReceiver | null = null;
+  #pulledAhead = false; // the peer, since its last P_SYNC_UUID
   readonly #packet = new Uint8Array(SOCKET_BUFFER_BYTES);
 
   constructor(core: Core, volume: Volume, resync: Resync) {
@@ -204,7 +210,7 @@ export class ResyncBeginning {
       }
       const { conn } = v.state;
       if (conn === Conns.Connected) v.growth.whenFree(link, () => this.#becomeSource());
-      else if (conn === Conns.WFBitMapS || conn === Conns.StartingSyncS) this.#becomeSource();
+      else if (FROM.has(conn)) this.#becomeSource();
     });
   }
 
@@ -235,6 +241,7 @@ export class ResyncBeginning {
     }
     // The peer's writes may follow at once: none touches the disk before it says that it is Inconsistent.
     v.peerIo.hold();
+    this.#pulledAhead = false;
     const exchange = this.#exchange;
     this.#core.host.handler('before-resync-target', v.resource.name, v.minor, (exit) => {
       const wanted = (): boolean => v.link === link && this.#exchange === exchange;
@@ -253,17 +260,27 @@ export class ResyncBeginning {
       const inUse = v.peerUuids?.current ?? v.exposedUuid;
       const run = this.#resync.runs;
       setUuids(v, v.uuids, () => {
-        const begun = v.link === link && isTarget(v.state.conn) && this.#resync.runs === run;
+        const target = isTarget(v.state.conn) || v.state.conn === Conns.Behind;
+        const begun = v.link === link && target && this.#resync.runs === run;
         v.peerIo.release(begun);
         if (begun && v.state.conn === Conns.SyncTarget) this.#resync.begin();
       });
       v.exposedUuid = inUse; // what a Primary's users see are the source's data, not what is half copied here
+      if (this.#pulledAhead) force(v, { conn: Conns.Behind }); // while the handler ran
     });
     return null;
   }
 
-  /** The device has grown while connected, and the peer knows: its new part, without an exchange of bitmaps (growth.ts). */
-  startNewPart(): void {
+  /** The source is Ahead: this node is Behind, or will be as soon as the resync has begun whose P_SYNC_UUID came before. */
+  peerPulledAhead(): void {
+    this.#pulledAhead = true;
+  }
+
+  /**
+   * What is marked here is marked at the peer: no exchange of bitmaps. The new part of a device that has grown while connected (growth.ts),
+   * or what was announced while this node was Ahead.
+   */
+  startMarked(): void {
     const v = this.#volume;
     const { store, link } = v;
     if (!store || !link) return;

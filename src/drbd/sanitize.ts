@@ -25,7 +25,10 @@ export interface ChangeContext {
   readonly stateSent: boolean; // our P_STATE of the handshake is out and the connection not yet established
   /** A copy, here or there, that is to be thrown away (invalidate), and that nothing was copied over yet: it has every write. */
   readonly untouched?: boolean;
-  /** The target of our resync has every block, and was told that we are alive: it may call itself UpToDate without our hearing of it. */
+  /**
+   * The target of our resync has every block, and was told that we are alive: it may call itself UpToDate without our hearing of it. Or it
+   * has not heard yet that there is one to come (congestion.ts).
+   */
   readonly targetMayBeDone?: boolean;
   /** Without a disk this node still knows that nothing newer exists than what the peer has (Volume.vouches). */
   readonly vouches?: boolean;

@@ -9,6 +9,7 @@ import { MAGIC_UNCLEAN, MDF, type Superblock } from '../md/superblock.js';
 import { AL_EXTENT_SECTORS } from '../md/units.js';
 import { type Sizes, UUID_FLAGS, type Uuids } from '../wire/params.js';
 import { AppIo, EMEDIUMTYPE, EROFS } from './app-io.js';
+import { Congestion } from './congestion.js';
 import type { Core, FrontEnd } from './core.js';
 import { diskFailed, diskHangs, metaFailed, type Untold } from './disk-failure.js';
 import {
@@ -51,6 +52,7 @@ export class Volume {
   readonly log: LogGate;
   readonly growth: Growth;
   readonly lowerSize: LowerSize;
+  readonly congestion: Congestion;
   state: State = INITIAL_STATE;
   diskOptions: DiskOptions = DEFAULT_DISK_OPTIONS;
 
@@ -177,6 +179,7 @@ export class Volume {
     this.log = new LogGate(core, this);
     this.growth = new Growth(core, this);
     this.lowerSize = new LowerSize(core, this);
+    this.congestion = new Congestion(core, this);
   }
 
   get name(): string {
@@ -418,12 +421,14 @@ export class Volume {
 
   /**
    * Writes of the peer belong on this disk. An Outdated one is a state of the past, whole: nothing newer is mixed into it but by a
-   * resync, whose beginning says Inconsistent first. (One that was broken off as it began: the source does not know yet.)
+   * resync, whose beginning says Inconsistent first. (One that was broken off as it began: the source does not know yet.) Behind: what
+   * was on its way when the peer pulled ahead belongs to that past, and comes in its order.
    */
   takesWrites(): boolean {
     const { disk, conn } = this.state;
     const whole = disk === Disks.Outdated || disk === Disks.Consistent;
-    return this.diskUsable() && (!whole || this.untouched || conn === Conns.WFSyncUUID);
+    const follows = conn === Conns.WFSyncUUID || conn === Conns.Behind;
+    return this.diskUsable() && (!whole || this.untouched || follows);
   }
 
   /** The local copy of these sectors is current. */
@@ -470,13 +475,15 @@ export class Volume {
     this.#refused.length = 0;
   }
 
-  /** Whatever a write touches may differ from the peer's copy. */
-  setOutOfSync(sector: number, endSector: number): void {
-    if (!this.bitmap) return;
+  /** Whatever a write touches may differ from the peer's copy. True: some of its bits were not set. */
+  setOutOfSync(sector: number, endSector: number): boolean {
+    if (!this.bitmap) return false;
     const end = Math.min(endSector, this.sizeSectors);
-    if (end <= sector) return;
+    if (end <= sector) return false;
     this.resync.checksums.marked(sector, end);
-    if (this.bitmap.setSectors(sector, end - sector) > 0) this.resync.marked();
+    const isNew = this.bitmap.setSectors(sector, end - sector) > 0;
+    if (isNew) this.resync.marked();
+    return isNew;
   }
 
   /** Both copies are known to be equal in what the range covers whole. */
@@ -539,7 +546,12 @@ export class Volume {
     const diverged = this.uuids.bitmap !== 0n;
     const flags = metaFlags(this.flags, this.state, this.crashedPrimary, diverged);
     const only = this.onlyCopy ? MDF.PRIMARY_IND : 0;
-    return (this.resync.targetMayBeDone ? flags & ~MDF.PEER_OUT_DATED : flags) | only;
+    return (this.peerMayBeGood ? flags & ~MDF.PEER_OUT_DATED : flags) | only;
+  }
+
+  /** Its disk is called Inconsistent here, and may pass for good where it is: the target of a resync that ends, or has not begun. */
+  get peerMayBeGood(): boolean {
+    return this.resync.targetMayBeDone || this.congestion.peerUnaware;
   }
 
   /** What the superblock says now. */

@@ -48,11 +48,8 @@ const KINDS: readonly {
   { kind: 'uuidRule', title: 'uuid_compare, rule (result)', all: UUID_ROWS },
 ];
 
-const AHEAD = 'on-congestion pull-ahead is not part of this version';
-
 /** Why no run will ever be there. */
 export const UNREACHABLE: Readonly<Partial<Record<Kind, Readonly<Record<string, string>>>>> = {
-  cstate: { Ahead: AHEAD, Behind: AHEAD },
   dstate: { DUnknown: "only a peer's disk is unknown" },
   pdsk: {
     Negotiating: 'a peer that attaches is shown with the disk it has decided on (realPeerDisk)',

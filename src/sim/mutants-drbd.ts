@@ -113,8 +113,8 @@ export const DRBD_MUTANTS: readonly Mutant[] = [
     name: 'degraded-write-not-marked',
     what: 'a write that only this node has sets no bit in the bitmap',
     file: 'drbd/app-io.js',
-    find: 'v.setOutOfSync(r.sector, r.endSector);\n            if (link &&',
-    replace: 'if (link &&',
+    find: 'const isNew = v.setOutOfSync(r.sector, r.endSector);',
+    replace: 'const isNew = true;',
   },
   {
     name: 'lost-write-not-marked',

@@ -364,48 +364,6 @@ test('adjust: the gentlest command for each difference', async (t) => {
   ]);
 });
 
-// Not refused: the same file may be that of a kernel, which does what they say.
-const UNMET = `
-common { net { on-congestion pull-ahead; protocol A; } }
-resource r0 {
-  disk { read-balancing round-robin; disk-timeout 50; resync-rate 1M; }
-  handlers { pri-on-incon-degr "reboot -f"; pri-lost "reboot -f"; }
-  device /dev/drbd0; disk /dev/sdb1; meta-disk internal;
-  on one { address 127.0.0.1:7788; }
-  on two { address 10.0.0.2:7788; }
-}
-resource r1 {
-  disk { resync-after r0; c-min-rate 0; disk-timeout 0; read-balancing prefer-local; }
-  volume 0 { device /dev/drbd1; disk /dev/sdb2; meta-disk internal; disk { c-min-rate 4M; } }
-  volume 1 { device /dev/drbd2; disk /dev/sdb3; meta-disk internal; }
-  on one { address 127.0.0.1:7789; }
-  on two { address 10.0.0.2:7789; }
-}
-`;
-const UNMET_SAID = [
-  '2:16: WARN: on-congestion has no effect yet: writes wait for a congested link, as with block',
-];
-
-test('up and adjust say once which options have no effect yet, with their places, and run all the same', async (t) => {
-  for (const verb of ['up', 'adjust', 'adjust-with-progress']) {
-    const { status, err, log } = await run(t, `${verb} all`, { conf: UNMET });
-    t.is(status, 0, verb);
-    const said = err.split('\n').filter((line) => line !== '');
-    t.deepEqual(said.sort(), UNMET_SAID.map((line) => `/etc/drbd.conf:${line}`).sort(), verb);
-    t.true(
-      log.some((line) => line.startsWith('drbdsetup connect r1')),
-      verb,
-    );
-  }
-});
-
-test('what has no effect yet is not told where nothing is applied, nor where nothing asks for more', async (t) => {
-  for (const line of ['-d up all', 'primary r0', 'dump']) {
-    t.notRegex((await run(t, line, { conf: UNMET })).err, /WARN/, line);
-  }
-  t.is((await run(t, 'up all', { conf: CONF + SECOND })).err, '');
-});
-
 test('old names: state is role, syncer is adjust', async (t) => {
   const state = await run(t, 'state r0');
   t.deepEqual(state.log, ['drbdsetup role 0']);

@@ -16,7 +16,6 @@ import {
   RESOURCE_TABLE,
   SECTION_OPTIONS,
 } from '../../src/config/drbd-option-table.js';
-import { UNMET_OPTIONS } from '../../src/config/drbd-options-unmet.js';
 import { COMMANDS, FF } from '../../src/wire/constants.js';
 import { memoryWorld } from '../support/memory-world.js';
 
@@ -201,21 +200,9 @@ test('what has no effect is read by nothing in the engine, what has is', (t) => 
       if (field === undefined) continue; // use-bmbv
       const isRead = new RegExp(`\\.${field}\\b`).test(ENGINE);
       const hasNone = verdict === 'no effect' || silent.test(what);
-      // on-congestion is compared with the protocol, as a kernel does, and then forgotten.
-      const expected = name === 'on-congestion' || !hasNone;
-      t.is(isRead, expected, `line ${line}: ${name} is ${isRead ? '' : 'not '}read`);
+      t.is(isRead, !hasNone, `line ${line}: ${name} is ${isRead ? '' : 'not '}read`);
     }
   }
-});
-
-test('what drbdadm warns of is not yet there, and its row says that it is said', (t) => {
-  for (const { section, name } of UNMET_OPTIONS) {
-    const row = rowsOf(`drbd.conf: ${section}`).find((r) => r.name === name);
-    t.is(row?.verdict, 'not yet', name);
-    t.regex(row?.what ?? '', /`up` and `adjust` say so/, name);
-  }
-  const said = ROWS.filter((row) => row.what.includes('`up` and `adjust` say so'));
-  t.deepEqual(said.map((row) => row.name).sort(), UNMET_OPTIONS.map(({ name }) => name).sort());
 });
 
 test('commands that are not there are refused as unknown', async (t) => {

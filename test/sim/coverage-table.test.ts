@@ -27,8 +27,7 @@ test('reached ones with their number, all others by name; those that cannot be w
   t.true(lines.includes('    StandAlone 2   Connected  2'));
   const open = lines.find((line) => line.startsWith('    not reached: Disconnecting, '));
   t.true(open?.includes('WFConnection'));
-  t.false(open?.includes('Ahead'));
-  t.true(lines.includes('    never: Ahead: on-congestion pull-ahead is not part of this version'));
+  t.true(lines.includes("    never: DUnknown: only a peer's disk is unknown"));
   t.true(lines.includes('uuid_compare, rule (result): 1 of 22 reached'));
   t.true(lines.includes('    StandAlone -> Unconnected 2'));
   const left = unreached(report);
@@ -41,11 +40,11 @@ test('reached ones with their number, all others by name; those that cannot be w
 
 test('what should be unreachable and was reached is shown all the same', (t) => {
   const coverage = some();
-  coverage.state({ ...INITIAL_STATE, conn: Conns.Ahead });
+  coverage.state({ ...INITIAL_STATE, disk: Disks.DUnknown });
   coverage.log('uuid_compare()=7 by rule 99');
   const lines = coverageTable(coverage.report(), 160);
-  t.true(lines.some((line) => /^ {4}.*Ahead +1/.test(line)));
-  t.false(lines.some((line) => line.startsWith('    never: Ahead')));
+  t.true(lines.some((line) => /^ {4}.*DUnknown +1/.test(line)));
+  t.false(lines.some((line) => line.startsWith('    never: DUnknown')));
   t.true(lines.some((line) => line.includes('99 (7)')));
 });
 

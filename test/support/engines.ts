@@ -23,6 +23,7 @@ import {
   type NetOptions,
 } from '../../src/config/drbd-options.js';
 import { attach } from '../../src/drbd/attach.js';
+import { type Dialect, FULL_DIALECT } from '../../src/drbd/connect.js';
 import type { Resource } from '../../src/drbd/resource.js';
 import type { Outcome } from '../../src/drbd/roles.js';
 import { connName, diskName, roleName } from '../../src/drbd/state.js';
@@ -41,6 +42,8 @@ export interface NodeOptions {
   readonly disk?: Partial<DiskOptions>;
   readonly engine?: 'auto' | 'native' | 'fallback';
   readonly sizeBytes?: number;
+  /** What it offers to speak at most. */
+  readonly dialect?: Dialect;
 }
 
 /** Nothing was asked: no buffer was free. */
@@ -109,6 +112,7 @@ export class TestNode {
     this.loop = new DrbdLoop(this.io, {
       random: nodeRandom,
       digests: nodeDigests,
+      dialect: () => options.dialect ?? FULL_DIALECT,
       timers: nodeTimers,
       log: (level, object, text) => this.log.push(`${level} ${object}: ${text}`),
       handler: (_event, _resource, _minor, done) => setImmediate(() => done(0)),
