@@ -7,6 +7,7 @@
  *     no good copy -> primary --force where the data are
  *     frozen for lack of data, and its own disk is refused; or told that the peer is Primary -> the service ends
  *     given up in a resync again and again (a load that the peer's disk cannot follow within ko-count times timeout) -> ko-count 0
+ *     Ahead, or StandAlone by on-congestion: a congestion-fill below what its users have on their way all the time -> on-congestion block
  *     halted again and again, since it is Primary when the nodes meet (pri-lost-after-sb) -> no service there until they have met
  *
  * Which data are kept: those of the node that serves, else of the Primary, else of the better disk, else where it ran last.
@@ -46,6 +47,7 @@ export class Repair {
   #refusals = 0; // of connections, since there was one
   #faster = false;
   #patient = false;
+  #calmedMs = Number.NEGATIVE_INFINITY;
 
   constructor(world: World) {
     this.#world = world;
@@ -66,6 +68,7 @@ export class Repair {
     const world = this.#world;
     for (const n of world.bothNodes) {
       this.#watchPower(n);
+      this.#watchCongestion(n);
       this.#node(n);
     }
     this.#connection();
@@ -172,6 +175,17 @@ export class Repair {
     if (this.#faster || world.nowMs - notes.syncingSinceMs < RESYNC_PATIENCE_MS) return;
     this.#faster = true;
     world.config = setOption(world.config, 'resync-rate', FAST_RATE_KIBPS);
+    for (const node of world.bothNodes) node.drbdadm('adjust', [], nothing);
+  }
+
+  #watchCongestion(n: SimNode): void {
+    const world = this.#world;
+    const conn = n.state?.conn;
+    const gaveUp = conn === Conns.StandAlone && world.config.net.onCongestion === 'disconnect';
+    if (!gaveUp && conn !== Conns.Ahead) return;
+    if (world.nowMs - this.#calmedMs < PATIENCE_MS) return;
+    this.#calmedMs = world.nowMs;
+    world.config = setOption(world.config, 'on-congestion', 'block');
     for (const node of world.bothNodes) node.drbdadm('adjust', [], nothing);
   }
 

@@ -6,16 +6,17 @@ import type { Prng } from '../base/prng.js';
 import type { Step } from './actions.js';
 import { type ClusterConfig, DEFAULT_CONFIG, NODES } from './config.js';
 import { dice, logBetween } from './dice.js';
+import { withCongestion } from './swarm-congestion.js';
 import { withGrowth } from './swarm-growth.js';
 import { withParity } from './swarm-parity.js';
 
 /**
  * Which drawing is the newest. A seed means the same schedule only while nothing here or in config.ts that is drawn changes
- * (test/sim/swarm-version.test.ts notices): what is drawn beside it gets a number and dice of its own (3: swarm-parity.ts, 4: swarm-growth.ts),
- * and the seeds of the versions before mean what they did.
+ * (test/sim/swarm-version.test.ts notices): what is drawn beside it gets a number and dice of its own (3: swarm-parity.ts, 4: swarm-growth.ts,
+ * 5: swarm-congestion.ts), and the seeds of the versions before mean what they did.
  */
-export const SWARM_VERSION = 4;
-/** Without swarm-parity.ts and swarm-growth.ts. */
+export const SWARM_VERSION = 5;
+/** Without what the versions since have added. */
 export const FIRST_VERSION = 2;
 
 /** A run of the swarm. */
@@ -342,7 +343,9 @@ export function plan(seed: number, profile: Profile, version = SWARM_VERSION): P
   const first = firstPlan(seed, profile);
   if (version === FIRST_VERSION || profile === 'none') return first;
   const third = withParity(seed, first);
-  return version === 3 ? third : withGrowth(seed, third);
+  if (version === 3) return third;
+  const fourth = withGrowth(seed, third);
+  return version === 4 ? fourth : withCongestion(seed, fourth);
 }
 
 function firstPlan(seed: number, profile: Profile): Plan {

@@ -35,6 +35,16 @@ const KNOWN: Record<number, Record<string, string>> = {
     heartbeat: 'abe819c26f15ffc1',
     large: 'b0dc246d80351426',
   },
+  5: {
+    swarm: '886661cb533a4073',
+    none: '11ae526617dd9137',
+    network: 'a9993821a235615c',
+    crash: '20b23be2f0bb9806',
+    disk: 'd5ac65bc4b170b42',
+    operator: '49087247c60bcd79',
+    heartbeat: 'd2bd97bc100ced9b',
+    large: '78e967930afe5e1b',
+  },
 };
 
 test('what seeds draw changes only with a version', (t) => {
