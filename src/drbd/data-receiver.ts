@@ -299,10 +299,7 @@ export class DataReceiver implements StreamOwner {
     if (answer === 'late' || !v.diskUsable()) {
       v.resync.replied(d.sector, bytes);
       v.resync.blockStored(); // whoever waits for these blocks waits no more
-      // A source that has pulled ahead waits for the answers to all that it has sent.
-      if (v.state.conn === Conns.Behind) {
-        link.ack(COMMANDS.P_NEG_ACK, v, d.sector, ID_SYNCER_HI, ID_SYNCER_LO, bytes);
-      }
+      this.#tooLate(v, d.sector, bytes);
       return this.#discardPayload(DATA_BYTES + digest, bytes);
     }
     const p = this.#take(v, PEER_RESYNC_WRITE, d.sector, bytes);
@@ -314,6 +311,12 @@ export class DataReceiver implements StreamOwner {
     const more = this.#receive(p, DATA_BYTES, bytes);
     p.owner.beginWrite(p);
     return more;
+  }
+
+  /** A block that nobody wants any more. A source that has pulled ahead waits for the answers to all that it has sent. */
+  #tooLate(v: Volume, sector: number, bytes: number): void {
+    if (v.state.conn !== Conns.Behind) return;
+    this.#link.ack(COMMANDS.P_NEG_ACK, v, sector, ID_SYNCER_HI, ID_SYNCER_LO, bytes);
   }
 
   /** P_RS_DEALLOCATED: a block that this node asked for reads as zeroes at the peer. */
@@ -336,6 +339,7 @@ export class DataReceiver implements StreamOwner {
     if (answer === 'late' || !v.diskUsable()) {
       v.resync.replied(sector, bytes);
       v.resync.blockStored();
+      this.#tooLate(v, sector, bytes);
       return this.#consumed(length);
     }
     const p = looksFirst(v)
