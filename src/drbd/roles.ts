@@ -330,7 +330,24 @@ export function setSecondary(v: Volume, done: Done): void {
   });
 }
 
+/**
+ * Without the mark of a Primary nobody applies the activity log: what the peer lacks is in the bitmap on disk before that goes.
+ * (The originals write both at once.)
+ */
 function demoteQuiet(v: Volume, done: Done): void {
+  if ((v.bitmap?.count ?? 0) === 0) {
+    demoteNow(v, done);
+    return;
+  }
+  v.writeBitmap((written) => {
+    if (written < 0) v.metaFailed(-written);
+    if (v.openers > 0)
+      done(refused(Ss.DEVICE_IN_USE)); // opened meanwhile
+    else demoteNow(v, done);
+  });
+}
+
+function demoteNow(v: Volume, done: Done): void {
   const result = change(v, { ...v.state, role: Roles.Secondary });
   if (result.code < Ss.SUCCESS) {
     done(refused(result.code, `rule: ${result.rule}`));

@@ -556,3 +556,21 @@ for (const protocol of ['A', 'B', 'C'] as const) {
     t.is(alpha.answer(fua()), EIO);
   });
 }
+
+test('demoted while it is alone, and the power goes in the middle: what the peer lacks is known', (t) => {
+  for (let step = 0; step < 40; step++) {
+    const pair = inSync(step, {});
+    const { alpha } = pair;
+    pair.net.cut('replication');
+    alpha.until(/cs:WFConnection/);
+    for (let i = 0; i < 8; i++) t.is(alpha.write(8 * (1 + 13 * i), block(7 + i)), 0);
+    alpha.loop.enter(() => setSecondary(alpha.volume, () => {}));
+    pair.run(step / 8);
+    alpha.crash(true);
+    pair.net.heal('replication');
+    alpha.attach();
+    alpha.connect();
+    pair.settled();
+    t.is(pair.firstDifference(), -1, `${step}`);
+  }
+});
