@@ -7,6 +7,7 @@
  */
 import { AL_EXTENT_SECTORS } from '../md/units.js';
 import { OP_READ } from './app-request.js';
+import { Behind } from './behind.js';
 import { beginGeneration, force, setUuids } from './changes.js';
 import { Checksums } from './checksums.js';
 import type { Core } from './core.js';
@@ -46,6 +47,7 @@ export class Resync {
   /** Equal blocks are not sent. */
   readonly checksums: Checksums;
   readonly replies = new ResyncReplies();
+  readonly behind: Behind;
   /** Bits that our last P_UUIDS announced. */
   announcedBits = 0;
 
@@ -88,6 +90,7 @@ export class Resync {
     this.#volume = volume;
     this.beginning = new ResyncBeginning(core, volume, this);
     this.checksums = new Checksums(core, volume);
+    this.behind = new Behind(volume);
     this.#sink = {
       sendQueueBusy: () => (volume.link?.backlogBytes ?? 0) > REQUEST_BACKLOG_BYTES,
       lockExtent: (bit) =>
@@ -147,6 +150,7 @@ export class Resync {
     if (known) this.#targetMayBeDone = false;
     if (isTarget(next.conn) && !isTarget(old.conn)) {
       this.start();
+      this.behind.resyncBegins();
       this.#rate.reset();
       this.#walker.reset();
       this.#atEnd = false;
@@ -165,6 +169,8 @@ export class Resync {
       if (isTarget(next.conn) && !paused(next.conn) && isTarget(old.conn)) this.begin();
     }
     if (this.#running && !isSyncing(next.conn)) this.#stop();
+    if (isTarget(old.conn) && next.conn === Conns.Behind) this.behind.pulledAhead();
+    else if (isTarget(old.conn) && !isTarget(next.conn)) this.behind.resyncIsOver();
   }
 
   #stop(): void {

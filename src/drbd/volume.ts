@@ -481,6 +481,7 @@ export class Volume {
     const end = Math.min(endSector, this.sizeSectors);
     if (end <= sector) return false;
     this.resync.checksums.marked(sector, end);
+    this.resync.behind.marked(sector, end);
     const isNew = this.bitmap.setSectors(sector, end - sector) > 0;
     if (isNew) this.resync.marked();
     return isNew;

@@ -179,3 +179,22 @@ test('the disk of the one Behind goes, and comes back; that of the one Ahead', (
   alpha.attach();
   t.is(settledAndSame(pair), -1);
 });
+
+test('Behind out of a resync: all of it is to be copied again, whatever is stored already', (t) => {
+  // The second: only the source's file says so.
+  for (const onCongestion of ['pull-ahead', 'block'] as const) {
+    const pair = inSync(1, { net: PULL });
+    const { alpha, beta } = pair;
+    const { resource } = beta;
+    resource.netOptions = { ...resource.netOptions, onCongestion };
+    resyncing(pair, 500);
+    const all = beta.volume.bitmap?.bits ?? 0;
+    pair.until(() => (beta.volume.bitmap?.count ?? 0) < all / 2, 'half of it');
+    beta.disk.slowMs = 100;
+    pullAhead(pair, new Prng(1));
+    beta.until(/cs:Behind .*ds:Inconsistent\/UpToDate/);
+    t.is(beta.volume.bitmap?.count, all, onCongestion);
+    t.true((alpha.volume.bitmap?.count ?? 0) < all);
+    t.is(settledAndSame(pair), -1);
+  }
+});
