@@ -3,7 +3,8 @@
  * queue depth 32), for a short while each. Each round starts two new pairs: two processes of the same program differ by
  * more than the recorder costs, for as long as they live. The mean of the rounds' ratios with its 95 % confidence interval.
  * Replicas are in memory, or in files of DIRECTORY. `node build/bench/flight.js [ROUNDS [SECONDS [DIRECTORY]]]`; needs fio with
- * its nbd engine.
+ * its nbd engine. FLIGHT_PIN=1: both daemons on one processor and fio on another one, so that where they run is no part of the noise, and
+ * the processor is the limit.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import {
@@ -31,6 +32,11 @@ interface Target {
   readonly pids: readonly number[];
 }
 
+/** The command, on that processor. */
+function on(cpu: number, command: readonly string[]): readonly string[] {
+  return process.env['FLIGHT_PIN'] ? ['taskset', '-c', `${cpu}`, ...command] : command;
+}
+
 const dir = mkdtempSync(join(process.argv[4] ?? '/dev/shm', 'twinbeat-flight-'));
 
 async function start(name: string, enabled: 'yes' | 'no'): Promise<Target> {
@@ -39,7 +45,8 @@ async function start(name: string, enabled: 'yes' | 'no'): Promise<Target> {
     writeFileSync(disk, '');
     truncateSync(disk, DISK_BYTES);
   }
-  const child = spawn(process.execPath, [join(HERE, 'pair-target.js'), 'nbd'], {
+  const [program, ...words] = on(0, [process.execPath, join(HERE, 'pair-target.js'), 'nbd']);
+  const child = spawn(program ?? '', words, {
     stdio: ['ignore', 'pipe', 'inherit'],
     env: {
       ...process.env,
@@ -77,7 +84,8 @@ interface Sample {
 
 async function measure(target: Target, seconds: number): Promise<Sample> {
   const before = cpuUs(target);
-  const { stdout } = await run('fio', [
+  const [program, ...words] = on(1, [
+    'fio',
     '--name=w',
     '--ioengine=nbd',
     `--uri=${target.uri}`,
@@ -89,6 +97,7 @@ async function measure(target: Target, seconds: number): Promise<Sample> {
     '--time_based',
     '--output-format=json',
   ]);
+  const { stdout } = await run(program ?? '', words);
   // The engine says something first.
   const result = JSON.parse(stdout.slice(stdout.indexOf('{'))) as {
     jobs: { write: { iops: number; total_ios: number } }[];
