@@ -38,6 +38,7 @@ import { UsageError, type World } from './world.js';
 
 const MOST_SHRINK_RUNS = 200;
 const PROGRESS_MS = 500;
+const INTERRUPTS = ['SIGINT', 'SIGTERM'] as const;
 /** Time 0 of a run in a capture: 2024-01-01, as the nodes' clocks have it. */
 const CAPTURE_START_MS = 1_704_067_200_000;
 
@@ -141,11 +142,11 @@ class Session {
     const { what, also, workers, profile } = this.#options;
     const kept = also === null ? [] : readSeeds(also);
     const draws = this.#draws(kept);
-    // Ctrl-C: what was found so far; a second one ends it at once.
+    // Ctrl-C, or a kill: what was found so far; a second one ends it at once.
     const interrupt = (): void => {
       this.#interrupted = true;
     };
-    process.once('SIGINT', interrupt);
+    for (const signal of INTERRUPTS) process.once(signal, interrupt);
     this.#say(`${this.#header()}, ${this.#plan(kept)}\n`);
     const timer = setInterval(() => this.#progress(), PROGRESS_MS);
     const of = what.kind === 'many' ? Math.min(workers, what.count + kept.length) : workers;
@@ -159,7 +160,7 @@ class Session {
       return 1;
     } finally {
       clearInterval(timer);
-      process.removeListener('SIGINT', interrupt);
+      for (const signal of INTERRUPTS) process.removeListener(signal, interrupt);
     }
     return this.#end();
   }

@@ -397,7 +397,12 @@ class Attach {
         v.metaHandle = -1;
         v.store = null;
         v.bitmap = null;
-        this.#failMeta(metaFailure(118, `meta-data can not be written (errno ${-result})`));
+        this.#failMeta(
+          metaFailure(
+            118,
+            `it can not be flushed, or its meta-data not be written (errno ${-result})`,
+          ),
+        );
         return;
       }
       v.log.attach(log, store);
@@ -448,8 +453,9 @@ class Attach {
   }
 
   /**
-   * What must be on disk before the first write: the bitmap with the marks of the old log, then a ring without them, then
-   * the superblock that says "in use". A crash in between repeats the replay.
+   * What must be on disk before the first write: the data, as an engine before this one may have left them in the disk's cache
+   * (a peer without a disk sees them when it is made Primary, and has nothing of its own to flush); the bitmap with the marks of
+   * the old log; then a ring without them; then the superblock that says "in use". A crash in between repeats the replay.
    */
   #writeStart(
     store: MetaStore,
@@ -460,7 +466,7 @@ class Attach {
     done: (result: number) => void,
   ): void {
     if (first) bitmap.markAllPagesDirty();
-    store.writeBitmap(bitmap, null, (bitmapResult) => {
+    const marked = (bitmapResult: number): void => {
       if (bitmapResult < 0) {
         done(bitmapResult);
         return;
@@ -472,7 +478,8 @@ class Attach {
       if (first) this.#emptyTransactions(store, log, superblock);
       else if (initializeRing) store.initializeRing(superblock);
       else superblock(0);
-    });
+    };
+    store.writeBitmap(bitmap, null, marked, true);
   }
 
   /** A new size: the ring is written through once with empty transactions, as the kernel does. */

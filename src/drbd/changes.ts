@@ -152,6 +152,10 @@ function commit(v: Volume, next: State): void {
   settleLogSuspension(v);
   if (isOnlyCopy(next)) v.onlyCopy = true;
   else if (v.onlyCopy && isOnlyCopy(old)) onlyCopyNoMore(v);
+  const parts = isOnlyCopy(old) && next.conn < Conns.Connected;
+  const isOver = next.conn >= Conns.Connected || next.disk < Disks.Inconsistent;
+  if (parts) v.keepsPeersData = true;
+  if (isOver || next.role === Roles.Primary) v.keepsPeersData = false;
   follow(v, old, next);
   if (next.conn >= Conns.Connected && next.peer === Roles.Primary && next.pdsk < Disks.UpToDate) {
     v.generationShared = true; // its users see ours: they must notice when this node goes on without them

@@ -16,12 +16,14 @@ export function fencePeer(r: Resource, done: (fenced: boolean) => void): void {
     return;
   }
   const { incarnation } = r;
+  const isMet = (): boolean => r.volumes.some((v) => v.state.conn >= Conns.WFReportParams);
+  const met = isMet(); // it is being met just now
   host.handler('fence-peer', r.name, null, (exit) => {
-    if (r.volumes.some((v) => v.state.conn >= Conns.WFReportParams)) {
+    if (isMet()) {
       done(true); // the connection came back meanwhile: its handshake decides
       return;
     }
-    if (r.incarnation !== incarnation) {
+    if (met || r.incarnation !== incarnation) {
       // It came and went: what was true of the peer then need not be so now. Who lost it again has asked again.
       host.log('info', r.name, 'Ignoring fence-peer exit code');
       done(false);
@@ -56,7 +58,9 @@ function verdict(r: Resource, exit: number): number | null {
       host.log('warn', r.name, 'fence-peer: peer is unreachable, and our own disk is not UpToDate');
       return null;
     case 6:
-      host.log('warn', r.name, 'Peer is primary, outdating myself.');
+      if (r.volumes.some((v) => v.keepsPeersData)) {
+        host.log('warn', r.name, 'Peer is primary without a disk: its data are on this one.');
+      } else host.log('warn', r.name, 'Peer is primary, outdating myself.');
       outdateMyself(r);
       return null;
     default:
@@ -93,9 +97,9 @@ function outdateMyself(r: Resource): void {
     for (const v of primaries) force(v, { suspFen: 0, suspNod: 0 });
   }
   for (const v of r.volumes) {
-    if (v.state.role !== Roles.Primary && v.state.disk > Disks.Outdated) {
-      force(v, { disk: Disks.Outdated });
-    }
+    // A Primary without a disk works on this one: when the peer is gone, an older one of its own must not count as newer.
+    const isOld = v.state.role !== Roles.Primary && !v.keepsPeersData;
+    if (isOld && v.state.disk > Disks.Outdated) force(v, { disk: Disks.Outdated });
   }
 }
 

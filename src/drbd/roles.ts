@@ -187,7 +187,7 @@ class Promotion {
             this.#try(); // it has come back meanwhile: what it is without a disk says nothing of its data
             return;
           }
-          if (!fenced || v.state.pdsk > Disks.Outdated) {
+          if (!fenced || v.state.pdsk > Disks.Outdated || v.state.disk !== Disks.Consistent) {
             this.#done(refused(code, 'the peer could not be fenced'));
             return;
           }

@@ -105,6 +105,8 @@ export class Volume {
    * meta-data (PRIMARY_IND), so that a power cut is found out when they meet again.
    */
   onlyCopy = false;
+  /** The peer was lost as a Primary without a disk, and not heard of since: what its users were answered is here, and nowhere else. */
+  keepsPeersData = false;
   /** An attach was asked for, since the engine was started. */
   attachAsked = false;
   alSuspended = false;

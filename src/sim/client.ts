@@ -6,9 +6,10 @@
 import type { Prng } from '../base/prng.js';
 import type { NodeName } from './config.js';
 import { logBetween } from './dice.js';
-import { type BadSector, type Ledger, type Lineage, stamp } from './ledger.js';
+import { type BadSector, contentOf, type Ledger, type Lineage, stamp } from './ledger.js';
 import type { Clock } from './node-clock.js';
 import type { DeviceOp, DeviceRequest, SimDevice } from './sim-device.js';
+import type { SimDisk } from './sim-disk.js';
 
 export interface ClientHost {
   readonly node: NodeName;
@@ -34,6 +35,9 @@ export interface ClientHost {
 interface Busy {
   readonly id: number; // of the ledger, 0: none
   readonly askedMs: number;
+  readonly op: DeviceOp;
+  readonly sector: number;
+  readonly sectors: number;
 }
 
 /** A row is one block of 4 KiB; the first rows of the device are theirs. */
@@ -72,6 +76,18 @@ export class Client {
   /** Numbers of the writes and erases that were not answered. */
   get writesUnderWay(): number[] {
     return [...this.#busy].map(({ id }) => id).filter((id) => id > 0);
+  }
+
+  /** Which of them a disk holds in full. */
+  writesHeldBy(disk: SimDisk): number[] {
+    const held = ({ id, op, sector, sectors }: Busy): boolean => {
+      const bytes = disk.content(sector * 512, sectors * 512);
+      for (let i = 0; i < sectors; i++) {
+        if (contentOf(bytes, i * 512, sector + i) !== (op === 'write' ? id : 0)) return false;
+      }
+      return true;
+    };
+    return [...this.#busy].filter((busy) => busy.id > 0 && held(busy)).map(({ id }) => id);
   }
 
   /** No new requests; `done` when the last one is answered. */
@@ -129,10 +145,10 @@ export class Client {
 
   #ask(id: number, request: Omit<DeviceRequest, 'done'>, done: (error: number) => void): void {
     const askedMs = this.#host.clock.nowMs;
-    const busy: Busy = { id, askedMs };
+    const { op, sector, sectors, fua } = request;
+    const busy: Busy = { id, askedMs, op, sector, sectors };
     this.#busy.add(busy);
     const { note } = this.#host;
-    const { op, sector, sectors, fua } = request;
     const what = `${op} ${id} [${sector}, ${sector + sectors})${fua ? ' fua' : ''}`;
     note?.(what);
     this.#host.device.ask({

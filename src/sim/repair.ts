@@ -98,6 +98,10 @@ export class Repair {
 
   #attach(n: SimNode, notes: Notes): void {
     const attempt = notes.attaches++;
+    // Both are refused beside each other: the one whose data are kept is tried alone for a while.
+    const tried = this.#attaches(n.peer);
+    const alone = attempt >= FEW && tried >= FEW && tried < 3 * FEW;
+    if (alone && n !== this.#keeper() && n.state?.pdsk !== Disks.UpToDate) return;
     const inUse = n.state?.role === Roles.Primary;
     if (attempt >= FEW && n.state?.pdsk === Disks.UpToDate) {
       // A split brain, or a disk of somebody else's: it begins anew as a copy of the peer's.

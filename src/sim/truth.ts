@@ -25,7 +25,8 @@ export class Truth {
 
   /** Writes were answered under A or B since the nodes were last in sync under C. */
   async = false;
-  #partedAt: number | null = null;
+  /** Since when a flush says nothing of the other copy; null: they are in sync. They begin apart. */
+  #partedAt: number | null = 0;
 
   constructor(ledger: Ledger, sizeBytes: number, dataBytes = sizeBytes) {
     this.ledger = ledger;

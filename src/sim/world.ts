@@ -50,6 +50,8 @@ export class World implements NodeWorld {
   /** How often each checker looked. */
   readonly looked = new Map<string, number>();
   readonly #checkers: Checker[];
+  /** Writes that the peer of the node that asked for them held in full as it was made Primary itself. */
+  readonly #heldByNext = new Set<number>();
   readonly #before: Record<NodeName, State | null> = { alpha: null, beta: null };
   /** Its copy was as good as the peer's, and an operator throws it away. */
   readonly #invalidated: Record<NodeName, boolean> = { alpha: false, beta: false };
@@ -190,7 +192,11 @@ export class World implements NodeWorld {
       truth.resyncBegins(node.name);
     }
     if (next.conn >= Conns.Connected) node.fenceExit = null;
-    else if (old !== null && old.conn >= Conns.Connected) truth.parted();
+    if (old !== null && old.conn >= Conns.Connected && !inSync(next)) truth.parted();
+    if (next.role === Roles.Primary && old?.role !== Roles.Primary) {
+      const held = node.peer.client?.writesHeldBy(node.disk) ?? [];
+      for (const id of held) this.#heldByNext.add(id);
+    }
     const other = node.peer.state;
     // Protocol B has answered what the only disk, the peer's, was about to take when it failed: the next flush says so (P_NEG_ACK).
     const gone = old?.pdsk === Disks.UpToDate && next.pdsk < Disks.Inconsistent;
@@ -296,7 +302,8 @@ export class World implements NodeWorld {
         s.pdsk !== Disks.Outdated &&
         s.pdsk !== Disks.DUnknown;
       if (!peerHas) {
-        const both = node.disk.equals(node.peer.disk, sector, sectors) < 0;
+        const both =
+          this.#heldByNext.has(id) || node.disk.equals(node.peer.disk, sector, sectors) < 0;
         this.truth.wroteAlone(node.name, this.aloneExcuse(node), both);
       }
       // Through the peer only: this node's own disk does not have it, wherever it may turn up again.

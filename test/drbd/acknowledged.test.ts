@@ -55,6 +55,27 @@ test('what the only disk had acknowledged and lost with its power, the next flus
   t.is(pair.alpha.flush(), 0);
 });
 
+// Swarm seed 5002881: alpha's engine had died with unflushed writes, and beta's flush had nothing of its own to wait for.
+test('what an engine before this one had written is durable when the disk is in use again', (t) => {
+  const pair = inSync(1);
+  const { alpha, beta } = pair;
+  pair.net.cut('replication');
+  t.is(alpha.write(0, block(1)), 0);
+  alpha.crash(false);
+  t.true(alpha.disk.volatileIn(0, 8).size > 0);
+  t.is(beta.ask((v, done) => detach(v, true, done)).kind, 'ok');
+  alpha.attach();
+  t.is(alpha.disk.volatileIn(0, 8).size, 0);
+  pair.net.heal('replication');
+  alpha.connect();
+  beta.until(/cs:Connected ro:Secondary\/Secondary ds:Diskless\/UpToDate/);
+  t.is(beta.ask((v, done) => setPrimary(v, false, done)).kind, 'ok');
+  t.deepEqual(beta.read(0, 4096), block(1));
+  t.is(beta.flush(), 0);
+  alpha.crash(true);
+  t.deepEqual(alpha.disk.content(0, 4096), block(1));
+});
+
 // Swarm seed 2300001193.
 test('protocol B: what the only disk was about to take when it failed, the next flush says', (t) => {
   const net = { protocol: 'B' } as const;

@@ -28,6 +28,7 @@ test('a Consistent disk beside a peer without one: good if the peer vouches for 
     beta.crash(true);
     alpha.until(/cs:WFConnection ro:Primary/);
     if (wentOn) t.is(alpha.write(8, block(1)), 0);
+    t.is(alpha.flush(), 0);
     beta.attach();
     t.regex(beta.shown, /ds:Consistent/);
     return pair;
@@ -104,6 +105,7 @@ test('primary of a Consistent disk, and the peer comes back without one while fe
   beta.crash(true);
   alpha.until(/cs:WFConnection ro:Primary/);
   t.is(alpha.write(8, block(1)), 0);
+  t.is(alpha.flush(), 0);
   alpha.crash(true);
   beta.attach();
   beta.connect();

@@ -5,7 +5,7 @@
 import test from 'ava';
 import { EIO } from '../../src/drbd/app-io.js';
 import { maskUuid } from '../../src/drbd/generation.js';
-import { setPrimary, setSecondary, suspendIo } from '../../src/drbd/roles.js';
+import { detach, setPrimary, setSecondary, suspendIo } from '../../src/drbd/roles.js';
 import { block, SimPair, type SimPairNode, type SimPairOptions } from '../support/sim-pair.js';
 
 const first = (node: SimPairNode, sector: number): number =>
@@ -251,4 +251,22 @@ test('primary --force after it gave way: this copy counts, and the two meet, to 
   pair.net.heal('replication');
   alpha.until(/cs:StandAlone/);
   t.true(alpha.log.some((line) => line.includes('Split-Brain detected but unresolved')));
+});
+
+// Swarm seed 5005255: both lost their power then, and the older disk of the Primary was promoted beside the Outdated one.
+test('the peer is Primary without a disk: what its users were answered is here, and does not become old', (t) => {
+  const pair = fenced(1, { disk: { fencing: 'resource-only' } });
+  const { alpha, beta } = pair;
+  t.is(alpha.ask((v, done) => detach(v, false, done)).kind, 'ok');
+  t.is(alpha.write(8, block(2)), 0);
+  pair.net.cut('replication');
+  beta.until(/cs:WFConnection/);
+  beta.exits = { 'fence-peer': 6 };
+  t.is(beta.ask((v, done) => setPrimary(v, false, done)).kind, 'state');
+  t.true(beta.handlers.includes('fence-peer'));
+  t.regex(beta.shown, /ds:UpToDate\/DUnknown/);
+  alpha.crash(true);
+  beta.exits = { 'fence-peer': 5 };
+  promote(beta);
+  t.is(first(beta, 8), 2);
 });

@@ -92,12 +92,12 @@ test('invalidate, and the source loses its disk before it begins: the other copy
     [true, 'beta'],
   ] as const) {
     for (let delay = 0; delay < 40; delay++) {
-      const pair = inSync(1);
+      const pair = inSync(1 + (delay >> 2));
       const { alpha, beta } = pair;
       pair[slow].disk.slowMs = 5; // so long it is StartingSyncS, or StartingSyncT
       if (byTarget) beta.loop.enter(() => invalidate(beta.volume, () => {}));
       else alpha.loop.enter(() => invalidateRemote(alpha.volume, () => {}));
-      pair.run(delay / 4);
+      pair.run((delay % 4) * 2 + (delay >> 4) / 4);
       if (alpha.volume.state.conn >= Conns.SyncSource) break;
       const write = alpha.beginWrite(8, block(1));
       pair.run(0.25);
