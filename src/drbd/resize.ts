@@ -18,6 +18,16 @@ import type { Volume } from './volume.js';
 /** P_SIZES. Null, or what is wrong with it. */
 export function receiveSizes(link: Link, v: Volume, p: Sizes): string | null {
   v.peerSizes = p;
+  if (v.store !== null && v.state.disk === Disks.Attaching) {
+    // Its meta-data are being written for the size of before.
+    v.resource.when(
+      () => v.state.disk !== Disks.Attaching,
+      () => {
+        if (v.link === link && v.peerSizes === p) receiveSizes(link, v, p);
+      },
+    );
+    return null;
+  }
   const isNew = (p.ddsFlags & DDS_FLAGS.NO_RESYNC) === 0;
   const attached = isAttached(v);
   if (attached && isComparing(v) && p.currentSectors !== v.sizeSectors) {
