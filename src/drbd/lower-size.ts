@@ -12,6 +12,8 @@
  * the superblock is written first (its place is always behind the old area), and asks for a full sync until all the rest is
  * there. Meanwhile writes to extents of the log go on; others wait for their transaction.
  *
+ * What the peer has been told in a handshake holds until that is over, for it decides by that: more room counts from then on.
+ *
  * Old meta-data at the place of a smaller device are found by `drbdmeta apply-al` and `check-resize`, which know the last size.
  */
 import {
@@ -25,6 +27,7 @@ import {
 import { MDF } from '../md/superblock.js';
 import type { Core } from './core.js';
 import type { MetaStore } from './meta-store.js';
+import { Conns } from './state.js';
 import type { Volume } from './volume.js';
 
 /** `trouble`: why the room cannot be used; then nothing has changed. */
@@ -42,11 +45,15 @@ export class LowerSize {
     this.#volume = volume;
   }
 
-  /** Looks at the devices again; `done` at once when nothing has to be written, and never while a move is under way. */
+  /** Looks at the devices again; `done` at once when nothing has to be written, and never while a move or a handshake is under way. */
   examine(done: Examined): void {
     const v = this.#volume;
     if (this.#isMoving) {
       this.#waiting.push(done);
+      return;
+    }
+    if (this.#isMeeting) {
+      this.#whenMet(() => this.examine(done));
       return;
     }
     const { store } = v;
@@ -70,7 +77,10 @@ export class LowerSize {
     if (sameLayout(wanted, old)) {
       const usable = usableSectors(old, data);
       const hasChanged = usable !== v.usableSectors && usable >= v.sizeSectors;
-      if (hasChanged) this.#take(usable, meta);
+      if (hasChanged) {
+        this.#isAt(meta);
+        this.#take(usable);
+      }
       done(hasChanged, '');
       return;
     }
@@ -82,21 +92,39 @@ export class LowerSize {
     }
     this.#isMoving = true;
     this.#move(store, old, wanted, (result) => {
-      this.#isMoving = false;
-      if (result >= 0 && v.store === store) this.#take(usable, meta);
-      done(result >= 0, result < 0 ? `meta-data can not be written (errno ${-result})` : '');
-      for (const next of this.#waiting.splice(0)) this.examine(next);
+      if (result >= 0 && v.store === store) this.#isAt(meta);
+      const over = (): void => {
+        this.#isMoving = false;
+        if (result >= 0 && v.store === store) this.#take(usable);
+        done(result >= 0, result < 0 ? `meta-data can not be written (errno ${-result})` : '');
+        for (const next of this.#waiting.splice(0)) this.examine(next);
+      };
+      if (this.#isMeeting) this.#whenMet(over);
+      else over();
     });
   }
 
-  #take(usable: number, metaSectors: number): void {
+  /** The peer has been told what there is room for, and has not been heard. */
+  get #isMeeting(): boolean {
+    return this.#volume.state.conn === Conns.WFReportParams;
+  }
+
+  #whenMet(run: () => void): void {
+    this.#volume.resource.when(() => !this.#isMeeting, run);
+  }
+
+  #isAt(metaSectors: number): void {
+    const v = this.#volume;
+    v.lowerSectors = metaSectors;
+    v.diskInfo = this.#core.port.diskInfo(v.dataDisk);
+    this.#core.host.sizeChanged(v.minor); // not of the device; a successor must know where its meta-data are
+  }
+
+  #take(usable: number): void {
     const v = this.#volume;
     const kb = usable / 2;
     this.#core.host.log('info', v.name, `the lower device has room for ${kb} KB now`);
     v.usableSectors = usable;
-    v.lowerSectors = metaSectors;
-    v.diskInfo = this.#core.port.diskInfo(v.dataDisk);
-    this.#core.host.sizeChanged(v.minor); // not of the device; a successor must know where its meta-data are
   }
 
   #sectorsOf(handle: number): number {

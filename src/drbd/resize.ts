@@ -30,7 +30,7 @@ export function receiveSizes(link: Link, v: Volume, p: Sizes): string | null {
   }
   const isNew = (p.ddsFlags & DDS_FLAGS.NO_RESYNC) === 0;
   const attached = isAttached(v);
-  if (attached && isComparing(v) && p.currentSectors !== v.sizeSectors) {
+  if (attached && isComparing(v) && changesSize(v, p)) {
     link.fail('NetworkFailure', 'the size changes while bitmaps are exchanged: once more');
     return null;
   }
@@ -83,6 +83,12 @@ function wantedSize(v: Volume, p: Sizes): number {
   const isResize = conn >= Conns.Connected && pdsk >= Disks.Inconsistent;
   if (isResize || own === 0) return p.userSectors;
   return p.userSectors === 0 ? own : Math.min(own, p.userSectors);
+}
+
+/** The peer's size is another one (or it asks for ours), or ours would become another one by it. */
+function changesSize(v: Volume, p: Sizes): boolean {
+  if (p.currentSectors !== v.sizeSectors) return true;
+  return agreedSize(v, p.diskSectors, wantedSize(v, p)) !== v.sizeSectors;
 }
 
 /** True: refused, and the connection is over. */

@@ -355,6 +355,50 @@ test('a detach that is being agreed on while the resync of the new part begins: 
   }
 });
 
+/** The peer has told of its room; this node looks at its own disk in the middle of the handshake, `afterMs` behind its beginning. True: it was the middle. */
+function resizeWhileMeeting(pair: SimPair, node: SimPairNode, afterMs: number): boolean {
+  const other = node === pair.alpha ? pair.beta : pair.alpha;
+  for (const n of both(pair)) n.disconnect();
+  if (pair.alpha.write(8, block(5)) !== 0) throw new Error('write');
+  different(pair);
+  askResize(other);
+  pair.run(100);
+  pair.net.faults('replication', { delayMs: [20, 21] });
+  let asked = false;
+  let inBetween = false;
+  node.onState = () => {
+    if (asked || node.volume.state.conn !== Conns.WFReportParams) return;
+    asked = true;
+    node.clock.after(afterMs, () => {
+      inBetween = node.volume.state.conn === Conns.WFReportParams;
+      node.loop.enter(() => askResize(node));
+    });
+  };
+  for (const n of both(pair)) n.connect();
+  pair.until(() => asked, 'asked');
+  pair.run(afterMs + 1);
+  return inBetween;
+}
+
+// The peer decides by what it was told first: with a larger device here, it would wait for the rest of its bitmap for ever.
+for (const seat of ['alpha', 'beta'] as const) {
+  test(`resize on ${seat} in the middle of a handshake: more room counts when that is over`, (t) => {
+    let inBetween = 0;
+    for (let step = 0; step < 12; step++) {
+      const pair = inSync(20 + step);
+      const { alpha, beta } = pair;
+      if (resizeWhileMeeting(pair, pair[seat], 1 + step)) inBetween++;
+      pair.settled();
+      pair.run(300);
+      t.is(alpha.volume.sizeSectors, beta.volume.sizeSectors, `step ${step}`);
+      t.true(resize(alpha).ok);
+      grown(t, pair, `step ${step}`);
+      t.deepEqual(beta.disk.content(4096, 4096), block(5));
+    }
+    t.true(inBetween > 2);
+  });
+}
+
 function askResize(node: SimPairNode): void {
   resizeVolume(node.volume, PLAIN, () => {});
 }
