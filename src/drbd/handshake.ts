@@ -28,7 +28,7 @@ import {
 import { maskUuid, skipInitialSync, UUID_JUST_CREATED, withRole } from './generation.js';
 import type { Link } from './link.js';
 import { adoptAlgorithms, mirrored } from './option-change.js';
-import { sendState, sendUuids } from './params.js';
+import { sendState, sendUuids, uuidsOf } from './params.js';
 import type { Resource } from './resource.js';
 import { Ss } from './return-codes.js';
 import { Conns, Disks, decodeState, Roles, type State } from './state.js';
@@ -217,7 +217,7 @@ export function receiveState(link: Link, v: Volume, word: number): string | null
     pdsk = Disks.UpToDate; // the peer has not noticed yet that the resync is over
   }
 
-  let repaired = false;
+  let told: Uuids | null = null;
   let refusedAttach = false;
   let conn = mine.conn === Conns.WFReportParams ? Conns.Connected : mine.conn;
   if (theirs.conn === Conns.Ahead && mine.disk >= Disks.Inconsistent) {
@@ -233,8 +233,10 @@ export function receiveState(link: Link, v: Volume, word: number): string | null
   }
 
   // Both attached at once, and each took the other's last word before that for an answer. (The originals stay like this for ever.)
-  if (mine.conn === Conns.WFBitMapS && theirs.conn === Conns.WFBitMapS) {
-    link.failGently('NetworkFailure', 'both nodes take themselves for the source of a resync');
+  const exchanges = mine.conn === Conns.WFBitMapS || mine.conn === Conns.WFBitMapT;
+  if (exchanges && theirs.conn === mine.conn) {
+    const what = mine.conn === Conns.WFBitMapS ? 'source' : 'target';
+    link.failGently('NetworkFailure', `both nodes take themselves for the ${what} of a resync`);
     return null;
   }
   // Attached twice in a moment, and the answer to the first was taken for that to the second, which it has refused. (As above.)
@@ -246,9 +248,8 @@ export function receiveState(link: Link, v: Volume, word: number): string | null
   if (startsHandshake(mine, theirs, v.peerUuids !== null, v.considerResync)) {
     // Its disk only was gone. What it refused meanwhile may not be marked here yet.
     if (mine.conn >= Conns.Connected && theirs.disk === Disks.Negotiating) partWhileFrozen(v);
-    const before = v.uuids;
-    const decided = decide(link, v, theirs, pdsk);
-    repaired = v.uuids !== before;
+    if (comparesFirst(mine, theirs)) told = uuidsOf(v);
+    const decided = decide(link, v, theirs, pdsk, told?.setBits ?? v.resync.announcedBits);
     v.considerResync = false;
     if (typeof decided === 'string') {
       const what = refusal(mine.disk, theirs.disk);
@@ -272,13 +273,19 @@ export function receiveState(link: Link, v: Volume, word: number): string | null
       refusedAttach = true;
     } else {
       conn = decided;
+      if (disagrees(decided, theirs.conn)) {
+        link.failGently('NetworkFailure', 'the peer has compared otherwise: once more');
+        return null;
+      }
       if (decided === Conns.Connected && comeBackAtOnce(v, theirs)) {
         link.failGently('NetworkFailure', 'both disks have come back at once, and may differ');
         return null;
       }
     }
   }
-  settle(link, v, theirs.conn, word, conn, pdsk, repaired);
+  v.comparedWith = told;
+  settle(link, v, theirs.conn, word, conn, pdsk);
+  v.comparedWith = null;
   if (theirs.conn >= Conns.Connected && v.state.conn >= Conns.Connected) peerConnected(v);
   if (refusedAttach && v.link === link) {
     // It decides when it hears from us. A kernel stays silent here, and the peer's disk Negotiating for ever.
@@ -298,6 +305,22 @@ function comeBackAtOnce(v: Volume, theirs: State): boolean {
   return both && role === Roles.Primary && (v.bitmap?.count ?? 0) > 0;
 }
 
+/**
+ * Connected, and the peer compares when it hears the result. It is told what this node has compared with: with what is repaired or
+ * marked since, or not counted here, both could be targets. (The originals compare with the bits that they told last, and tell what is
+ * there afterwards.) Two disks that are attached at once compare with what came with that.
+ */
+function comparesFirst(mine: State, theirs: State): boolean {
+  const bothAttach = mine.disk === Disks.Negotiating && theirs.disk === Disks.Negotiating;
+  return mine.conn >= Conns.Connected && theirs.conn <= Conns.Connected && !bothAttach;
+}
+
+/** A resync has a source and a target. `theirs`: as the peer says, which has compared if it is one of them. */
+function disagrees(mine: number, theirs: number): boolean {
+  if (theirs === Conns.WFBitMapS) return mine !== Conns.WFBitMapT;
+  return theirs === Conns.WFBitMapT && mine !== Conns.WFBitMapS;
+}
+
 /** Of the options what the handshake depends on: the rest, a secret among it, is nobody's business there. */
 function policiesOf(o: HandshakePolicies): HandshakePolicies {
   const { afterSb0pri, afterSb1pri, afterSb2pri, alwaysAsbp, rrConflict } = o;
@@ -315,7 +338,13 @@ function hasBadDisk(v: Volume): boolean {
 const FOUND_BY_BOTH: ReadonlySet<Refusal> = new Set(['unrelated-data', 'split-brain', 'dry-run']);
 
 /** The connection state that the comparison of generations leads to, or why it is refused. */
-function decide(link: Link, v: Volume, theirs: State, pdsk: number): number | Refusal {
+function decide(
+  link: Link,
+  v: Volume,
+  theirs: State,
+  pdsk: number,
+  selfBits: number,
+): number | Refusal {
   const u = v.peerUuids as Uuids;
   const r = v.resource;
   const input: HandshakeInput = {
@@ -328,7 +357,7 @@ function decide(link: Link, v: Volume, theirs: State, pdsk: number): number | Re
     peerCrashedPrimary: (u.flags & UUID_FLAGS.CRASHED_PRIMARY) !== 0,
     resolveConflicts: link.resolveConflicts,
     featureWsame: (link.features & FF.WSAME) !== 0,
-    selfBits: v.resync.announcedBits,
+    selfBits,
     peerBits: u.setBits,
     openers: v.openers,
     policies: policiesOf(r.netOptions),
@@ -349,11 +378,7 @@ function decide(link: Link, v: Volume, theirs: State, pdsk: number): number | Re
     else v.core.host.handler(step.name, r.name, v.minor, () => {});
   }
   if (decision.refused !== null) return decision.refused;
-  if (decision.repairedSelf) {
-    // A peer that attaches compares after us: with what was there before the repair, or it would decide otherwise.
-    if (v.state.conn >= Conns.Connected) sendUuids(link, v);
-    setUuids(v, decision.self);
-  }
+  if (decision.repairedSelf) setUuids(v, decision.self);
   if (decision.giveUpPrimary && v.state.role === Roles.Primary) {
     force(v, { role: Roles.Secondary });
     setUuids(v, withRole(v.uuids, false));
@@ -372,7 +397,6 @@ function settle(
   word: number,
   conn: number,
   pdsk: number,
-  repaired: boolean,
 ): void {
   const theirs = decodeState(word);
   const next = handshakeState(v.state, theirs, conn, pdsk, v.negotiated?.disk ?? Disks.Diskless);
@@ -383,7 +407,7 @@ function settle(
   }
   // What was wanted may have come to nothing: the peer's disk is gone, and the resync with it.
   if (next.thenSendUuidsAndState && v.state.conn > Conns.Connected) {
-    if (!repaired) sendUuids(link, v);
+    sendUuids(link, v);
     sendState(link, v);
   }
   v.discardMyData = false;

@@ -100,25 +100,27 @@ export function sendSizes(link: Link, v: Volume, ddsFlags: number, askBack = fal
   link.sendData(COMMANDS.P_SIZES, v.number, sizesBytes(link), sizesCodec, body);
 }
 
-export function sendUuids(link: Link, v: Volume, extraFlags = 0): void {
-  if (v.state.disk < Disks.Negotiating) return; // without a disk there is no generation to tell
-  let flags = extraFlags;
+/** The generations of now, and what else the peer compares with. */
+export function uuidsOf(v: Volume): Uuids {
+  let flags = 0;
   if (v.discardMyData) flags |= UUID_FLAGS.DISCARD_MY_DATA;
   if (v.crashedPrimary) flags |= UUID_FLAGS.CRASHED_PRIMARY;
+  const { current, bitmap, history1, history2 } = v.uuids;
+  return { current, bitmap, history1, history2, setBits: v.bitmap?.count ?? 0, flags };
+}
+
+/** P_UUIDS: those of now, or those that this node has compared with, where the peer is to compare with the same. */
+export function sendUuids(link: Link, v: Volume, extraFlags = 0): void {
+  if (v.state.disk < Disks.Negotiating) return; // without a disk there is no generation to tell
+  const told = v.comparedWith ?? uuidsOf(v);
+  let flags = told.flags | extraFlags;
   // Of a disk that is being attached the peer knows no more than this. One without a disk compares nothing, and would take an
   // Outdated one for good.
   if (v.state.disk === Disks.Negotiating) {
     const worst = v.state.pdsk < Disks.Inconsistent ? Disks.Outdated : Disks.Inconsistent;
     if ((v.negotiated?.disk ?? Disks.UpToDate) <= worst) flags |= UUID_FLAGS.INCONSISTENT;
   }
-  const body: Uuids = {
-    current: v.uuids.current,
-    bitmap: v.uuids.bitmap,
-    history1: v.uuids.history1,
-    history2: v.uuids.history2,
-    setBits: v.bitmap?.count ?? 0,
-    flags,
-  };
+  const body: Uuids = { ...told, flags };
   v.resync.announcedBits = body.setBits;
   v.unheard = null;
   link.sendData(COMMANDS.P_UUIDS, v.number, 48, uuidsCodec, body);

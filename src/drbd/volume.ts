@@ -150,6 +150,8 @@ export class Volume {
   peerUuids: Uuids | null = null;
   peerSizes: Sizes | null = null;
   considerResync = false;
+  /** Ours, for a peer that compares after us: while what follows from our comparison is done (handshake.ts). */
+  comparedWith: Uuids | null = null;
 
   sizeSectors = 0; // of the device
   /** As the peer was told last: room, configured size, size. */
