@@ -4,7 +4,7 @@
  */
 import { Disks, Roles } from '../drbd/state.js';
 import type { Hold } from '../resource-manager/hold.js';
-import { type DrbdadmVerb, LOWER_DISK } from './administrator.js';
+import type { DrbdadmVerb } from './administrator.js';
 import { type ClusterConfig, type NetworkName, type NodeName, peerOf } from './config.js';
 import { BROKEN_EXIT, type HandlerFault } from './handler-faults.js';
 import { setOption } from './options.js';
@@ -163,8 +163,7 @@ export const ACTIONS: readonly Action[] = [
     (w, v) => {
       const n = node(w, v);
       if (n.powered) return;
-      n.disk = n.newDisk(n.disk.nominalBytes);
-      n.disks.set(LOWER_DISK, n.disk);
+      n.replaceDisk();
       w.truth.replaced(n.name);
     },
   ),

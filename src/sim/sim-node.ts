@@ -75,7 +75,7 @@ export class SimNode {
   /** drbdd dies with its next so many requests to the port still to be made; -1: not planned. */
   readonly errors: string[] = [];
 
-  #lastKnownBytes: number; // of the disk, when drbdadm saw meta-data at its end last
+  #lastKnownBytes: number; // of the disk, when meta-data at its end were seen, moved or made last (*.lkbd)
 
   constructor(world: NodeWorld, name: NodeName) {
     this.#world = world;
@@ -84,7 +84,7 @@ export class SimNode {
     this.clock = new NodeClock(world.clock, config.driftPpm[name]);
     this.handlerFaults = new HandlerFaults(this.clock);
     this.#random = dice(world.seed, `node ${name}`);
-    this.disk = this.newDisk();
+    this.disk = this.#newDisk();
     this.#lastKnownBytes = this.disk.sizeBytes;
     this.disks.set(LOWER_DISK, this.disk);
     this.device = new SimDevice(this.clock);
@@ -92,7 +92,7 @@ export class SimNode {
   }
 
   /** A disk as from the shop, with meta-data made by create-md. */
-  newDisk(sizeBytes = this.#world.config.sizeBytes): SimDisk {
+  #newDisk(sizeBytes = this.#world.config.sizeBytes): SimDisk {
     const { config, seed } = this.#world;
     const disk = new SimDisk(
       {
@@ -109,9 +109,17 @@ export class SimNode {
     return disk;
   }
 
+  /** Another disk in its place, of the same size. */
+  replaceDisk(): void {
+    this.disk = this.#newDisk(this.disk.nominalBytes);
+    this.disks.set(LOWER_DISK, this.disk);
+    this.#lastKnownBytes = this.disk.nominalBytes;
+  }
+
   /** `drbdadm create-md` on the disk that is there; nothing has it open. */
   createMeta(): void {
     createMeta(this.disk, this.disk.nominalBytes);
+    this.#lastKnownBytes = this.disk.nominalBytes; // create-md notes it
   }
 
   get state(): State | null {

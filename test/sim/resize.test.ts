@@ -70,3 +70,21 @@ test('disks grow, resize, and something fails at that moment: nothing is lost, a
     t.is(result.violation?.text ?? null, null, `seed ${seed}\n${text}`);
   }
 });
+
+test('create-md notes the size of the disk: a new disk that grows before it is attached has its meta-data found', (t) => {
+  const text = [
+    'set heartbeat none',
+    'at 0s boot alpha',
+    'at 0s boot beta',
+    'at 2s drbdadm new-current-uuid --clear-bitmap on alpha',
+    'at 4s grow disk of beta to 6MiB', // nobody says resize: it is known by its old size
+    'at 5s kill beta',
+    'at 6s disk beta blank',
+    'at 7s grow disk of beta to 8MiB',
+    'at 8s boot beta',
+    'expect beta UpToDate/UpToDate within 60s',
+  ].join('\n');
+  const parsed = parseScenario(text, 'blank and grown');
+  if (!parsed.ok) throw new Error(parsed.text);
+  t.is(runScenario(parsed.scenario, nodeDigests, null).violation?.text ?? null, null);
+});
