@@ -100,6 +100,8 @@ export const CAUGHT: Readonly<Record<string, Caught>> = {
   'target-write-not-held': { invariant: 'I3', checker: 'equal', profile: 'swarm', seed: 6 },
   'peer-bitmap-ignored': { invariant: 'I4', checker: 'bits', profile: 'swarm', seed: 7 },
   'out-of-sync-not-told': { invariant: 'I9', checker: 'liveness', profile: 'swarm', seed: 32 },
+  'new-storage-not-copied': { invariant: 'expect', checker: 'scenario', scenario: 'disks-grown' },
+  'new-storage-not-marked': { invariant: 'expect', checker: 'scenario', scenario: 'disks-grown' },
   'inconsistent-source': { invariant: 'I9', checker: 'liveness', profile: 'swarm', seed: 2 },
   'discard-my-data-reversed': { invariant: 'I1', checker: 'decision', profile: 'swarm', seed: 12 },
   'zero-changes-wrong-victim': {

@@ -67,6 +67,20 @@ export const RESYNC_MUTANTS: readonly Mutant[] = [
     replace: 'if (false) {',
   },
   {
+    name: 'new-storage-not-copied',
+    what: 'nobody begins the resync of the part that a device has grown by',
+    file: 'drbd/growth.js',
+    find: 'if (isSource)\n            this.#begin(link);',
+    replace: 'if (isSource)\n            return;',
+  },
+  {
+    name: 'new-storage-not-marked',
+    what: 'the part that a device has grown by counts as equal on both nodes',
+    file: 'drbd/growth.js',
+    find: 'bitmap.resize(bitsOfSectors(size), isNew);',
+    replace: 'bitmap.resize(bitsOfSectors(size), false);',
+  },
+  {
     name: 'inconsistent-source',
     what: 'of a good and an Inconsistent copy the Inconsistent one is to be the source',
     file: 'drbd/sync-decision.js',

@@ -1,13 +1,16 @@
 /**
  * I3: UpToDate/UpToDate, connected, no resync, nothing under way: identical blocks, and (as soon as both can have heard of it)
  * the same size. But for what a disk changed by itself (`corrupt sector`), until it is written: that is found by an online verify
- * only.
+ * only. And but for a new part of the device between the moment in which both are connected and the beginning of its resync
+ * (growth.ts), which has to come soon: what is there is marked, and nobody has written it.
  */
+import { BLOCK_SECTORS } from '../../md/units.js';
+import type { NodeName } from '../config.js';
 import type { SimNode } from '../sim-node.js';
 import { inSync, type World } from '../world.js';
 import { Checker } from './checker.js';
 
-/** P_SIZES is on its way, or its receiver stands still. */
+/** P_SIZES, or the beginning of a resync, is on its way, or its receiver stands still. */
 const HEARD_MS = 15_000;
 
 export class Equal extends Checker {
@@ -16,9 +19,13 @@ export class Equal extends Checker {
   }
 
   #next = 0;
+  #isOver = false;
   #unlikeSinceMs = Number.POSITIVE_INFINITY; // of different sizes, connected all the time
+  #dueSinceMs = Number.POSITIVE_INFINITY; // a resync of new storage, connected all the time
+  readonly #oldSectors: Record<NodeName, number> = { alpha: 0, beta: 0 }; // without a part whose resync is due
 
   override tick(): void {
+    for (const node of this.world.bothNodes) this.#note(node);
     if (this.world.nowMs < this.#next && !this.world.healing) return;
     const { alpha, beta } = this.world.nodes;
     if (!isQuiet(alpha) || !isQuiet(beta)) return;
@@ -26,6 +33,7 @@ export class Equal extends Checker {
     const linked = alpha.drbdd?.volume?.link && beta.drbdd?.volume?.link;
     if (!linked || !states.every((s) => s !== null && inSync(s))) {
       this.#unlikeSinceMs = Number.POSITIVE_INFINITY;
+      this.#dueSinceMs = Number.POSITIVE_INFINITY;
       return;
     }
     this.look();
@@ -37,11 +45,10 @@ export class Equal extends Checker {
       this.violate(`the devices have ${x} and ${y} sectors of 512 bytes`);
       return;
     }
-    const sectors = Math.min(x, y);
-    let sector = alpha.disk.equals(beta.disk, 0, sectors);
-    while (sector >= 0 && (alpha.disk.corrupted.has(sector) || beta.disk.corrupted.has(sector))) {
-      sector = alpha.disk.equals(beta.disk, sector + 1, sectors - sector - 1);
-    }
+    const due = [alpha, beta].some((n) => n.drbdd?.volume?.growth.isDue);
+    if (!due) this.#dueSinceMs = Number.POSITIVE_INFINITY;
+    else this.#dueSinceMs = Math.min(this.#dueSinceMs, this.world.nowMs);
+    const sector = this.#difference(Math.min(x, y));
     if (sector < 0) return;
     const { ledger, truth } = this.world;
     const value = (n: SimNode): number =>
@@ -51,7 +58,37 @@ export class Equal extends Checker {
   }
 
   override end(): void {
+    this.#isOver = true;
     this.tick();
+  }
+
+  #note(node: SimNode): void {
+    const v = node.state === null ? null : node.drbdd?.volume;
+    if (v?.bitmap && !v.growth.isDue) this.#oldSectors[node.name] = v.sizeSectors;
+  }
+
+  /** The first sector that the disks do not have in common, and should; or -1. */
+  #difference(sectors: number): number {
+    const { alpha, beta } = this.world.nodes;
+    for (let from = 0; from < sectors; ) {
+      const sector = alpha.disk.equals(beta.disk, from, sectors - from);
+      if (sector < 0) return -1;
+      const isCorrupted = alpha.disk.corrupted.has(sector) || beta.disk.corrupted.has(sector);
+      if (!isCorrupted && !this.#isNew(sector)) return sector;
+      from = sector + 1;
+    }
+    return -1;
+  }
+
+  /** In a new part, and marked there for a resync that has not begun yet. */
+  #isNew(sector: number): boolean {
+    const { alpha, beta } = this.world.nodes;
+    if (sector < Math.min(this.#oldSectors.alpha, this.#oldSectors.beta)) return false;
+    const sinceMs = this.#dueSinceMs;
+    if (this.#isOver || !Number.isFinite(sinceMs) || this.world.nowMs >= sinceMs + HEARD_MS)
+      return false;
+    const bit = Math.floor(sector / BLOCK_SECTORS);
+    return [alpha, beta].some((n) => n.drbdd?.volume?.bitmap?.isSet(bit));
   }
 }
 
