@@ -97,7 +97,8 @@ export class Congestion {
     const v = this.#volume;
     this.#times++;
     this.#allTold = v.bitmap?.count === 0;
-    if (old.pdsk === Disks.UpToDate || v.resync.targetMayBeDone) this.#peerUnaware = true;
+    const { targetMayBeDone, targetUnaware } = v.resync;
+    if (old.pdsk === Disks.UpToDate || targetMayBeDone || targetUnaware) this.#peerUnaware = true;
     const nth = this.#times;
     v.resource.when(
       () => this.#isOver(nth) || v.app.inFlightSectors === 0,

@@ -65,6 +65,7 @@ export class Resync {
   #diskIsBad = false; // something failed on this disk, since the last block has come
   #failedHere = false; // the target may have blocks whose bits stay set here
   #targetMayBeDone = false;
+  #targetUnaware = false; // it was UpToDate, connected, and has not asked for a block yet
   #doneWith = 0n; // the generation that the target then has; 0n: none
 
   // target
@@ -148,6 +149,10 @@ export class Resync {
     this.beginning.stateChanged(old, next);
     const known = next.pdsk !== Disks.Inconsistent || next.conn < Conns.Connected;
     if (known) this.#targetMayBeDone = false;
+    const begins = next.conn === Conns.SyncSource || next.conn === Conns.PausedSyncS;
+    if (begins && old.conn === Conns.Connected && old.pdsk === Disks.UpToDate) {
+      this.#targetUnaware = true;
+    } else if (known) this.#targetUnaware = false;
     if (isTarget(next.conn) && !isTarget(old.conn)) {
       this.start();
       this.behind.resyncBegins();
@@ -568,6 +573,11 @@ export class Resync {
     return this.#targetMayBeDone;
   }
 
+  /** The beginning may still be on its way to it, or its handler run: it may take its disk for good, and be promoted without this node. */
+  get targetUnaware(): boolean {
+    return this.#targetUnaware;
+  }
+
   /** And since the connection broke: the peer may have this very generation, and all of it. */
   get endMayBeMissed(): boolean {
     return this.#doneWith !== 0n && this.#doneWith === maskUuid(this.#volume.uuids.current);
@@ -576,6 +586,9 @@ export class Resync {
   /** The target asks for a block: it has begun. */
   peerAsked(): void {
     this.#peerAsked = true;
+    if (!this.#targetUnaware) return;
+    this.#targetUnaware = false;
+    this.#volume.store?.writeSuperblock(); // its disk counts as old from now on
   }
 
   /** The target has said that it is done (P_STATE: Connected, UpToDate). Before it began that is a word from before the resync. */

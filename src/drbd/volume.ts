@@ -556,7 +556,8 @@ export class Volume {
 
   /** Its disk is called Inconsistent here, and may pass for good where it is: the target of a resync that ends, or has not begun. */
   get peerMayBeGood(): boolean {
-    return this.resync.targetMayBeDone || this.congestion.peerUnaware;
+    const { targetMayBeDone, targetUnaware } = this.resync;
+    return targetMayBeDone || targetUnaware || this.congestion.peerUnaware;
   }
 
   /** What the superblock says now. */

@@ -402,3 +402,20 @@ for (const seat of ['alpha', 'beta'] as const) {
 function askResize(node: SimPairNode): void {
   resizeVolume(node.volume, PLAIN, () => {});
 }
+
+// Swarm seed 5111134: the target's handler hung; the source went on alone, unfenced, and the target was promoted with its old data.
+test('the new part is to be copied, and the target has not begun when the connection breaks: its disk may be good, and is fenced', (t) => {
+  const pair = inSync(1, { disk: { fencing: 'resource-and-stonith' } });
+  const { alpha, beta } = pair;
+  different(pair);
+  beta.handlerMs = 100_000; // before-resync-target
+  t.true(resize(alpha).ok);
+  alpha.until(/cs:SyncSource/);
+  t.regex(beta.shown, /cs:Connected ro:Secondary\/Primary ds:UpToDate\/UpToDate/);
+  pair.net.cut('replication');
+  pair.net.reset('replication');
+  alpha.exits['fence-peer'] = 1;
+  alpha.until(/cs:WFConnection ro:Primary\/Unknown ds:UpToDate\/DUnknown/);
+  t.is(alpha.volume.state.suspFen, 1);
+  t.true(alpha.handlers.includes('fence-peer'));
+});
