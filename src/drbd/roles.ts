@@ -384,37 +384,48 @@ export function detach(v: Volume, forceIt: boolean, done: Done): void {
     return judged.code < Ss.SUCCESS;
   };
   if (isRefused()) return;
-  onPeersDiskToo(v, (goOn) => {
-    if (v.state.disk === Disks.Diskless || isRefused()) {
+  onPeersDiskToo(v, (isThere, goOn) => {
+    if (v.state.disk < Disks.Inconsistent) {
       goOn();
-      if (v.state.disk === Disks.Diskless) done(OK); // another one was faster
-      return;
+      finish(); // another one was faster
+    } else if (isRefused()) goOn();
+    else if (!isThere) {
+      goOn();
+      const seconds = v.resource.netOptions.timeoutDs / 10;
+      const what = `what was answered has not reached the peer's disk within ${seconds} s (timeout)`;
+      done(refused(Ss.IN_TRANSIENT_STATE, `${what}; try again, or lose it with detach --force`));
+    } else {
+      clusterChange(v, { disk: Disks.Failed }, (code, rule) => {
+        goOn();
+        if (code < Ss.SUCCESS) done(refused(code, `rule: ${rule}`));
+        else finish();
+      });
     }
-    clusterChange(v, { disk: Disks.Failed }, (code, rule) => {
-      goOn();
-      if (code < Ss.SUCCESS) done(refused(code, `rule: ${rule}`));
-      else finish();
-    });
   });
 }
 
 /**
  * Under A and B a write is answered on the strength of this disk, and may be on its way to the peer's. Before this one is let go by
- * choice it has to be there, or a crash of this node would lose it. Users' writes wait until `goOn`.
+ * choice it has to be there, or a crash of this node would lose it. Users' writes wait until `goOn`, and no longer than `timeout`.
  */
-function onPeersDiskToo(v: Volume, then: (goOn: () => void) => void): void {
-  const { link, app } = v;
-  const onItsWay = (): boolean =>
-    link !== null && v.link === link && link.transferLog.touches(app, 0, v.sizeSectors);
+function onPeersDiskToo(v: Volume, then: (isThere: boolean, goOn: () => void) => void): void {
+  const { link, app, resource } = v;
   if (v.state.role !== Roles.Primary || !link || app.promises.inForce(link.protocol) === 'C') {
-    then(() => {});
+    then(true, () => {});
     return;
   }
+  const onItsWay = (): boolean =>
+    v.link === link && link.transferLog.touches(app, 0, v.sizeSectors);
+  const letGo = (): boolean => v.state.disk < Disks.Inconsistent; // by force meanwhile
+  let isLate = false;
+  resource.after(resource.netOptions.timeoutDs * 100, () => {
+    isLate = true;
+  });
   app.holdWrites();
   link.transferLog.close(); // an open epoch is acknowledged never
-  v.resource.when(
-    () => !onItsWay(),
-    () => then(() => app.releaseWrites()),
+  resource.when(
+    () => !onItsWay() || letGo() || isLate,
+    () => then(!onItsWay() || letGo(), () => app.releaseWrites()),
   );
 }
 

@@ -1,6 +1,7 @@
 /** A disk is let go (detach) and taken back: it is not older than what users have seen, and none waits for the other for ever. */
 import test from 'ava';
 import { EIO } from '../../src/drbd/app-io.js';
+import { Ss } from '../../src/drbd/return-codes.js';
 import { detach, setPrimary, setSecondary } from '../../src/drbd/roles.js';
 import {
   block,
@@ -484,6 +485,38 @@ for (const protocol of ['A', 'B'] as const) {
     pair.until(() => outcome !== '', 'the answer');
     t.is(outcome, 'state');
     t.is(alpha.write(16, block(8)), 0);
+  });
+}
+
+for (const protocol of ['A', 'B'] as const) {
+  test(`detach under protocol ${protocol} beside a peer whose disk hangs: refused after timeout, and --force does not wait`, (t) => {
+    const pair = inSync(1, { net: { protocol, koCount: 0 } });
+    const { alpha, beta } = pair;
+    beta.disk.stuck = true;
+    t.is(alpha.write(8, block(7)), 0);
+    const outcome = alpha.ask((v, done) => detach(v, false, done));
+    if (outcome.kind !== 'state') throw new Error(outcome.kind);
+    t.is(outcome.code, Ss.IN_TRANSIENT_STATE);
+    t.regex(
+      outcome.info?.join(' ') ?? '',
+      /within 6 s \(timeout\); try again, or lose it with detach --force/,
+    );
+    t.is(alpha.write(16, block(8)), 0, 'users go on');
+    let second = '';
+    alpha.loop.enter(() =>
+      detach(alpha.volume, false, (result) => {
+        second = result.kind;
+      }),
+    );
+    pair.run(100);
+    t.is(second, '');
+    const held = alpha.beginWrite(24, block(9));
+    t.is(alpha.ask((v, done) => detach(v, true, done)).kind, 'ok');
+    pair.until(() => second !== '', 'the first detach');
+    t.is(second, 'ok');
+    beta.disk.stuck = false;
+    t.is(alpha.answer(held), 0);
+    t.deepEqual(alpha.read(8, 4096), block(7));
   });
 }
 
