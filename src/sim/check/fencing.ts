@@ -22,6 +22,7 @@ interface Frozen {
 export class Fencing extends Checker {
   readonly #frozen: Record<NodeName, Frozen | null> = { alpha: null, beta: null };
   readonly #resumes: Record<NodeName, number> = { alpha: 0, beta: 0 }; // resume-io asked and not answered
+  readonly #diedAt: Record<NodeName, number> = { alpha: 0, beta: 0 }; // its engine, last: position in the ledger
 
   constructor(world: World) {
     super(world, 'fencing', 'fencing');
@@ -73,6 +74,7 @@ export class Fencing extends Checker {
   override died(node: SimNode, power: boolean): void {
     this.#frozen[node.name] = null; // a successor begins with a freeze of its own
     this.#resumes[node.name] = 0;
+    this.#diedAt[node.name] = this.world.ledger.now;
     const other = this.#frozen[node.peer.name];
     if (power && other) other.peerLostPower = true;
   }
@@ -87,6 +89,9 @@ export class Fencing extends Checker {
     const there = ledger.firstBadAt(truth.lineage[node.name], sector, bytes) === null;
     // It was under way, and the peer had it.
     if (underWay && (there || frozen.peerLostPower)) return;
+    // Protocol B: it had received it, and died with that in its memory.
+    const died = this.#diedAt[node.peer.name] > ledger.beganAt(id);
+    if (underWay && died && node.protocol === 'B') return;
     const { fenceExit } = node;
     this.violate(
       `write ${id} was acknowledged on ${node.name}, whose peer was lost ${Math.round(this.world.nowMs - frozen.sinceMs)} ms ago and is not fenced (exit ${fenceExit ?? 'none'})`,
