@@ -36,6 +36,7 @@ export class HandlerFaults {
   readonly #clock: NodeClock;
   readonly #faults = new Map<string, HandlerFault>();
   readonly #hanging = new Set<() => void>();
+  readonly #running = new Set<{ readonly event: string }>();
 
   constructor(clock: NodeClock) {
     this.#clock = clock;
@@ -51,6 +52,11 @@ export class HandlerFaults {
     return this.#faults.get(event) ?? null;
   }
 
+  /** One has begun, and not ended. */
+  isRunning(event: string): boolean {
+    return [...this.#running].some((run) => run.event === event);
+  }
+
   /** Somebody finds those that hang, and kills them; all work again. */
   heal(): void {
     this.#faults.clear();
@@ -60,11 +66,18 @@ export class HandlerFaults {
   /** The power is gone: nothing of it goes on. */
   powerCut(): void {
     this.#hanging.clear();
+    this.#running.clear();
   }
 
   /** Runs one, `works` where nothing is wrong with it. */
-  run(event: string, works: (answer: Answer) => void, halt: () => void, answer: Answer): void {
+  run(event: string, works: (answer: Answer) => void, halt: () => void, ended: Answer): void {
     const fault = this.#faults.get(event);
+    const run = { event };
+    this.#running.add(run);
+    const answer = (exit: number): void => {
+      this.#running.delete(run);
+      ended(exit);
+    };
     switch (fault?.kind) {
       case undefined:
         works(answer);

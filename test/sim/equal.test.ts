@@ -87,6 +87,24 @@ test('a new part that is marked may differ until its resync has begun, which has
   t.true((found?.afterMs ?? 0) >= 15_000 && (found?.afterMs ?? 0) < 18_000, `${found?.afterMs} ms`);
 });
 
+test('the handler that the beginning of a resync waits for takes its time', (t) => {
+  const found = violation(({ nodes: { alpha, beta } }) => {
+    due(alpha);
+    mark(beta, NEW_FROM + 8);
+    differ(alpha, NEW_FROM + 8);
+    alpha.handlerFaults.set('before-resync-source', { kind: 'takes', ms: 8000 });
+    const works = (answer: (exit: number) => void): void => answer(0);
+    alpha.handlerFaults.run(
+      'before-resync-source',
+      works,
+      () => {},
+      () => {},
+    );
+  });
+  t.is(found?.checker, 'equal');
+  t.true((found?.afterMs ?? 0) >= 23_000 && (found?.afterMs ?? 0) < 26_000, `${found?.afterMs} ms`);
+});
+
 test('a difference in a new part that nobody has marked', (t) => {
   const found = violation(({ nodes: { alpha, beta } }) => {
     due(alpha);

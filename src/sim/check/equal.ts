@@ -45,10 +45,7 @@ export class Equal extends Checker {
       this.violate(`the devices have ${x} and ${y} sectors of 512 bytes`);
       return;
     }
-    const due = [alpha, beta].some((n) => n.drbdd?.volume?.growth.isDue);
-    if (!due) this.#dueSinceMs = Number.POSITIVE_INFINITY;
-    else this.#dueSinceMs = Math.min(this.#dueSinceMs, this.world.nowMs);
-    const sector = this.#difference(Math.min(x, y));
+    const sector = this.#difference(Math.min(x, y), this.#mayWait());
     if (sector < 0) return;
     const { ledger, truth } = this.world;
     const value = (n: SimNode): number =>
@@ -67,26 +64,37 @@ export class Equal extends Checker {
     if (v?.bitmap && !v.growth.isDue) this.#oldSectors[node.name] = v.sizeSectors;
   }
 
+  /** The resync of a new part has not begun, and it is too early to ask why. */
+  #mayWait(): boolean {
+    const { bothNodes, nowMs } = this.world;
+    const isDue = bothNodes.some((n) => n.drbdd?.volume?.growth.isDue);
+    // The source waits for it, as a kernel does.
+    const isHeld = bothNodes.some((n) => n.handlerFaults.isRunning('before-resync-source'));
+    if (!isDue || isHeld) {
+      this.#dueSinceMs = Number.POSITIVE_INFINITY;
+      return isDue;
+    }
+    this.#dueSinceMs = Math.min(this.#dueSinceMs, nowMs);
+    return !this.#isOver && nowMs < this.#dueSinceMs + HEARD_MS;
+  }
+
   /** The first sector that the disks do not have in common, and should; or -1. */
-  #difference(sectors: number): number {
+  #difference(sectors: number, mayWait: boolean): number {
     const { alpha, beta } = this.world.nodes;
     for (let from = 0; from < sectors; ) {
       const sector = alpha.disk.equals(beta.disk, from, sectors - from);
       if (sector < 0) return -1;
       const isCorrupted = alpha.disk.corrupted.has(sector) || beta.disk.corrupted.has(sector);
-      if (!isCorrupted && !this.#isNew(sector)) return sector;
+      if (!isCorrupted && !(mayWait && this.#isNew(sector))) return sector;
       from = sector + 1;
     }
     return -1;
   }
 
-  /** In a new part, and marked there for a resync that has not begun yet. */
+  /** In a new part, and marked there. */
   #isNew(sector: number): boolean {
     const { alpha, beta } = this.world.nodes;
     if (sector < Math.min(this.#oldSectors.alpha, this.#oldSectors.beta)) return false;
-    const sinceMs = this.#dueSinceMs;
-    if (this.#isOver || !Number.isFinite(sinceMs) || this.world.nowMs >= sinceMs + HEARD_MS)
-      return false;
     const bit = Math.floor(sector / BLOCK_SECTORS);
     return [alpha, beta].some((n) => n.drbdd?.volume?.bitmap?.isSet(bit));
   }
