@@ -145,14 +145,11 @@ export const ACTIONS: readonly Action[] = [
   ),
   row(
     'grow disk of NODE to SIZE',
-    'the lower device is made larger; `drbdadm resize` takes the room',
-    (w, v) => {
-      const { disk } = node(w, v);
-      const bytes = Number(v['SIZE']) * 1024;
-      if (bytes <= disk.nominalBytes) return;
-      disk.grow(bytes);
-      w.truth.grown(bytes);
-    },
+    'the lower device is made larger, by what held something else before; `drbdadm resize` takes the room',
+    (w, v) => growDisk(w, v, LEFTOVER[v['NODE'] as NodeName]),
+  ),
+  row('grow disk of NODE to SIZE zeroed', 'what is added is zeroes, as on the other node', (w, v) =>
+    growDisk(w, v, 0),
   ),
   row('disk NODE works', 'no more trouble with the disk of NODE', (w, v) =>
     diskWorks(w, v['NODE'] as NodeName),
@@ -283,6 +280,17 @@ export const ACTIONS: readonly Action[] = [
     (w) => lookAfter(w),
   ),
 ];
+
+/** Another byte on each node: what is neither marked nor written is not the same. */
+const LEFTOVER: Readonly<Record<NodeName, number>> = { alpha: 0xa1, beta: 0xb2 };
+
+function growDisk(w: World, v: Values, leftover: number): void {
+  const { disk } = node(w, v);
+  const bytes = Number(v['SIZE']) * 1024;
+  if (bytes <= disk.nominalBytes) return;
+  disk.grow(bytes, leftover);
+  w.truth.grown(bytes);
+}
 
 function operatorDrbdadm(
   w: World,

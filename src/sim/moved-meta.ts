@@ -37,7 +37,8 @@ function move(disk: SimDisk, sb: Superblock, at: number): void {
     stripeSize4k: from.alStripeSize4k,
   });
   assert(!isRefused(to), 'a larger disk has room for meta-data');
-  const bitmap = disk.content(from.bitmapSector * 512, from.bitmapSectors * 512);
+  const bitmap = new Uint8Array(to.bitmapSectors * 512); // what is new in it is zero
+  bitmap.set(disk.content(from.bitmapSector * 512, from.bitmapSectors * 512));
   const ring = disk.content(from.alSector * 512, from.alBlocks * 4096);
   const erased = (Math.min(at + 8, to.bitmapSector) - from.bitmapSector) * 512;
   disk.write(from.bitmapSector * 512, new Uint8Array(erased), true);

@@ -101,7 +101,7 @@ export const CAUGHT: Readonly<Record<string, Caught>> = {
   'peer-bitmap-ignored': { invariant: 'I4', checker: 'bits', profile: 'swarm', seed: 7 },
   'out-of-sync-not-told': { invariant: 'I9', checker: 'liveness', profile: 'swarm', seed: 32 },
   'new-storage-not-copied': { invariant: 'expect', checker: 'scenario', scenario: 'disks-grown' },
-  'new-storage-not-marked': { invariant: 'expect', checker: 'scenario', scenario: 'disks-grown' },
+  'new-storage-not-marked': { invariant: 'I3', checker: 'equal', scenario: 'disks-grown' },
   'inconsistent-source': { invariant: 'I9', checker: 'liveness', profile: 'swarm', seed: 2 },
   'discard-my-data-reversed': { invariant: 'I1', checker: 'decision', profile: 'swarm', seed: 12 },
   'zero-changes-wrong-victim': {

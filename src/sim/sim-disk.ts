@@ -96,10 +96,12 @@ export class SimDisk {
     };
   }
 
-  /** An administrator has made the device larger. */
-  grow(sizeBytes: number): void {
+  /** An administrator has made the device larger. Whatever was there before it was added consists of that byte. */
+  grow(sizeBytes: number, leftover = 0): void {
+    const endBytes = this.nominalBytes;
     this.nominalBytes = sizeBytes;
     this.resize(sizeBytes);
+    this.#content.fill(endBytes, sizeBytes - endBytes, leftover);
   }
 
   /** A grown (or, for a scenario of disaster, shrunk) device. */

@@ -40,8 +40,10 @@ function story(seed: number): string {
   const at = (ms: number, text: string) => lines.push(`at ${(ms / 1000).toFixed(4)}s ${text}`);
   for (let round = 0; round < 2; round++) {
     kib += r.pick([12, 64, 1024, 2048]); // by a little: the areas of the meta-data overlap
-    for (const n of ['alpha', 'beta']) at(atMs, `grow disk of ${n} to ${kib}KiB`);
-    const asked = r.chance(0.2) ? 'resize --assume-clean' : 'resize';
+    const isClean = r.chance(0.2);
+    const zeroed = isClean ? ' zeroed' : '';
+    for (const n of ['alpha', 'beta']) at(atMs, `grow disk of ${n} to ${kib}KiB${zeroed}`);
+    const asked = isClean ? 'resize --assume-clean' : 'resize';
     at(atMs + 10, `drbdadm ${asked} on ${node()}`);
     const [fault = '', mended] = r.pick(FAULTS)(node());
     at(atMs + 10 + r.below(200) / 10, fault);
