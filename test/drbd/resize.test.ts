@@ -7,7 +7,7 @@ import { resize as resizeVolume } from '../../src/drbd/resize.js';
 import { detach, setPrimary, setSecondary } from '../../src/drbd/roles.js';
 import { Conns, decodeState } from '../../src/drbd/state.js';
 import { superblockSector } from '../../src/md/layout.js';
-import { decodeSuperblock } from '../../src/md/superblock.js';
+import { decodeSuperblock, MDF } from '../../src/md/superblock.js';
 import { findMetaData } from '../../src/sim/moved-meta.js';
 import { COMMANDS } from '../../src/wire/constants.js';
 import { packetsSent } from '../support/packets-sent.js';
@@ -355,13 +355,58 @@ test('a detach that is being agreed on while the resync of the new part begins: 
   }
 });
 
+// Swarm seed 5300083@5: it went on alone, for the peer was Inconsistent to it, and the peer was promoted when it had died.
+test('the peer refuses the resync of the new part: its disk is good still, and it is fenced', (t) => {
+  const pair = inSync(1, { disk: { fencing: 'resource-only' } });
+  const { alpha, beta } = pair;
+  different(pair);
+  beta.exits = { 'before-resync-target': 1 };
+  alpha.loop.enter(() => askResize(alpha));
+  beta.until(/cs:StandAlone .*ds:UpToDate/);
+  alpha.until(/cs:WFConnection .*ds:UpToDate\/DUnknown/);
+  t.true(alpha.handlers.includes('fence-peer'));
+  beta.exits = {};
+  beta.connect();
+  grown(t, pair);
+});
+
+test('the connection is lost at any time of a resize: a peer that is not fenced knows that its copy is old', (t) => {
+  const seen = new Set<boolean>();
+  for (let step = 0; step < 80; step++) {
+    const pair = inSync(1, { disk: { fencing: 'resource-only' } });
+    const { alpha, beta } = pair;
+    different(pair);
+    alpha.loop.enter(() => askResize(alpha));
+    pair.run(6 + step * 0.2);
+    pair.net.cut('replication');
+    pair.net.reset('replication');
+    alpha.until(/cs:WFConnection/);
+    beta.until(/cs:WFConnection/);
+    pair.run(50);
+    const isFenced = alpha.handlers.includes('fence-peer');
+    seen.add(isFenced);
+    // What it comes back with when its power is cut now.
+    const at = superblockSector('internal', GROWN / 512);
+    const sb = decodeSuperblock(beta.disk.content(at * 512, 4096));
+    const isOld = (sb.flags & IS_GOOD) !== IS_GOOD;
+    t.true(isFenced || isOld, `step ${step}`);
+    pair.net.heal('replication');
+    pair.settled();
+    t.true(resize(alpha).ok);
+    grown(t, pair, `step ${step}`);
+  }
+  t.is(seen.size, 2);
+});
+
+const IS_GOOD = MDF.CONSISTENT | MDF.WAS_UP_TO_DATE;
+
 /** The peer has told of its room; this node looks at its own disk in the middle of the handshake, `afterMs` behind its beginning. True: it was the middle. */
 function resizeWhileMeeting(pair: SimPair, node: SimPairNode, afterMs: number): boolean {
   const other = node === pair.alpha ? pair.beta : pair.alpha;
   for (const n of both(pair)) n.disconnect();
   if (pair.alpha.write(8, block(5)) !== 0) throw new Error('write');
   different(pair);
-  askResize(other);
+  other.loop.enter(() => askResize(other));
   pair.run(100);
   pair.net.faults('replication', { delayMs: [20, 21] });
   let asked = false;
