@@ -93,10 +93,14 @@ function judge(r: Resource, fields: Fields): { readonly code: number; readonly r
   return { code: Ss.SUCCESS, rule: '' };
 }
 
-/** Whose disk is old is known in the same change that ends the connection, so nobody is fenced for it. */
+/**
+ * Whose disk is old is known in the same change that ends the connection, so nobody is fenced for it. A resync may have begun since the
+ * peer was asked: a disk that is half copied does not become a whole old one.
+ */
 function leave(r: Resource, fields: Fields, finish: () => void): void {
   for (const v of r.volumes) {
-    if (v.state.conn >= Conns.Connected) force(v, fields);
+    const { conn, disk } = v.state;
+    if (conn >= Conns.Connected) force(v, disk < Disks.Outdated ? { ...fields, disk } : fields);
   }
   finish();
 }
