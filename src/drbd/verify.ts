@@ -65,6 +65,7 @@ export class Verify implements VerifyBlockOwner {
   #runs = 0;
   #algorithm = '';
   #leftBits = 0;
+  #endSector = 0; // of the device as it began: what is new of one that grows meanwhile is copied, and the peer does not count it
   #startKnown = false; // VerifyT: by the first request
   #unsaved = false; // bits that are not in the bitmap on disk
   #saving = false;
@@ -126,6 +127,7 @@ export class Verify implements VerifyBlockOwner {
     this.#found.begin();
     this.#peerDone = false;
     this.#leftBits = bits;
+    this.#endSector = v.sizeSectors;
     this.#startKnown = true;
     this.#saveMs = 0;
     if (conn === Conns.VerifyS) {
@@ -276,12 +278,13 @@ export class Verify implements VerifyBlockOwner {
     const number = v.peerIo.makeWay.slowsDown() ? 0 : most;
     this.#wantNothing();
     let blocks = 0;
+    const limit = Math.min(v.sizeSectors, this.#endSector);
     // As the originals, it asks for one block at least: the peer knows by it that an end is that of this verify.
     const first = this.#asked.size === 0 && this.#leftBits === this.#meter.totalBits;
     while (blocks < number && this.#asked.size < MOST_BLOCKS) {
       const sector = this.#position;
-      if (sector >= v.sizeSectors || (sector >= this.#stop && !(first && blocks === 0))) break;
-      const end = Math.min(v.sizeSectors, sector + BLOCK_SECTORS);
+      if (sector >= limit || (sector >= this.#stop && !(first && blocks === 0))) break;
+      const end = Math.min(limit, sector + BLOCK_SECTORS);
       if (link.backlogBytes > BACKLOG_BYTES || !this.#mayAsk(link, sector, end)) break;
       const bytes = (end - sector) * 512;
       this.#asked.set(sector, { bytes, sinceMs: nowMs, compares: false });
@@ -593,7 +596,7 @@ export class Verify implements VerifyBlockOwner {
     const v = this.#volume;
     if (this.#run === 0) return;
     if (v.state.conn === Conns.VerifyS) {
-      const end = Math.min(this.#stop, v.sizeSectors);
+      const end = Math.min(this.#stop, v.sizeSectors, this.#endSector);
       const begun = this.#leftBits < this.#meter.totalBits;
       if (begun && this.#position >= end && this.#asked.size === 0) this.#finish();
       return;
