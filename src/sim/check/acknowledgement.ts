@@ -8,8 +8,6 @@ import type { SimNode } from '../sim-node.js';
 import type { World } from '../world.js';
 import { Checker } from './checker.js';
 
-const STAMP_BYTES = 8; // number of the write and of the sector
-
 export class Acknowledgement extends Checker {
   constructor(world: World) {
     super(world, 'acknowledgement', 'A/B/C');
@@ -74,7 +72,7 @@ export class Acknowledgement extends Checker {
     const { drbdd } = node;
     if (!drbdd) return;
     this.look();
-    const last = stamp(id, sector + sectors - 1, 1).subarray(0, STAMP_BYTES);
+    const last = stamp(id, sector + sectors - 1, 1);
     for (const bytes of drbdd.io.unsent) {
       if (Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).indexOf(last) < 0) continue;
       this.violate(
