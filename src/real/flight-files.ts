@@ -31,6 +31,8 @@ import { loadAddon, mapFile } from './native-addon.js';
 export const flightChecksum: Checksum = (bytes) => crc32(bytes);
 
 const COPY_MS = 2000;
+/** Whole blocks are copied so many at a time: each read and write is a way to another thread and back. */
+const COPY_BLOCKS = 8;
 
 export interface FlightOptions {
   readonly root: string;
@@ -90,7 +92,8 @@ class Copier {
   readonly #source: Source;
   readonly #to: FileHandle;
   readonly #rings: readonly Copied[];
-  readonly #block = new Uint8Array(BLOCK_BYTES);
+  readonly #blocks = new Uint8Array(COPY_BLOCKS * BLOCK_BYTES);
+  readonly #block = this.#blocks.subarray(0, BLOCK_BYTES);
   readonly #head = new Uint8Array(BLOCK_HEAD_BYTES);
 
   private constructor(source: Source, to: FileHandle, coldBlocks: number, hotBlocks: number) {
@@ -139,13 +142,40 @@ class Copier {
         ring.used = 0;
         continue;
       }
+      const whole = await this.#copyWhole(ring);
+      if (whole > 0) {
+        ring.number += whole;
+        ring.used = 0;
+        continue;
+      }
+      // Asked before it is read: a block whose successor was begun does not change any more.
+      const followed = (await this.#number(ring, ring.number + 1)) === ring.number + 1;
       await this.#copyBlock(ring);
-      if ((await this.#number(ring, ring.number + 1)) !== ring.number + 1) return;
-      // It was whole before its successor was begun: what came since the copy is copied now.
-      await this.#copyBlock(ring);
+      if (!followed) return;
       ring.number++;
       ring.used = 0;
     }
+  }
+
+  /** Many blocks at once, with the checksums that they have: how many; 0: there are not so many whole ones, or they lie at the end. */
+  async #copyWhole(ring: Copied): Promise<number> {
+    const { number } = ring;
+    if ((number % ring.blocks) + COPY_BLOCKS > ring.blocks) return 0;
+    if ((await this.#number(ring, number + COPY_BLOCKS)) !== number + COPY_BLOCKS) return 0;
+    const place = this.#place(ring, number);
+    await this.#source.read(this.#blocks, place);
+    // Blocks are overwritten in their order: while the first one is there, all are.
+    if ((await this.#number(ring, number)) !== number) return 0;
+    const view = new DataView(this.#blocks.buffer);
+    for (let i = 0; i < COPY_BLOCKS; i++) {
+      const at = i * BLOCK_BYTES;
+      const used = view.getUint32(at + AT.used, true);
+      if (view.getUint32(at + AT.number, true) !== number + i) return 0;
+      if (used < BLOCK_HEAD_BYTES || used > BLOCK_BYTES) return 0;
+      if (view.getUint32(at + AT.sealed, true) !== used) return 0;
+    }
+    await this.#to.write(this.#blocks, 0, this.#blocks.length, place);
+    return COPY_BLOCKS;
   }
 
   #place(ring: Copied, number: number): number {
