@@ -29,6 +29,12 @@ export const E = {
   abandonDisk: 17,
 } as const;
 
+// V8 reads an imported constant anew at each use (a cell, a check that it is set); one of this module is part of the code. For what is
+// in the way of each write.
+const SEND = E.send;
+const OUTBOX = KIND_OUTBOX;
+const COLD = KIND_COLD;
+
 /** One number into a hash. */
 export function mix(hash: number, value: number): number {
   const h = Math.imul(hash ^ value, 0x9e3779b1);
@@ -70,7 +76,7 @@ export function foldContent(
 ): void {
   const by = (tag & INDEX_MASK) >>> KIND_SHIFT;
   // Cold sends are the handshake: they depend on the secret, which no recording has.
-  if (by !== (kind === E.send ? KIND_OUTBOX : KIND_COLD)) return;
+  if (by !== (kind === SEND ? OUTBOX : COLD)) return;
   const end = at + Math.min(length, SMALL_BYTES);
   let h = f.hash;
   let i = at;

@@ -22,6 +22,13 @@ import {
 import { flightJson } from './flight-json.js';
 import { type Checksum, FlightRing, SMALL_RECORD_BYTES } from './flight-ring.js';
 
+// V8 reads an imported constant anew at each use (a cell, a check that it is set); one of this module is part of the code. For what is
+// in the way of each write.
+const { TIME } = R;
+const SMALL_BYTES = SMALL_RECORD_BYTES;
+const SEAL_US = SEAL_MS * 1000;
+const mixed = mixEffect;
+
 /** The wall clock is noted when so much has passed. */
 const WALL_EVERY_US = 10_000_000;
 
@@ -111,7 +118,7 @@ export class FlightRecorder {
   /** The hot ring, with room for a record of numbers and `bytes` more. */
   small(bytes = 0): FlightRing {
     const { hot } = this;
-    if (hot.full(SMALL_RECORD_BYTES + bytes)) hot.begin(this.#us, this.#wall());
+    if (hot.full(SMALL_BYTES + bytes)) hot.begin(this.#us, this.#wall());
     return hot;
   }
 
@@ -122,7 +129,7 @@ export class FlightRecorder {
       r.number(this.callbacks);
       r.commit();
     } else this.callbacks = 0;
-    if (rawMs !== this.#raw) this.#time(R.TIME, rawMs);
+    if (rawMs !== this.#raw) this.#time(TIME, rawMs);
     const { input } = this;
     input.kind = kind;
     input.a = a;
@@ -138,7 +145,7 @@ export class FlightRecorder {
     let delta = Math.floor(rawMs * 1000 - this.#us);
     if (delta < 0) delta = 0;
     const us = this.#us + delta;
-    if (kind === R.TIME) this.small().put1(R.TIME, delta);
+    if (kind === TIME) this.small().put1(TIME, delta);
     else {
       const r = this.record(kind, 16);
       r.number(delta);
@@ -148,7 +155,7 @@ export class FlightRecorder {
     this.#raw = rawMs;
     this.#us = us;
     this.#nowMs = us / 1000;
-    if (us - this.#sealUs >= SEAL_MS * 1000) this.#seal(us);
+    if (us - this.#sealUs >= SEAL_US) this.#seal(us);
   }
 
   #seal(us: number): void {
@@ -185,7 +192,7 @@ export class FlightRecorder {
 
   /** An effect into the hash. */
   effect(kind: number, handle: number, offsetBytes: number, length: number, tag: number): void {
-    this.hash = mixEffect(this.hash, kind, handle, offsetBytes, length, tag);
+    this.hash = mixed(this.hash, kind, handle, offsetBytes, length, tag);
   }
 
   /** The life ends; nothing is recorded after it. */

@@ -14,6 +14,9 @@ import {
 export type Checksum = (bytes: Uint8Array) => number;
 
 const encoder = new TextEncoder();
+// V8 reads an imported constant anew at each use (a cell, a check that it is set); one of this module is part of the code. For what is
+// in the way of each write.
+const USED_AT = AT.used;
 
 /** LEB128 of `value` at m[at ...]; where it ends. */
 function put(m: Uint8Array, at: number, value: number): number {
@@ -96,7 +99,7 @@ export class FlightRing {
 
   /** The record that was written is whole. */
   commit(): void {
-    this.#view.setUint32(this.#base + AT.used, this.#at - this.#base, true);
+    this.#view.setUint32(this.#base + USED_AT, this.#at - this.#base, true);
   }
 
   /** Checksum over all whole records of the block. */
@@ -119,21 +122,41 @@ export class FlightRing {
     this.#at = put(this.#memory, this.#at, value);
   }
 
-  /** A whole record of the kind and two numbers, with room for it: those of the data path are made in one call. */
+  /**
+   * A whole record of the kind and two numbers, with room for it: those of the data path are made in one call. Numbers below
+   * 2^14 take two bytes even where one would do, so that the common record is two stores without a branch.
+   */
   put2(kind: number, a: number, b: number): void {
-    const m = this.#memory;
     const at = this.#at;
-    m[at] = kind;
-    this.#at = put(m, put(m, at + 1, a), b);
+    if (a < 16384 && b < 16384) {
+      const view = this.#view;
+      const first = kind | ((a & 127) << 8) | 0x8000 | ((a >>> 7) << 16) | ((b & 127) << 24);
+      view.setUint32(at, first | 0x80000000, true);
+      view.setUint8(at + 4, b >>> 7);
+      this.#at = at + 5;
+    } else {
+      const m = this.#memory;
+      m[at] = kind;
+      this.#at = put(m, put(m, at + 1, a), b);
+    }
     this.commit();
   }
 
   /** A whole record of two numbers, then a count and a few bytes. */
   putBytes(kind: number, a: number, b: number, from: DataView, start: number, end: number): void {
-    const m = this.#memory;
     const at = this.#at;
-    m[at] = kind;
-    this.#at = put(m, put(m, put(m, at + 1, a), b), end - start);
+    const count = end - start;
+    if (a < 128 && b < 16384 && count < 128) {
+      const view = this.#view;
+      const first = kind | (a << 8) | ((b & 127) << 16) | 0x800000 | ((b >>> 7) << 24);
+      view.setUint32(at, first, true);
+      view.setUint8(at + 4, count);
+      this.#at = at + 5;
+    } else {
+      const m = this.#memory;
+      m[at] = kind;
+      this.#at = put(m, put(m, put(m, at + 1, a), b), count);
+    }
     this.words(from, start, end);
     this.commit();
   }
@@ -146,11 +169,21 @@ export class FlightRing {
     this.commit();
   }
 
+  /** Of five numbers: what a front end asks. Sectors below 2^28 take four bytes, lengths below 2^14 two. */
   put5(kind: number, a: number, b: number, c: number, d: number, e: number): void {
-    const m = this.#memory;
     const at = this.#at;
-    m[at] = kind;
-    this.#at = put(m, put(m, put(m, put(m, put(m, at + 1, a), b), c), d), e);
+    if (a < 128 && b < 128 && c < 128 && d < 0x10000000 && e < 16384) {
+      const view = this.#view;
+      view.setUint32(at, kind | (a << 8) | (b << 16) | (c << 24), true);
+      const low = (d & 127) | ((d & 0x3f80) << 1) | ((d & 0x1fc000) << 2) | ((d & 0xfe00000) << 3);
+      view.setUint32(at + 4, low | 0x808080, true);
+      view.setUint16(at + 8, (e & 127) | 128 | ((e >>> 7) << 8), true);
+      this.#at = at + 10;
+    } else {
+      const m = this.#memory;
+      m[at] = kind;
+      this.#at = put(m, put(m, put(m, put(m, put(m, at + 1, a), b), c), d), e);
+    }
     this.commit();
   }
 
@@ -179,6 +212,13 @@ export class FlightRing {
     const view = this.#view;
     let at = this.#at;
     let i = start;
+    for (; i + 16 <= end; i += 16) {
+      view.setUint32(at, from.getUint32(i, true), true);
+      view.setUint32(at + 4, from.getUint32(i + 4, true), true);
+      view.setUint32(at + 8, from.getUint32(i + 8, true), true);
+      view.setUint32(at + 12, from.getUint32(i + 12, true), true);
+      at += 16;
+    }
     for (; i + 4 <= end; i += 4) {
       view.setUint32(at, from.getUint32(i, true), true);
       at += 4;

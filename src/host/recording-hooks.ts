@@ -24,6 +24,10 @@ import type { TimerId, Timers } from './timers.js';
 
 export const LEVELS: readonly LogLevel[] = ['debug', 'info', 'warn', 'error'];
 const KEY_BYTES = 32;
+// V8 reads an imported constant anew at each use (a cell, a check that it is set); one of this module is part of the code. For what is
+// in the way of each write.
+const { READ, WRITE, WRITE_FUA } = R;
+const BLOCK_DONE = E.blockDone;
 
 /** A recorder between the engine and everything that it touches. */
 export class RecordedDrbd {
@@ -324,7 +328,7 @@ export class RecordedFront implements FrontEnd {
 
   blockDone(tag: number, error: number): void {
     const rec = this.#recorder;
-    rec.effect(E.blockDone, this.id, error, 0, tag);
+    rec.effect(BLOCK_DONE, this.id, error, 0, tag);
     rec.callbacks++;
     rec.depth++;
     this.#front.blockDone(tag, error);
@@ -369,7 +373,7 @@ class RecordedVolume implements BlockVolume {
   read(front: FrontEnd, tag: number, sector: number, at: number, lengthBytes: number): void {
     const f = this.#front(front);
     if (!this.#rec.stopped) {
-      this.#begin(R.READ).put5(R.READ, f.id, tag, this.minor, sector, lengthBytes);
+      this.#begin(READ).put5(READ, f.id, tag, this.minor, sector, lengthBytes);
     }
     this.#volume.read(f, tag, sector, at, lengthBytes);
   }
@@ -383,7 +387,7 @@ class RecordedVolume implements BlockVolume {
     fua: boolean,
   ): void {
     const f = this.#front(front);
-    const kind = fua ? R.WRITE_FUA : R.WRITE;
+    const kind = fua ? WRITE_FUA : WRITE;
     if (!this.#rec.stopped) {
       this.#begin(kind).put5(kind, f.id, tag, this.minor, sector, lengthBytes);
     }

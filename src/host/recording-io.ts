@@ -26,6 +26,20 @@ import type {
 const KIND_SHIFT = 20;
 const SLOT_MASK = (1 << KIND_SHIFT) - 1;
 const INDEX_MASK = 0xffffff;
+// V8 reads an imported constant anew at each use (a cell, a check that it is set); one of this module is part of the code. For what is
+// in the way of each write.
+const { DONE_KIND, BATCH, DATA, BYTES, TAKEN } = R;
+const {
+  writeDisk: WRITE_DISK,
+  writeFua: WRITE_FUA,
+  send: SEND,
+  consume: CONSUME,
+  receive: RECEIVE,
+} = E;
+const COLD = KIND_COLD;
+const MOST = PIECE_BYTES;
+const fold = foldContent;
+
 /** The handshake is over long before. */
 const HANDSHAKE_BYTES = 4096;
 
@@ -63,6 +77,34 @@ class RecordedStream implements StreamOwner {
   }
 }
 
+/** The engine as the port below knows it: completions are recorded on their way. */
+class RecordedOwner implements IoOwner {
+  readonly #recording: RecordingIo;
+  readonly #io: Io;
+  readonly #rec: FlightRecorder;
+  readonly #owner: IoOwner;
+
+  constructor(recording: RecordingIo, io: Io, rec: FlightRecorder, owner: IoOwner) {
+    this.#recording = recording;
+    this.#io = io;
+    this.#rec = rec;
+    this.#owner = owner;
+  }
+
+  ioDone(index: number, result: number): void {
+    const rec = this.#rec;
+    if (!rec.stopped) {
+      const kind = index >>> KIND_SHIFT;
+      const slot = index & SLOT_MASK;
+      rec.begin(this.#io.nowMs(), DONE_KIND + kind, slot, result);
+      if (kind === COLD) this.#recording.content(slot, result);
+      const zigzag = result < 0 ? -2 * result - 1 : 2 * result;
+      rec.small().put2(DONE_KIND + kind, slot, zigzag);
+    }
+    this.#owner.ioDone(index, result);
+  }
+}
+
 export class RecordingIo implements Io {
   readonly pool: Uint8Array;
   readonly poolView: DataView;
@@ -70,6 +112,8 @@ export class RecordingIo implements Io {
   readonly #rec: FlightRecorder;
   readonly #stand: Stand;
   readonly #streams = new Map<number, RecordedStream>();
+  #lastHandle = -1; // the stream of the data path, usually: found without a look into the map
+  #last: RecordedStream | undefined;
   #nextStream = 0;
   #allocs = 0;
   #registered = false;
@@ -88,8 +132,8 @@ export class RecordingIo implements Io {
     io.onBatchEnd(() => {
       const rec = this.#rec;
       if (!rec.stopped) {
-        rec.begin(io.nowMs(), R.BATCH, 0, 0);
-        const r = rec.record(R.BATCH, 8);
+        rec.begin(io.nowMs(), BATCH, 0, 0);
+        const r = rec.record(BATCH, 8);
         r.u32(rec.hash);
         r.commit();
       }
@@ -115,24 +159,11 @@ export class RecordingIo implements Io {
   register(owner: IoOwner): number {
     assert(!this.#registered, 'one owner is recorded');
     this.#registered = true;
-    return this.#io.register({ ioDone: (index, result) => this.#done(owner, index, result) });
-  }
-
-  #done(owner: IoOwner, index: number, result: number): void {
-    const rec = this.#rec;
-    if (!rec.stopped) {
-      const kind = index >>> KIND_SHIFT;
-      const slot = index & SLOT_MASK;
-      rec.begin(this.#io.nowMs(), R.DONE_KIND + kind, slot, result);
-      if (kind === KIND_COLD && this.#reads.size > 0) this.#content(slot, result);
-      const zigzag = result < 0 ? -2 * result - 1 : 2 * result;
-      rec.small().put2(R.DONE_KIND + kind, slot, zigzag);
-    }
-    owner.ioDone(index, result);
+    return this.#io.register(new RecordedOwner(this, this.#io, this.#rec, owner));
   }
 
   /** What a read of meta-data has brought. */
-  #content(slot: number, result: number): void {
+  content(slot: number, result: number): void {
     const at = this.#reads.get(slot);
     if (at === undefined) return;
     this.#reads.delete(slot);
@@ -213,8 +244,8 @@ export class RecordingIo implements Io {
     tag: number,
   ): void {
     const rec = this.#rec;
-    rec.effect(fua ? E.writeFua : E.writeDisk, disk, offsetBytes, lengthBytes, tag);
-    foldContent(rec, this.poolView, E.writeDisk, tag, at, lengthBytes);
+    rec.effect(fua ? WRITE_FUA : WRITE_DISK, disk, offsetBytes, lengthBytes, tag);
+    fold(rec, this.poolView, WRITE_DISK, tag, at, lengthBytes);
     this.#io.writeDisk(disk, offsetBytes, at, lengthBytes, fua, tag);
   }
 
@@ -289,14 +320,22 @@ export class RecordingIo implements Io {
     this.#rec.fold(stream);
     const recorded = new RecordedStream(this, owner, this.#nextStream++);
     this.#streams.set(stream, recorded);
+    this.#lastHandle = -1;
     this.#io.attachStream(stream, recorded);
+  }
+
+  #stream(handle: number): RecordedStream | undefined {
+    if (handle === this.#lastHandle) return this.#last;
+    this.#last = this.#streams.get(handle);
+    this.#lastHandle = handle;
+    return this.#last;
   }
 
   streamData(id: number, start: number, end: number): void {
     const rec = this.#rec;
     if (rec.stopped) return;
-    rec.begin(this.#io.nowMs(), R.DATA, start, end);
-    rec.small().put2(R.DATA, id, end - start);
+    rec.begin(this.#io.nowMs(), DATA, start, end);
+    rec.small().put2(DATA, id, end - start);
   }
 
   streamEnd(id: number, error: number): void {
@@ -311,8 +350,8 @@ export class RecordingIo implements Io {
 
   send(stream: number, at: number, lengthBytes: number, tag: number): void {
     const rec = this.#rec;
-    rec.effect(E.send, stream, 0, lengthBytes, tag);
-    foldContent(rec, this.poolView, E.send, tag, at, lengthBytes);
+    rec.effect(SEND, stream, 0, lengthBytes, tag);
+    fold(rec, this.poolView, SEND, tag, at, lengthBytes);
     this.#io.send(stream, at, lengthBytes, tag);
   }
 
@@ -328,15 +367,15 @@ export class RecordingIo implements Io {
 
   consume(stream: number, count: number, payload = false): void {
     const rec = this.#rec;
-    rec.effect(E.consume, 0, 0, count, 0);
-    const s = this.#streams.get(stream);
+    rec.effect(CONSUME, 0, 0, count, 0);
+    const s = this.#stream(stream);
     if (s && !rec.stopped) {
       if (payload) {
         const r = rec.record(R.HOLE, 16);
         r.number(s.id);
         r.number(count);
         r.commit();
-      } else this.#bytes(R.BYTES, s, count);
+      } else this.#bytes(BYTES, s, count);
       s.start += count;
       s.consumed += count;
     }
@@ -354,8 +393,8 @@ export class RecordingIo implements Io {
         at = 0;
       }
     }
-    for (let done = 0; done < count; done += PIECE_BYTES) {
-      const piece = Math.min(PIECE_BYTES, count - done);
+    for (let done = 0; done < count; done += MOST) {
+      const piece = Math.min(MOST, count - done);
       const r = this.#rec.record(kind, piece + 24);
       r.number(s.id);
       r.number(piece);
@@ -366,8 +405,8 @@ export class RecordingIo implements Io {
 
   receive(stream: number, skip: number, at: number, lengthBytes: number, tag: number): void {
     const rec = this.#rec;
-    rec.effect(E.receive, skip, 0, lengthBytes, tag);
-    const s = this.#streams.get(stream);
+    rec.effect(RECEIVE, skip, 0, lengthBytes, tag);
+    const s = this.#stream(stream);
     if (s && !rec.stopped) {
       let left = skip;
       if (left > 256) {
@@ -377,7 +416,7 @@ export class RecordingIo implements Io {
         left -= before;
       }
       const { start } = s;
-      rec.small(left).putBytes(R.TAKEN, s.id, lengthBytes, this.poolView, start, start + left);
+      rec.small(left).putBytes(TAKEN, s.id, lengthBytes, this.poolView, start, start + left);
       s.start = Math.min(s.end, s.start + left + lengthBytes);
       s.consumed += skip + lengthBytes;
     }
@@ -401,6 +440,7 @@ export class RecordingIo implements Io {
     const s = this.#streams.get(handle);
     if (s) {
       this.#streams.delete(handle);
+      this.#lastHandle = -1;
       if (!rec.stopped) this.#left(s);
     }
     this.#io.close(handle);

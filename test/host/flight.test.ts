@@ -72,6 +72,43 @@ test('numbers of every size, texts and bytes come back as they went in', (t) => 
   t.is(cursor.next().kind, 0);
 });
 
+test('records of the data path: numbers on both sides of every limit, and a few bytes', (t) => {
+  const limits = [0, 1, 127, 128, 255, 16_383, 16_384, 2 ** 21, 2 ** 28 - 1, 2 ** 28, 2 ** 31 - 1];
+  const numbers = [...limits, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 53 - 1];
+  const prng = new Prng(17);
+  const any = (): number => numbers[prng.below(numbers.length)] as number;
+  const from = new DataView(new ArrayBuffer(512));
+  for (let i = 0; i < 512; i++) from.setUint8(i, i * 7);
+  for (let round = 0; round < 500; round++) {
+    const { memory, rec } = recorder();
+    const wanted: (readonly number[])[] = [];
+    for (let i = 0; i < 50; i++) {
+      const five = [any(), any(), any(), any(), any()] as const;
+      const [a, b, c, d, e] = five;
+      rec.small().put2(R.DATA, a, b);
+      rec.small().put5(R.WRITE, a, b, c, d, e);
+      const start = prng.below(64);
+      const end = start + prng.below(300);
+      rec.small(end - start).putBytes(R.TAKEN, c, d, from, start, end);
+      wanted.push([...five, start, end]);
+    }
+    const cursor = FlightFile.read('x', memory, flightChecksum).records();
+    let same = true;
+    for (const [a, b, c, d, e, start, end] of wanted) {
+      let r = cursor.next();
+      same &&= r.kind === R.DATA && r.a === a && r.b === b;
+      r = cursor.next();
+      same &&= r.kind === R.WRITE && r.a === a && r.b === b && r.c === c && r.d === d && r.e === e;
+      r = cursor.next();
+      same &&= r.kind === R.TAKEN && r.a === c && r.b === d;
+      same &&= r.bytes.length === (end ?? 0) - (start ?? 0);
+      same &&= r.bytes.every((x, i) => x === from.getUint8((start ?? 0) + i));
+    }
+    if (!same || cursor.next().kind !== 0) t.fail(`round ${round}`);
+  }
+  t.pass();
+});
+
 test('a ring that has wrapped keeps the newest records and says that the beginning is gone', (t) => {
   const { memory, rec } = recorder();
   t.false(FlightFile.read('x', memory, flightChecksum).wrapped);
