@@ -377,6 +377,14 @@ export function detach(v: Volume, forceIt: boolean, done: Done): void {
     finish();
     return;
   }
+  if (v.state.disk === Disks.Attaching) {
+    // One after the other, as the original's commands.
+    v.resource.when(
+      () => v.state.disk !== Disks.Attaching,
+      () => detach(v, false, done),
+    );
+    return;
+  }
   // Judged as if the disk were gone already: a Primary must keep access to UpToDate data.
   const isRefused = (): boolean => {
     const judged = wouldChange(v, { ...v.state, disk: Disks.Diskless });
@@ -385,7 +393,7 @@ export function detach(v: Volume, forceIt: boolean, done: Done): void {
   };
   if (isRefused()) return;
   onPeersDiskToo(v, (isThere, goOn) => {
-    if (v.state.disk < Disks.Inconsistent) {
+    if (isLetGo(v)) {
       goOn();
       finish(); // another one was faster
     } else if (isRefused()) goOn();
@@ -404,6 +412,10 @@ export function detach(v: Volume, forceIt: boolean, done: Done): void {
   });
 }
 
+/** By somebody else, or by force meanwhile. */
+const isLetGo = ({ state }: Volume): boolean =>
+  state.disk === Disks.Diskless || state.disk === Disks.Failed;
+
 /**
  * Under A and B a write is answered on the strength of this disk, and may be on its way to the peer's. Before this one is let go by
  * choice it has to be there, or a crash of this node would lose it. Users' writes wait until `goOn`, and no longer than `timeout`.
@@ -416,7 +428,6 @@ function onPeersDiskToo(v: Volume, then: (isThere: boolean, goOn: () => void) =>
   }
   const onItsWay = (): boolean =>
     v.link === link && link.transferLog.touches(app, 0, v.sizeSectors);
-  const letGo = (): boolean => v.state.disk < Disks.Inconsistent; // by force meanwhile
   let isLate = false;
   resource.after(resource.netOptions.timeoutDs * 100, () => {
     isLate = true;
@@ -424,8 +435,8 @@ function onPeersDiskToo(v: Volume, then: (isThere: boolean, goOn: () => void) =>
   app.holdWrites();
   link.transferLog.close(); // an open epoch is acknowledged never
   resource.when(
-    () => !onItsWay() || letGo() || isLate,
-    () => then(!onItsWay() || letGo(), () => app.releaseWrites()),
+    () => !onItsWay() || isLetGo(v) || isLate,
+    () => then(!onItsWay() || isLetGo(v), () => app.releaseWrites()),
   );
 }
 

@@ -520,6 +520,23 @@ for (const protocol of ['A', 'B'] as const) {
   });
 }
 
+// Swarm seed 5140200@5: it waited for ever for the disk to be gone.
+test('a detach while the disk is being attached is answered, and the disk is let go or kept', (t) => {
+  const kinds = new Set<string>();
+  for (let step = 0; step < 60; step++) {
+    const pair = inSync(1);
+    const { beta } = pair;
+    t.is(beta.ask((v, done) => detach(v, false, done)).kind, 'ok');
+    beta.beginAttach();
+    pair.run(step / 8);
+    const { kind } = beta.ask((v, done) => detach(v, false, done));
+    kinds.add(kind);
+    pair.run(1000);
+    t.is(/ds:Diskless/.test(beta.shown), kind === 'ok', `step ${step}: ${kind}, ${beta.shown}`);
+  }
+  t.true(kinds.has('ok'));
+});
+
 // Swarm 4401920@4: answered on the strength of a peer that was gone; the disk came back as that of a crashed Primary, and was copied over it.
 for (const onNoDataAccessible of ['io-error', 'suspend-io'] as const) {
   test(`the peer has a write and is lost, then the disk here, which has not: not answered before the peer is back (${onNoDataAccessible})`, (t) => {

@@ -29,6 +29,7 @@ test('a Primary that was alone when it died is degraded, until it meets its peer
   const { alpha, beta } = pair;
   alone(pair);
   t.is(type(alpha), 'wfc-timeout');
+  pair.run(50); // that it is alone is on its disk
   alpha.crash(true);
   boot(alpha);
   t.is(type(alpha), 'degr-wfc-timeout');
