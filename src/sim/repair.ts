@@ -256,7 +256,7 @@ export class Repair {
     // As it is, twice: the first may have met an end of a connection that was on its way.
     if (attempt < FEW) {
       for (const n of world.bothNodes) this.#connect(n);
-    } else if (isBad(keeper.state?.disk ?? 0)) {
+    } else if (this.#isUncertain(keeper, attempt)) {
       this.#force(keeper, () => this.#connect(keeper));
       this.#connect(keeper.peer);
     } else if (attempt === 2 * FEW) {
@@ -267,6 +267,12 @@ export class Repair {
       if (attempt % 2 === 0) this.#discard(keeper.peer);
       else this.#createMeta(keeper.peer);
     }
+  }
+
+  /** Its data are kept, and must not be used by themselves; or nobody can say whether they are the newest, and no peer will. */
+  #isUncertain(keeper: SimNode, attempt: number): boolean {
+    const disk = keeper.state?.disk ?? Disks.Diskless;
+    return isBad(disk) || (disk === Disks.Consistent && attempt >= 3 * FEW);
   }
 
   #connect(n: SimNode): void {
