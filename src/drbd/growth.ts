@@ -161,7 +161,7 @@ export class Growth {
   #mayBegin(): void {
     const v = this.#volume;
     const { link } = v;
-    const { conn, disk, pdsk, role, peer } = v.state;
+    const { conn, disk, pdsk, peer } = v.state;
     if (this.#due === 'no' || !link || conn !== Conns.Connected || this.#begins === link) return;
     if (disk !== Disks.UpToDate || pdsk !== Disks.UpToDate) return;
     if ((v.bitmap?.count ?? 0) === 0) {
@@ -169,9 +169,13 @@ export class Growth {
       v.store?.writeSuperblock();
       return;
     }
-    const isSource = role === peer ? link.resolveConflicts : role === Roles.Primary;
-    if (isSource) this.#begin(link);
+    if (this.#isSource(link)) this.#begin(link);
     else if (this.#due === 'met' && peer === Roles.Primary) this.#waitFor(link);
+  }
+
+  #isSource(link: Link): boolean {
+    const { role, peer } = this.#volume.state;
+    return role === peer ? link.resolveConflicts : role === Roles.Primary;
   }
 
   #begin(link: Link): void {
@@ -205,7 +209,8 @@ export class Growth {
       return;
     }
     const { conn, disk, pdsk } = v.state;
-    if (conn === Conns.Connected && disk === Disks.UpToDate && pdsk === Disks.UpToDate) begin();
+    const isGood = conn === Conns.Connected && disk === Disks.UpToDate && pdsk === Disks.UpToDate;
+    if (isGood && this.#isSource(link)) begin();
     else this.#begins = null;
   }
 

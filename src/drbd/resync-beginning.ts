@@ -233,6 +233,11 @@ export class ResyncBeginning {
   syncUuid(link: Link, uuid: bigint): string | null {
     const v = this.#volume;
     const { conn } = v.state;
+    if (conn === Conns.SyncSource || conn === Conns.PausedSyncS) {
+      // A role changed hands while the device grew, and each thought that it was to begin.
+      link.fail('NetworkFailure', 'both nodes have begun the resync of new storage: once more');
+      return null;
+    }
     const grown = conn === Conns.Connected && v.growth.isDue;
     if (!grown && conn !== Conns.WFSyncUUID && conn !== Conns.Behind && conn !== Conns.WFBitMapT) {
       // The kernel ignores it where it does not belong; so do we.

@@ -448,6 +448,30 @@ function askResize(node: SimPairNode): void {
   resizeVolume(node.volume, PLAIN, () => {});
 }
 
+test('the role changes hands at any time of a growth: one of the nodes is the source', (t) => {
+  const sources = new Set<string>();
+  for (let step = 0; step < 120; step++) {
+    const pair = inSync(1 + (step % 3));
+    const { alpha, beta } = pair;
+    different(pair);
+    pair.net.faults('replication', { delayMs: [3, 4] });
+    alpha.loop.enter(() => askResize(alpha));
+    pair.run(step / 4);
+    t.is(alpha.ask(setSecondary).kind, 'ok');
+    const { kind } = beta.ask((v, done) => setPrimary(v, false, done));
+    pair.run(100);
+    for (const node of both(pair)) {
+      if (node.log.some((line) => /as SyncSource \(will sync 20[0-9]{2} KB \[51/.test(line))) {
+        sources.add(node.name);
+      }
+    }
+    pair.settled();
+    resize(pair.beta);
+    grown(t, pair, `step ${step}: ${kind}`);
+  }
+  t.deepEqual([...sources].sort(), ['alpha', 'beta']);
+});
+
 // Swarm seed 5111134: the target's handler hung; the source went on alone, unfenced, and the target was promoted with its old data.
 test('the new part is to be copied, and the target has not begun when the connection breaks: its disk may be good, and is fenced', (t) => {
   const pair = inSync(1, { disk: { fencing: 'resource-and-stonith' } });
