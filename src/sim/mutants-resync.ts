@@ -70,8 +70,8 @@ export const RESYNC_MUTANTS: readonly Mutant[] = [
     name: 'new-storage-not-copied',
     what: 'nobody begins the resync of the part that a device has grown by',
     file: 'drbd/growth.js',
-    find: 'if (isSource)\n            this.#begin(link);',
-    replace: 'if (isSource)\n            return;',
+    find: 'if (this.#isSource(link))\n            this.#begin(link);',
+    replace: 'if (this.#isSource(link))\n            return;',
   },
   {
     name: 'new-storage-not-marked',

@@ -107,14 +107,15 @@ export class Group extends Checker {
       const gone = outcome && outcome.failure === null && !saysRunning(outcome.output);
       if (gone && state.get(text) === 'not stopped') state.set(text, 'stopped');
     } else if (event === 'begins') {
-      const ran = (state.get(text) ?? 'stopped') !== 'stopped';
+      const is = state.get(text) ?? 'stopped';
+      const ran = is !== 'stopped' && is !== 'being stopped again';
       state.set(text, action === 'start' ? 'starting' : ran ? 'stopping' : 'being stopped again');
       if (action === 'start') this.#starts(node, place);
       else this.#stops(node, place);
     } else if (outcome?.exitStatus === 0) {
       state.set(text, action === 'start' ? 'running' : 'stopped');
-    } else {
-      state.set(text, action === 'start' ? 'unknown' : 'not stopped');
+    } else if (state.get(text) !== 'being stopped again') {
+      state.set(text, action === 'start' ? 'unknown' : 'not stopped'); // else it does not run all the same
     }
   }
 
