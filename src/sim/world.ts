@@ -202,6 +202,8 @@ export class World implements NodeWorld {
     const gone = old?.pdsk === Disks.UpToDate && next.pdsk < Disks.Inconsistent;
     const onlyThere = next.role === Roles.Primary && next.disk < Disks.Inconsistent;
     if (gone && onlyThere && node.protocol === 'B') ledger.flushFailed(truth.lineage[node.name]);
+    // The same as the holder sees it: the Primary may not be connected, and hear of the connection's end only.
+    if (old?.disk === Disks.UpToDate && next.disk < Disks.Inconsistent) this.#onlyCopyGone(node);
     if (inSync(next) && other !== null && inSync(other)) {
       const primary = [node, node.peer].find((n) => n.state?.role === Roles.Primary);
       truth.inSync(primary?.name ?? null);
@@ -248,8 +250,19 @@ export class World implements NodeWorld {
       if (other?.role === Roles.Primary && other.disk < Disks.UpToDate) {
         this.ledger.flushFailed(this.truth.lineage[node.peer.name]);
       }
-    }
+    } else if (before?.disk === Disks.UpToDate) this.#onlyCopyGone(node);
     for (const c of this.#checkers) c.died(node, power);
+  }
+
+  /**
+   * A disk is let go, or its engine dies. Under A and B a Primary without a good disk of its own has answered what the engine there
+   * had in its memory only.
+   */
+  #onlyCopyGone(holder: SimNode): void {
+    const user = holder.peer;
+    const disk = user.state?.disk ?? Disks.Diskless;
+    if (user.client === null || user.protocol === 'C' || disk === Disks.UpToDate) return;
+    this.ledger.flushFailed(this.truth.lineage[user.name]);
   }
 
   handled(node: SimNode, event: string, exit: number): void {
