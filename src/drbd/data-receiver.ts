@@ -488,7 +488,7 @@ export class DataReceiver implements StreamOwner {
     if (!v) return this.#bad(`volume ${this.#header.volume} does not exist`);
     const wrong = this.#wrongRange(v, d.sector, d.sizeBytes, 128 << 20);
     if (wrong !== null) return this.#bad(wrong);
-    v.setOutOfSync(d.sector, d.sector + d.sizeBytes / 512);
+    v.peerIo.outOfSync(d.sector, d.sector + d.sizeBytes / 512);
     return this.#consumed(16);
   }
 

@@ -76,6 +76,14 @@ export class PeerIo {
     if (this.#volume.intervals.enter(p)) this.tryWrite(p);
   }
 
+  /** P_OUT_OF_SYNC: what came before it and is not stored yet is not what the peer has there. */
+  outOfSync(sector: number, endSector: number): void {
+    this.#volume.setOutOfSync(sector, endSector);
+    this.#core.peer.each((p) => {
+      if (p.owner === this && p.sector < endSector && sector < p.endSector) p.overtaken = true;
+    });
+  }
+
   /** The payload has arrived. */
   received(p: PeerRequest, result: number): void {
     p.receiving = false;
@@ -190,8 +198,9 @@ export class PeerIo {
     if (p.kind === PEER_RESYNC_WRITE) {
       // Of one that was broken off: what was written at its source since then is marked, and not what is stored here.
       const late = p.run !== v.resync.run;
-      if (ok && !late) v.setInSync(p.sector, p.endSector);
-      else if (!late) v.resync.blockFailed(p.sector, p.endSector);
+      if (ok && !late) {
+        if (!p.overtaken) v.setInSync(p.sector, p.endSector);
+      } else if (!late) v.resync.blockFailed(p.sector, p.endSector);
       // The source has pulled ahead: it may have written there since, and a kernel would clear the bit of that.
       const counts = ok && !(late && v.state.conn === Conns.Behind);
       link.ack(
@@ -230,7 +239,7 @@ export class PeerIo {
     const inRun = p.run !== 0 && p.run === v.resync.run;
     // Where no answer says so (protocols A and B of old peers) the source keeps its bit: the block is fetched.
     const told = link.wantsWriteAck(p.flags);
-    const inSync = inRun && told && (p.flags & DP.MAY_SET_IN_SYNC) !== 0;
+    const inSync = inRun && told && !p.overtaken && (p.flags & DP.MAY_SET_IN_SYNC) !== 0;
     if (inSync) v.setInSync(p.sector, p.endSector);
     if (told) {
       link.ack(

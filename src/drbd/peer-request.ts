@@ -39,6 +39,7 @@ export class PeerRequest implements Interval {
   digestBytes = 0; // of the target's block (P_CSUM_RS_REQUEST), kept in the head of the buffer; 0: none
   thin = false; // P_RS_THIN_REQ; P_RS_DEALLOCATED: zeroes, and none of them came
   integrity: Integrity | null = null; // what its payload is checked with; null: it brings none
+  overtaken = false; // a write, and the peer has said since that its block is out of sync
   alone = false; // a write, and the peer had no disk for it when it sent it
   logFirst = 0; // activity-log extents held (only while the peer has no disk)
   logNext = 0;
@@ -72,6 +73,7 @@ export class PeerRequest implements Interval {
     this.digestBytes = 0;
     this.thin = false;
     this.integrity = null;
+    this.overtaken = false;
     this.alone = false;
     this.logFirst = 0;
     this.logNext = 0;

@@ -99,7 +99,7 @@ export const CAUGHT: Readonly<Record<string, Caught>> = {
   'checksum-not-compared': { invariant: 'I4', checker: 'bits', scenario: 'checksums' },
   'target-write-not-held': { invariant: 'I3', checker: 'equal', profile: 'swarm', seed: 6 },
   'peer-bitmap-ignored': { invariant: 'I4', checker: 'bits', profile: 'swarm', seed: 7 },
-  'out-of-sync-not-told': { invariant: 'I9', checker: 'liveness', profile: 'swarm', seed: 32 },
+  'out-of-sync-not-told': { invariant: 'I6', checker: 'order', profile: 'swarm', seed: 27 },
   'new-storage-not-copied': { invariant: 'expect', checker: 'scenario', scenario: 'disks-grown' },
   'new-storage-not-marked': { invariant: 'I3', checker: 'equal', scenario: 'disks-grown' },
   'inconsistent-source': { invariant: 'I9', checker: 'liveness', profile: 'swarm', seed: 2 },

@@ -221,8 +221,6 @@ export class SimNode {
     drbdadm(this.drbdd, { config, node: this.name }, verb, flags, (exit, text) => {
       const what = ['drbdadm', verb, ...flags, RESOURCE].join(' ');
       this.#world.log(this.name, 'drbdadm', 'info', `${what}: exit ${exit} ${text}`.trimEnd());
-      // check-resize, by which the next one finds them
-      if (verb === 'resize' && exit === 0) this.#lastKnownBytes = this.disk.sizeBytes;
       done(exit, text);
     });
   }

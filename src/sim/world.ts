@@ -8,13 +8,12 @@ import { Conns, Disks, Roles, type State } from '../drbd/state.js';
 import { REPLICATION_ADDRESS } from './administrator.js';
 import { CHECKERS } from './check/all.js';
 import type { Checker } from './check/checker.js';
-import { dataOf } from './check/promotion.js';
 import { Client } from './client.js';
 import { type ClusterConfig, NODES, type NodeName, peerOf } from './config.js';
 import { Coverage } from './coverage.js';
 import { dice } from './dice.js';
 import type { DiskImage } from './disk-content.js';
-import { type BadSector, Ledger, type Sectors } from './ledger.js';
+import { type BadSector, Ledger, SECTOR_BYTES, type Sectors } from './ledger.js';
 import { SimClock } from './sim-clock.js';
 import { SimNet } from './sim-net.js';
 import { dataBytes, type NodeWorld, SimNode } from './sim-node.js';
@@ -226,8 +225,11 @@ export class World implements NodeWorld {
 
   /** Somebody, or a policy, chose the copy of `source`: it is the data from now on. */
   #decided(source: SimNode): void {
+    // It may have lost its power since its target has heard from it.
+    const volume = source.drbdd?.volume ?? source.peer.drbdd?.volume;
+    const content = source.disk.content(0, (volume?.sizeSectors ?? 0) * SECTOR_BYTES);
     const underWay = this.bothNodes.flatMap((n) => n.client?.writesUnderWay ?? []);
-    this.truth.takes(source.name, underWay, dataOf(source), waiting(source));
+    this.truth.takes(source.name, underWay, content, waiting(source));
   }
 
   scripted(node: SimNode, script: ScriptTrace): void {

@@ -112,3 +112,28 @@ test('pass_on: a write fails at the target while its end of the resync is on its
   }
   t.true(late > 0);
 });
+
+// Swarm seed 1275124479: the word that the block differs overtook the write, whose end then called it in sync.
+for (const protocol of ['A', 'C'] as const) {
+  test(`pass_on, protocol ${protocol}: a write that fails at the source only is out of sync at the target, however slow that is`, (t) => {
+    for (const slowMs of [0, 5, 50]) {
+      const disk = { onIoError: 'pass_on', resyncRateKiBps: 500 } as const;
+      const pair = inSync(1, { disk, net: { protocol } });
+      const { alpha, beta } = pair;
+      t.is(alpha.ask(invalidateRemote).kind, 'ok');
+      pair.until(() => beta.volume.bitmap?.isSet(0) === false, 'the first block is copied');
+      beta.disk.slowMs = slowMs;
+      alpha.disk.full = { fromBytes: 0, toBytes: 4096 };
+      t.is(alpha.write(0, block(1)), EIO);
+      pair.run(200);
+      alpha.disk.full = null;
+      t.regex(alpha.shown, /cs:SyncSource .*ds:UpToDate/);
+      t.deepEqual(beta.disk.content(0, 4096), block(1), 'it did not fail there');
+      const marked = [alpha, beta].map((node) => node.volume.bitmap?.isSet(0));
+      t.deepEqual(marked, [true, true], `${slowMs} ms`);
+      beta.disk.slowMs = 0;
+      pair.settled();
+      t.is(pair.firstDifference(), -1, `${slowMs} ms`);
+    }
+  });
+}

@@ -23,8 +23,9 @@ export class Promotion extends Checker {
     const { name } = node;
     if (old.role === Roles.Primary) {
       // primary --force on a Primary with a bad disk: what is on it counts from now on.
-      const taken = old.disk < Disks.Consistent && next.disk === Disks.UpToDate;
-      if (taken && truth.forced[name] !== null) {
+      const isTaken = old.disk < Disks.Consistent && next.disk === Disks.UpToDate;
+      const isCopied = old.conn === Conns.SyncTarget; // the end of a resync
+      if (isTaken && !isCopied && truth.forced[name] !== null) {
         truth.takes(name, node.client?.writesUnderWay ?? [], dataOf(node));
       }
       return;
