@@ -160,7 +160,7 @@ const FIELDS: { readonly [V in ControlRequest['verb']]: Fields } = {
   'wait-sync': WAIT,
   'timeout-type': MINOR,
   'get-gi': MINOR,
-  expose: { minor, generations },
+  expose: { minor, generations, users: flag },
   events: { resource: orNull(text), form: orAbsent(eventForm) },
   status: NONE,
   running: NONE,

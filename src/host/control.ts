@@ -111,7 +111,12 @@ export type ControlRequest =
   | { readonly verb: 'timeout-type'; readonly minor: number }
   | { readonly verb: 'get-gi'; readonly minor: number }
   /** At a restart, before attach: the generations that the users of the device may have seen last, in hex digits. */
-  | { readonly verb: 'expose'; readonly minor: number; readonly generations: readonly string[] }
+  | {
+      readonly verb: 'expose';
+      readonly minor: number;
+      readonly generations: readonly string[];
+      readonly users: boolean; // who have seen them outlive the engine
+    }
   /**
    * Answered at once; from then on each thing that happens comes as a line `{"id": n, "event": ...}` (`ControlEvent`), until the
    * connection is closed. `resource` null: of all.

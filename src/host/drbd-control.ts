@@ -375,8 +375,8 @@ export class DrbdControl {
         }
         return;
       case 'expose': {
-        const { generations } = request;
-        const done = Array.isArray(generations) && expose(v, generations);
+        const { generations, users } = request;
+        const done = Array.isArray(generations) && expose(v, generations, users);
         reply(done ? OK : failure(Err.INVALID_REQUEST));
         return;
       }

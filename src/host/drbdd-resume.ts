@@ -45,10 +45,11 @@ export function resumeSteps(saved: SavedState, exposed: Exposed): ResumeStep[] {
     for (const v of r.volumes) {
       const { minor, volume, device } = v;
       request({ verb: 'new-minor', resource: r.name, minor, volume, device });
-      // Before the disk is looked at: it may be one that was let go, and older.
+      // Before the disk is looked at: it may be one that was let go, and older. That it is old a Secondary must not forget, either.
       const generations = exposed[minor];
-      if (generations && saved.primaries.includes(minor)) {
-        request({ verb: 'expose', minor, generations });
+      if (generations) {
+        const users = saved.primaries.includes(minor);
+        request({ verb: 'expose', minor, generations, users });
       }
       if (v.disk) request({ verb: 'attach', minor, ...v.disk });
       if (saved.primaries.includes(minor)) steps.push({ type: 'resume-primary', minor });

@@ -28,18 +28,20 @@ export function isExposed(words: readonly string[]): boolean {
   return read(words) !== null;
 }
 
-/** False: these are no such words. */
-export function expose(v: Volume, words: readonly string[]): boolean {
+/** False: these are no such words. `users`: there are some, who were promised what the marks say. */
+export function expose(v: Volume, words: readonly string[], users: boolean): boolean {
   const told = read(words);
   if (!told) return false;
   const { current, before, marks } = told;
   if (before !== null) v.exposedUuid = before;
-  if (before === 0n) v.ahead = true;
   if (marks.includes(EXPOSED_MARKS.elsewhere)) v.elsewhere = true;
-  if (marks.includes(EXPOSED_MARKS.peerMayLack)) v.app.doubt.lackedByPeer();
-  if (marks.includes(EXPOSED_MARKS.promiseBroken)) v.app.doubt.breaks();
+  if (users) {
+    if (before === 0n) v.ahead = true;
+    if (marks.includes(EXPOSED_MARKS.peerMayLack)) v.app.doubt.lackedByPeer();
+    if (marks.includes(EXPOSED_MARKS.promiseBroken)) v.app.doubt.breaks();
+  }
   if (before === null) v.exposedUuid = current;
   else v.exposeNext(current);
-  v.resuming = true;
+  v.resuming = users;
   return true;
 }

@@ -520,6 +520,22 @@ for (const protocol of ['A', 'B'] as const) {
   });
 }
 
+// Swarm seed 1275134164: it was promoted.
+test('a Secondary without a disk whose engine is restarted still knows that its own disk is old', (t) => {
+  const pair = inSync(1);
+  const { alpha, beta } = pair;
+  t.is(beta.ask((v, done) => detach(v, false, done)).kind, 'ok');
+  t.is(alpha.write(8, block(1)), 0);
+  pair.net.cut('replication');
+  for (let i = 0; i < 3; i++) t.deepEqual(beta.restart(), []);
+  beta.attach();
+  t.regex(beta.shown, /ds:Outdated/);
+  t.is(beta.ask((v, done) => setPrimary(v, false, done)).kind, 'state');
+  pair.net.heal('replication');
+  pair.settled();
+  t.deepEqual(beta.disk.content(8 * 512, 4096), block(1));
+});
+
 // Swarm seed 5140200@5: it waited for ever for the disk to be gone.
 test('a detach while the disk is being attached is answered, and the disk is let go or kept', (t) => {
   const kinds = new Set<string>();

@@ -278,7 +278,8 @@ for (const fencing of ['resource-only', 'resource-and-stonith'] as const) {
 test('expose: what is no generation is refused', (t) => {
   const { alpha } = new SimPair(1);
   const ask = (generations: unknown): boolean =>
-    alpha.control({ verb: 'expose', minor: 0, generations: generations as string[] }).ok;
+    alpha.control({ verb: 'expose', minor: 0, generations: generations as string[], users: true })
+      .ok;
   for (const bad of [
     null,
     'A1',

@@ -31,7 +31,7 @@ test('a message that is no request is refused by what it lacks', (t) => {
     ],
     [{ ...ATTACH, options: { alUpdates: 'yes' } }, 'alUpdates: as true'],
     [{ ...ATTACH, options: { sizeSectors: 1.5 } }, 'sizeSectors: a number'],
-    [{ verb: 'expose', minor: 0, generations: ['x'] }, 'generations: UUIDs in hex'],
+    [{ verb: 'expose', minor: 0, generations: ['x'], users: true }, 'generations: UUIDs in hex'],
     [
       { verb: 'set-handlers', resource: 'r', handlers: { a: 1 }, environment: {} },
       'handlers: names and texts',
@@ -71,7 +71,7 @@ test('the engine goes on behind messages that would have ended it', (t) => {
   const { alpha } = inSync(1);
   for (const message of [
     { verb: 'disk-options', minor: 0 },
-    { verb: 'expose', minor: 0, generations: ['x'] },
+    { verb: 'expose', minor: 0, generations: ['x'], users: true },
   ]) {
     const reply = alpha.control(message as unknown as ControlRequest);
     t.is(reply.ok ? null : reply.kind, 'usage');
