@@ -138,6 +138,7 @@ class Attach {
   #fail(code: number, info: readonly string[]): void {
     const { port } = this.#core;
     const v = this.#v;
+    v.sizeIsJudged = false;
     // One of another generation was let go before, and its users went on with the peer's.
     if (v.resuming && !v.elsewhere && code !== Err.DATA_NOT_CURRENT) v.resumedDiskLost = true;
     this.#store?.close();
@@ -285,9 +286,10 @@ class Attach {
       this.#fail(Err.DISK_TOO_SMALL, [`room for ${room} sectors, the device has ${v.sizeSectors}`]);
       return;
     }
-    const bitmap = new Bitmap(bitsOfSectors(size));
     const decided = this.#decide(sb);
     if (!decided) return;
+    v.sizeIsJudged = true;
+    const bitmap = new Bitmap(bitsOfSectors(size));
     const full = sb.laSizeSectors === 0 || decided.fullSync;
     const finish = (): void => {
       let marked = 0;
@@ -439,6 +441,7 @@ class Attach {
       lostUnmarked: v.lostUnmarked,
     });
     if (typeof decided === 'number') {
+      v.sizeIsJudged = false;
       force(v, { disk: Disks.Failed });
       this.#done({
         code: decided,
@@ -447,6 +450,7 @@ class Attach {
       return;
     }
     v.negotiated = decided.negotiated;
+    v.sizeIsJudged = false;
     const { disk, pdsk } = decided.wanted;
     force(v, { disk, pdsk });
     this.#done(null);

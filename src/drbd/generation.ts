@@ -208,7 +208,8 @@ export function beginsGeneration(
   // Consistent until the peer, which has no disk, has vouched for it: from now on it is written without the peer's old disk.
   const nowGood = old.disk < Disks.UpToDate && next.pdsk < Disks.Inconsistent;
   if (somePrimary && (nowGood || losesPeerData(old.pdsk, next.pdsk))) {
-    return isSuspended(next) ? 'later' : 'now';
+    // The originals wait as a Secondary, too. What is frozen is its own users' I/O: the Primary's writes arrive all the same.
+    return isSuspended(next) && next.role === Roles.Primary ? 'later' : 'now';
   }
   const disklessPeerPromoted =
     next.pdsk < Disks.Inconsistent && old.peer !== Roles.Primary && next.peer === Roles.Primary;

@@ -18,10 +18,9 @@ import type { Volume } from './volume.js';
 /** P_SIZES. Null, or what is wrong with it. */
 export function receiveSizes(link: Link, v: Volume, p: Sizes): string | null {
   v.peerSizes = p;
-  if (v.store !== null && v.state.disk === Disks.Attaching) {
-    // Its meta-data are being written for the size of before.
+  if (v.sizeIsJudged) {
     v.resource.when(
-      () => v.state.disk !== Disks.Attaching,
+      () => !v.sizeIsJudged,
       () => {
         if (v.link === link && v.peerSizes === p) receiveSizes(link, v, p);
       },

@@ -107,6 +107,8 @@ export class Volume {
   onlyCopy = false;
   /** The peer was lost as a Primary without a disk, and not heard of since: what its users were answered is here, and nowhere else. */
   keepsPeersData = false;
+  /** The disk that is being attached gets its bitmap and its meta-data for a size: the device keeps it until that is over. */
+  sizeIsJudged = false;
   /** An attach was asked for, since the engine was started. */
   attachAsked = false;
   alSuspended = false;

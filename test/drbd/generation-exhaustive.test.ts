@@ -137,7 +137,9 @@ test('when a generation begins: every change of disks and roles', (t) => {
                     0,
                     Number(shared),
                   ];
-                  const expected = rows[firstRow(rows, facts)]?.outcome ?? '';
+                  const outcome = rows[firstRow(rows, facts)]?.outcome ?? '';
+                  // Not as the table: a Secondary's own I/O is what is frozen, and the Primary's writes arrive all the same.
+                  const expected = outcome === 'later' && role === Secondary ? 'now' : outcome;
                   const set = { current: 0x10n, bitmap, history1: 0n, history2: 0n };
                   const got = beginsGeneration(old, next, set, shared);
                   seen.set(got, (seen.get(got) ?? 0) + 1);

@@ -105,7 +105,9 @@ export class Group extends Checker {
     if (action === 'status') {
       // The last word on what could not be stopped.
       const gone = outcome && outcome.failure === null && !saysRunning(outcome.output);
-      if (gone && state.get(text) === 'not stopped') state.set(text, 'stopped');
+      const is = state.get(text);
+      if (gone && (is === 'not stopped' || is === 'being stopped again'))
+        state.set(text, 'stopped');
     } else if (event === 'begins') {
       const is = state.get(text) ?? 'stopped';
       const ran = is !== 'stopped' && is !== 'being stopped again';
