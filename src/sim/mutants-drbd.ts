@@ -194,7 +194,7 @@ export const DRBD_MUTANTS: readonly Mutant[] = [
     name: 'generation-before-fenced',
     what: 'a new generation begins while I/O is frozen and the fence handler has not answered',
     file: 'drbd/generation.js',
-    find: "return isSuspended(next) ? 'later' : 'now';",
+    find: "return isSuspended(next) && next.role === Roles.Primary ? 'later' : 'now';",
     replace: "return 'now';",
   },
   {

@@ -225,9 +225,10 @@ export class World implements NodeWorld {
 
   /** Somebody, or a policy, chose the copy of `source`: it is the data from now on. */
   #decided(source: SimNode): void {
-    // It may have lost its power since its target has heard from it.
-    const volume = source.drbdd?.volume ?? source.peer.drbdd?.volume;
-    const content = source.disk.content(0, (volume?.sizeSectors ?? 0) * SECTOR_BYTES);
+    // Its engine may have died since its target has heard from it, and the next one not know the size yet.
+    const sizes = [source, source.peer].map((n) => n.drbdd?.volume?.sizeSectors ?? 0);
+    const sectors = sizes.find((size) => size > 0) ?? 0;
+    const content = source.disk.content(0, sectors * SECTOR_BYTES);
     const underWay = this.bothNodes.flatMap((n) => n.client?.writesUnderWay ?? []);
     this.truth.takes(source.name, underWay, content, waiting(source));
   }
