@@ -13,7 +13,7 @@
  * Which data are kept: those of the node that serves, else of the Primary, else of the better disk, else where it ran last.
  */
 import { maskUuid, UUID_JUST_CREATED } from '../drbd/generation.js';
-import { Conns, Disks, isSuspended, Roles } from '../drbd/state.js';
+import { Conns, Disks, isSuspended, Roles, type State } from '../drbd/state.js';
 import { setOption } from './options.js';
 import type { SimNode } from './sim-node.js';
 import type { World } from './world.js';
@@ -30,6 +30,10 @@ const FAST_RATE_KIBPS = '50000';
 const nothing = (): void => {};
 /** No data of it may be used by itself. */
 const isBad = (disk: number): boolean => disk < Disks.Consistent;
+
+/** Its peer is Primary (fence-peer has said so). One that is Behind is told by its peer soon. */
+const gaveWay = (s: State): boolean =>
+  s.role === Roles.Primary && s.disk === Disks.Outdated && s.conn < Conns.Connected;
 
 interface Notes {
   triedMs: number;
@@ -92,7 +96,7 @@ export class Repair {
     else if (s.disk === Disks.Diskless) act(() => this.#attach(n, notes));
     else if (s.susp) act(() => n.drbdadm('resume-io', [], nothing));
     else if (s.userIsp) act(() => n.drbdadm('resume-sync', [], nothing));
-    else if (s.role === Roles.Primary && s.disk === Disks.Outdated) act(() => this.#end(n));
+    else if (gaveWay(s)) act(() => this.#end(n));
     else if (s.conn === Conns.Connected) this.#connected(n, act);
   }
 
