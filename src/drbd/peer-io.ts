@@ -79,6 +79,7 @@ export class PeerIo {
   /** P_OUT_OF_SYNC: what came before it and is not stored yet is not what the peer has there. */
   outOfSync(sector: number, endSector: number): void {
     this.#volume.setOutOfSync(sector, endSector);
+    if (this.unacked === 0) return;
     this.#core.peer.each((p) => {
       if (p.owner === this && p.sector < endSector && sector < p.endSector) p.overtaken = true;
     });
