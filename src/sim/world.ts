@@ -199,7 +199,7 @@ export class World implements NodeWorld {
     const other = node.peer.state;
     // Protocol B has answered what the only disk, the peer's, was about to take when it failed: the next flush says so (P_NEG_ACK).
     const gone = old?.pdsk === Disks.UpToDate && next.pdsk < Disks.Inconsistent;
-    const onlyThere = next.role === Roles.Primary && next.disk < Disks.Inconsistent;
+    const onlyThere = next.role === Roles.Primary && next.disk < Disks.UpToDate;
     if (gone && onlyThere && node.protocol === 'B') ledger.flushFailed(truth.lineage[node.name]);
     // The same as the holder sees it: the Primary may not be connected, and hear of the connection's end only.
     if (old?.disk === Disks.UpToDate && next.disk < Disks.Inconsistent) this.#onlyCopyGone(node);
