@@ -21,7 +21,7 @@ import type { Link } from './link.js';
 import { sendProtocol, sendSyncParam } from './params.js';
 import type { Resource } from './resource.js';
 import { Err } from './return-codes.js';
-import { Conns, Disks } from './state.js';
+import { Conns, Disks, isSuspended } from './state.js';
 import { fittingOptions } from './thin-resync.js';
 import type { Volume } from './volume.js';
 
@@ -332,15 +332,17 @@ function exchangeLog(
     return;
   }
   v.link?.transferLog.close(); // what is acknowledged with its epoch need not wait for more of it
-  v.resource.after(DRAIN_MS, () => {
-    if (!over && !log.isEmptied) {
-      giveUp(
-        refused(
-          Err.INVALID_REQUEST,
-          'Activity log still in use! Writes are under way that do not end: nothing was changed',
-          'resume-io where I/O is suspended, then again',
-        ),
-      );
-    }
-  });
+  const lookAtIt = (): void => {
+    if (over || log.isEmptied) return;
+    giveUp(
+      refused(
+        Err.INVALID_REQUEST,
+        'Activity log still in use! Writes are under way that do not end: nothing was changed',
+        'resume-io where I/O is suspended, then again',
+      ),
+    );
+  };
+  // Frozen writes end with resume-io or with the peer, whose connection may have been asked for behind this.
+  if (isSuspended(v.state)) lookAtIt();
+  else v.resource.after(DRAIN_MS, lookAtIt);
 }

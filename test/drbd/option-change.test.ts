@@ -460,7 +460,24 @@ test('al-updates: switched off, a crash copies everything; on again, what is hot
   }
 });
 
-test('al-extents while I/O is frozen: refused after a while, with the reason; nothing of it is taken, and writes go on', (t) => {
+// Swarm seed 1993118619: a connect waited behind many of them.
+test('al-extents while I/O is suspended with a write under way: refused at once', (t) => {
+  const pair = inSync(1);
+  const { alpha } = pair;
+  alpha.disk.stuck = true;
+  const stuck = alpha.beginWrite(0, block(1));
+  t.true(alpha.control({ verb: 'suspend-io', minor: 0 }).ok);
+  const before = pair.world.nowMs;
+  t.is(codeOf(disk(alpha, { alExtents: 67 })), 162);
+  t.true(pair.world.nowMs - before < 1000);
+  alpha.disk.stuck = false;
+  t.true(alpha.control({ verb: 'resume-io', minor: 0 }).ok);
+  t.is(alpha.answer(stuck), 0);
+  t.true(disk(alpha, { alExtents: 67 }).ok);
+  settled(pair);
+});
+
+test('al-extents while a write does not end: refused after a while, with the reason; nothing of it is taken, and writes go on', (t) => {
   const pair = inSync(1, { net: { koCount: 0 } });
   const { alpha, beta } = pair;
   beta.disk.stuck = true;
