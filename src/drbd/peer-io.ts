@@ -29,7 +29,6 @@ export class PeerIo {
   readonly #core: Core;
   readonly #volume: Volume;
   #holds = 0;
-  #refuse = false;
   readonly #held: PeerRequest[] = [];
   readonly makeWay: MakeWay;
   /** Requests on the local disk: part of `lo`. */
@@ -117,17 +116,19 @@ export class PeerIo {
     this.#holds++;
   }
 
-  /** `go`: on with them; else none of them is written, and the peer counts them as lost. */
+  /**
+   * `go`: on with them. Else the disk does not become a target, and it takes only what the connection of now has brought, and only
+   * while it is good; what is refused the peer counts as lost.
+   */
   release(go: boolean): void {
     assert(this.#holds > 0, 'held writes are released once');
     this.#holds--;
-    if (!go) this.#refuse = true;
     if (this.#holds > 0) return;
-    const refuse = this.#refuse;
-    this.#refuse = false;
+    const { link, state } = this.#volume;
+    const takes = go || state.disk === Disks.UpToDate;
     for (const p of this.#held.splice(0)) {
-      if (refuse) this.#writeOver(p, false);
-      else this.tryWrite(p);
+      if (takes && p.link === link) this.tryWrite(p);
+      else this.#writeOver(p, false);
     }
   }
 

@@ -46,6 +46,7 @@ export class ResyncBeginning {
   #sendAgainMs = Number.POSITIVE_INFINITY;
   #receiver: BitmapReceiver | null = null;
   #pulledAhead = false; // the peer, since its last P_SYNC_UUID
+  readonly #beginnings = new Set<() => void>(); // that wait for before-resync-target: each calls itself off
   readonly #packet = new Uint8Array(SOCKET_BUFFER_BYTES);
 
   constructor(core: Core, volume: Volume, resync: Resync) {
@@ -64,6 +65,12 @@ export class ResyncBeginning {
     if (next.conn !== Conns.WFBitMapS && next.conn !== Conns.WFBitMapT) {
       this.#receiver = null;
       this.#sender = null;
+    }
+    // Nothing comes of it: writes do not wait for a handler that may take long.
+    const alone = next.conn === Conns.Connected && next.pdsk < Disks.Inconsistent;
+    if (changes || alone || next.conn < Conns.Connected) {
+      for (const callOff of this.#beginnings) callOff();
+      this.#beginnings.clear();
     }
   }
 
@@ -246,17 +253,32 @@ export class ResyncBeginning {
     }
     // The peer's writes may follow at once: none touches the disk before it says that it is Inconsistent.
     v.peerIo.hold();
+    let isOn = true;
+    let isHeld = true;
+    const letGo = (go: boolean): void => {
+      if (isHeld) v.peerIo.release(go);
+      isHeld = false;
+    };
+    const callOff = (): void => {
+      isOn = false;
+      v.resource.when(
+        () => true,
+        () => letGo(false),
+      );
+    };
+    this.#beginnings.add(callOff);
     this.#pulledAhead = false;
     const exchange = this.#exchange;
     this.#core.host.handler('before-resync-target', v.resource.name, v.minor, (exit) => {
-      const wanted = (): boolean => v.link === link && this.#exchange === exchange;
-      if (!wanted() || exit !== 0 || !v.store) {
-        if (wanted() && exit !== 0) {
+      this.#beginnings.delete(callOff);
+      const isWanted = isOn && v.link === link && this.#exchange === exchange;
+      if (!isWanted || exit !== 0 || !v.store) {
+        if (isWanted && exit !== 0) {
           v.resource.standAlone(
             `before-resync-target handler returned ${exit}, dropping connection.`,
           );
         }
-        v.peerIo.release(false);
+        letGo(false);
         return;
       }
       const primary = v.state.role === Roles.Primary;
@@ -267,7 +289,7 @@ export class ResyncBeginning {
       setUuids(v, v.uuids, () => {
         const target = isTarget(v.state.conn) || v.state.conn === Conns.Behind;
         const begun = v.link === link && target && this.#resync.runs === run;
-        v.peerIo.release(begun);
+        letGo(begun);
         if (begun && v.state.conn === Conns.SyncTarget) this.#resync.begin();
       });
       v.exposedUuid = inUse; // what a Primary's users see are the source's data, not what is half copied here

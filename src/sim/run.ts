@@ -44,6 +44,8 @@ const RESYNC_LIMIT_MS = 1_800_000;
 const STEP_MS = 500;
 /** For what its client has asked to be answered, once that has stopped. */
 const QUIET_MS = 10_000;
+/** So often a move of the service is waited for. */
+const MOST_MOVES = 12;
 const TAIL_LINES = 120;
 
 /** Something that wants to look at the world, or listen to it, before anything happens. */
@@ -164,7 +166,11 @@ export function settle(w: World): void {
   for (const n of w.bothNodes) n.client?.stop(() => {});
   w.runUntil(w.nowMs + QUIET_MS);
   // A connection that was lost in the last moment is made again, and its resync is not over yet.
-  while (w.violations.length === 0 && isCopying(w)) w.runUntil(w.nowMs + QUIET_MS);
+  // Or the service moves once more: a heartbeat that found itself cut off has restarted.
+  let moves = MOST_MOVES;
+  while (w.violations.length === 0 && (isCopying(w) || (isMoving(w) && moves-- > 0))) {
+    w.runUntil(w.nowMs + QUIET_MS);
+  }
   for (const n of w.bothNodes) {
     if (w.violations.length > 0 || isQuiet(n)) continue;
     w.violate(
@@ -181,6 +187,11 @@ function isCopying(w: World): boolean {
   if (left === 0) return false;
   w.runUntil(w.nowMs + STEP_MS);
   return blocksLeft(w) < left;
+}
+
+/** Scripts start or stop the service: what they do to the device is I/O. */
+function isMoving(w: World): boolean {
+  return w.bothNodes.some((n) => [...(n.heartbeat?.scripts.runs ?? [])].length > 0);
 }
 
 /** Of a resync that is under way. */

@@ -54,6 +54,8 @@ export class World implements NodeWorld {
   readonly #before: Record<NodeName, State | null> = { alpha: null, beta: null };
   /** Its copy was as good as the peer's, and an operator throws it away. */
   readonly #invalidated: Record<NodeName, boolean> = { alpha: false, beta: false };
+  /** The only good copy of its data went with its engine, and it has not noticed: answers are still on their way. */
+  readonly #onlyCopyDied: Record<NodeName, boolean> = { alpha: false, beta: false };
   #clients = 0;
   #events = 0; // since then
   #eventsSinceMs = 0;
@@ -191,6 +193,7 @@ export class World implements NodeWorld {
       truth.resyncBegins(node.name);
     }
     if (next.conn >= Conns.Connected) node.fenceExit = null;
+    else this.#onlyCopyDied[node.name] = false;
     if (old !== null && old.conn >= Conns.Connected && !inSync(next)) truth.parted();
     if (next.role === Roles.Primary && old?.role !== Roles.Primary) {
       const held = node.peer.client?.writesHeldBy(node.disk) ?? [];
@@ -251,9 +254,12 @@ export class World implements NodeWorld {
       // Its copy was the only good one of a Primary that goes on: that one's next flush has to fail.
       const other = node.peer.state;
       if (other?.role === Roles.Primary && other.disk < Disks.UpToDate) {
+        this.#onlyCopyDied[node.peer.name] = true;
         this.ledger.flushFailed(this.truth.lineage[node.peer.name]);
       }
-    } else if (before?.disk === Disks.UpToDate) this.#onlyCopyGone(node);
+    } else if (before?.disk === Disks.UpToDate && this.#onlyCopyGone(node)) {
+      this.#onlyCopyDied[node.peer.name] = true;
+    }
     for (const c of this.#checkers) c.died(node, power);
   }
 
@@ -261,11 +267,12 @@ export class World implements NodeWorld {
    * A disk is let go, or its engine dies. Under A and B a Primary without a good disk of its own has answered what the engine there
    * had in its memory only.
    */
-  #onlyCopyGone(holder: SimNode): void {
+  #onlyCopyGone(holder: SimNode): boolean {
     const user = holder.peer;
     const disk = user.state?.disk ?? Disks.Diskless;
-    if (user.client === null || user.protocol === 'C' || disk === Disks.UpToDate) return;
+    if (user.client === null || user.protocol === 'C' || disk === Disks.UpToDate) return false;
     this.ledger.flushFailed(this.truth.lineage[user.name]);
+    return true;
   }
 
   handled(node: SimNode, event: string, exit: number): void {
@@ -327,6 +334,7 @@ export class World implements NodeWorld {
         const excuse = this.config.disk.fencing === 'dont-care' ? 'fencing dont-care' : null;
         this.truth.wroteAlone(node.peer.name, excuse);
       }
+      if (this.#onlyCopyDied[node.name]) this.ledger.flushFailed(this.truth.lineage[node.name]);
     }
     if (node.protocol !== 'C') this.truth.async = true;
     for (const c of this.#checkers) c.acknowledged(node, id, sector, sectors, fua);

@@ -139,3 +139,30 @@ test('the source has begun a resync that its target has not, and loses its disk:
   }
   t.true(moments > 0);
 });
+
+// Swarm seed 1300002148@5: what had waited for the handler of a resync that was called off was refused by a good disk, and answered.
+test('the source lets its disk go while before-resync-target runs: writes go on, on the good copy', (t) => {
+  const pair = inSync(1);
+  const { alpha, beta } = pair;
+  const handlerMs = 60_000;
+  beta.handlerMs = handlerMs;
+  const began = beta.handlers.length;
+  beta.loop.enter(() => invalidate(beta.volume, () => {}));
+  pair.until(() => beta.handlers.length > began, 'before-resync-target');
+  const begunMs = pair.world.nowMs;
+  const waits = alpha.beginWrite(8, block(1));
+  pair.run(500);
+  t.is(alpha.peek(waits), undefined);
+  alpha.loop.enter(() => detach(alpha.volume, true, () => {}));
+  t.is(alpha.answer(waits), 0);
+  t.is(alpha.write(16, block(2)), 0);
+  t.regex(alpha.shown, /cs:Connected ro:Primary\/Secondary ds:Diskless\/UpToDate/);
+  t.deepEqual(beta.disk.content(8 * 512, 4096), block(1));
+  t.deepEqual(beta.disk.content(16 * 512, 4096), block(2));
+  t.true(pair.world.nowMs < begunMs + handlerMs);
+  // The next resync waits for its own handler: that of the first one ends before.
+  alpha.attach();
+  pair.settled();
+  t.true(pair.world.nowMs >= begunMs + handlerMs);
+  t.is(pair.firstDifference(), -1);
+});
