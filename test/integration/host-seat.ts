@@ -171,9 +171,17 @@ export class HostSeat implements Seat {
     await this.#end('SIGKILL');
   }
 
+  get #image(): string {
+    return join(this.dir, `disk${this.#disk}.img`);
+  }
+  async grow(bytes: number): Promise<void> {
+    truncateSync(this.#image, bytes);
+    await succeed('losetup', '-c', this.#loop);
+  }
+
   onDisk(lengthBytes: number): Uint8Array {
     const bytes = new Uint8Array(lengthBytes);
-    const fd = openSync(join(this.dir, `disk${this.#disk}.img`), 'r');
+    const fd = openSync(this.#image, 'r');
     readSync(fd, bytes, 0, lengthBytes, 0);
     closeSync(fd);
     return bytes;

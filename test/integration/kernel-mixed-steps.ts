@@ -94,6 +94,17 @@ async function verify(m: Mixed): Promise<void> {
   await m.write();
 }
 
+/** Both lower disks have grown, and the device follows: its new part is copied while it is written. */
+async function resize(m: Mixed): Promise<void> {
+  await m.grow();
+  await m.adm(m.anySeat(), 'resize');
+  await m.write();
+  if (!m.random.chance(0.3)) return;
+  m.pair.reset();
+  m.done.push('connection reset');
+  await m.write();
+}
+
 async function secondaryAway(m: Mixed): Promise<void> {
   const away = m.secondary;
   await m.adm(away, 'down');
@@ -186,6 +197,7 @@ export const STEPS: readonly MixedStep[] = [
   { name: 'paused', weight: 2, run: paused },
   { name: 'broken resync', weight: 3, run: brokenResync },
   { name: 'verify', weight: 3, run: verify },
+  { name: 'resize', weight: 2, run: resize },
   { name: 'secondary away', weight: 2, run: secondaryAway },
   { name: 'both down', weight: 1, run: bothDown },
   { name: 'handed over', weight: 2, run: handedOver },

@@ -2,14 +2,14 @@
  * A pair of a kernel and of ours under random operators and faults, from a seed (kernel-mixed-steps.ts has the steps). After each step
  * the pair must come to rest: Connected, UpToDate on both sides, nothing out of sync; then
  *
- *  - both disks hold the same, and every block what was last written to it and acknowledged (protocol C);
- *  - both superblocks have the same current generation and no bitmap generation.
+ *  - both disks hold the same on the whole device, and every block what was last written to it and acknowledged (protocol C);
+ *  - both superblocks have the same size, the same current generation and no bitmap generation.
  *
- * Writes that were under way when a Primary died may be there or not: they go to the last quarter of the disk, of which only
- * equality is asked.
+ * Writes that were under way when a Primary died may be there or not: they go to the last quarter of the disk as it is at first, of
+ * which only equality is asked.
  */
 import { Prng } from '../../src/base/prng.js';
-import { decodeSuperblock, SUPERBLOCK_BYTES } from '../../src/md/superblock.js';
+import { decodeSuperblock, SUPERBLOCK_BYTES, type Superblock } from '../../src/md/superblock.js';
 import { until } from '../support/until.js';
 import {
   DISKS_MIB,
@@ -20,7 +20,9 @@ import {
 } from './kernel-seat.js';
 
 const DISK = 2;
-const DISK_BYTES = DISKS_MIB[DISK] << 20;
+const GROWTH_BYTES = 1 << 20;
+/** Internal meta-data of so small a disk are smaller. */
+const META_BYTES = 64 << 10;
 const BLOCK_BYTES = 4096;
 /** Blocks whose content is known; behind them the ones that crashes leave undecided, then the meta-data. */
 const KNOWN_BLOCKS = 3072;
@@ -63,6 +65,7 @@ export class Mixed {
   primary: SeatName = 'alice';
   /** What has been done in this step, for the one who must understand a failure. */
   readonly done: string[] = [];
+  #diskBytes = DISKS_MIB[DISK] << 20;
   readonly #known: (string | null)[] = Array.from({ length: KNOWN_BLOCKS }, () => null);
   #words = 0;
 
@@ -156,6 +159,18 @@ export class Mixed {
     return Number(/ dw:(\d+)/.exec(await this.pair.seats[name].proc())?.[1] ?? 0);
   }
 
+  /** Both disks grow, and what they hold there differs. */
+  async grow(): Promise<void> {
+    const from = this.#diskBytes;
+    this.#diskBytes += GROWTH_BYTES;
+    this.done.push(`both disks grow to ${this.#diskBytes} bytes`);
+    for (const name of SEATS) await this.pair.seats[name].grow(this.#diskBytes);
+    const { status, out } = await this.pair.seats[this.anySeat()].run(
+      `dd if=/dev/urandom of=/dev/vda bs=64k count=${GROWTH_BYTES >> 16} oflag=direct,seek_bytes seek=${from} conv=notrunc 2>&1`,
+    );
+    if (status !== 0) throw new Error(`noise on the new part: status ${status}\n${out}`);
+  }
+
   async off(name: SeatName): Promise<void> {
     this.done.push(`${name}: power off`);
     await this.pair.seats[name].powerOff();
@@ -185,10 +200,10 @@ export class Mixed {
       () => `meta-data that agree: ${this.#metaDifference()}`,
       50,
     );
-    const [alice, bob] = SEATS.map((name) => this.pair.seats[name].onDisk(DISK_BYTES));
+    const deviceBytes = this.#superblock('alice').laSizeSectors * 512;
+    const [alice, bob] = SEATS.map((name) => this.pair.seats[name].onDisk(deviceBytes));
     if (alice === undefined || bob === undefined) throw new Error('two seats');
-    const compared = (KNOWN_BLOCKS + LOAD_BLOCKS) * BLOCK_BYTES;
-    if (Buffer.compare(alice.subarray(0, compared), bob.subarray(0, compared)) !== 0) {
+    if (Buffer.compare(alice, bob) !== 0) {
       const at = alice.findIndex((byte, i) => byte !== bob[i]);
       throw new Error(`the disks differ in block ${Math.floor(at / BLOCK_BYTES)}`);
     }
@@ -204,12 +219,18 @@ export class Mixed {
     }
   }
 
+  #superblock(name: SeatName): Superblock {
+    const disk = this.pair.seats[name].onDisk(this.#diskBytes);
+    return decodeSuperblock(disk.subarray(this.#diskBytes - SUPERBLOCK_BYTES));
+  }
+
   #metaDifference(): string | null {
-    const [a, b] = SEATS.map((name) => {
-      const disk = this.pair.seats[name].onDisk(DISK_BYTES);
-      return decodeSuperblock(disk.subarray(DISK_BYTES - SUPERBLOCK_BYTES));
-    });
-    if (a === undefined || b === undefined) throw new Error('two seats');
+    const [a, b] = [this.#superblock('alice'), this.#superblock('bob')];
+    if (a.laSizeSectors !== b.laSizeSectors)
+      return `${a.laSizeSectors} and ${b.laSizeSectors} sectors`;
+    // What the meta-data take of a disk that grew with its device.
+    if (a.laSizeSectors * 512 < this.#diskBytes - META_BYTES)
+      return `${a.laSizeSectors} sectors of ${this.#diskBytes} bytes`;
     const text = (u: bigint) => (u & ~1n).toString(16);
     if (text(a.current) !== text(b.current))
       return `current ${text(a.current)} and ${text(b.current)}`;

@@ -34,6 +34,8 @@ export interface Seat {
   proc(): Promise<string>;
   powerOff(): Promise<void>;
   powerOn(): Promise<void>;
+  /** The disk in use becomes so large, under whoever uses it. */
+  grow(bytes: number): Promise<void>;
   /** Data and meta-data, as they are on the disk now. */
   onDisk(lengthBytes: number): Uint8Array;
   /** Debian's drbdmeta on the disk of a resource that is down. */
@@ -182,6 +184,9 @@ export class KernelSeat implements Seat {
     await this.#configure();
   }
 
+  async grow(bytes: number): Promise<void> {
+    await this.vm.grow(bytes, this.#disk);
+  }
   onDisk(lengthBytes: number): Uint8Array {
     return this.vm.onDisk(0, lengthBytes, this.#disk);
   }
