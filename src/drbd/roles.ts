@@ -27,7 +27,7 @@ import {
 import { giveUpSoon } from './hung-disk.js';
 import { sendState, sendUuids } from './params.js';
 import { Err, Ss } from './return-codes.js';
-import { Conns, Disks, isSuspended, Roles, type State } from './state.js';
+import { Conns, Disks, diskName, isSuspended, Roles, type State } from './state.js';
 import { type MaskField, stateMask } from './state-mask.js';
 import type { Volume } from './volume.js';
 
@@ -104,12 +104,14 @@ class Promotion {
   readonly #done: Done;
   #tries = 0;
   #forced = false; // the disk had to be declared UpToDate
+  readonly #askedOf: number; // what the disk was then
   #fields: Partial<Record<MaskField, number>> = { role: Roles.Primary };
 
   constructor(v: Volume, forceIt: boolean, done: Done) {
     this.#v = v;
     this.#force = forceIt;
     this.#done = done;
+    this.#askedOf = v.state.disk;
   }
 
   begin(): void {
@@ -174,6 +176,12 @@ class Promotion {
         return;
       }
       if (code === Ss.NO_UP_TO_DATE_DISK && this.#force && this.#mayForce(disk)) {
+        if (disk < this.#askedOf) {
+          // It met its peer while that was fenced, and may be half copied now: nobody has asked for that.
+          const since = `the disk was ${diskName(this.#askedOf)} when that was asked for`;
+          this.#done(refused(code, since, `with --force once more it is taken as it is now`));
+          return;
+        }
         v.core.host.log('warn', v.name, 'Forced to consider local data as UpToDate!');
         this.#forced = true;
         this.#fields = { ...this.#fields, disk: Disks.UpToDate };
@@ -445,12 +453,14 @@ function onPeersDiskToo(v: Volume, then: (isThere: boolean, goOn: () => void) =>
  * the older one. The same of a Primary: without a disk, too, it has users who must not find their data on another node.
  */
 function neverOutdated(v: Volume): string | null {
-  const { role, disk, conn } = v.state;
+  const { role, disk, conn, pdsk } = v.state;
   if (role === Roles.Primary) return 'this node is Primary';
   const letGo = disk < Disks.Inconsistent;
   const began = v.uuids.bitmap !== 0n && !v.resync.endMayBeMissed; // a generation that the peer does not have
   const behind = (v.flags & MDF.PEER_OUT_DATED) !== 0 || (letGo && began);
-  if (!behind || !(letGo || disk === Disks.UpToDate) || conn >= Conns.Connected) return null;
+  if (!behind || !(letGo || disk === Disks.UpToDate)) return null;
+  // Connected, the peer's disk speaks for itself. Where it has none either, that connection may be dead, and the peer another one by now.
+  if (conn >= Conns.Connected && !(letGo && pdsk < Disks.Inconsistent)) return null;
   return "the peer's copy is older than this one";
 }
 

@@ -301,14 +301,15 @@ function operatorDrbdadm(
   const n = w.node(name);
   if (!n.powered) return;
   // What it may do is allowed from the moment it is asked for.
-  if (flag === '--force' && verb === 'primary') w.truth.force(name, 'primary --force');
+  const forces = flag === '--force' && verb === 'primary';
+  if (forces) w.truth.orders(name);
   if (flag === '--discard-my-data') w.truth.force(peerOf(name), 'connect --discard-my-data');
   if (verb === 'invalidate') w.truth.force(peerOf(name), 'invalidate');
   if (verb === 'invalidate-remote') w.truth.force(name, 'invalidate-remote');
   if (verb === 'new-current-uuid' && flag === '--clear-bitmap') w.truth.force(name, 'clear-bitmap');
   n.drbdadm(verb, flag ? [flag] : [], (exit) => {
+    if (forces) w.truth.answered(name, exit === 0);
     if (exit !== 0) return;
-    if (flag === '--force' && verb === 'primary') w.truth.force(name, 'primary --force');
     if (flag === '--discard-my-data') w.truth.force(peerOf(name), 'connect --discard-my-data');
     if (verb === 'resume-io') w.truth.mayWriteAlone(name, 'resume-io');
   });

@@ -40,6 +40,8 @@ export class Lineage {
   readonly partedAt: number;
   /** Sectors from here on came with a larger device: nobody has promised what they hold until they are written (old meta-data, mostly). */
   readonly newFrom: number;
+  /** How many writes were asked for in it. */
+  writes = 0;
 
   constructor(
     id: number,
@@ -108,6 +110,7 @@ export class Ledger {
     const head = from.head.slice();
     const fork = new Lineage(this.#lineages++, head, from, now, parted, from.newFrom);
     for (const id of underWay) this.#at(id).lineage = fork.id;
+    fork.writes = underWay.length;
     return fork;
   }
 
@@ -123,6 +126,7 @@ export class Ledger {
   /** A write (or erase) is asked for; the result is its number, which its sectors carry. */
   begin(lineage: Lineage, sector: number, sectors: number, erases: boolean): number {
     const id = this.#add({ ...ZERO, lineage: lineage.id, erases, beganAt: this.#now++ });
+    lineage.writes++;
     for (let s = sector; s < sector + sectors; s++) this.#enter(lineage, s, erases ? 0 : id, id);
     return id;
   }

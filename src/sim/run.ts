@@ -140,7 +140,7 @@ export function settle(w: World): void {
     calm = isSettled(w) ? calm + 1 : 0;
     if (calm >= 3) break;
     if (w.nowMs >= deadlineMs) {
-      // A slow peer under protocol A takes the users' writes first, as with the originals: while the resync goes on, it is waited for.
+      // A slow peer under protocol A takes the users' writes first, as with the originals: while a resync goes on, or a verify, it is waited for.
       if (w.nowMs >= healedMs + RESYNC_LIMIT_MS || copied < (SETTLE_MS / 1000) * SLOWEST_RESYNC)
         break;
       deadlineMs = w.nowMs + SETTLE_MS;
@@ -181,7 +181,7 @@ export function settle(w: World): void {
   }
 }
 
-/** A resync is under way, and got on since the last look. */
+/** A resync or a verify is under way, and got on since the last look. */
 function isCopying(w: World): boolean {
   const left = blocksLeft(w);
   if (left === 0) return false;
@@ -194,10 +194,13 @@ function isMoving(w: World): boolean {
   return w.bothNodes.some((n) => [...(n.heartbeat?.scripts.runs ?? [])].length > 0);
 }
 
-/** Of a resync that is under way. */
+/** Of a resync, or of an online verify, that is under way. */
 function blocksLeft(w: World): number {
-  const target = w.bothNodes.find((n) => n.state?.conn === Conns.SyncTarget);
-  return target?.drbdd?.volume?.bitmap?.count ?? 0;
+  const one = w.bothNodes.find(
+    (n) => n.state?.conn === Conns.SyncTarget || n.state?.conn === Conns.VerifyS,
+  );
+  const v = one?.drbdd?.volume;
+  return (v?.state.conn === Conns.VerifyS ? v.verify.progress?.leftBits : v?.bitmap?.count) ?? 0;
 }
 
 function isSettled(w: World): boolean {

@@ -42,6 +42,7 @@ export interface DrbddHost {
   /** After each change of state. */
   changed(): void;
   exposed(minor: number, generations: readonly bigint[]): void;
+  metaStoredLate(): void;
   /** What a successor will find. Kept in /run: gone with the power. */
   save(state: SavedState): void;
   /** The lower disk has meta-data at the end of so many bytes. */
@@ -84,6 +85,7 @@ export class SimDrbdd {
       disks: host.disks,
       pool: POOL,
       streams: STREAMS,
+      metaStoredLate: () => host.metaStoredLate(),
     });
     this.loop = new DrbdLoop(this.io, {
       random: randomSource(host.random),

@@ -2,11 +2,13 @@
  * The disks that a simulated engine has open. A request takes its disk's time, so requests complete in another order than
  * they were made in; a disk that is stuck holds all of them back.
  */
+
 import { assert } from '../base/assert.js';
 import { DiskRequests, type Holder } from '../host/disk-requests.js';
 import { ERRNO } from '../host/errno.js';
 import type { DiskInfo, DiskOpen } from '../host/io.js';
 import { checkRequest } from '../host/io-check.js';
+import { decodeSuperblock, MAGIC_UNCLEAN, MAGIC_V08, SUPERBLOCK_BYTES } from '../md/superblock.js';
 import { sameBytes } from './disk-content.js';
 import type { SimDisk } from './sim-disk.js';
 import type { SimIoTurns } from './sim-io-turns.js';
@@ -132,7 +134,7 @@ export class SimIoDisks {
     fua: boolean,
     tag: number,
   ): void {
-    const { disk } = this.#get(handle);
+    const { disk, requests } = this.#get(handle);
     const wrong = this.#wrongChange(handle, offsetBytes, at, lengthBytes);
     const change: Change = { disk, offsetBytes, lengthBytes, bytes: null };
     const begin = (): void => {
@@ -153,6 +155,7 @@ export class SimIoDisks {
         return -ERRNO.EIO;
       }
       disk.write(offsetBytes, bytes, fua);
+      if (requests.abandoned && isSuperblock(bytes)) this.#turns.host.metaStoredLate?.();
       return lengthBytes;
     });
   }
@@ -246,4 +249,10 @@ export class SimIoDisks {
     assert(disk, 'an open disk');
     return disk;
   }
+}
+
+function isSuperblock(bytes: Uint8Array): boolean {
+  if (bytes.length !== SUPERBLOCK_BYTES) return false;
+  const { magic } = decodeSuperblock(bytes);
+  return magic === MAGIC_V08 || magic === MAGIC_UNCLEAN;
 }

@@ -18,6 +18,8 @@ export interface SimHost {
   readonly disks: ReadonlyMap<string, SimDisk>;
   /** Called before each operation takes effect: a process may be killed between any two of them. */
   readonly beforeOperation?: () => void;
+  /** A disk that hung and was let go has stored a superblock that it was given before. */
+  readonly metaStoredLate?: () => void;
 }
 
 export class SimIoTurns {

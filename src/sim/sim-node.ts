@@ -43,6 +43,8 @@ export interface NodeWorld extends NodeHeartbeatWorld {
   client(node: SimNode): Client;
   /** A handler of DRBD ran: its exit status. */
   handled(node: SimNode, event: string, exit: number): void;
+  /** A disk that hung and was let go has stored a superblock that it was given before. */
+  metaStoredLate(node: SimNode): void;
   /** drbdadm begins. */
   asked(node: SimNode, verb: string): void;
 }
@@ -200,6 +202,7 @@ export class SimNode {
       exposed: (minor, generations) => {
         this.exposed = { [minor]: generations.map((uuid) => uuid.toString(16).toUpperCase()) };
       },
+      metaStoredLate: () => this.#world.metaStoredLate(this),
       save: (state) => {
         this.saved = state;
       },

@@ -8,6 +8,8 @@ import { type Ledger, type Lineage, SECTOR_BYTES, type Sectors } from './ledger.
 
 type PerNode<T> = Record<NodeName, T>;
 
+const FORCED = 'primary --force';
+
 export class Truth {
   readonly ledger: Ledger;
   /** The history that a node's disk is a copy of, maybe an old one. */
@@ -22,6 +24,7 @@ export class Truth {
   readonly aloneExcuse: PerNode<string | null> = { alpha: null, beta: null };
   /** An operator took this copy whatever it is. */
   readonly forced: PerNode<string | null> = { alpha: null, beta: null };
+  readonly #orders: PerNode<number> = { alpha: 0, beta: 0 }; // that are not answered
 
   /** Writes were answered under A or B since the nodes were last in sync under C. */
   async = false;
@@ -57,6 +60,7 @@ export class Truth {
 
   powerCut(node: NodeName, primary: boolean): void {
     this.lostVolatile[node] = true;
+    this.#orders[node] = 0;
     if (primary) this.crashedPrimary[node] = true;
   }
 
@@ -92,8 +96,27 @@ export class Truth {
     this.lostVolatile.beta = lost;
   }
 
+  /** The users of a Primary see the peer's data: that was Primary meanwhile, maybe, and nobody has written there. */
+  uses(node: NodeName): void {
+    const theirs = this.lineage[peerOf(node)];
+    const own = this.lineage[node];
+    if (theirs.parent === own && theirs.writes === 0) this.lineage[peerOf(node)] = own;
+  }
+
   force(node: NodeName, why: string): void {
     this.forced[node] = why;
+  }
+
+  /** primary --force is asked for: it may have to wait, and is carried out whatever has become of the copy by then. */
+  orders(node: NodeName): void {
+    this.#orders[node]++;
+    this.force(node, FORCED);
+  }
+
+  /** And is answered. */
+  answered(node: NodeName, done: boolean): void {
+    this.#orders[node] = Math.max(0, this.#orders[node] - 1);
+    if (done) this.force(node, FORCED);
   }
 
   /** Another disk, or an old image of it: nothing is promised for it until it was synchronised. */
@@ -102,10 +125,18 @@ export class Truth {
     this.forced[peerOf(node)] = 'the other disk was replaced'; // it may be the older copy, and the only one
   }
 
+  /**
+   * A disk that hung and was let go has stored meta-data that it was given before: they call it the newer copy, and its node may have gone
+   * on with the peer's since. Whoever lets go what still works (`disk-timeout`) is told so in docs/STATES.md.
+   */
+  storedLate(node: NodeName): void {
+    this.forced[node] = 'a disk that hung stored its meta-data late';
+  }
+
   #forget(node: NodeName): void {
     this.aloneWrites[node] = 0;
     this.aloneExcuse[node] = null;
-    this.forced[node] = null;
+    this.forced[node] = this.#orders[node] > 0 ? FORCED : null;
   }
 
   /** This copy is the data from now on, whatever the other one says. */

@@ -3,6 +3,7 @@
  * that watch, and the trace. Everything follows from the seed, the configuration and the steps that are carried out.
  */
 import type { DigestSource } from '../base/ports.js';
+import { usesPeers } from '../drbd/changes.js';
 import type { LogLevel } from '../drbd/ports.js';
 import { Conns, Disks, Roles, type State } from '../drbd/state.js';
 import { REPLICATION_ADDRESS } from './administrator.js';
@@ -199,6 +200,8 @@ export class World implements NodeWorld {
       const held = node.peer.client?.writesHeldBy(node.disk) ?? [];
       for (const id of held) this.#heldByNext.add(id);
     }
+    const reads = next.role === Roles.Primary && usesPeers(next);
+    if (reads && (old === null || !usesPeers(old))) truth.uses(node.name);
     const other = node.peer.state;
     // Protocol B has answered what the only disk, the peer's, was about to take when it failed: the next flush says so (P_NEG_ACK).
     const gone = old?.pdsk === Disks.UpToDate && next.pdsk < Disks.Inconsistent;
@@ -273,6 +276,10 @@ export class World implements NodeWorld {
     if (user.client === null || user.protocol === 'C' || disk === Disks.UpToDate) return false;
     this.ledger.flushFailed(this.truth.lineage[user.name]);
     return true;
+  }
+
+  metaStoredLate(node: SimNode): void {
+    this.truth.storedLate(node.name);
   }
 
   handled(node: SimNode, event: string, exit: number): void {

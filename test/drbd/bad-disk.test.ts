@@ -1,7 +1,7 @@
 /** A Primary whose disk is bad: whether its copy counts, what `primary --force` does then, and whom it may meet again. */
 import test from 'ava';
 import { EIO } from '../../src/drbd/app-io.js';
-import { invalidateRemote, setPrimary, setSecondary } from '../../src/drbd/roles.js';
+import { invalidateRemote, type Outcome, setPrimary, setSecondary } from '../../src/drbd/roles.js';
 import { block, inSync, type SimPair } from '../support/sim-pair.js';
 
 /** alpha went on alone as Primary, then a write failed: the newest data, Inconsistent. */
@@ -137,3 +137,35 @@ for (const protocol of ['A', 'C'] as const) {
     }
   });
 }
+
+// Swarm seed 1310008496@5: the half-copied disk was Primary, and nobody had asked for that.
+test('primary --force of a good disk that is half copied by the time its peer is fenced: to be asked for again', (t) => {
+  const pair = inSync(1, { disk: { fencing: 'resource-only', resyncRateKiBps: 250 } });
+  const { alpha, beta } = pair;
+  pair.net.reset('replication');
+  pair.net.cut('replication');
+  beta.until(/cs:WFConnection .*ds:UpToDate/);
+  for (let i = 0; i < 200; i++) t.is(alpha.write(8 * i, block(1)), 0);
+  beta.handlerMs = 5000;
+  beta.exits = { 'fence-peer': 5 };
+  let outcome: Outcome | null = null;
+  beta.loop.enter(() => {
+    setPrimary(beta.volume, true, (o) => {
+      outcome = o;
+    });
+  });
+  beta.handlerMs = 1;
+  pair.net.heal('replication');
+  beta.until(/cs:SyncTarget .*ds:Inconsistent/);
+  pair.net.reset('replication');
+  pair.net.cut('replication');
+  pair.until(() => outcome !== null, 'an answer');
+  t.like(outcome, { kind: 'state', code: -2 });
+  t.regex(
+    String((outcome as Outcome | null)?.info),
+    /the disk was UpToDate when that was asked for/,
+  );
+  t.regex(beta.shown, /cs:WFConnection ro:Secondary\/Unknown ds:Inconsistent/);
+  t.is(beta.ask((v, done) => setPrimary(v, true, done)).kind, 'ok');
+  t.regex(beta.shown, /ro:Primary\/Unknown ds:UpToDate/);
+});

@@ -56,6 +56,24 @@ test('outdate of a node that let go a disk with newer data than the peer has: re
   t.deepEqual(beta.read(8, 4096), block(1));
 });
 
+// Swarm seed 1310013220@5: it was Outdated when it was attached, and the older disk became Primary.
+test('the same, of one that has not noticed yet that its peer is gone', (t) => {
+  const pair = inSync(1);
+  const { alpha, beta } = pair;
+  t.is(alpha.ask((v, done) => detach(v, false, done)).kind, 'ok');
+  t.is(alpha.write(8, block(1)), 0); // beta alone has it
+  beta.loop.enter(() => detach(beta.volume, true, () => {}));
+  beta.until(/cs:Connected ro:Secondary\/Primary ds:Diskless\/Diskless/);
+  pair.net.cut('replication');
+  alpha.crash(true);
+  t.regex(beta.shown, /cs:Connected/);
+  t.like(beta.ask(outdate), { kind: 'state', code: Ss.NO_UP_TO_DATE_DISK }); // exit 17
+  beta.until(/cs:WFConnection/);
+  beta.attach();
+  t.is(beta.ask((v, done) => setPrimary(v, false, done)).kind, 'ok');
+  t.deepEqual(beta.read(8, 4096), block(1));
+});
+
 // The source had let its disk go since, and its last generation was not the target's past: so it looked.
 test('outdate of the source of a resync that has missed its end and let its disk go: the target may go on', (t) => {
   const pair = inSync(1, { disk: { fencing: 'resource-and-stonith' } });
