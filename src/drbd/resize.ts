@@ -9,9 +9,9 @@
  */
 import { DDS_FLAGS, type Sizes } from '../wire/params.js';
 import type { Link } from './link.js';
+import type { Done } from './outcome.js';
 import { sendSizes, sendUuids } from './params.js';
 import { Err } from './return-codes.js';
-import type { Done } from './roles.js';
 import { Conns, Disks, Roles } from './state.js';
 import type { Volume } from './volume.js';
 

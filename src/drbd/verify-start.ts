@@ -6,8 +6,8 @@
  * Source: docs/STATES.md, online verify.
  */
 import { knowsStopSector } from '../wire/constants.js';
+import { clusterChange, type Done, OK, type Outcome } from './outcome.js';
 import { Err, Ss } from './return-codes.js';
-import { clusterChange, type Done, OK, type Outcome } from './roles.js';
 import { Conns } from './state.js';
 import type { Volume } from './volume.js';
 

@@ -6,27 +6,25 @@ import type { DiskOptions, ResourceOptions } from '../config/drbd-options.js';
 import { attach } from '../drbd/attach.js';
 import { waitConnect, waitTimeoutType } from '../drbd/attach-decision.js';
 import {
+  detach,
+  invalidate,
+  invalidateRemote,
+  newCurrentUuid,
+  outdate,
+  pauseSync,
+  suspendIo,
+} from '../drbd/disk-verbs.js';
+import {
   changeDiskOptions,
   changeNetOptions,
   netRefusal,
   type OptionRefusal,
 } from '../drbd/option-change.js';
+import type { Outcome } from '../drbd/outcome.js';
 import { resize } from '../drbd/resize.js';
 import type { Resource } from '../drbd/resource.js';
 import { Err, failureText, Ss, stateText } from '../drbd/return-codes.js';
-import {
-  detach,
-  invalidate,
-  invalidateRemote,
-  newCurrentUuid,
-  type Outcome,
-  outdate,
-  pauseSync,
-  resumeRole,
-  setPrimary,
-  setSecondary,
-  suspendIo,
-} from '../drbd/roles.js';
+import { resumeRole, setPrimary, setSecondary } from '../drbd/roles.js';
 import { Conns, connName, Disks, diskName, roleName } from '../drbd/state.js';
 import { verify } from '../drbd/verify-start.js';
 import type { Volume } from '../drbd/volume.js';

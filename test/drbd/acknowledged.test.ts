@@ -9,10 +9,9 @@ import {
   invalidate,
   invalidateRemote,
   outdate,
-  setPrimary,
-  setSecondary,
   suspendIo,
-} from '../../src/drbd/roles.js';
+} from '../../src/drbd/disk-verbs.js';
+import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
 import { COMMANDS } from '../../src/wire/constants.js';
 import { packetsSent } from '../support/packets-sent.js';
 import { block, SimPair, type SimPairOptions } from '../support/sim-pair.js';

@@ -4,9 +4,10 @@
  */
 import test from 'ava';
 import { setUuids } from '../../src/drbd/changes.js';
+import { detach, newCurrentUuid } from '../../src/drbd/disk-verbs.js';
 import type { UuidSet } from '../../src/drbd/generation.js';
 import { resize } from '../../src/drbd/resize.js';
-import { detach, newCurrentUuid, setPrimary, setSecondary } from '../../src/drbd/roles.js';
+import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
 import { findMetaData } from '../../src/sim/moved-meta.js';
 import { block, inSync, type SimPair, type SimPairNode } from '../support/sim-pair.js';
 

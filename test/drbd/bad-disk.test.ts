@@ -1,7 +1,9 @@
 /** A Primary whose disk is bad: whether its copy counts, what `primary --force` does then, and whom it may meet again. */
 import test from 'ava';
 import { EIO } from '../../src/drbd/app-io.js';
-import { invalidateRemote, type Outcome, setPrimary, setSecondary } from '../../src/drbd/roles.js';
+import { invalidateRemote } from '../../src/drbd/disk-verbs.js';
+import type { Outcome } from '../../src/drbd/outcome.js';
+import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
 import { block, inSync, type SimPair } from '../support/sim-pair.js';
 
 /** alpha went on alone as Primary, then a write failed: the newest data, Inconsistent. */

@@ -4,7 +4,7 @@
  */
 import test from 'ava';
 import { Prng } from '../../src/base/prng.js';
-import { invalidateRemote } from '../../src/drbd/roles.js';
+import { invalidateRemote } from '../../src/drbd/disk-verbs.js';
 import { Conns } from '../../src/drbd/state.js';
 import { COMMANDS } from '../../src/wire/constants.js';
 import { packetsSent } from '../support/packets-sent.js';

@@ -1,13 +1,8 @@
 /** Checksum-based resync between two engines: what is equal is not sent, and what is not is; docs/PROTOCOL.md, checksums. */
 import test from 'ava';
 import type { NetOptions } from '../../src/config/drbd-options.js';
-import {
-  detach,
-  invalidate,
-  invalidateRemote,
-  setPrimary,
-  setSecondary,
-} from '../../src/drbd/roles.js';
+import { detach, invalidate, invalidateRemote } from '../../src/drbd/disk-verbs.js';
+import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
 import { COMMANDS } from '../../src/wire/constants.js';
 import { packetsSent, type SentPacket } from '../support/packets-sent.js';
 import { readRecording } from '../support/recording.js';

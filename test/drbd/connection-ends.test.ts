@@ -1,7 +1,8 @@
 /** A connection ends while something is on its way: what is waited for, and what must not wait for it. */
 import test from 'ava';
+import { detach, invalidateRemote, suspendIo } from '../../src/drbd/disk-verbs.js';
 import { Ss } from '../../src/drbd/return-codes.js';
-import { detach, invalidateRemote, setPrimary, suspendIo } from '../../src/drbd/roles.js';
+import { setPrimary } from '../../src/drbd/roles.js';
 import { block, inSync } from '../support/sim-pair.js';
 
 test('connect, when disconnect is answered: writes of the broken connection are still on their way to the disk', (t) => {

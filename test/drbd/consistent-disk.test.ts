@@ -3,7 +3,8 @@
  * we differ"): a comparison, a peer without a disk that knows, an operator.
  */
 import test from 'ava';
-import { detach, setPrimary, setSecondary } from '../../src/drbd/roles.js';
+import { detach } from '../../src/drbd/disk-verbs.js';
+import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
 import { block, SimPair } from '../support/sim-pair.js';
 
 function fencedPair(): SimPair {

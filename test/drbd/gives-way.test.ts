@@ -4,8 +4,9 @@
  */
 import test from 'ava';
 import { EIO } from '../../src/drbd/app-io.js';
+import { detach, suspendIo } from '../../src/drbd/disk-verbs.js';
 import { maskUuid } from '../../src/drbd/generation.js';
-import { detach, setPrimary, setSecondary, suspendIo } from '../../src/drbd/roles.js';
+import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
 import { block, SimPair, type SimPairNode, type SimPairOptions } from '../support/sim-pair.js';
 
 const first = (node: SimPairNode, sector: number): number =>

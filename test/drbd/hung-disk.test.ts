@@ -4,8 +4,8 @@
  */
 import test from 'ava';
 import { EIO } from '../../src/drbd/app-io.js';
+import { detach } from '../../src/drbd/disk-verbs.js';
 import { Err } from '../../src/drbd/return-codes.js';
-import { detach } from '../../src/drbd/roles.js';
 import { block, SimPair, type SimPairOptions } from '../support/sim-pair.js';
 
 function inSync(seed: number, options: SimPairOptions = {}): SimPair {

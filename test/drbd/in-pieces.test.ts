@@ -3,7 +3,7 @@
  * peer comes, the local disk hangs. Two engines in virtual time.
  */
 import test from 'ava';
-import { detach } from '../../src/drbd/roles.js';
+import { detach } from '../../src/drbd/disk-verbs.js';
 import { COMMANDS } from '../../src/wire/constants.js';
 import { packetsSent } from '../support/packets-sent.js';
 import { SimPair, type SimPairOptions } from '../support/sim-pair.js';

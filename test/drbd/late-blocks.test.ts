@@ -3,7 +3,7 @@
  * lasts, and the next one may have begun.
  */
 import test from 'ava';
-import { detach, invalidateRemote } from '../../src/drbd/roles.js';
+import { detach, invalidateRemote } from '../../src/drbd/disk-verbs.js';
 import { inSync, type SimPair } from '../support/sim-pair.js';
 
 /** The target decides on the rate. */

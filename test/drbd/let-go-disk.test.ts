@@ -1,8 +1,9 @@
 /** A disk is let go (detach) and taken back: it is not older than what users have seen, and none waits for the other for ever. */
 import test from 'ava';
 import { EIO } from '../../src/drbd/app-io.js';
+import { detach } from '../../src/drbd/disk-verbs.js';
 import { Ss } from '../../src/drbd/return-codes.js';
-import { detach, setPrimary, setSecondary } from '../../src/drbd/roles.js';
+import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
 import {
   block,
   createMeta,

@@ -3,7 +3,8 @@
  * not answered meanwhile: handlers for this event halt the node, and its disk may be back.
  */
 import test from 'ava';
-import { detach, setPrimary } from '../../src/drbd/roles.js';
+import { detach } from '../../src/drbd/disk-verbs.js';
+import { setPrimary } from '../../src/drbd/roles.js';
 import { block, inSync, type SimPair } from '../support/sim-pair.js';
 
 const SECTOR = 8;

@@ -4,8 +4,8 @@
  */
 import test from 'ava';
 import type { DiskOptions } from '../../src/config/drbd-options.js';
-
-import { invalidateRemote, newCurrentUuid, setPrimary } from '../../src/drbd/roles.js';
+import { invalidateRemote, newCurrentUuid } from '../../src/drbd/disk-verbs.js';
+import { setPrimary } from '../../src/drbd/roles.js';
 import { block, SimPair, type SimPairNode } from '../support/sim-pair.js';
 import { begin } from '../support/verify-pair.js';
 

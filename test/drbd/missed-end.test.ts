@@ -4,7 +4,8 @@
  */
 import test from 'ava';
 import { setUuids } from '../../src/drbd/changes.js';
-import { newCurrentUuid, setSecondary } from '../../src/drbd/roles.js';
+import { newCurrentUuid } from '../../src/drbd/disk-verbs.js';
+import { setSecondary } from '../../src/drbd/roles.js';
 import { block, inSync } from '../support/sim-pair.js';
 
 test('version 88, an end that one side has missed: refused, and new-current-uuid on the copy that is kept mends it', (t) => {

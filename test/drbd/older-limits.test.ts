@@ -5,13 +5,8 @@ import test from 'ava';
 import type { NetOptions } from '../../src/config/drbd-options.js';
 import { EIO } from '../../src/drbd/app-io.js';
 import { AppRequest } from '../../src/drbd/app-request.js';
-import {
-  detach,
-  invalidateRemote,
-  newCurrentUuid,
-  setPrimary,
-  suspendIo,
-} from '../../src/drbd/roles.js';
+import { detach, invalidateRemote, newCurrentUuid, suspendIo } from '../../src/drbd/disk-verbs.js';
+import { setPrimary } from '../../src/drbd/roles.js';
 import type { Volume } from '../../src/drbd/volume.js';
 import { COMMANDS, DP } from '../../src/wire/constants.js';
 import { newData, readData } from '../../src/wire/hot.js';

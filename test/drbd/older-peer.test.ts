@@ -1,7 +1,8 @@
 /** A node that let its disk go, with newer data than the peer has, and that meets the peer without it. Nobody fences here. */
 import test from 'ava';
+import { detach } from '../../src/drbd/disk-verbs.js';
 import { Ss } from '../../src/drbd/return-codes.js';
-import { detach, setPrimary, setSecondary } from '../../src/drbd/roles.js';
+import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
 import { block, SimPair } from '../support/sim-pair.js';
 
 /** alpha wrote alone, then lost its disk and its service; beta is back with what it had before. */

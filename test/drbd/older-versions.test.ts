@@ -4,7 +4,7 @@
  */
 import test from 'ava';
 import type { Dialect } from '../../src/drbd/connect.js';
-import { detach } from '../../src/drbd/roles.js';
+import { detach } from '../../src/drbd/disk-verbs.js';
 import { DIALECTS } from '../../src/sim/config.js';
 import { SimPair, type SimPairNode, type SimPairOptions } from '../support/sim-pair.js';
 

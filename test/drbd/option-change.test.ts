@@ -4,8 +4,9 @@
  */
 import test from 'ava';
 import type { DiskOptions, NetOptions } from '../../src/config/drbd-options.js';
+import { detach, newCurrentUuid } from '../../src/drbd/disk-verbs.js';
 import { sendSyncParam } from '../../src/drbd/params.js';
-import { detach, newCurrentUuid, setPrimary } from '../../src/drbd/roles.js';
+import { setPrimary } from '../../src/drbd/roles.js';
 import type { ControlReply } from '../../src/host/control.js';
 import { MDF } from '../../src/md/superblock.js';
 import { COMMANDS, DP } from '../../src/wire/constants.js';

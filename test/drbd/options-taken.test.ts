@@ -4,8 +4,9 @@
  */
 import test from 'ava';
 import type { DiskOptions } from '../../src/config/drbd-options.js';
+import { newCurrentUuid } from '../../src/drbd/disk-verbs.js';
 import { procText } from '../../src/drbd/proc-text.js';
-import { newCurrentUuid, setPrimary } from '../../src/drbd/roles.js';
+import { setPrimary } from '../../src/drbd/roles.js';
 import { block, inSync, SimPair } from '../support/sim-pair.js';
 
 const EXTENT_SECTORS = (4 << 20) / 512;

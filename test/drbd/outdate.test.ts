@@ -1,7 +1,8 @@
 /** `outdate` at a bad moment: a node without a good disk does not get one by it, and says what the peer may make of that. */
 import test from 'ava';
+import { detach, invalidate, outdate } from '../../src/drbd/disk-verbs.js';
 import { Ss } from '../../src/drbd/return-codes.js';
-import { detach, invalidate, outdate, setPrimary, setSecondary } from '../../src/drbd/roles.js';
+import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
 import { block, inSync } from '../support/sim-pair.js';
 
 // Swarm seed 120118: it was called UpToDate, and became Primary.

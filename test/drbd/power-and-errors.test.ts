@@ -1,12 +1,7 @@
 /** What a power cut between two writes leaves, and what an error of the disk at a bad moment does. */
 import test from 'ava';
-import {
-  detach,
-  invalidate,
-  invalidateRemote,
-  setPrimary,
-  setSecondary,
-} from '../../src/drbd/roles.js';
+import { detach, invalidate, invalidateRemote } from '../../src/drbd/disk-verbs.js';
+import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
 import { block, inSync, type SimPair } from '../support/sim-pair.js';
 
 function cut(pair: SimPair): void {

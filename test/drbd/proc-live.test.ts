@@ -7,18 +7,17 @@
  */
 import { readFileSync } from 'node:fs';
 import test from 'ava';
-import { procText } from '../../src/drbd/proc-text.js';
 import {
   detach,
   invalidate,
   newCurrentUuid,
-  type Outcome,
   outdate,
   pauseSync,
-  setPrimary,
-  setSecondary,
   suspendIo,
-} from '../../src/drbd/roles.js';
+} from '../../src/drbd/disk-verbs.js';
+import type { Outcome } from '../../src/drbd/outcome.js';
+import { procText } from '../../src/drbd/proc-text.js';
+import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
 import { CONNS, DISKS } from '../../src/drbd/state.js';
 import { verify } from '../../src/drbd/verify-start.js';
 import type { Volume } from '../../src/drbd/volume.js';

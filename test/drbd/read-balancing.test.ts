@@ -1,7 +1,7 @@
 /** Which disk serves a read (src/drbd/read-balancing.ts), and that no user sees an older block than before. Two engines in virtual time. */
 import test from 'ava';
 import { Prng } from '../../src/base/prng.js';
-import { detach } from '../../src/drbd/roles.js';
+import { detach } from '../../src/drbd/disk-verbs.js';
 import { COMMANDS } from '../../src/wire/constants.js';
 import { packetsSent, type SentPacket } from '../support/packets-sent.js';
 import { block, inSync, SimPair, type SimPairOptions } from '../support/sim-pair.js';

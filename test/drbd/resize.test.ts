@@ -3,8 +3,9 @@
  * end, whatever happens in between.
  */
 import test from 'ava';
+import { detach } from '../../src/drbd/disk-verbs.js';
 import { resize as resizeVolume } from '../../src/drbd/resize.js';
-import { detach, setPrimary, setSecondary } from '../../src/drbd/roles.js';
+import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
 import { Conns, decodeState } from '../../src/drbd/state.js';
 import { superblockSector } from '../../src/md/layout.js';
 import { decodeSuperblock, MDF } from '../../src/md/superblock.js';

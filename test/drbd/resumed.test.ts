@@ -5,7 +5,8 @@
  */
 import test from 'ava';
 import { EIO } from '../../src/drbd/app-io.js';
-import { detach, outdate, setPrimary, setSecondary, suspendIo } from '../../src/drbd/roles.js';
+import { detach, outdate, suspendIo } from '../../src/drbd/disk-verbs.js';
+import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
 import type { SavedState } from '../../src/host/drbdd-resume.js';
 import { block, inSync, SimPair, type SimPairNode } from '../support/sim-pair.js';
 

@@ -4,6 +4,7 @@
  */
 import test from 'ava';
 import { Prng } from '../../src/base/prng.js';
+import { detach, invalidateRemote, newCurrentUuid } from '../../src/drbd/disk-verbs.js';
 import {
   afterRefusal,
   type Device,
@@ -13,7 +14,7 @@ import {
   type Ordered,
   ResyncOrder,
 } from '../../src/drbd/resync-after.js';
-import { detach, invalidateRemote, newCurrentUuid, setPrimary } from '../../src/drbd/roles.js';
+import { setPrimary } from '../../src/drbd/roles.js';
 import { Conns } from '../../src/drbd/state.js';
 import { SimPair, type SimPairNode } from '../support/sim-pair.js';
 

@@ -1,14 +1,8 @@
 /** A resync that has hardly begun when something breaks, or whose target goes on writing: which copy has every write, and counts. */
 import test from 'ava';
 import { EIO } from '../../src/drbd/app-io.js';
-import {
-  detach,
-  invalidate,
-  invalidateRemote,
-  setPrimary,
-  setSecondary,
-  suspendIo,
-} from '../../src/drbd/roles.js';
+import { detach, invalidate, invalidateRemote, suspendIo } from '../../src/drbd/disk-verbs.js';
+import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
 import { Conns, connName } from '../../src/drbd/state.js';
 import { block, inSync } from '../support/sim-pair.js';
 

@@ -3,8 +3,8 @@
  * peer becomes by it; integration/kernel-more.test.ts has the kernel.
  */
 import test from 'ava';
+import { newCurrentUuid } from '../../src/drbd/disk-verbs.js';
 import { maskUuid } from '../../src/drbd/generation.js';
-import { newCurrentUuid } from '../../src/drbd/roles.js';
 import { SimPair } from '../support/sim-pair.js';
 
 test('the node that takes the new generation over says so', (t) => {

@@ -5,8 +5,8 @@
 import test from 'ava';
 import { Prng } from '../../src/base/prng.js';
 import type { DiskOptions } from '../../src/config/drbd-options.js';
+import { invalidate, invalidateRemote } from '../../src/drbd/disk-verbs.js';
 import { changeDiskOptions } from '../../src/drbd/option-change.js';
-import { invalidate, invalidateRemote } from '../../src/drbd/roles.js';
 import { fittingGranularity } from '../../src/drbd/thin-resync.js';
 import type { SimDisk } from '../../src/sim/sim-disk.js';
 import { COMMANDS } from '../../src/wire/constants.js';

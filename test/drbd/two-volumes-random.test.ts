@@ -1,7 +1,7 @@
 /** Two volumes, a service that writes to both, and trouble of all kinds that a seed picks: links, disks, operators. */
 import test from 'ava';
 import { Prng } from '../../src/base/prng.js';
-import { detach, invalidate, invalidateRemote, pauseSync } from '../../src/drbd/roles.js';
+import { detach, invalidate, invalidateRemote, pauseSync } from '../../src/drbd/disk-verbs.js';
 import { Disks } from '../../src/drbd/state.js';
 import { SimPair } from '../support/sim-pair.js';
 

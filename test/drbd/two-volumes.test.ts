@@ -3,14 +3,9 @@
  */
 import test from 'ava';
 import { EIO } from '../../src/drbd/app-io.js';
+import { detach, invalidateRemote, outdate } from '../../src/drbd/disk-verbs.js';
 import { Ss } from '../../src/drbd/return-codes.js';
-import {
-  detach,
-  invalidateRemote,
-  outdate,
-  setPrimary,
-  setSecondary,
-} from '../../src/drbd/roles.js';
+import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
 import { Disks } from '../../src/drbd/state.js';
 import type { Volume } from '../../src/drbd/volume.js';
 import { block, SimPair, type SimPairNode, type SimPairOptions } from '../support/sim-pair.js';

@@ -1,6 +1,7 @@
 /** Online verify between two engines: what differs is marked on both nodes, and nothing else; docs/STATES.md, online verify. */
 import test from 'ava';
-import { detach, invalidateRemote, setPrimary, setSecondary } from '../../src/drbd/roles.js';
+import { detach, invalidateRemote } from '../../src/drbd/disk-verbs.js';
+import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
 import { block } from '../support/sim-pair.js';
 import { begin, bits, differing, verifiable, verifyAll } from '../support/verify-pair.js';
 

@@ -1,8 +1,9 @@
 /** A disk that must not come back into a connected pair: both nodes see it, the connection stays, nothing hangs. */
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import test from 'ava';
+import { detach } from '../../src/drbd/disk-verbs.js';
 import type { UuidSet } from '../../src/drbd/generation.js';
-import { detach, setSecondary } from '../../src/drbd/roles.js';
+import { setSecondary } from '../../src/drbd/roles.js';
 import { isRefused, layoutOfDevice } from '../../src/md/layout.js';
 import type { Engines, TestNode } from '../support/engines.js';
 import { pair, pattern, promote } from '../support/pair.js';

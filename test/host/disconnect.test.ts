@@ -1,7 +1,7 @@
 /** disconnect: who may leave whom, and whose data count as old afterwards. docs/STATES.md, administrative operations. */
 import test from 'ava';
+import { detach } from '../../src/drbd/disk-verbs.js';
 import { Ss } from '../../src/drbd/return-codes.js';
-import { detach } from '../../src/drbd/roles.js';
 import type { TestNode } from '../support/engines.js';
 import { BOTH_GOOD, both, pair, pattern } from '../support/pair.js';
 

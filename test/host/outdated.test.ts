@@ -1,7 +1,8 @@
 /** A disk that is known to be old does not become current by meeting a node that has no disk. */
 import test from 'ava';
+import { detach, outdate } from '../../src/drbd/disk-verbs.js';
 import { Ss } from '../../src/drbd/return-codes.js';
-import { detach, outdate, setPrimary, setSecondary } from '../../src/drbd/roles.js';
+import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
 import { BOTH_GOOD, both, pair, pattern, promote } from '../support/pair.js';
 
 test('an Outdated disk and a diskless peer: nobody is promoted on the old data', async (t) => {

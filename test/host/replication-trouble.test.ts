@@ -2,15 +2,9 @@
 
 import { connect } from 'node:net';
 import test from 'ava';
+import { detach, invalidate, invalidateRemote } from '../../src/drbd/disk-verbs.js';
 import { Ss } from '../../src/drbd/return-codes.js';
-import {
-  detach,
-  invalidate,
-  invalidateRemote,
-  resumeRole,
-  setPrimary,
-  setSecondary,
-} from '../../src/drbd/roles.js';
+import { resumeRole, setPrimary, setSecondary } from '../../src/drbd/roles.js';
 import { Engines } from '../support/engines.js';
 import { BOTH_GOOD, both, failNext, pair, pattern, promote } from '../support/pair.js';
 

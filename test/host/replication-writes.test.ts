@@ -1,6 +1,6 @@
 /** What is written on the Primary, by protocol, size and kind, and what of it is on both disks when it is answered. */
 import test from 'ava';
-import { newCurrentUuid } from '../../src/drbd/roles.js';
+import { newCurrentUuid } from '../../src/drbd/disk-verbs.js';
 import { Engines } from '../support/engines.js';
 import { BOTH_GOOD, both, pair, pattern, promote } from '../support/pair.js';
 import { TcpCable } from '../support/tcp-cable.js';

@@ -3,7 +3,8 @@
  * refused, split brain found and settled.
  */
 import test from 'ava';
-import { invalidateRemote, pauseSync, setPrimary } from '../../src/drbd/roles.js';
+import { invalidateRemote, pauseSync } from '../../src/drbd/disk-verbs.js';
+import { setPrimary } from '../../src/drbd/roles.js';
 import { need } from '../support/need.js';
 import { KernelPair, pattern, removeMachine } from './kernel-pair.js';
 import { KERNEL_NEEDS } from './kernel-vm.js';

@@ -4,8 +4,9 @@
  */
 import { truncateSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
+import { detach } from '../../src/drbd/disk-verbs.js';
+import type { Outcome } from '../../src/drbd/outcome.js';
 import { resize } from '../../src/drbd/resize.js';
-import { detach, type Outcome } from '../../src/drbd/roles.js';
 import { findMetaData } from '../support/file-meta.js';
 import { need } from '../support/need.js';
 import { until } from '../support/until.js';

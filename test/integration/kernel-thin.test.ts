@@ -4,7 +4,7 @@
  */
 import { closeSync, fsyncSync, openSync, statSync, writeSync } from 'node:fs';
 import test from 'ava';
-import { invalidate, invalidateRemote } from '../../src/drbd/roles.js';
+import { invalidate, invalidateRemote } from '../../src/drbd/disk-verbs.js';
 import { need } from '../support/need.js';
 import { KernelPair, pattern, removeMachine } from './kernel-pair.js';
 import { KERNEL_NEEDS } from './kernel-vm.js';

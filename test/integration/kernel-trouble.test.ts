@@ -3,7 +3,7 @@
  * and hold the same data, and what was answered is there.
  */
 import test from 'ava';
-import { detach } from '../../src/drbd/roles.js';
+import { detach } from '../../src/drbd/disk-verbs.js';
 import { need } from '../support/need.js';
 import { KernelPair, pattern, removeMachine } from './kernel-pair.js';
 import { KERNEL_NEEDS } from './kernel-vm.js';

@@ -4,7 +4,7 @@
  */
 import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs';
 import test from 'ava';
-import type { Outcome } from '../../src/drbd/roles.js';
+import type { Outcome } from '../../src/drbd/outcome.js';
 import { verify } from '../../src/drbd/verify-start.js';
 import { need } from '../support/need.js';
 import { until } from '../support/until.js';

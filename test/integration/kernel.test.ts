@@ -3,7 +3,7 @@
  * and hold the same data. One machine serves all tests of this file, one after the other.
  */
 import test from 'ava';
-import { invalidate } from '../../src/drbd/roles.js';
+import { invalidate } from '../../src/drbd/disk-verbs.js';
 import { need } from '../support/need.js';
 import { KernelPair, pattern, removeMachine } from './kernel-pair.js';
 import { DISK_BYTES, KERNEL_NEEDS } from './kernel-vm.js';

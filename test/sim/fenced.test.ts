@@ -1,6 +1,7 @@
 /** A Primary that goes on alone after fencing: what it writes then is found and copied, whatever fence-peer said. */
 import test from 'ava';
-import { detach, invalidateRemote, setSecondary } from '../../src/drbd/roles.js';
+import { detach, invalidateRemote } from '../../src/drbd/disk-verbs.js';
+import { setSecondary } from '../../src/drbd/roles.js';
 import { block, SimPair } from '../support/sim-pair.js';
 
 // Swarm seed 1044: exit 3, because the peer had no disk when it was asked.

@@ -1,7 +1,7 @@
 /** Both nodes hold the same generation whenever they are in sync, however they came there. */
 import test from 'ava';
+import { detach, invalidate, invalidateRemote, newCurrentUuid } from '../../src/drbd/disk-verbs.js';
 import { maskUuid } from '../../src/drbd/generation.js';
-import { detach, invalidate, invalidateRemote, newCurrentUuid } from '../../src/drbd/roles.js';
 import { block, SimPair } from '../support/sim-pair.js';
 
 function sameGeneration(pair: SimPair): boolean {

@@ -1,6 +1,6 @@
 /** Meta-data that cannot be written: whoever asked for it, the disk is let go; nobody goes on with what is not on it. */
 import test from 'ava';
-import { detach, invalidate } from '../../src/drbd/roles.js';
+import { detach, invalidate } from '../../src/drbd/disk-verbs.js';
 import type { MetaLayout } from '../../src/md/layout.js';
 import { decodeSuperblock, MDF } from '../../src/md/superblock.js';
 import { SimPair, type SimPairNode } from '../support/sim-pair.js';

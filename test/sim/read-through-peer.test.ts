@@ -1,6 +1,6 @@
 /** A Primary without data of its own reads what its peer has: never something older than what it was answered. */
 import test from 'ava';
-import { detach } from '../../src/drbd/roles.js';
+import { detach } from '../../src/drbd/disk-verbs.js';
 import { block, SimPair } from '../support/sim-pair.js';
 
 // Swarm seed 416 of the version before heartbeat was in the simulator.

@@ -3,16 +3,15 @@
  * were found by the swarm (seeds in the tests' comments).
  */
 import test from 'ava';
-import { maskUuid } from '../../src/drbd/generation.js';
 import {
   detach,
   invalidate,
   invalidateRemote,
   newCurrentUuid,
   pauseSync,
-  setPrimary,
-  setSecondary,
-} from '../../src/drbd/roles.js';
+} from '../../src/drbd/disk-verbs.js';
+import { maskUuid } from '../../src/drbd/generation.js';
+import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
 import { block, SimPair } from '../support/sim-pair.js';
 
 function inSync(seed: number): SimPair {

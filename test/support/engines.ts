@@ -24,8 +24,8 @@ import {
 } from '../../src/config/drbd-options.js';
 import { attach } from '../../src/drbd/attach.js';
 import { type Dialect, FULL_DIALECT } from '../../src/drbd/connect.js';
+import type { Outcome } from '../../src/drbd/outcome.js';
 import type { Resource } from '../../src/drbd/resource.js';
-import type { Outcome } from '../../src/drbd/roles.js';
 import { connName, diskName, roleName } from '../../src/drbd/state.js';
 import type { Volume } from '../../src/drbd/volume.js';
 import { DrbdLoop } from '../../src/host/drbd-loop.js';

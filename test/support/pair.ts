@@ -1,5 +1,7 @@
 /** The beginnings that tests of a pair share. */
-import { newCurrentUuid, setPrimary } from '../../src/drbd/roles.js';
+
+import { newCurrentUuid } from '../../src/drbd/disk-verbs.js';
+import { setPrimary } from '../../src/drbd/roles.js';
 import { Engines, type NodeOptions, type Teardown, type TestNode } from './engines.js';
 
 export const BOTH_GOOD = /cs:Connected .*ds:UpToDate\/UpToDate/;

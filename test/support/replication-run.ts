@@ -9,7 +9,8 @@
  * of those nodes may go on as Primary. The run keeps track of them (`current`) as an operator would.
  */
 import { Prng } from '../../src/base/prng.js';
-import { detach, newCurrentUuid, setPrimary, setSecondary } from '../../src/drbd/roles.js';
+import { detach, newCurrentUuid } from '../../src/drbd/disk-verbs.js';
+import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
 import { Conns, Disks, Roles } from '../../src/drbd/state.js';
 import { Engines, NO_BUFFER, type NodeOptions, type TestNode } from './engines.js';
 import { TcpCable } from './tcp-cable.js';

@@ -13,8 +13,9 @@ import {
 } from '../../src/config/drbd-options.js';
 import { attach } from '../../src/drbd/attach.js';
 import { type Dialect, FULL_DIALECT } from '../../src/drbd/connect.js';
+import type { Outcome } from '../../src/drbd/outcome.js';
 import type { Resource } from '../../src/drbd/resource.js';
-import { type Outcome, setPrimary } from '../../src/drbd/roles.js';
+import { setPrimary } from '../../src/drbd/roles.js';
 import { connName, diskName, Roles, roleName } from '../../src/drbd/state.js';
 import type { Volume } from '../../src/drbd/volume.js';
 import type { ControlReply, ControlRequest, RunningResource } from '../../src/host/control.js';

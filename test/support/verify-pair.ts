@@ -1,5 +1,5 @@
 /** Online verify on a simulated pair: asked for, waited for, and what the bitmaps say against what the disks hold. */
-import type { Outcome } from '../../src/drbd/roles.js';
+import type { Outcome } from '../../src/drbd/outcome.js';
 import { verify } from '../../src/drbd/verify-start.js';
 import { inSync, type SimPair, type SimPairNode, type SimPairOptions } from './sim-pair.js';
 
