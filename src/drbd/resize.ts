@@ -39,7 +39,7 @@ export function receiveSizes(link: Link, v: Volume, p: Sizes): string | null {
   if (v.state.conn <= Conns.WFReportParams) return null;
   // Asked for its size, it says what it can be, once it knows. A size that has changed is told before anything is written there.
   const asked = p.currentSectors === 0 && attached && v.sizeSectors === before;
-  if (!asked && p.currentSectors !== v.sizeSectors) answer(link, v, p);
+  if (!asked && p.currentSectors !== v.sizeSectors) answer(link, v, p, v.sizeSectors !== before);
   if (!attached) return null;
   v.lowerSize.examine((hasChanged) => {
     if (!hasChanged && !asked) return;
@@ -128,11 +128,12 @@ function followWithout(v: Volume, p: Sizes): boolean {
 }
 
 /** Its size is another one, or it asks. What it has been told already is not said again: two nodes that disagree would go on for ever. */
-function answer(link: Link, v: Volume, p: Sizes): void {
+function answer(link: Link, v: Volume, p: Sizes, isNew: boolean): void {
   const disk = isAttached(v);
   const now = [disk ? v.usableSectors : 0, disk ? v.diskOptions.sizeSectors : 0, v.sizeSectors];
   const isNews = now.some((sectors, i) => sectors !== v.sizesSent[i]);
-  if (isNews || p.currentSectors === 0) sendSizes(link, v, p.ddsFlags);
+  // A size that is back to what it was: the peer has not heard of what was between.
+  if (isNew || isNews || p.currentSectors === 0) sendSizes(link, v, p.ddsFlags);
 }
 
 export interface ResizeRequest {

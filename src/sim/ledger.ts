@@ -114,6 +114,11 @@ export class Ledger {
     return fork;
   }
 
+  /** How many requests had an answer that says something of the data. */
+  get answers(): number {
+    return this.writesAcked + this.readsChecked;
+  }
+
   /** When the write was asked for. */
   beganAt(id: number): number {
     return this.#at(id).beganAt;

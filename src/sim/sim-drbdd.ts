@@ -113,7 +113,8 @@ export class SimDrbdd {
 
   /** Where drbdmeta looks for internal meta-data, when the disk grows once more. */
   #noteSize(): void {
-    const sectors = this.volume?.lowerSectors ?? 0;
+    const { volume } = this;
+    const sectors = volume && volume.dataDisk >= 0 ? volume.lowerSectors : 0; // as DrbddServer
     if (sectors > 0 && !this.#resuming) this.#host.lowerSize(sectors * 512);
   }
 

@@ -24,6 +24,7 @@ export class Truth {
   readonly aloneExcuse: PerNode<string | null> = { alpha: null, beta: null };
   /** An operator took this copy whatever it is. */
   readonly forced: PerNode<string | null> = { alpha: null, beta: null };
+  readonly #tookOverAt: PerNode<number> = { alpha: -1, beta: -1 };
   readonly #orders: PerNode<number> = { alpha: 0, beta: 0 }; // that are not answered
 
   /** Writes were answered under A or B since the nodes were last in sync under C. */
@@ -96,11 +97,23 @@ export class Truth {
     this.lostVolatile.beta = lost;
   }
 
-  /** The users of a Primary see the peer's data: that was Primary meanwhile, maybe, and nobody has written there. */
-  uses(node: NodeName): void {
-    const theirs = this.lineage[peerOf(node)];
+  /** A copy that had lost its power is Primary, and nobody has seen anything of it yet. */
+  tookOver(node: NodeName): void {
+    this.#tookOverAt[node] = this.ledger.answers;
+  }
+
+  /**
+   * The users of a Primary see the peer's data: that was Primary meanwhile, maybe, and nobody has written there. Where both had lost
+   * their power, and the own disk was gone before anybody had an answer of it, it is the peer's that counts.
+   */
+  uses(node: NodeName, content: Uint8Array): void {
+    const { ledger } = this;
+    const peer = peerOf(node);
+    const theirs = this.lineage[peer];
     const own = this.lineage[node];
-    if (theirs.parent === own && theirs.writes === 0) this.lineage[peerOf(node)] = own;
+    if (theirs.parent === own && theirs.writes === 0) this.lineage[peer] = own;
+    const unseen = this.lostVolatile[peer] && this.#tookOverAt[node] === ledger.answers;
+    if (unseen && ledger.firstBad(own, content, 'durable') === null) ledger.rebase(own, content);
   }
 
   force(node: NodeName, why: string): void {

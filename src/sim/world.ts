@@ -9,6 +9,7 @@ import { Conns, Disks, Roles, type State } from '../drbd/state.js';
 import { REPLICATION_ADDRESS } from './administrator.js';
 import { CHECKERS } from './check/all.js';
 import type { Checker } from './check/checker.js';
+import { dataOf } from './check/promotion.js';
 import { Client } from './client.js';
 import { type ClusterConfig, NODES, type NodeName, peerOf } from './config.js';
 import { Coverage } from './coverage.js';
@@ -201,7 +202,7 @@ export class World implements NodeWorld {
       for (const id of held) this.#heldByNext.add(id);
     }
     const reads = next.role === Roles.Primary && usesPeers(next);
-    if (reads && (old === null || !usesPeers(old))) truth.uses(node.name);
+    if (reads && (old === null || !usesPeers(old))) truth.uses(node.name, dataOf(node.peer));
     const other = node.peer.state;
     // Protocol B has answered what the only disk, the peer's, was about to take when it failed: the next flush says so (P_NEG_ACK).
     const gone = old?.pdsk === Disks.UpToDate && next.pdsk < Disks.Inconsistent;

@@ -54,6 +54,7 @@ export class Promotion extends Checker {
       const alone = next.conn < Conns.Connected ? this.world.aloneExcuse(node) : null;
       if (counted === 'durable' && alone !== null) truth.mayWriteAlone(name, alone);
       ledger.rebase(lineage, content);
+      if (lost) truth.tookOver(name);
       truth.lostVolatile[name] = false;
       return;
     }
