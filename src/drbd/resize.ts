@@ -220,15 +220,17 @@ function resizeNow(v: Volume, request: ResizeRequest, done: Done): void {
     (assumePeerHasSpace ? DDS_FLAGS.FORCED : 0) | (assumeClean ? DDS_FLAGS.NO_RESYNC : 0);
   const over = (result: number): void => {
     if (result < 0) done(failed(Err.IO_MD_DISK));
-    else afterPeer(v, link, asked, () => done({ kind: 'ok', code: 1, info: [] }));
+    else afterPeer(v, asks ? link : null, asked, () => done({ kind: 'ok', code: 1, info: [] }));
   };
   const asked = v.peerSizes;
+  // A peer without a disk (a kernel, too) would take what this one has room for, whatever the device is.
+  const asks = v.state.pdsk >= Disks.Inconsistent;
   const isOther = size !== v.sizeSectors;
   if (isOther) v.growth.resize(size, !assumeClean, over);
   if (link) {
     // Before anything that is written behind the old end.
     sendUuids(link, v);
-    sendSizes(link, v, flags, true);
+    sendSizes(link, v, flags, asks);
   }
   if (!isOther) over(0);
 }

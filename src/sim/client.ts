@@ -181,7 +181,7 @@ export class Client {
     const bytes = stamp(id, sector, sectors);
     this.#ask(id, { op: 'write', sector, sectors, bytes, fua }, (error) => {
       if (error !== 0) {
-        ledger.lost(id);
+        ledger.failed(id);
         return;
       }
       ledger.acknowledged(id, fua);
@@ -197,7 +197,7 @@ export class Client {
     this.#sinceFlush++;
     this.#ask(id, { op, sector, sectors, bytes: null, fua: false }, (error) => {
       if (error !== 0) {
-        ledger.lost(id);
+        ledger.failed(id);
         return;
       }
       ledger.acknowledged(id, false);

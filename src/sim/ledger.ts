@@ -40,7 +40,7 @@ export class Lineage {
   readonly partedAt: number;
   /** Sectors from here on came with a larger device: nobody has promised what they hold until they are written (old meta-data, mostly). */
   readonly newFrom: number;
-  /** How many writes were asked for in it. */
+  /** How many writes were asked for in it, without those that failed. */
   writes = 0;
 
   constructor(
@@ -93,14 +93,14 @@ export class Ledger {
   readonly #op: number[] = [];
   readonly #before: number[] = [];
   #now = 1;
-  #lineages = 0;
+  readonly #lineages: Lineage[] = [];
   #undurable: number[] = []; // acknowledged and not yet durable
   writesAcked = 0;
   readsChecked = 0;
 
   /** `sectors` of the disk; from `newFrom` on its meta-data, until it grows. */
   lineage(sectors: number, newFrom = sectors): Lineage {
-    return new Lineage(this.#lineages++, new Int32Array(sectors).fill(NONE), null, 0, 0, newFrom);
+    return this.#lineage(new Int32Array(sectors).fill(NONE), null, 0, 0, newFrom);
   }
 
   /** From now on a history of its own. `underWay`: requests of the users who go along. `partedAt`: when the copies parted. */
@@ -108,7 +108,7 @@ export class Ledger {
     const now = this.#now++;
     const parted = Math.min(partedAt, now);
     const head = from.head.slice();
-    const fork = new Lineage(this.#lineages++, head, from, now, parted, from.newFrom);
+    const fork = this.#lineage(head, from, now, parted, from.newFrom);
     for (const id of underWay) this.#at(id).lineage = fork.id;
     fork.writes = underWay.length;
     return fork;
@@ -149,6 +149,13 @@ export class Ledger {
   lost(id: number): void {
     const op = this.#at(id);
     if (op.endedAt === NEVER) op.endedAt = this.#now++;
+  }
+
+  /** It was answered with an error: it may have happened all the same. */
+  failed(id: number): void {
+    this.lost(id);
+    const lineage = this.#lineages[this.#at(id).lineage];
+    if (lineage) lineage.writes--;
   }
 
   /** A flush is asked for; give the result to `flushed` when it has succeeded. */
@@ -280,6 +287,18 @@ export class Ledger {
   }
 
   // ---- inside
+
+  #lineage(
+    head: Int32Array,
+    parent: Lineage | null,
+    forkedAt: number,
+    partedAt: number,
+    newFrom: number,
+  ): Lineage {
+    const lineage = new Lineage(this.#lineages.length, head, parent, forkedAt, partedAt, newFrom);
+    this.#lineages.push(lineage);
+    return lineage;
+  }
 
   #add(op: Op): number {
     this.#ops.push(op);

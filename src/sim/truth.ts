@@ -97,14 +97,14 @@ export class Truth {
     this.lostVolatile.beta = lost;
   }
 
-  /** A copy that had lost its power is Primary, and nobody has seen anything of it yet. */
+  /** A copy that may lack something is Primary, and nobody has seen anything of it yet. */
   tookOver(node: NodeName): void {
     this.#tookOverAt[node] = this.ledger.answers;
   }
 
   /**
-   * The users of a Primary see the peer's data: that was Primary meanwhile, maybe, and nobody has written there. Where both had lost
-   * their power, and the own disk was gone before anybody had an answer of it, it is the peer's that counts.
+   * The users of a Primary see the peer's data: that was Primary meanwhile, maybe, and nobody has written there. Where the own copy was
+   * an older one, or both had lost their power, and its disk was gone before anybody had an answer of it, it is the peer's that counts.
    */
   uses(node: NodeName, content: Uint8Array): void {
     const { ledger } = this;
@@ -112,8 +112,10 @@ export class Truth {
     const theirs = this.lineage[peer];
     const own = this.lineage[node];
     if (theirs.parent === own && theirs.writes === 0) this.lineage[peer] = own;
-    const unseen = this.lostVolatile[peer] && this.#tookOverAt[node] === ledger.answers;
-    if (unseen && ledger.firstBad(own, content, 'durable') === null) ledger.rebase(own, content);
+    const isUnseen = this.#tookOverAt[node] === ledger.answers;
+    if (isUnseen && own.parent === theirs && own.writes === 0) this.lineage[node] = theirs;
+    if (!isUnseen || !this.lostVolatile[peer]) return;
+    if (ledger.firstBad(own, content, 'durable') === null) ledger.rebase(own, content);
   }
 
   force(node: NodeName, why: string): void {

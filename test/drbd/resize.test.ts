@@ -193,6 +193,23 @@ test('only one disk has grown: the size stays, until the other has too', (t) => 
   grown(t, pair);
 });
 
+// Swarm seed 1320009974@5: the device of a Primary without a disk was larger than the only copy of its data.
+test('resize beside a Primary without a disk: the device stays as large as its data, until that has a disk', (t) => {
+  const pair = inSync(9);
+  const { alpha, beta } = pair;
+  const before = alpha.volume.sizeSectors;
+  t.is(alpha.ask((v, done) => detach(v, false, done)).kind, 'ok');
+  grow(pair);
+  t.true(resize(beta).ok);
+  pair.run(100);
+  for (const node of both(pair)) t.is(node.volume.sizeSectors, before, node.name);
+  t.is(alpha.write(before - 8, block(1)), 0);
+  t.is(findMetaData(alpha.disk, 2 * MIB), GROWN);
+  alpha.attach();
+  pair.until(() => both(pair).every((n) => n.volume.sizeSectors > 6000), 'the size');
+  grown(t, pair);
+});
+
 test('--assume-peer-has-space: alone; the peer grows when it comes back', (t) => {
   const pair = inSync(7);
   const { alpha, beta } = pair;

@@ -65,6 +65,7 @@ export class Promotion extends Checker {
     }
     this.world.trace.line(this.world.nowMs, name, 'truth', `older data become Primary: ${excuse}`);
     truth.takes(name, node.client?.writesUnderWay ?? [], content);
+    truth.tookOver(name);
     // Read through the peer: it is the peer's copy that counts now.
     if (next.disk !== Disks.UpToDate) truth.lineage[node.peer.name] = truth.lineage[name];
     truth.lostVolatile[name] = false;
