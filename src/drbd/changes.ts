@@ -460,7 +460,7 @@ export function setUuids(v: Volume, set: UuidSet, done: () => void = () => {}): 
 /**
  * P_SYNC_UUID goes out before any P_STATE and any data of this volume (apv 96), and not before it is on our disk: a target
  * whose current UUID this source does not know after a crash would be "unrelated data". So writes wait (setUuids), and a
- * P_STATE that falls due meanwhile is sent behind it.
+ * P_STATE that falls due meanwhile is sent behind it (and a bitmap, where that resync is broken off and the next one compares, behind that).
  */
 function beginAsSource(v: Volume): void {
   const { set, syncUuid } = startAsSource(v.uuids, v.core.host.random, v.targetHad);
@@ -473,12 +473,23 @@ function beginAsSource(v: Volume): void {
   v.syncUuidDue = true;
   v.stateDue = false;
   v.app.holdWrites(); // until the packet is out, a moment longer than setUuids does
+  const run = v.resync.runs;
   setUuids(v, set, () => {
-    v.syncUuidDue = false;
-    if (link && link === v.link) {
-      link.sendData(COMMANDS.P_SYNC_UUID, v.number, 8, syncUuidCodec, { uuid: syncUuid });
-      if (v.stateDue) sendState(link, v);
+    // Broken off meanwhile, it does not begin; the next one, which may have begun already, has a packet of its own.
+    if (v.resync.runs === run) {
+      v.syncUuidDue = false;
+      if (link && link === v.link) {
+        if (isSource(v.state)) {
+          link.sendData(COMMANDS.P_SYNC_UUID, v.number, 8, syncUuidCodec, { uuid: syncUuid });
+        }
+        if (v.stateDue) sendState(link, v);
+      }
     }
     v.app.releaseWrites();
   });
+}
+
+/** A resync out of this disk is under way, or waits for a peer that does not keep up. */
+function isSource({ conn }: State): boolean {
+  return conn === Conns.SyncSource || conn === Conns.PausedSyncS || conn === Conns.Ahead;
 }

@@ -3,7 +3,7 @@
  * whenever something of it changes. What follows from another size is growth.ts, what the lower disk has room for is
  * lower-size.ts. Source: docs/STATES.md, sizes; drbdsetup(8) resize.
  *
- *     resize:  lower disk examined -> own size -> P_UUIDS, P_SIZES (size 0: "and yours?")
+ *     resize:  lower disk examined -> own size -> P_UUIDS, P_SIZES (size 0: "and yours?", of a peer that has a disk)
  *     peer:    its size -> its lower disk examined, its size again -> P_SIZES, where the asker's differs
  *     asker:   its size
  */
@@ -116,7 +116,9 @@ function followWithDisk(v: Volume, p: Sizes, isNew: boolean): boolean {
 }
 
 function followWithout(v: Volume, p: Sizes): boolean {
-  const size = p.currentSectors || p.userSectors || p.diskSectors;
+  // Asked for its size: what the peer's disk has room for is not what the device is (the originals take it).
+  const room = v.sizeSectors > 0 ? 0 : p.userSectors || p.diskSectors;
+  const size = p.currentSectors || room;
   if (size === 0 || size === v.sizeSectors) return false;
   if (v.sizeSectors > 0 && p.diskSectors === 0) return false;
   if (v.state.role === Roles.Primary && size < v.sizeSectors) {

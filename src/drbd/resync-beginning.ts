@@ -67,11 +67,13 @@ export class ResyncBeginning {
       this.#sender = null;
     }
     // Nothing comes of it: writes do not wait for a handler that may take long.
-    const alone = next.conn === Conns.Connected && next.pdsk < Disks.Inconsistent;
-    if (changes || alone || next.conn < Conns.Connected) {
-      for (const callOff of this.#beginnings) callOff();
-      this.#beginnings.clear();
-    }
+    const letGo = next.pdsk < Disks.Inconsistent || next.disk < Disks.Inconsistent;
+    const alone = next.conn === Conns.Connected && letGo;
+    if (this.#beginnings.size === 0 || !(changes || alone || next.conn < Conns.Connected)) return;
+    // To its source, which had begun with new storage, this copy is Inconsistent.
+    if (alone && link && next.disk === Disks.UpToDate) sendState(link, this.#volume);
+    for (const callOff of this.#beginnings) callOff();
+    this.#beginnings.clear();
   }
 
   /** The rest of a bitmap is to be sent; +Infinity: none. */
@@ -100,6 +102,16 @@ export class ResyncBeginning {
     if (!link || !bitmap || !store) return;
     if (this.#peerMustHear) sendState(link, v);
     const exchange = this.#exchange;
+    if (v.syncUuidDue) {
+      // Of a resync that was broken off, and the disk is slow: the state of now, which the peer must hear first, waits for that.
+      v.resource.when(
+        () => !v.syncUuidDue || this.#exchange !== exchange,
+        () => {
+          if (this.#exchange === exchange) this.sendBitmap(sent);
+        },
+      );
+      return;
+    }
     // What is sent must be known after a crash too: the bits are on disk before the peer counts on them.
     v.writeBitmap((result) => {
       if (result < 0) {

@@ -5,7 +5,7 @@
 import { beginGeneration, callPriOnInconDegr, change, force, setUuids } from './changes.js';
 import { fencePeer } from './fencing.js';
 import { promotionBeginsGeneration, withRole } from './generation.js';
-import { clusterChange, type Done, OK, refused } from './outcome.js';
+import { clusterChange, type Done, OK, type Outcome, refused } from './outcome.js';
 import { sendState, sendUuids } from './params.js';
 import { Ss } from './return-codes.js';
 import { Conns, Disks, diskName, isSuspended, Roles } from './state.js';
@@ -77,6 +77,16 @@ class Promotion {
       this.#v.resource.retryLater(() => this.#try());
       return;
     }
+    if (this.#fields.disk !== undefined && this.#hasGotWorse) {
+      if (this.#v.state.role === Roles.Primary) {
+        this.#done(this.#wasBetter(Ss.NO_UP_TO_DATE_DISK));
+        return;
+      }
+      // It was another disk that was declared good; with its peer this one may do without.
+      const { disk: _, ...others } = this.#fields;
+      this.#fields = others;
+      this.#forced = false;
+    }
     this.#tries++;
     clusterChange(this.#v, this.#fields, (code, rule) => {
       if (code >= Ss.SUCCESS) this.#promoted();
@@ -101,10 +111,8 @@ class Promotion {
         return;
       }
       if (code === Ss.NO_UP_TO_DATE_DISK && this.#force && this.#mayForce(disk)) {
-        if (disk < this.#askedOf) {
-          // It met its peer while that was fenced, and may be half copied now: nobody has asked for that.
-          const since = `the disk was ${diskName(this.#askedOf)} when that was asked for`;
-          this.#done(refused(code, since, `with --force once more it is taken as it is now`));
+        if (this.#hasGotWorse) {
+          this.#done(this.#wasBetter(code));
           return;
         }
         v.core.host.log('warn', v.name, 'Forced to consider local data as UpToDate!');
@@ -152,6 +160,16 @@ class Promotion {
       }
     }
     this.#done(refused(code, ...(rule === '' ? [] : [`rule: ${rule}`])));
+  }
+
+  /** It met its peer while that was fenced, and may be half copied now: nobody has asked for that. */
+  get #hasGotWorse(): boolean {
+    return this.#v.state.disk < this.#askedOf;
+  }
+
+  #wasBetter(code: number): Outcome {
+    const since = `the disk was ${diskName(this.#askedOf)} when that was asked for`;
+    return refused(code, since, 'with --force once more it is taken as it is now');
   }
 
   #mayForce(disk: number): boolean {

@@ -307,6 +307,7 @@ export class World implements NodeWorld {
       acknowledged: (id, sector, sectors, fua) =>
         this.#acknowledged(node, id, sector, sectors, fua),
       flushed: () => {
+        this.#flushed(node);
         for (const c of this.#checkers) c.flushed(node);
       },
       bad: (what, found) => this.badSector('reads', what, node.name, found),
@@ -324,15 +325,18 @@ export class World implements NodeWorld {
     return client;
   }
 
+  /** Alone: what the peer had before, and may lose with its power, is promised from now on. */
+  #flushed(node: SimNode): void {
+    const s = node.state;
+    if (s === null || peerHas(s)) return;
+    const excuse = this.aloneExcuse(node);
+    if (excuse !== null) this.truth.mayWriteAlone(node.name, excuse);
+  }
+
   #acknowledged(node: SimNode, id: number, sector: number, sectors: number, fua: boolean): void {
     const s = node.state;
     if (s) {
-      const peerHas =
-        s.conn >= Conns.Connected &&
-        s.pdsk >= Disks.Inconsistent &&
-        s.pdsk !== Disks.Outdated &&
-        s.pdsk !== Disks.DUnknown;
-      if (!peerHas) {
+      if (!peerHas(s)) {
         const both =
           this.#heldByNext.has(id) || node.disk.equals(node.peer.disk, sector, sectors) < 0;
         this.truth.wroteAlone(node.name, this.aloneExcuse(node), both);
@@ -378,6 +382,13 @@ export class World implements NodeWorld {
 
 export function inSync(s: State): boolean {
   return s.conn === Conns.Connected && s.disk === Disks.UpToDate && s.pdsk === Disks.UpToDate;
+}
+
+/** What is written goes to the peer's disk. */
+function peerHas(s: State): boolean {
+  const { conn, pdsk } = s;
+  if (conn < Conns.Connected || pdsk < Disks.Inconsistent) return false;
+  return pdsk !== Disks.Outdated && pdsk !== Disks.DUnknown;
 }
 
 export { peerOf };

@@ -1,5 +1,5 @@
 /** A Primary whose disk is bad: whether its copy counts, what `primary --force` does then, and whom it may meet again. */
-import test from 'ava';
+import test, { type ExecutionContext } from 'ava';
 import { EIO } from '../../src/drbd/app-io.js';
 import { invalidateRemote } from '../../src/drbd/disk-verbs.js';
 import type { Outcome } from '../../src/drbd/outcome.js';
@@ -140,34 +140,60 @@ for (const protocol of ['A', 'C'] as const) {
   });
 }
 
-// Swarm seed 1310008496@5: the half-copied disk was Primary, and nobody had asked for that.
-test('primary --force of a good disk that is half copied by the time its peer is fenced: to be asked for again', (t) => {
+/** alpha has written alone; beta, good or just booted, is asked with --force, and a resync into it begins while its peer is fenced. */
+function forcedMeanwhile(t: ExecutionContext, was: 'UpToDate' | 'Consistent', exit: number) {
   const pair = inSync(1, { disk: { fencing: 'resource-only', resyncRateKiBps: 250 } });
   const { alpha, beta } = pair;
   pair.net.reset('replication');
   pair.net.cut('replication');
   beta.until(/cs:WFConnection .*ds:UpToDate/);
   for (let i = 0; i < 200; i++) t.is(alpha.write(8 * i, block(1)), 0);
+  if (was === 'Consistent') {
+    beta.crash(true);
+    beta.attach();
+    beta.connect();
+    beta.until(/cs:WFConnection .*ds:Consistent/);
+  }
   beta.handlerMs = 5000;
-  beta.exits = { 'fence-peer': 5 };
-  let outcome: Outcome | null = null;
-  beta.loop.enter(() => {
-    setPrimary(beta.volume, true, (o) => {
-      outcome = o;
-    });
-  });
+  beta.exits = { 'fence-peer': exit };
+  const outcomes: Outcome[] = [];
+  beta.loop.enter(() => setPrimary(beta.volume, true, (o) => outcomes.push(o)));
   beta.handlerMs = 1;
-  pair.net.heal('replication');
-  beta.until(/cs:SyncTarget .*ds:Inconsistent/);
-  pair.net.reset('replication');
-  pair.net.cut('replication');
-  pair.until(() => outcome !== null, 'an answer');
-  t.like(outcome, { kind: 'state', code: -2 });
-  t.regex(
-    String((outcome as Outcome | null)?.info),
-    /the disk was UpToDate when that was asked for/,
-  );
-  t.regex(beta.shown, /cs:WFConnection ro:Secondary\/Unknown ds:Inconsistent/);
-  t.is(beta.ask((v, done) => setPrimary(v, true, done)).kind, 'ok');
-  t.regex(beta.shown, /ro:Primary\/Unknown ds:UpToDate/);
-});
+  return { pair, outcomes };
+}
+
+// Swarm seed 1310008496@5: the half-copied disk was Primary, and nobody had asked for that.
+for (const was of ['UpToDate', 'Consistent'] as const) {
+  for (const exit of [1, 5, 7]) {
+    test(`primary --force of a disk, ${was}, that is half copied by the time fence-peer says ${exit}: to be asked for again`, (t) => {
+      const { pair, outcomes } = forcedMeanwhile(t, was, exit);
+      const { beta } = pair;
+      pair.net.heal('replication');
+      beta.until(/cs:SyncTarget .*ds:Inconsistent/);
+      pair.net.reset('replication');
+      pair.net.cut('replication');
+      pair.until(() => outcomes.length > 0, 'an answer');
+      t.like(outcomes, [{ kind: 'state', code: -2 }]);
+      t.regex(String(outcomes[0]?.info), new RegExp(`the disk was ${was} when`));
+      t.regex(beta.shown, /cs:WFConnection ro:Secondary\/Unknown ds:Inconsistent/);
+      t.is(beta.ask((v, done) => setPrimary(v, true, done)).kind, 'ok');
+      t.regex(beta.shown, /ro:Primary\/Unknown ds:UpToDate/);
+    });
+  }
+
+  test(`primary --force of a disk, ${was}, into which its peer copies by then: Primary of the peer's data, and nothing is declared`, (t) => {
+    const { pair, outcomes } = forcedMeanwhile(t, was, 5);
+    const { alpha, beta } = pair;
+    t.is(alpha.ask(setSecondary).kind, 'ok');
+    pair.net.heal('replication');
+    pair.until(() => outcomes.length > 0, 'an answer');
+    t.like(outcomes, [{ kind: 'ok' }]);
+    t.regex(beta.shown, /cs:SyncTarget ro:Primary\/Secondary ds:Inconsistent\/UpToDate/);
+    t.deepEqual(beta.read(8, 4096), block(1));
+    pair.net.reset('replication');
+    beta.until(/cs:(Unconnected|WFConnection)/);
+    pair.settled();
+    t.is(pair.firstDifference(), -1);
+    t.deepEqual(beta.read(8, 4096), block(1));
+  });
+}

@@ -2,9 +2,9 @@
  * Another size of the device (docs/STATES.md, sizes): what becomes of it on both nodes, and that the new part is in sync in the
  * end, whatever happens in between.
  */
-import test from 'ava';
+import test, { type ExecutionContext } from 'ava';
 import { detach } from '../../src/drbd/disk-verbs.js';
-import { resize as resizeVolume } from '../../src/drbd/resize.js';
+import { receiveSizes, resize as resizeVolume } from '../../src/drbd/resize.js';
 import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
 import { Conns, decodeState } from '../../src/drbd/state.js';
 import { superblockSector } from '../../src/md/layout.js';
@@ -209,6 +209,61 @@ test('resize beside a Primary without a disk: the device stays as large as its d
   pair.until(() => both(pair).every((n) => n.volume.sizeSectors > 6000), 'the size');
   grown(t, pair);
 });
+
+test('a kernel asks a Primary without a disk for its size: that is what it was', (t) => {
+  const { alpha } = inSync(9);
+  const before = alpha.volume.sizeSectors;
+  t.is(alpha.ask((v, done) => detach(v, false, done)).kind, 'ok');
+  const said = (currentSectors: number): void =>
+    alpha.loop.enter(() => {
+      const v = alpha.volume;
+      const sizes = { diskSectors: 8000, userSectors: 0, currentSectors, maxBioBytes: 1 << 20 };
+      const rest = { queueOrderType: 0, ddsFlags: 0, limits: null };
+      t.is(v.link && receiveSizes(v.link, v, { ...sizes, ...rest }), null);
+    });
+  said(0);
+  t.is(alpha.volume.sizeSectors, before);
+  said(before);
+  t.regex(alpha.shown, /cs:Connected/);
+});
+
+/** The new part is about to be copied: the handler of the target takes a minute, and a write waits for it. */
+function heldByHandler(t: ExecutionContext) {
+  const pair = inSync(1);
+  const { alpha, beta } = pair;
+  grow(pair);
+  beta.handlerMs = 60_000;
+  const began = beta.handlers.length;
+  alpha.begins({ verb: 'resize', minor: 0, ...PLAIN }, () => {});
+  pair.until(() => beta.handlers.length > began, 'before-resync-target');
+  const endMs = pair.world.nowMs + beta.handlerMs;
+  const waits = alpha.beginWrite(8, block(1));
+  pair.run(200);
+  t.is(alpha.peek(waits), undefined);
+  return { pair, waits, endMs };
+}
+
+for (const [seat, what] of [
+  ['alpha', 'the source'],
+  ['beta', 'the target'],
+] as const) {
+  test(`${what} of the new part lets its disk go while before-resync-target runs: writes go on, on the other one`, (t) => {
+    const { pair, waits, endMs } = heldByHandler(t);
+    const { alpha } = pair;
+    const gone = pair[seat];
+    gone.loop.enter(() => detach(gone.volume, true, () => {}));
+    t.is(alpha.answer(waits), 0);
+    t.is(alpha.write(16, block(2)), 0);
+    t.deepEqual(alpha.read(8, 4096), block(1));
+    t.true(pair.world.nowMs < endMs);
+    pair.beta.handlerMs = 1;
+    t.is(findMetaData(gone.disk, 2 * MIB), GROWN);
+    gone.attach();
+    pair.settled();
+    pair.until(() => both(pair).every((n) => n.volume.bitmap?.count === 0), 'no bits');
+    t.is(pair.firstDifference(), -1);
+  });
+}
 
 test('--assume-peer-has-space: alone; the peer grows when it comes back', (t) => {
   const pair = inSync(7);

@@ -160,3 +160,28 @@ test('the source lets its disk go while before-resync-target runs: writes go on,
   t.true(pair.world.nowMs >= begunMs + handlerMs);
   t.is(pair.firstDifference(), -1);
 });
+
+// Swarm seed 1330014476@5: its bitmap came before the state that it belongs to, and the target waited for one for ever.
+test('a source with a slow disk: its target lets its disk go and takes it back before the beginning is on disk', (t) => {
+  for (let delay = 0; delay < 10; delay++) {
+    const pair = inSync(1);
+    const { alpha, beta } = pair;
+    t.is(beta.ask((v, done) => detach(v, false, done)).kind, 'ok');
+    t.is(alpha.write(8, block(1)), 0);
+    beta.attach();
+    alpha.until(/cs:WFBitMapS/);
+    alpha.disk.slowMs = 1000;
+    pair.until(() => alpha.volume.state.conn === Conns.SyncSource, 'it begins');
+    t.is(beta.ask((v, done) => detach(v, true, done)).kind, 'ok');
+    pair.run(delay * 20);
+    beta.attach();
+    pair.run(1000);
+    alpha.disk.slowMs = 0;
+    pair.settled();
+    t.is(pair.firstDifference(), -1, `${delay}`);
+    t.false(
+      beta.log.some((line) => line.includes('Ignoring SyncUUID')),
+      `${delay}`,
+    );
+  }
+});
