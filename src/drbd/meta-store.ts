@@ -284,10 +284,15 @@ export class MetaStore {
     this.#write(offset, this.#logBlock, AL_BLOCK_BYTES, true, done);
   }
 
-  /** A ring without history, as apply-al leaves it. */
+  /** A ring without history, as apply-al leaves it. From the buffer of the bitmap: one after the other. */
   initializeRing(done: Done): void {
     const layout = this.layout as MetaLayout;
-    this.#writeFrom(layout.alSector, encodeRing(layout.alBlocks), done);
+    this.alone((over) => {
+      this.#writeFrom(layout.alSector, encodeRing(layout.alBlocks), (result) => {
+        over();
+        done(result);
+      });
+    });
   }
 
   // ---- bitmap

@@ -121,3 +121,34 @@ for (const [rule, set] of MISSED) {
     t.is(pair.firstDifference(), -1);
   });
 }
+
+// Swarm seed 1330019177@5: both were written from one buffer, and either could get what was the other's.
+test('a bitmap is to be written while the log of a disk that is attached is made empty: one after the other', (t) => {
+  let waited = 0;
+  for (let delay = 0; delay < 200; delay += 4) {
+    const pair = inSync(1);
+    const { alpha } = pair;
+    t.is(alpha.write(8, block(1)), 0);
+    alpha.crash(true);
+    alpha.disk.slowMs = 10;
+    let isAttached = false;
+    alpha.beginAttach(() => {
+      isAttached = true;
+    });
+    pair.run(delay);
+    if (isAttached) break;
+    const v = alpha.volume;
+    if (!v.bitmap) continue;
+    waited++;
+    alpha.loop.enter(() => {
+      v.bitmap?.markAllPagesDirty();
+      v.writeBitmap();
+    });
+    // The simulated port notices a buffer that changes while the disk has it.
+    pair.until(() => isAttached && v.store?.idle === true, 'attached');
+    alpha.connect();
+    pair.settled();
+    t.is(pair.firstDifference(), -1, `${delay} ms`);
+  }
+  t.true(waited > 5);
+});
