@@ -378,7 +378,10 @@ function decide(
     else v.core.host.handler(step.name, r.name, v.minor, () => {});
   }
   if (decision.refused !== null) return decision.refused;
-  if (decision.repairedSelf) setUuids(v, decision.self);
+  // An end that was missed, and bits since: they count from the bitmap's generation until their resync has begun, or a connection that is
+  // lost before leaves two sets that are the same, and "No resync, but N bits in bitmap!".
+  const isEnd = decision.self.bitmap === 0n && (v.bitmap?.count ?? 0) > 0;
+  if (decision.repairedSelf && !isEnd) setUuids(v, decision.self);
   if (decision.giveUpPrimary && v.state.role === Roles.Primary) {
     force(v, { role: Roles.Secondary });
     setUuids(v, withRole(v.uuids, false));

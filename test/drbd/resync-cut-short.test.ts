@@ -1,6 +1,7 @@
 /** A resync that has hardly begun when something breaks, or whose target goes on writing: which copy has every write, and counts. */
 import test from 'ava';
 import { EIO } from '../../src/drbd/app-io.js';
+import { setUuids } from '../../src/drbd/changes.js';
 import { detach, invalidate, invalidateRemote, suspendIo } from '../../src/drbd/disk-verbs.js';
 import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
 import { Conns, connName } from '../../src/drbd/state.js';
@@ -184,4 +185,40 @@ test('a source with a slow disk: its target lets its disk go and takes it back b
       `${delay}`,
     );
   }
+});
+
+// Swarm seed 1340001534@5: it had been Ahead since. "No resync, but 327 bits in bitmap!", and the disks differed.
+test('the source missed the end of a resync, has bits since, and the connection is lost again before it begins: they are copied', (t) => {
+  let cut = 0;
+  for (let delay = 0; delay < 40; delay++) {
+    const pair = inSync(1);
+    const { alpha, beta } = pair;
+    t.is(alpha.ask(setSecondary).kind, 'ok');
+    beta.disconnect();
+    alpha.disconnect();
+    const { current, history1 } = beta.volume.uuids;
+    const [first, second] = [0xa0n, 0xb0n];
+    beta.loop.enter(() =>
+      setUuids(beta.volume, { current, bitmap: 0n, history1: first, history2: second }),
+    );
+    alpha.loop.enter(() => {
+      setUuids(alpha.volume, { current, bitmap: first, history1: second, history2: history1 });
+      alpha.volume.setOutOfSync(8, 16);
+      alpha.volume.writeBitmap();
+    });
+    alpha.disk.write(8 * 512, block(7), true);
+    pair.run(50);
+    for (const node of [alpha, beta]) node.disk.slowMs = 5;
+    alpha.connect();
+    beta.connect();
+    pair.until(() => alpha.volume.state.conn > Conns.WFReportParams, 'they have met');
+    pair.run(delay / 4);
+    if (alpha.volume.state.conn === Conns.WFBitMapS) cut++;
+    pair.net.reset('replication');
+    pair.run(5);
+    pair.settled();
+    t.is(pair.firstDifference(), -1, `${delay}`);
+    t.deepEqual(beta.disk.content(8 * 512, 4096), block(7), `${delay}`);
+  }
+  t.true(cut > 0);
 });
