@@ -227,10 +227,23 @@ export class ResyncBeginning {
         );
         return;
       }
-      const { conn } = v.state;
-      if (conn === Conns.Connected) v.growth.whenFree(link, () => this.#becomeSource());
-      else if (FROM.has(conn)) this.#becomeSource();
+      if (v.state.conn === Conns.Connected) v.growth.whenFree(link, () => this.#becomeSource());
+      else this.#becomeSourceWhenFree(link, exchange);
     });
+  }
+
+  /** What is being agreed on with the peer (detach) would take place there, and be refused here. */
+  #becomeSourceWhenFree(link: Link, exchange: number): void {
+    const v = this.#volume;
+    if (v.link !== link || this.#exchange !== exchange || !FROM.has(v.state.conn)) return;
+    if (!v.resource.changing) {
+      this.#becomeSource();
+      return;
+    }
+    v.resource.when(
+      () => !v.resource.changing,
+      () => this.#becomeSourceWhenFree(link, exchange),
+    );
   }
 
   #becomeSource(): void {

@@ -222,3 +222,30 @@ test('the source missed the end of a resync, has bits since, and the connection 
   }
   t.true(cut > 0);
 });
+
+// Swarm seed 1350003805@5: the peer had agreed, and its resync was over; the source began it, and refused to let its disk go.
+test('detach of a source is agreed on while the resync begins: it takes place on both nodes, or on none', (t) => {
+  let agreed = 0;
+  for (let delay = 0; delay < 60; delay++) {
+    const pair = inSync(1);
+    const { alpha, beta } = pair;
+    alpha.disk.slowMs = 5;
+    beta.loop.enter(() => invalidate(beta.volume, () => {}));
+    pair.run(delay / 4);
+    let answered = false;
+    alpha.loop.enter(() =>
+      detach(alpha.volume, false, () => {
+        answered = true;
+      }),
+    );
+    pair.until(() => answered, `${delay}: an answer`);
+    pair.run(2000);
+    if (/ds:Diskless/.test(alpha.shown)) {
+      agreed++;
+      alpha.attach();
+    }
+    pair.settled();
+    t.is(pair.firstDifference(), -1, `${delay}`);
+  }
+  t.true(agreed > 0);
+});
