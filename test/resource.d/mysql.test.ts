@@ -25,12 +25,16 @@ async function server(t: ExecutionContext) {
     });
   const sql = (text: string): string =>
     room.must('mariadb', '--no-defaults', '-N', '-B', '-u', 'root', '-S', socket, '-e', text);
-  const install = (): string =>
-    room.must(
+  const install = (): string => {
+    // Its temporary tables are named by pid, which a server of another test may have as well, in its namespace.
+    const temporary = `${mount}/tmp`;
+    room.must('install', '-d', '-o', 'mysql', temporary);
+    return room.must(
       ...['mariadb-install-db', '--no-defaults', '--user=mysql', `--datadir=${datadir}`],
-      ...['--auth-root-authentication-method=normal', '--skip-test-db'],
+      ...[`--tmpdir=${temporary}`, '--auth-root-authentication-method=normal', '--skip-test-db'],
       '--innodb-log-file-size=8M',
     );
+  };
   const pid = (): number => Number(room.run(['pidof', 'mariadbd']).out.trim());
   return { room, call, sql, install, pid, datadir };
 }
