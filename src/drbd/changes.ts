@@ -475,11 +475,12 @@ function beginAsSource(v: Volume): void {
   v.app.holdWrites(); // until the packet is out, a moment longer than setUuids does
   const run = v.resync.runs;
   setUuids(v, set, () => {
-    // Broken off meanwhile, it does not begin; the next one, which may have begun already, has a packet of its own.
-    if (v.resync.runs === run) {
+    // Broken off meanwhile, it does not begin. Another one, out of this disk again, has a packet of its own; into it, it has none.
+    const isMine = v.resync.runs === run;
+    if (isMine || !isSource(v.state)) {
       v.syncUuidDue = false;
       if (link && link === v.link) {
-        if (isSource(v.state)) {
+        if (isMine && isSource(v.state)) {
           link.sendData(COMMANDS.P_SYNC_UUID, v.number, 8, syncUuidCodec, { uuid: syncUuid });
         }
         if (v.stateDue) sendState(link, v);
