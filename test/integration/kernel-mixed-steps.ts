@@ -84,14 +84,17 @@ async function brokenResync(m: Mixed): Promise<void> {
   await m.write();
 }
 
+/** The connection may break before it is over. */
+async function perhapsReset(m: Mixed): Promise<void> {
+  if (!m.random.chance(0.3)) return;
+  await reset(m);
+}
+
 /** Compares both copies while they are written; it ends by itself, or with its connection. What differs would stay out of sync. */
 async function verify(m: Mixed): Promise<void> {
   await m.adm(m.anySeat(), 'verify');
   await m.write();
-  if (!m.random.chance(0.3)) return;
-  m.pair.reset();
-  m.done.push('connection reset');
-  await m.write();
+  await perhapsReset(m);
 }
 
 /** Both lower disks have grown, and the device follows: its new part is copied while it is written. */
@@ -99,10 +102,7 @@ async function resize(m: Mixed): Promise<void> {
   await m.grow();
   await m.adm(m.anySeat(), 'resize');
   await m.write();
-  if (!m.random.chance(0.3)) return;
-  m.pair.reset();
-  m.done.push('connection reset');
-  await m.write();
+  await perhapsReset(m);
 }
 
 async function secondaryAway(m: Mixed): Promise<void> {
