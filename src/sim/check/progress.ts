@@ -66,7 +66,9 @@ export class Progress extends Checker {
     const now = this.world.nowMs;
     const trouble =
       disk.stuck || disk.slowMs > 0 || disk.faults.writeChance > 0 || disk.faults.flushChance > 0;
-    if (!options || options.koCount === 0 || !client || trouble) this.#idleMs[name] = now;
+    // The peer is not told of the disk before local-io-error has run, and until then nothing is answered (docs/STATES.md, handlers).
+    const untold = Boolean(node.drbdd?.volume?.untold);
+    if (!options || options.koCount === 0 || !client || trouble || untold) this.#idleMs[name] = now;
     else if (state?.conn !== Conns.Connected || isSuspended(state)) this.#idleMs[name] = now;
     else {
       this.look();
