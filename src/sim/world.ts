@@ -58,6 +58,11 @@ export class World implements NodeWorld {
   readonly #invalidated: Record<NodeName, boolean> = { alpha: false, beta: false };
   /** The only good copy of its data went with its engine, and it has not noticed: answers are still on their way. */
   readonly #onlyCopyDied: Record<NodeName, boolean> = { alpha: false, beta: false };
+  /** Its peer died since they met, and it has not noticed. */
+  readonly #peerDied: Record<NodeName, 'with its power' | 'alone' | null> = {
+    alpha: null,
+    beta: null,
+  };
   #clients = 0;
   #events = 0; // since then
   #eventsSinceMs = 0;
@@ -195,12 +200,17 @@ export class World implements NodeWorld {
       truth.resyncBegins(node.name);
     }
     if (next.conn >= Conns.Connected) node.fenceExit = null;
-    else this.#onlyCopyDied[node.name] = false;
+    else {
+      this.#onlyCopyDied[node.name] = false;
+      this.#peerDied[node.name] = null;
+    }
     if (old !== null && old.conn >= Conns.Connected && !inSync(next)) truth.parted();
     if (next.role === Roles.Primary && old?.role !== Roles.Primary) {
       const held = node.peer.client?.writesHeldBy(node.disk) ?? [];
       for (const id of held) this.#heldByNext.add(id);
     }
+    const fails = old?.disk === Disks.UpToDate && next.disk < Disks.UpToDate;
+    if (fails && next.role === Roles.Primary) this.#ownCopyFails(node);
     const reads = next.role === Roles.Primary && usesPeers(next);
     if (reads && (old === null || !usesPeers(old))) truth.uses(node.name, dataOf(node.peer));
     const other = node.peer.state;
@@ -251,6 +261,14 @@ export class World implements NodeWorld {
     const before = this.#before[node.name];
     this.#before[node.name] = null;
     this.truth.parted();
+    const user = node.peer;
+    if (
+      (user.state?.conn ?? Conns.StandAlone) >= Conns.Connected &&
+      before?.disk === Disks.UpToDate
+    ) {
+      const earlier = this.#peerDied[user.name];
+      this.#peerDied[user.name] = power ? 'with its power' : (earlier ?? 'alone');
+    }
     if (power) this.starting = false; // whoever was starting it has no answer
     if (power) {
       const primary = before?.role === Roles.Primary && before.disk === Disks.UpToDate;
@@ -265,6 +283,14 @@ export class World implements NodeWorld {
       this.#onlyCopyDied[node.peer.name] = true;
     }
     for (const c of this.#checkers) c.died(node, power);
+  }
+
+  /** The good copy of a Primary fails; had the peer's died before that, it is the same as the only one that dies. */
+  #ownCopyFails(node: SimNode): void {
+    const died = this.#peerDied[node.name];
+    if (died === null || (died === 'alone' && node.protocol === 'C')) return;
+    this.#onlyCopyDied[node.name] = true;
+    this.ledger.flushFailed(this.truth.lineage[node.name]);
   }
 
   /**
