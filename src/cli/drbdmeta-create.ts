@@ -84,6 +84,11 @@ async function mayReplace(
     return null;
   }
   const other = hasV08 ? null : otherVersion(call, device);
+  if (other === null) {
+    const isTwoPlaces = index === 'internal' && fixedSector(device) >= 0;
+    const absent = [...(isTwoPlaces ? ['v07'] : []), 'v07', ...(hasV08 ? [] : ['v08']), 'v09'];
+    for (const version of absent) device.verbosely(`${version} Magic number not found`);
+  }
   if (!hasV08 && other === null) return null;
   const version = hasV08 ? 'v08' : (other?.version ?? '');
   if (index === 'internal') {
@@ -124,6 +129,11 @@ interface OtherVersion {
   readonly fixed: boolean; // at the place of 0.7: 128 MiB before the end
 }
 
+/** Where 0.7 had its meta-data: 128 MiB before the end; negative: no room. */
+function fixedSector(device: MetaDevice): number {
+  return device.sizeSectors - (device.sizeSectors % 8) - 262144;
+}
+
 /** Superblocks of 0.7 and 9 are told by their magic: at byte 28 and 60. */
 function otherVersion(call: Call, device: MetaDevice): OtherVersion | null {
   const magicAt = (sector: number, offset: number): number => {
@@ -131,7 +141,7 @@ function otherVersion(call: Call, device: MetaDevice): OtherVersion | null {
     return new DataView(block.buffer).getUint32(offset);
   };
   if (call.index === 'internal') {
-    const sector = device.sizeSectors - (device.sizeSectors % 8) - 262144;
+    const sector = fixedSector(device);
     if (sector >= 0 && magicAt(sector, 28) === MAGIC_V07) {
       return { version: 'v07', sector, fixed: true };
     }

@@ -185,7 +185,10 @@ export class MetaDevice {
 
   #findAt(at: number, capacitySectors: number, where: Found['where']): Found | null {
     const superblock = decodeSuperblock(this.read(at * 512, SUPERBLOCK_BYTES));
-    if (superblock.magic !== MAGIC_V08 && superblock.magic !== MAGIC_UNCLEAN) return null;
+    if (superblock.magic !== MAGIC_V08 && superblock.magic !== MAGIC_UNCLEAN) {
+      if (where === 'here') this.verbosely('v08 Magic number not found');
+      return null;
+    }
     const wrong = wrongLayout(superblock, this.#call.index, at, capacitySectors);
     if (wrong !== null) {
       this.#call.world.err(`${wrong}\n`);
@@ -193,6 +196,12 @@ export class MetaDevice {
     }
     const layout = layoutOfSuperblock(superblock, this.#call.index, at);
     return { where, superblock: this.clipped(layout, superblock), layout };
+  }
+
+  /** With --verbose: what was looked for and is not there. */
+  verbosely(text: string): void {
+    const { world, options } = this.#call;
+    if (options.verbose > 0) world.err(`${text}\n`);
   }
 
   /** The last agreed size cannot exceed what the meta-data can describe and leaves room for. */
@@ -210,6 +219,7 @@ export class MetaDevice {
     const { world, options, index, device } = this.#call;
     if (index !== 'internal') return null;
     const known = this.lastKnown.load();
+    if (!known) this.verbosely('no last-known offset information available.');
     if (!known || known.sizeBytes === this.sizeBytes || known.sizeBytes < MIN_BYTES) return null;
     const sectors = Math.floor(known.sizeBytes / 512);
     const at = superblockSector('internal', sectors);

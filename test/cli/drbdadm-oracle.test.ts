@@ -155,3 +155,16 @@ for (const name of FILES) {
     await compare(t, ['dump', '-d up all'], file, 'two', dir);
   });
 }
+
+test('--config-to-test: another file beside the one in use, for dump and sh-nop alone', async (t) => {
+  if (!need(t, 'drbdadm')) return;
+  const dir = copies(t);
+  const file = join(dir, '02-minimal.conf');
+  const broken = join(dir, 'broken.conf');
+  writeFileSync(broken, 'resource r9 { protocl C; }\n');
+  const fine = join(dir, FILES.find((name) => name.startsWith('03')) ?? '');
+  const calls = [fine, broken, join(dir, 'absent.conf')].flatMap((tested) =>
+    ['dump', 'dump-xml', 'sh-nop', '-d up all', 'role all'].map((verb) => `-t ${tested} ${verb}`),
+  );
+  await compare(t, calls, file, 'one', dir);
+});

@@ -302,3 +302,31 @@ test.serial('a device in use is not touched', async (t) => {
   t.is(world.stdout(), theirs.stdout);
   t.is(world.stderr(), theirs.stderr);
 });
+
+// A second -v of the original lists each pread and pwrite: not here.
+test.serial('--verbose: what was looked for and is not there; --node-id: nothing', async (t) => {
+  if (!need(t, ...ORACLE_NEEDS)) return;
+  const verbs = ['show-gi', 'create-md', 'create-md', 'get-gi', 'dump-md', 'wipe-md', 'show-gi'];
+  for (const index of ['internal', 'flexible', 0] as const) {
+    const bench = new Bench(t, 1011);
+    const [a, b] = [bench.file('a', 160 * MIB), bench.file('b', 160 * MIB)];
+    const [loopA, loopB] = [await bench.loop(a), await bench.loop(b)];
+    for (const verb of verbs) {
+      const flags = ['--force', '--verbose'];
+      const theirs = await bench.original(flags, loopA, word(index), verb);
+      const ours = await bench.own(flags, loopB, word(index), verb);
+      const what = `${word(index)} ${verb}`;
+      t.is(plain(ours.out, loopB), plain(theirs.out, loopA), what);
+      // The original shows nothing, and does not say why.
+      const err = plain(ours.err, loopB).replace('No valid meta data found\n', '');
+      t.is(err, plain(theirs.err, loopA), what);
+      t.is(ours.status, theirs.status, what);
+    }
+    for (const verb of verbs) {
+      const without = await bench.ours(loopA, word(index), verb);
+      const ours = await bench.own(['--force', '--node-id', '3'], loopB, word(index), verb);
+      t.is(plain(ours.out, loopB), plain(without.out, loopA), verb);
+      t.is(plain(ours.err, loopB), plain(without.err, loopA), verb);
+    }
+  }
+});

@@ -401,3 +401,11 @@ test('help COMMAND: arguments and options; of each command that there is', async
   const unknown = memoryWorld({ root: '' });
   t.is(await main(['help', 'nothing'], unknown), 20);
 });
+
+test('status --color: taken, and nothing is coloured', async (t) => {
+  const plain = await call(t, 'status');
+  for (const line of ['status --color', 'status --color=always', 'status r0 --color=never']) {
+    const coloured = await call(t, line);
+    t.deepEqual([coloured.status, coloured.out, coloured.err], [0, plain.out, ''], line);
+  }
+});

@@ -16,7 +16,7 @@ test('events2 tells every step until drbdd ends, events in its own lines, --now 
   const other = memoryWorld({ root: dir });
   await up(drbdd, dir, 1, 'exit 7'); // was there before
   const ended = drbdsetup(['events2'], world);
-  const oldEnded = drbdsetup(['events', 'r0'], old);
+  const oldEnded = drbdsetup(['events', 'r0', '--all-devices', '--unfiltered'], old);
   const otherEnded = drbdsetup(['events2', 'r1', '--statistics'], other);
   await until(() => world.stdout().includes('exists -'), 'the first report');
   await until(() => other.stdout().includes('exists -'), 'of r1');
