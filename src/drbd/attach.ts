@@ -104,6 +104,7 @@ class Attach {
   begin(): void {
     const { disk, metaDisk, metaIndex } = this.#request;
     this.#v.attachAsked = true;
+    this.#v.attaching = this;
     force(this.#v, { disk: Disks.Attaching });
     this.#open(disk, true, Err.OPEN_DISK, Err.BDCLAIM_DISK, (data) => {
       this.#data = data;
@@ -135,16 +136,30 @@ class Attach {
     this.#core.port.openDisk(path, { write: true, exclusive }, tag);
   }
 
+  /** By `detach --force`: the state, and what the volume has of this disk, are not this attach's any more. */
+  get #isCalledOff(): boolean {
+    return this.#v.attaching !== this;
+  }
+
+  #answerCalledOff(): void {
+    this.#done({ code: Err.NO_DISK, info: ['the disk was let go meanwhile'] });
+  }
+
   #fail(code: number, info: readonly string[]): void {
     const { port } = this.#core;
     const v = this.#v;
-    v.sizeIsJudged = false;
     // One of another generation was let go before, and its users went on with the peer's.
     if (v.resuming && !v.elsewhere && code !== Err.DATA_NOT_CURRENT) v.resumedDiskLost = true;
     this.#store?.close();
     if (this.#meta >= 0 && this.#meta !== this.#data) port.close(this.#meta);
     if (this.#data >= 0) port.close(this.#data);
-    force(this.#v, { disk: Disks.Diskless });
+    if (this.#isCalledOff) {
+      this.#answerCalledOff();
+      return;
+    }
+    v.attaching = null;
+    v.sizeIsJudged = false;
+    force(v, { disk: Disks.Diskless });
     this.#done({ code, info });
   }
 
@@ -275,6 +290,10 @@ class Attach {
     initializeRing: boolean,
   ): void {
     const v = this.#v;
+    if (this.#isCalledOff) {
+      this.#fail(Err.NO_DISK, []);
+      return;
+    }
     const store = this.#store as MetaStore;
     const layout = store.layout as NonNullable<MetaStore['layout']>;
     const size = this.#deviceSize(sb.laSizeSectors, usable);
@@ -353,6 +372,10 @@ class Attach {
     const store = this.#store as MetaStore;
     const layout = store.layout as NonNullable<MetaStore['layout']>;
     const { options } = this.#request;
+    if (this.#isCalledOff) {
+      this.#fail(Err.NO_DISK, []);
+      return;
+    }
     const decided = this.#decide(sb);
     if (!decided) return;
     v.lowerDisk = this.#request.disk;
@@ -394,6 +417,10 @@ class Attach {
     );
     const first = sb.laSizeSectors !== size;
     this.#writeStart(store, bitmap, log, initializeRing, first, (result) => {
+      if (this.#isCalledOff) {
+        this.#answerCalledOff(); // what was opened is closed by whoever lets it go
+        return;
+      }
       if (result < 0) {
         v.dataDisk = -1;
         v.metaHandle = -1;
@@ -421,6 +448,10 @@ class Attach {
   /** The disk state that the data are worth: now, or after the handshake with a peer that is there. */
   #become(sb: Superblock): void {
     const v = this.#v;
+    if (this.#isCalledOff) {
+      this.#answerCalledOff();
+      return;
+    }
     const { conn } = v.state;
     if (conn === Conns.WFReportParams) {
       // The peer has been told that there is no disk: its answer to that comes first.
@@ -440,6 +471,7 @@ class Attach {
       outdated: v.outdateAtAttach || !v.hasSeenOfOwn(current),
       lostUnmarked: v.lostUnmarked,
     });
+    v.attaching = null;
     if (typeof decided === 'number') {
       v.sizeIsJudged = false;
       force(v, { disk: Disks.Failed });
@@ -510,10 +542,13 @@ class Attach {
 export function finishDetach(v: Volume, done: () => void): void {
   if (v.detaching) return;
   v.detaching = true;
+  v.attaching = null;
+  v.sizeIsJudged = false;
   const { core } = v;
   const quiet = {
     turnEnd(): void {
       if (v.app.local > 0 || v.peerIo.local > 0 || !v.log.idle || !(v.store?.idle ?? true)) return;
+      if (v.store?.asked) return; // the log of a disk that was being attached
       core.removeTurnEnd(quiet);
       const close = (): void => {
         const data = v.dataDisk;

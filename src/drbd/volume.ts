@@ -109,6 +109,8 @@ export class Volume {
   keepsPeersData = false;
   /** The disk that is being attached gets its bitmap and its meta-data for a size: the device keeps it until that is over. */
   sizeIsJudged = false;
+  /** The attach that is under way. null: none, or it was called off (`detach --force`). */
+  attaching: object | null = null;
   /** An attach was asked for, since the engine was started. */
   attachAsked = false;
   alSuspended = false;

@@ -203,7 +203,7 @@ export class SimPairNode {
   }
 
   /** Begins to attach the first volume, with the options that it has. */
-  beginAttach(done: () => void = () => {}): void {
+  beginAttach(done: (failed: unknown) => void = () => {}): void {
     const how = internal(DISK, this.volume.diskOptions);
     this.loop.enter(() => attach(this.volume, how, done));
   }
