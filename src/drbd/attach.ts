@@ -376,6 +376,13 @@ class Attach {
       this.#fail(Err.NO_DISK, []);
       return;
     }
+    // Another device may have come to wait for this one since that was asked for.
+    const after = options.resyncAfterMinor;
+    const wrong = v.core.resyncOrder.refusal(v.minor, after);
+    if (wrong !== null) {
+      this.#fail(wrong, [`${v.name} resync-after ${after}`]);
+      return;
+    }
     const decided = this.#decide(sb);
     if (!decided) return;
     v.lowerDisk = this.#request.disk;

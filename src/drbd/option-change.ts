@@ -257,10 +257,12 @@ export function diskRefusal(v: Volume, o: DiskOptions): OptionRefusal | null {
   if (r.configured && r.netOptions.protocol === 'A' && o.fencing === 'resource-and-stonith') {
     return refused(Err.STONITH_AND_PROT_A, '');
   }
-  const after = o.resyncAfterMinor;
-  const wrong = v.core.resyncOrder.refusal(v.minor, after);
-  if (wrong !== null) return refused(wrong, `${v.name} resync-after ${after}`);
-  return null;
+  return afterRefusal(v, o);
+}
+
+function afterRefusal(v: Volume, { resyncAfterMinor }: DiskOptions): OptionRefusal | null {
+  const wrong = v.core.resyncOrder.refusal(v.minor, resyncAfterMinor);
+  return wrong === null ? null : refused(wrong, `${v.name} resync-after ${resyncAfterMinor}`);
 }
 
 function take(v: Volume, options: DiskOptions): void {
@@ -311,6 +313,11 @@ function exchangeLog(
       null,
       (result) => {
         if (failed(result)) return;
+        const refusal = afterRefusal(v, wanted); // another device may have come to wait for this one since
+        if (refusal) {
+          giveUp(refusal);
+          return;
+        }
         const disabled = wanted.alUpdates ? 0 : MDF.AL_DISABLED;
         v.flags = (v.flags & ~MDF.AL_DISABLED) | disabled;
         takeOptions();

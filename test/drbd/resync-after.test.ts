@@ -4,6 +4,7 @@
  */
 import test from 'ava';
 import { Prng } from '../../src/base/prng.js';
+import { DEFAULT_DISK_OPTIONS } from '../../src/config/drbd-options.js';
 import { detach, invalidateRemote, newCurrentUuid } from '../../src/drbd/disk-verbs.js';
 import {
   afterRefusal,
@@ -331,4 +332,53 @@ test('a connection that is lost while something waits: nothing of it is left', (
   t.is(alpha.second?.peerWaits, false);
   pair.settled();
   t.is(pair.firstDifference(), -1);
+});
+
+/** Each is free to come after the other when it is asked for; what comes of it is known later. */
+test('two disks that come after each other are attached at once: the second one is refused', (t) => {
+  const pair = twoVolumes();
+  const { beta } = pair;
+  for (const v of beta.resource.volumes)
+    t.is(beta.ask((o, done) => detach(o, true, done), v).kind, 'ok');
+  pair.run(2000);
+  const codes: number[] = [];
+  for (const minor of [0, 1]) {
+    const disk = minor === 0 ? '/dev/lower' : '/dev/lower1';
+    const options = { ...DEFAULT_DISK_OPTIONS, ...SLOW, resyncAfterMinor: 1 - minor };
+    beta.begins(
+      { verb: 'attach', minor, disk, metaDisk: disk, metaIndex: 'internal', options },
+      (reply) => codes.push(reply.ok ? 0 : reply.code),
+    );
+  }
+  pair.until(() => codes.length === 2, 'both answers');
+  t.deepEqual(
+    [...codes].sort((a, b) => a - b),
+    [0, 133],
+  );
+  const refused = beta.resource.volumes.find((v) => v.dataDisk < 0);
+  if (!refused) throw new Error('both are attached');
+  beta.attachTo(refused);
+  pair.settled();
+});
+
+test('disk-options that wait for the activity log while the other device is attached: a cycle is refused all the same', (t) => {
+  const pair = twoVolumes();
+  const { alpha } = pair;
+  const [first, second] = alpha.resource.volumes;
+  if (!first || !second) throw new Error('two volumes');
+  const codes: number[] = [];
+  for (const [v, minor] of [
+    [first, 1],
+    [second, 0],
+  ] as const) {
+    const options = { ...v.diskOptions, alExtents: 127, resyncAfterMinor: minor };
+    alpha.begins({ verb: 'disk-options', minor: v.minor, options }, (reply) =>
+      codes.push(reply.ok ? 0 : reply.code),
+    );
+  }
+  pair.until(() => codes.length === 2, 'both answers');
+  t.deepEqual(codes, [0, 133]);
+  t.is(second.diskOptions.resyncAfterMinor, -1);
+  for (const v of [first, second]) t.is(alpha.write(0, new Uint8Array(4096).fill(7), v), 0);
+  t.is(after(alpha, 1, -1), 0);
 });
