@@ -362,9 +362,12 @@ export class Resource {
         const p = decode(uuidsCodec, poolView, body, length, link, 48, 48);
         return typeof p === 'string' ? p : receiveUuids(v, p);
       }
-      case COMMANDS.P_STATE:
+      case COMMANDS.P_STATE: {
         if (length !== 4) return `length ${length}, expected 4`;
-        return receiveState(link, v, poolView.getUint32(body));
+        const wrong = receiveState(link, v, poolView.getUint32(body));
+        this.core.resyncOrder.settle(); // what the peer waits for is no part of a state here
+        return wrong;
+      }
       case COMMANDS.P_STATE_CHG_REQ: {
         const c = decode(stateChangeCodec, poolView, body, length, link, 8, 8);
         if (typeof c === 'string') return c;

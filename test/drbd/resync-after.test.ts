@@ -16,7 +16,9 @@ import {
   ResyncOrder,
 } from '../../src/drbd/resync-after.js';
 import { setPrimary } from '../../src/drbd/roles.js';
-import { Conns } from '../../src/drbd/state.js';
+import { Conns, encodeState } from '../../src/drbd/state.js';
+import { COMMANDS } from '../../src/wire/constants.js';
+import { stateCodec } from '../../src/wire/state-packets.js';
 import { SimPair, type SimPairNode } from '../support/sim-pair.js';
 
 const IDLE: Device = {
@@ -381,4 +383,22 @@ test('disk-options that wait for the activity log while the other device is atta
   t.is(second.diskOptions.resyncAfterMinor, -1);
   for (const v of [first, second]) t.is(alpha.write(0, new Uint8Array(4096).fill(7), v), 0);
   t.is(after(alpha, 1, -1), 0);
+});
+
+/** As a kernel does, which lets nobody go: what was paused by its operator is held by a dependency from now on. Here nothing changes. */
+test('the peer pauses for another reason than before: it is let go in time', (t) => {
+  const pair = twoVolumes();
+  const { alpha, beta } = pair;
+  t.is(after(alpha, 1, 0), 0);
+  t.true(beta.control({ verb: 'pause-sync', minor: 0 }).ok);
+  all(pair);
+  pair.run(20_000);
+  t.deepEqual(conns(beta), [PausedSyncT, PausedSyncT]);
+  beta.loop.enter(() => {
+    const state = encodeState({ ...beta.volume.state, userIsp: 0, aftrIsp: 1 });
+    beta.resource.link?.sendData(COMMANDS.P_STATE, 0, 4, stateCodec, { state });
+  });
+  pair.run(12_000);
+  t.is(alpha.second?.state.aftrIsp, 0);
+  beta.until(/cs:Connected/, beta.second ?? undefined);
 });
