@@ -165,8 +165,9 @@ export class PeerIo {
     else if (p.kind === PEER_ZEROES) {
       v.eraseDisk(offset, p.lengthBytes, (p.flags & DP.DISCARD) !== 0, tag);
     } else if ((p.flags & DP.FLUSH) !== 0) {
-      const flushed = this.#core.cold(() => {
-        port.writeDisk(v.dataDisk, offset, p.at, p.lengthBytes, (p.flags & DP.FUA) !== 0, tag);
+      const flushed = this.#core.cold((result) => {
+        if (result < 0) this.#flushFailed(p, result);
+        else port.writeDisk(v.dataDisk, offset, p.at, p.lengthBytes, (p.flags & DP.FUA) !== 0, tag);
       });
       port.flushDisk(v.dataDisk, flushed);
     } else {
@@ -178,6 +179,14 @@ export class PeerIo {
       if (p.thin) storeZeroes(this.#core, v, p, fua);
       else port.writeDisk(v.dataDisk, offset, p.at, p.lengthBytes, fua, tag);
     }
+  }
+
+  /** It is not written behind what may be gone: that is refused like the cache at the end of an epoch (peer-epochs.ts). */
+  #flushFailed(p: PeerRequest, result: number): void {
+    const v = this.#volume;
+    v.flushFailed(-result);
+    (p.link as Link).epochs.diskLost(v.number);
+    this.diskDone(p, result);
   }
 
   /** The disk is done. */
