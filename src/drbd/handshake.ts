@@ -421,12 +421,14 @@ function settle(
 export function receiveStateRequest(
   link: Link,
   command: number,
-  volumes: readonly Volume[],
+  named: readonly Volume[],
   number: number,
   mask: number,
   value: number,
 ): string | null {
   const connection = command === COMMANDS.P_CONN_ST_CHG_REQ;
+  // One that was made beside others that were connected is no part of this connection.
+  const volumes = connection ? named.filter((v) => v.state.conn !== Conns.StandAlone) : named;
   const answer = (code: number): void => {
     const reply = connection ? COMMANDS.P_CONN_ST_CHG_REPLY : COMMANDS.P_STATE_CHG_REPLY;
     link.sendMeta(reply, number, 4, stateReplyCodec, { code });

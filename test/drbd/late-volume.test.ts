@@ -142,3 +142,20 @@ test('a volume that waits for the peer and has no disk can be taken away again',
   pair.settled();
   t.is(pair.alpha.ask((a, done) => setPrimary(a, false, done)).kind, 'ok');
 });
+
+test('the second volume is made while the first is connected: the peer may leave', (t) => {
+  const pair = inSync(1, true);
+  const { alpha, beta } = pair;
+  beta.disconnect();
+  asked(beta, { verb: 'detach', minor: 1, force: false });
+  asked(beta, { verb: 'del-minor', minor: 1 });
+  asked(beta, CONNECT);
+  beta.until(/cs:Connected/);
+  asked(beta, newMinor(1));
+  const v = beta.loop.engine.volume(1);
+  t.regex(v ? beta.shownOf(v) : '', /cs:StandAlone/);
+  pair.run(100);
+  asked(alpha, { verb: 'disconnect', resource, force: false });
+  beta.until(/cs:WFConnection/);
+  t.regex(v ? beta.shownOf(v) : '', /cs:WFConnection/);
+});
