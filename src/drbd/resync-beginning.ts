@@ -63,6 +63,7 @@ export class ResyncBeginning {
     const gone = old.disk === Disks.Negotiating && next.disk < Disks.Inconsistent;
     if ((changes || gone) && next.conn === Conns.Connected) this.#brokenOffOn = link;
     if (next.conn !== Conns.WFBitMapS && next.conn !== Conns.WFBitMapT) {
+      if (this.#receiver) this.#merged(); // in part
       this.#receiver = null;
       this.#sender = null;
     }
@@ -167,8 +168,7 @@ export class ResyncBeginning {
     if (wrong !== null && isWireError(wrong)) return wrong.error;
     if (!this.#receiver.done) return null;
     this.#receiver = null;
-    bitmap.loaded();
-    bitmap.markAllPagesDirty();
+    this.#merged();
     if (conn === Conns.WFBitMapS) this.#bothMerged(link);
     else {
       // Merged: on disk here, then back to the source, then its P_SYNC_UUID. Blocks of a resync that was broken off are
@@ -182,6 +182,13 @@ export class ResyncBeginning {
       );
     }
     return null;
+  }
+
+  /** Bits of the peer's bitmap are among ours: they are counted, and go to disk. */
+  #merged(): void {
+    const { bitmap } = this.#volume;
+    bitmap?.loaded();
+    bitmap?.markAllPagesDirty();
   }
 
   #sendMerged(link: Link): void {
