@@ -550,6 +550,7 @@ export class AppIo {
    * a new generation has not begun, and nobody but the peer could tell later that its copy lacks an answered write.
    */
   refusedByPeer(r: AppRequest): void {
+    if (r.refused) return; // it has said so before
     if (r.completed && this.#volume.state.pdsk === Disks.UpToDate) this.#peerUnflushed = true;
     this.#notAtPeer(r);
     if (!r.completed && peerSpeaksOfItsDisk(this.#volume)) {

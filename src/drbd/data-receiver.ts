@@ -364,12 +364,12 @@ export class DataReceiver implements StreamOwner {
     const { port } = this.#core;
     if (readData(port.poolView, this.#body, d) < 0) return this.#bad('sector above 2^53');
     const r = d.idHi === link.idHi ? this.#core.appRequest(d.idLo) : null;
-    const asked = r?.owner.isRemoteRead(r) && !r.receiving;
-    if (!r || !asked || r.sector !== d.sector || r.lengthBytes !== bytes) {
+    const v = this.#volume();
+    const asked = r?.owner === v?.app && r?.owner.isRemoteRead(r) && !r.receiving;
+    if (!v || !r || !asked || r.sector !== d.sector || r.lengthBytes !== bytes) {
       return this.#bad(`sector ${d.sector} was not asked for`);
     }
-    const v = this.#volume();
-    if (v) v.receiveSectors += bytes / 512;
+    v.receiveSectors += bytes / 512;
     if (digest > 0) {
       const from = this.#body + DATA_BYTES;
       port.pool.copyWithin(r.bufferAt + DIGEST_AT, from, from + digest);

@@ -151,7 +151,7 @@ export class MetaReceiver implements StreamOwner {
         }
         this.#equal(v, a.sector, end);
         v.congestion.clearedByPeer(a.sector, end);
-        this.#written(name);
+        this.#written(v, name);
         v.resync.peerStored(a.sector, end); // it may have been the last bit
         return;
       case COMMANDS.P_RS_IS_IN_SYNC:
@@ -159,25 +159,25 @@ export class MetaReceiver implements StreamOwner {
         return;
       case COMMANDS.P_WRITE_ACK:
       case COMMANDS.P_RECV_ACK:
-        this.#written(name);
+        this.#written(v, name);
         return;
       case COMMANDS.P_NEG_ACK: {
         if (resync) {
-          v.resync.replies.answered(a.sector);
+          v.resync.replies.answered(a.sector, end);
           if (v.resync.running) v.resync.peerFailed(a.sector, end);
           v.congestion.replyAnswered();
           return;
         }
-        const r = this.#request();
+        const r = this.#request(v);
         if (r) r.owner.refusedByPeer(r);
         else v.setOutOfSync(a.sector, end); // protocols A and B: it may have been answered long ago
         return;
       }
       case COMMANDS.P_NEG_DREPLY: {
         const r = a.idHi === link.idHi ? this.#core.appRequest(a.idLo) : null;
+        const isOurs = r?.owner === v.app && r.owner.isRemoteRead(r) && r.sector === a.sector;
         // Not while its data arrive: the buffer is the port's then.
-        const asked = r?.owner.isRemoteRead(r) && r.sector === a.sector && !r.receiving;
-        if (r && asked) r.owner.remoteReadDone(r, false);
+        if (r && isOurs && !r.receiving) r.owner.remoteReadDone(r, false);
         else link.fail('ProtocolError', `${name}: sector ${a.sector} was not asked for`);
         return;
       }
@@ -202,7 +202,7 @@ export class MetaReceiver implements StreamOwner {
 
   /** Equal: but for what failed here and is at the target, behind this block, where no answer to that write says so in time. */
   #stored(v: Volume, sector: number, endSector: number): void {
-    if (v.resync.replies.answered(sector)) v.setInSync(sector, endSector);
+    if (v.resync.replies.answered(sector, endSector)) v.setInSync(sector, endSector);
     if (this.#link.tellsInSync || !v.resync.hasFailedHere) return;
     for (const r of this.#link.transferLog.failedHere(v.app)) {
       if (r.sector < endSector && sector < r.endSector) v.setOutOfSync(r.sector, r.endSector);
@@ -213,23 +213,25 @@ export class MetaReceiver implements StreamOwner {
    * Written by both: equal, if that was in the resync of now, and here as well (a local failure has set the bit, and it stays).
    */
   #equal(v: Volume, sector: number, endSector: number): void {
-    const r = this.#request();
+    const r = this.#request(v);
     if (!r || r.run === 0 || r.run !== v.resync.run || r.local === LEG_FAILED) return;
+    if (r.net !== LEG_PENDING) return; // it has said so before, or otherwise
     // Before it is here, too, our copy must not become UpToDate: a crash could leave what was there before the resync.
     if (r.local === LEG_PENDING && v.state.disk < Disks.UpToDate) r.equalWhenHere = true;
     else v.setInSync(sector, endSector);
   }
 
   /** The write on the transfer log that an acknowledgement names, or null. */
-  #request(): AppRequest | null {
+  #request(v: Volume): AppRequest | null {
     const a = this.#ack;
     if (a.idHi !== this.#link.idHi) return null;
     const r = this.#core.appRequest(a.idLo);
-    return r?.inLog && r.sector === a.sector && r.lengthBytes === a.sizeBytes ? r : null;
+    const isNamed = r?.inLog && r.sector === a.sector && r.lengthBytes === a.sizeBytes;
+    return isNamed && r.owner === v.app ? r : null;
   }
 
-  #written(name: string): void {
-    const r = this.#request();
+  #written(v: Volume, name: string): void {
+    const r = this.#request(v);
     if (!r) {
       this.#link.fail('ProtocolError', `${name}: no write to sector ${this.#ack.sector} is known`);
       return;
