@@ -41,9 +41,18 @@ export class Behind {
 
   /** The source is Ahead out of this resync. */
   pulledAhead(): void {
-    const v = this.#volume;
     const before = this.#before;
     this.#before = null;
+    this.#markAgain(before);
+  }
+
+  /** The disk has failed to flush, and is gone on with (pass_on): what it had stored may be gone, and its bits are clear on both nodes. */
+  cacheLost(): void {
+    this.#markAgain(this.#before);
+  }
+
+  #markAgain(before: Bitmap | null): void {
+    const v = this.#volume;
     if (!v.bitmap) return;
     if (before && before.bits === v.bitmap.bits) {
       for (let first = before.nextSet(0); first >= 0; ) {

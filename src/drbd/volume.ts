@@ -539,6 +539,8 @@ export class Volume {
       const sector = extent * AL_EXTENT_SECTORS;
       this.setOutOfSync(sector, sector + AL_EXTENT_SECTORS);
     }
+    const { conn } = this.state;
+    if (conn === Conns.SyncTarget || conn === Conns.PausedSyncT) this.resync.behind.cacheLost();
   }
 
   diskHangs(): void {
