@@ -159,6 +159,8 @@ export interface RunningVolume {
     /** The meta-data device had that size when internal meta-data were last known at its end. */
     readonly lowerSectors?: number;
   } | null; // null: diskless
+  /** By an operator (suspend-io); absent: not. */
+  readonly suspended?: true;
 }
 
 /** The value of a `wait-connect` or `wait-sync` reply. */

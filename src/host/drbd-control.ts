@@ -524,6 +524,7 @@ function running(r: Resource): RunningResource {
               lowerSectors: v.lowerSectors,
             }
           : null,
+      ...(v.state.susp !== 0 ? { suspended: true as const } : {}),
     })),
   };
 }

@@ -51,6 +51,8 @@ export function resumeSteps(saved: SavedState, exposed: Exposed): ResumeStep[] {
         const users = saved.primaries.includes(minor);
         request({ verb: 'expose', minor, generations, users });
       }
+      // Before anything is written: an operator copies the disk, maybe.
+      if (v.suspended) request({ verb: 'suspend-io', minor });
       if (v.disk) request({ verb: 'attach', minor, ...v.disk });
       if (saved.primaries.includes(minor)) steps.push({ type: 'resume-primary', minor });
       steps.push({ type: 'device', minor, device, resource: r.name, volume });

@@ -301,3 +301,27 @@ test('expose: what is no generation is refused', (t) => {
   t.false(alpha.volume.hasExposed(0xc3n));
   t.deepEqual(alpha.exposed, ['A1', 'B2']);
 });
+
+test('what an operator has suspended stays so: nothing is written before resume-io', (t) => {
+  for (const disk of ['with its disk', 'without'] as const) {
+    const pair = inSync(1);
+    const { alpha } = pair;
+    if (disk === 'without') t.is(alpha.ask((v, done) => detach(v, false, done)).kind, 'ok');
+    t.is(alpha.write(0, block(1)), 0);
+    t.true(alpha.control({ verb: 'suspend-io', minor: 0 }).ok);
+    t.deepEqual(alpha.restart(), [], disk);
+    const write = alpha.beginWrite(0, block(2));
+    pair.run(10_000);
+    t.is(alpha.peek(write), undefined, disk);
+    t.deepEqual(pair.beta.disk.content(0, 4096), block(1), disk);
+    t.true(alpha.control({ verb: 'resume-io', minor: 0 }).ok);
+    t.is(alpha.answer(write), 0, disk);
+    if (disk === 'without') alpha.attach();
+    pair.settled();
+    t.is(pair.firstDifference(), -1, disk);
+    // A successor of now knows nothing of it.
+    t.deepEqual(alpha.restart(), [], disk);
+    pair.settled();
+    t.is(alpha.write(0, block(3)), 0, disk);
+  }
+});
