@@ -48,6 +48,8 @@ export interface DrbddOptions {
 
 /** A restart does not wait longer for what waits for a handler or for frozen I/O: the successor takes all that up again. */
 const RESTART_PATIENCE_MS = 10_000;
+/** Nor for answers to what was read, while nothing more is: nobody's I/O goes on meanwhile. The kernel sends it all again. */
+const DRAIN_PATIENCE_MS = 3_000;
 const ENDING: ControlReply = {
   ok: false,
   kind: 'failure',
@@ -447,7 +449,7 @@ export class Drbdd {
         next: [`free space in ${this.#run}`, '`twinbeat restart drbdd`'],
       };
     }
-    await this.#engine.ask({ type: 'drain' });
+    await within(DRAIN_PATIENCE_MS, this.#engine.ask({ type: 'drain' }));
     await this.#engine.ask({ type: 'stop' });
     await this.#flight?.end();
     setImmediate(() => this.#options.ended(RESTART_STATUS));
@@ -456,12 +458,7 @@ export class Drbdd {
 
   /** Nothing is in the middle of a change; what has not begun is refused by now. */
   async #changesDone(): Promise<void> {
-    let limit: NodeJS.Timeout | undefined;
-    await new Promise<void>((resolve) => {
-      this.#order.whenIdle(resolve);
-      limit = setTimeout(resolve, RESTART_PATIENCE_MS);
-    });
-    clearTimeout(limit);
+    await within(RESTART_PATIENCE_MS, new Promise<void>((done) => this.#order.whenIdle(done)));
   }
 
   /** SIGTERM: down everything that is not in use, then end. With devices in use it stays, and says who uses them. */
@@ -509,6 +506,16 @@ function markIoFlusher(log: Logger): void {
   } catch (e) {
     log.info(`not marked as I/O flusher: ${text(e)}`);
   }
+}
+
+/** Done, or the time is over. */
+async function within(ms: number, done: Promise<unknown>): Promise<void> {
+  let limit: NodeJS.Timeout | undefined;
+  const over = new Promise<void>((resolve) => {
+    limit = setTimeout(resolve, ms);
+  });
+  await Promise.race([done, over]);
+  clearTimeout(limit);
 }
 
 function rootedListen(root: string, listen: string): string {
