@@ -59,6 +59,8 @@ export interface AttachFailure {
 type Done = (failure: AttachFailure | null) => void;
 
 const EBUSY = 16;
+/** So long an attach waits for the peer's word on the volume: nothing else is done for the resource meanwhile. Many times what it takes. */
+const MEETS_MS = 10_000;
 /** The kernel's smallest meta-data device, internal or flexible. */
 const MIN_DEVICE_SECTORS = 2048;
 
@@ -447,13 +449,19 @@ class Attach {
       });
       v.alSuspended = suspendsAlUpdates(v.state, bitmap.count, bitmap.bits);
       if (v.alSuspended) this.#core.host.log('info', v.name, 'Suspended AL updates');
-      this.#become(sb);
+      this.#become(sb, this.#core.port.nowMs() + MEETS_MS);
       if (sizeChanged) this.#core.host.sizeChanged(v.minor);
     });
   }
 
+  /** All of it is in place already. */
+  #letGo(code: number, why: string): void {
+    force(this.#v, { disk: Disks.Failed });
+    this.#done({ code, info: [why] });
+  }
+
   /** The disk state that the data are worth: now, or after the handshake with a peer that is there. */
-  #become(sb: Superblock): void {
+  #become(sb: Superblock, untilMs: number): void {
     const v = this.#v;
     if (this.#isCalledOff) {
       this.#answerCalledOff();
@@ -462,7 +470,11 @@ class Attach {
     const { conn } = v.state;
     if (conn === Conns.WFReportParams) {
       // The peer has been told that there is no disk: its answer to that comes first.
-      v.resource.retryLater(() => this.#become(sb));
+      if (this.#core.port.nowMs() < untilMs) {
+        v.resource.retryLater(() => this.#become(sb, untilMs));
+        return;
+      }
+      this.#letGo(Err.INVALID_REQUEST, 'the peer does not answer for this volume: has it got one?');
       return;
     }
     const { flags, uuids } = v;
@@ -478,16 +490,11 @@ class Attach {
       outdated: v.outdateAtAttach || !v.hasSeenOfOwn(current),
       lostUnmarked: v.lostUnmarked,
     });
-    v.attaching = null;
     if (typeof decided === 'number') {
-      v.sizeIsJudged = false;
-      force(v, { disk: Disks.Failed });
-      this.#done({
-        code: decided,
-        info: ['the disk holds another generation than the one in use'],
-      });
+      this.#letGo(decided, 'the disk holds another generation than the one in use');
       return;
     }
+    v.attaching = null;
     v.negotiated = decided.negotiated;
     v.sizeIsJudged = false;
     const { disk, pdsk } = decided.wanted;

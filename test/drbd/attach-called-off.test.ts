@@ -64,6 +64,26 @@ test('while it waits for the answer of the peer', (t) => {
   pair.settled();
 });
 
+test('a peer without such a volume is not waited for without end', (t) => {
+  const pair = inSync(1);
+  const { alpha, beta } = pair;
+  t.is(alpha.ask(setSecondary).kind, 'ok');
+  connectWithoutVolume(beta);
+  alpha.until(/cs:WFReportParams/);
+  t.is(alpha.ask((v, done) => detach(v, true, done)).kind, 'ok');
+  pair.run(2000);
+  const answers: unknown[] = [];
+  alpha.beginAttach((failed) => answers.push(failed));
+  pair.run(15_000);
+  t.is(answers.length, 1);
+  t.truthy(answers[0]);
+  t.regex(alpha.shown, /cs:WFReportParams \S+ ds:Diskless/);
+  makeVolume(beta);
+  alpha.until(/cs:Connected/);
+  alpha.attachTo(alpha.volume);
+  pair.settled();
+});
+
 for (const nth of ['the first', 'a later'] as const) {
   test(`at each moment of it, ${nth} time`, (t) => {
     let late = 0;
