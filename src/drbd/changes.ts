@@ -277,7 +277,9 @@ function follow(v: Volume, old: State, next: State): void {
     v.generationDue = false;
     // Not when the connection is back; but whatever fence-peer said of the peer's disk, Inconsistent among it (exit 3).
     const apart = next.conn < Conns.Connected || next.pdsk === Disks.Outdated;
-    if (apart || next.pdsk < Disks.Inconsistent) beginGeneration(v, true);
+    // Without a disk there is none to begin: no disk, here or there, would ever have it. One that is attached begins its own.
+    const hasDisk = next.disk >= Disks.Inconsistent;
+    if (hasDisk && (apart || next.pdsk < Disks.Inconsistent)) beginGeneration(v, true);
   }
 
   if (link && next.conn >= Conns.Connected) {

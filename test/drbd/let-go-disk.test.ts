@@ -1,7 +1,7 @@
 /** A disk is let go (detach) and taken back: it is not older than what users have seen, and none waits for the other for ever. */
 import test from 'ava';
 import { EIO } from '../../src/drbd/app-io.js';
-import { detach } from '../../src/drbd/disk-verbs.js';
+import { detach, suspendIo } from '../../src/drbd/disk-verbs.js';
 import { Ss } from '../../src/drbd/return-codes.js';
 import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
 import {
@@ -582,3 +582,32 @@ for (const onNoDataAccessible of ['io-error', 'suspend-io'] as const) {
     t.deepEqual(beta.disk.content(8 * 512, 4096), block(7));
   });
 }
+
+test('resume-io on a Primary that was frozen when it lost its peer, and has let its disk go since: it is that disk that its users need', (t) => {
+  for (const frozen of ['suspend-io', 'fencing'] as const) {
+    const fencing = frozen === 'fencing' ? 'resource-and-stonith' : 'dont-care';
+    const pair = inSync(1, {
+      resource: { onNoDataAccessible: 'suspend-io' },
+      disk: { fencing },
+    });
+    const { alpha } = pair;
+    alpha.exits = { 'fence-peer': 1 };
+    t.is(alpha.write(0, block(1)), 0);
+    if (frozen === 'suspend-io') t.is(alpha.ask((v, done) => suspendIo(v, true, done)).kind, 'ok');
+    pair.net.reset('replication');
+    pair.net.cut('replication');
+    alpha.until(/cs:WFConnection/);
+    t.is(alpha.ask((v, done) => detach(v, true, done)).kind, 'ok');
+    const write = alpha.beginWrite(8, block(2));
+    t.is(alpha.ask((v, done) => suspendIo(v, false, done)).kind, 'ok');
+    t.is(alpha.answer(write), EIO);
+    alpha.attach();
+    if (frozen === 'suspend-io') t.is(alpha.write(16, block(3)), 0);
+    pair.net.heal('replication');
+    pair.settled();
+    if (frozen === 'fencing') t.is(alpha.write(16, block(3)), 0);
+    pair.run(100);
+    t.is(pair.firstDifference(), -1);
+    t.deepEqual(pair.beta.disk.content(16 * 512, 4096), block(3));
+  }
+});
