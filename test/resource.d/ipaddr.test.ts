@@ -1,44 +1,13 @@
 /** IPaddr between network namespaces: two nodes and a client on one virtual cable (a bridge). */
-import test, { type ExecutionContext } from 'ava';
+import test from 'ava';
 import { need } from '../support/need.js';
-import { judged, Room, until } from './room.js';
+import { LAN_WANTS, lan, mac, mislead, owner, shown, without } from './lan.js';
+import { judged, script, until } from './room.js';
 
 const IP = '10.93.0.10';
-const WANTS = ['root', 'netns', 'ip', 'ping'];
-
-async function lan(t: ExecutionContext) {
-  const client = await Room.open(t);
-  client.must('ip', 'link', 'add', 'br0', 'type', 'bridge');
-  client.must('ip', 'addr', 'add', '10.93.0.3/24', 'dev', 'br0');
-  client.must('ip', 'link', 'set', 'br0', 'up');
-  const nodes: Room[] = [];
-  for (const n of [1, 2]) {
-    const node = await Room.open(t);
-    client.wire(`port${n}`, node, 'eth0');
-    client.must('ip', 'link', 'set', `port${n}`, 'master', 'br0', 'up');
-    node.must('ip', 'addr', 'add', `10.93.0.${n}/24`, 'dev', 'eth0');
-    node.must('ip', 'link', 'set', 'eth0', 'up');
-    nodes.push(node);
-  }
-  const [a, b] = nodes;
-  if (!a || !b) throw new Error('two nodes');
-  for (const [n, node] of nodes.entries()) {
-    // A bridge port forwards a moment after it came up.
-    t.true(await until(() => node.run(['ping', '-c1', '-W1', '10.93.0.3']).status === 0), `${n}`);
-  }
-  return { client, a, b };
-}
-
-function mac(room: Room): string {
-  return /link\/ether (\S+)/.exec(room.must('ip', '-o', 'link', 'show', 'eth0'))?.[1] ?? '?';
-}
-/** Whom the client takes for the owner of the service address. */
-function owner(client: Room): string {
-  return /lladdr (\S+)/.exec(client.must('ip', 'neigh', 'show', 'to', IP))?.[1] ?? '';
-}
 
 test('a take-over reaches a client that says nothing itself', async (t) => {
-  if (!need(t, ...WANTS, 'arping')) return;
+  if (!need(t, ...LAN_WANTS, 'arping')) return;
   const { client, a, b } = await lan(t);
   t.is(judged(a.script('IPaddr', IP, 'status').out), 'stopped');
   t.is(a.script('IPaddr', IP, 'status').status, 3);
@@ -54,17 +23,17 @@ test('a take-over reaches a client that says nothing itself', async (t) => {
     /eth0 +inet 10\.93\.0\.10\/24 brd 10\.93\.0\.255 scope global secondary eth0:0/,
   );
   client.must('ping', '-c1', '-W2', IP);
-  t.is(owner(client), mac(a));
+  t.is(owner(client, IP), mac(a));
 
   t.is(a.script('IPaddr', IP, 'stop').status, 0);
   t.is(judged(a.script('IPaddr', IP, 'status').out), 'stopped');
   t.is(b.script('IPaddr', IP, 'start').status, 0);
-  t.true(await until(() => owner(client) === mac(b)));
+  t.true(await until(() => owner(client, IP) === mac(b)));
   client.must('ping', '-c1', '-W2', IP);
 });
 
 test('an address that somebody answers for is not taken', async (t) => {
-  if (!need(t, ...WANTS)) return;
+  if (!need(t, ...LAN_WANTS)) return;
   const { a, b } = await lan(t);
   t.is(a.script('IPaddr', IP, 'start').status, 0);
   const refused = b.script('IPaddr', IP, 'start');
@@ -77,25 +46,18 @@ test('an address that somebody answers for is not taken', async (t) => {
 });
 
 test('without arping the kernel announces', async (t) => {
-  if (!need(t, ...WANTS)) return;
+  if (!need(t, ...LAN_WANTS)) return;
   const { client, a, b } = await lan(t);
-  for (const node of [a, b]) {
-    node.run([
-      'sh',
-      '-c',
-      'for p in $(command -v -p arping); do mount --bind /dev/null "$p"; done',
-    ]);
-    t.not(node.run(['sh', '-c', 'command -v arping']).status, 0);
-  }
+  for (const node of [a, b]) without(t, node, 'arping');
   t.is(a.script('IPaddr', IP, 'start').status, 0);
   client.must('ping', '-c1', '-W2', IP);
   a.script('IPaddr', IP, 'stop');
   t.is(b.script('IPaddr', IP, 'start').status, 0);
-  t.true(await until(() => owner(client) === mac(b)));
+  t.true(await until(() => owner(client, IP) === mac(b)));
 });
 
 test('the argument in all its forms', async (t) => {
-  if (!need(t, ...WANTS)) return;
+  if (!need(t, ...LAN_WANTS)) return;
   const { a } = await lan(t);
   for (const [argument, shown] of [
     ['10.93.0.20/24', /10\.93\.0\.20\/24 brd 10\.93\.0\.255 .*eth0:0\\/],
@@ -129,11 +91,86 @@ test('the argument in all its forms', async (t) => {
 });
 
 test('stop of the first address of a network leaves the others', async (t) => {
-  if (!need(t, ...WANTS)) return;
+  if (!need(t, ...LAN_WANTS)) return;
   const { a } = await lan(t);
   a.must('ip', 'addr', 'flush', 'dev', 'eth0');
   a.must('ip', 'addr', 'add', `${IP}/24`, 'dev', 'eth0');
   a.must('ip', 'addr', 'add', '10.93.0.1/24', 'dev', 'eth0');
   t.is(a.script('IPaddr', IP, 'stop').status, 0);
   t.regex(a.must('ip', '-o', 'addr', 'show', 'dev', 'eth0'), /10\.93\.0\.1\/24/);
+});
+
+// What Debian's IPaddr made of these arguments, recorded.
+const RECORDED = [
+  ['10.93.0.100', 'eth0 inet 10.93.0.100/24 brd 10.93.0.255 scope global secondary eth0:0'],
+  ['10.93.0.101/24', 'eth0 inet 10.93.0.101/24 brd 10.93.0.255 scope global secondary eth0:0'],
+  ['10.93.0.102/24/eth0', 'eth0 inet 10.93.0.102/24 brd 10.93.0.255 scope global secondary eth0:0'],
+  [
+    '10.93.0.103/24/eth0/10.93.0.255',
+    'eth0 inet 10.93.0.103/24 brd 10.93.0.255 scope global secondary eth0:0',
+  ],
+  [
+    '10.93.0.104/24/10.93.0.255',
+    'eth0 inet 10.93.0.104/24 brd 10.93.0.255 scope global secondary eth0:0',
+  ],
+  [
+    '10.93.0.105/255.255.255.0/eth0',
+    'eth0 inet 10.93.0.105/24 brd 10.93.0.255 scope global secondary eth0:0',
+  ],
+] as const;
+
+test("the same address, mask, broadcast and label as from Debian's script", async (t) => {
+  if (!need(t, ...LAN_WANTS)) return;
+  const { a } = await lan(t);
+  for (const [argument, line] of RECORDED) {
+    const ip = argument.split('/')[0] ?? '';
+    t.is(a.script('IPaddr', argument, 'start').status, 0, argument);
+    t.is(shown(a, ip), line);
+    t.is(a.script('IPaddr', argument, 'stop').status, 0);
+    t.is(a.script('IPaddr', argument, 'stop').status, 0, 'stop again');
+  }
+});
+
+for (const arping of ['arping', 'the kernel'] as const) {
+  test(`announce tells a client that believes in somebody else: ${arping}`, async (t) => {
+    if (!need(t, ...LAN_WANTS, ...(arping === 'arping' ? ['arping'] : []))) return;
+    const { client, a } = await lan(t);
+    const early = a.script('IPaddr', IP, 'announce');
+    t.is(early.status, 1);
+    t.regex(early.out, /10\.93\.0\.10 is not here/);
+    if (arping !== 'arping') without(t, a, 'arping');
+    t.is(a.run(['env', 'ANNOUNCE_TIMES=0', script('IPaddr'), IP, 'start']).status, 0);
+    mislead(client, IP);
+    t.is(a.script('IPaddr', IP, 'announce').status, 0);
+    t.true(await until(() => owner(client, IP) === mac(a)));
+  });
+}
+
+test('monitor sees that the cable is out, status does not', async (t) => {
+  if (!need(t, ...LAN_WANTS)) return;
+  const { client, a } = await lan(t);
+  t.is(a.script('IPaddr', IP, 'monitor').status, 3);
+  t.is(a.script('IPaddr', IP, 'start').status, 0);
+  t.deepEqual(a.script('IPaddr', IP, 'monitor'), { status: 0, out: 'running\n' });
+  client.must('ip', 'link', 'set', 'port1', 'down');
+  t.true(await until(() => a.script('IPaddr', IP, 'monitor').status === 1));
+  t.deepEqual(a.script('IPaddr', IP, 'monitor'), { status: 1, out: 'no carrier on eth0\n' });
+  t.deepEqual(a.script('IPaddr', IP, 'status'), { status: 0, out: 'running\n' });
+  client.must('ip', 'link', 'set', 'port1', 'up');
+  t.true(await until(() => a.script('IPaddr', IP, 'monitor').status === 0));
+});
+
+test('without a carrier nobody can be asked: taken with a word, or refused', async (t) => {
+  if (!need(t, ...LAN_WANTS)) return;
+  const { client, a } = await lan(t);
+  client.must('ip', 'link', 'set', 'port1', 'down');
+  t.true(await until(() => /NO-CARRIER/.test(a.must('ip', 'link', 'show', 'eth0'))));
+  const refused = a.run([script('IPaddr'), IP, 'start'], { NO_CARRIER: 'refuse' });
+  t.is(refused.status, 1);
+  t.regex(refused.out, /no carrier on eth0: nobody can be asked for 10\.93\.0\.10/);
+  t.is(shown(a, IP), '');
+  const taken = a.script('IPaddr', IP, 'start');
+  t.is(taken.status, 0);
+  t.regex(taken.out, /no carrier on eth0: nobody could be asked/);
+  t.regex(shown(a, IP), /10\.93\.0\.10\/24/);
 });

@@ -1,6 +1,6 @@
 /**
  * A room of its own for a test: private mounts, network, host name and processes. Whatever a test leaves behind in it goes with
- * its first process, which dies with the test.
+ * its first process, which dies with the test, and takes its directory with it, also when the test itself was killed.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -29,7 +29,8 @@ export class Room {
     const dir = mkdtempSync(join(tmpdir(), 'twinbeat-room-'));
     // `cat` ends with our end of the pipe: the room cannot outlive the test process.
     const setUp = `${LET_GO}
-      mount -t tmpfs tmpfs /run && ip link set lo up && echo up && exec 3<&0 && cat <&3 >/dev/null`;
+      mount -t tmpfs tmpfs /run && ip link set lo up && echo up && exec 3<&0 && cat <&3 >/dev/null
+      rm -rf --one-file-system "$1"`;
     const outer = spawn(
       'unshare',
       [
