@@ -74,6 +74,28 @@ test('IPaddr2: a take-over, an owner who answers, the carrier', async (t) => {
   t.is(b.script('IPaddr2', IP, 'monitor').out, 'no carrier on eth0\n');
 });
 
+// The new owner has announced himself by then: a late word of the old one would send the clients back to him.
+for (const [name, argument] of [
+  ['IPaddr', IP],
+  ['IPv6addr', 'fd93::100'],
+  ['SendArp', `${IP}/eth0`],
+] as const) {
+  test(`${name}: nothing is announced after stop`, async (t) => {
+    if (!need(t, ...LAN_WANTS, SEND_ARP)) return;
+    const ip = argument.split('/')[0] ?? '';
+    const { client, a } = await lan(t);
+    mislead(client, ip);
+    t.is(a.run([script(name), argument, 'start'], { ANNOUNCE_TIMES: '1000' }).status, 0);
+    t.true(await until(() => owner(client, ip) === mac(a)));
+    // Between two announcements, in the background.
+    t.true(await until(() => a.run(['pgrep', '-x', 'sleep']).status === 0));
+    t.is(a.script(name, argument, 'stop').status, 0);
+    mislead(client, ip);
+    t.true(await until(() => a.run(['pgrep', '-f', `/${name} `]).status === 1));
+    t.is(owner(client, ip), '02:00:00:00:00:99');
+  });
+}
+
 test('IPaddr2: IPv6 as IPv6addr', async (t) => {
   if (!need(t, ...LAN_WANTS)) return;
   const { a, b } = await lan(t);
