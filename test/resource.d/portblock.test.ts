@@ -9,6 +9,8 @@ import { Room, script, until } from './room.js';
 const NFT = '/usr/sbin/nft';
 const IPTABLES = ['/usr/sbin/iptables', '/usr/sbin/ip6tables'];
 
+const TABLE = 'twinbeat_portblock_tcp_5998to5999_7000';
+
 type Knock = 'answered' | 'refused' | 'dropped';
 
 /** What becomes of a client's attempt to connect. Silence for a second is a drop: an answer takes less than a millisecond. */
@@ -71,6 +73,15 @@ for (const tool of ['nft', 'iptables'] as const) {
     t.deepEqual(verdicts(), ['stopped 3', 'stopped 3']);
     act('block', 'start');
     t.deepEqual(verdicts(), ['running 0', 'stopped 3']);
+    // Half of it is taken away: that shows, too, start makes it whole and stop takes the other half.
+    const half = tool === 'nft' ? `${NFT} flush table inet ${TABLE}` : '/usr/sbin/ip6tables -F';
+    a.must('sh', '-c', half);
+    t.deepEqual(verdicts(), ['stopped 3', 'stopped 3']);
+    act('block', 'start');
+    t.deepEqual(knocks(5999), ['dropped', 'dropped']);
+    a.must('sh', '-c', half);
+    act('block', 'stop');
+    t.deepEqual(knocks(5999), ['answered', 'answered']);
   });
 }
 
