@@ -31,6 +31,15 @@ for (const tool of ['nft', 'iptables'] as const) {
     const ports = '5998:5999,7000';
     const knocks = (port: number): Knock[] =>
       ['10.93.0.1', 'fd93::1'].map((ip) => knock(client, ip, port));
+    // A machine that is busy may keep an answer for longer than a second, once.
+    const becomes = async (port: number, what: Knock, when = ''): Promise<void> => {
+      let last: Knock[] = [];
+      const same = await until(() => {
+        last = knocks(port);
+        return last.every((knock) => knock === what);
+      });
+      t.true(same, `${port} ${when}: ${last}`);
+    };
     const verdicts = (): string[] =>
       ['block', 'unblock'].map((what) => {
         const status = a.script('portblock', 'tcp', ports, what, 'status');
@@ -44,29 +53,29 @@ for (const tool of ['nft', 'iptables'] as const) {
       }
     };
     t.deepEqual(verdicts(), ['stopped 3', 'stopped 3']);
-    t.deepEqual(knocks(5999), ['refused', 'refused']);
+    await becomes(5999, 'refused');
     act('block', 'start');
     t.deepEqual(verdicts(), ['running 0', 'stopped 3']);
-    t.deepEqual(knocks(5999), ['dropped', 'dropped']);
-    t.deepEqual(knocks(7000), ['dropped', 'dropped']);
-    t.deepEqual(knocks(6000), ['refused', 'refused'], 'another port');
+    await becomes(5999, 'dropped');
+    await becomes(7000, 'dropped');
+    await becomes(6000, 'refused', 'another port');
     const server = a.spawn([process.execPath, '-e', SERVER, '5999']);
     await once(server.stdout ?? server, 'data');
-    t.deepEqual(knocks(5999), ['dropped', 'dropped'], 'the service starts');
+    await becomes(5999, 'dropped', 'the service starts');
     act('unblock', 'start');
-    t.deepEqual(knocks(5999), ['answered', 'answered']);
+    await becomes(5999, 'answered');
     t.deepEqual(verdicts(), ['running 0', 'running 0']);
     act('unblock', 'stop');
-    t.deepEqual(knocks(5999), ['dropped', 'dropped'], 'the service stops');
+    await becomes(5999, 'dropped', 'the service stops');
     t.deepEqual(verdicts(), ['running 0', 'stopped 3']);
     act('block', 'stop');
-    t.deepEqual(knocks(5999), ['answered', 'answered'], 'nothing is left behind');
+    await becomes(5999, 'answered', 'nothing is left behind');
     t.deepEqual(verdicts(), ['stopped 3', 'stopped 3']);
 
     // heartbeat stops also what never ran, from right to left.
     act('unblock', 'stop');
     act('block', 'stop');
-    t.deepEqual(knocks(5999), ['answered', 'answered']);
+    await becomes(5999, 'answered');
     // Somebody loads his firewall rules again.
     act('block', 'start');
     a.must('sh', '-c', tool === 'nft' ? `${NFT} flush ruleset` : `${IPTABLES.join(' -F && ')} -F`);
@@ -78,10 +87,10 @@ for (const tool of ['nft', 'iptables'] as const) {
     a.must('sh', '-c', half);
     t.deepEqual(verdicts(), ['stopped 3', 'stopped 3']);
     act('block', 'start');
-    t.deepEqual(knocks(5999), ['dropped', 'dropped']);
+    await becomes(5999, 'dropped');
     a.must('sh', '-c', half);
     act('block', 'stop');
-    t.deepEqual(knocks(5999), ['answered', 'answered']);
+    await becomes(5999, 'answered');
   });
 }
 
@@ -136,19 +145,19 @@ test('Delay waits once, in start and in stop', async (t) => {
   const room = await Room.open(t);
   const timed = (action: string): number => {
     const begin = performance.now();
-    t.is(room.script('Delay', '0.6', '0.9', action).status, 0, action);
+    t.is(room.script('Delay', '2', '3', action).status, 0, action);
     return performance.now() - begin;
   };
-  t.deepEqual(room.script('Delay', '0.6', '0.9', 'status'), { status: 3, out: 'stopped\n' });
-  t.true(timed('stop') < 600, 'what never ran stops at once');
-  t.true(timed('start') >= 600);
-  t.true(timed('start') < 600, 'start again');
-  t.deepEqual(room.script('Delay', '0.6', '0.9', 'status'), { status: 0, out: 'running\n' });
-  t.deepEqual(room.script('Delay', '0.6', '0.9', 'monitor'), { status: 0, out: 'running\n' });
-  t.is(room.script('Delay', '0.6', '1', 'status').status, 3, 'another one');
-  t.true(timed('stop') >= 900);
-  t.true(timed('stop') < 600, 'stop again');
-  t.is(room.script('Delay', '0.6', '0.9', 'status').status, 3);
+  t.deepEqual(room.script('Delay', '2', '3', 'status'), { status: 3, out: 'stopped\n' });
+  t.true(timed('stop') < 2_000, 'what never ran stops at once');
+  t.true(timed('start') >= 2_000);
+  t.true(timed('start') < 2_000, 'start again');
+  t.deepEqual(room.script('Delay', '2', '3', 'status'), { status: 0, out: 'running\n' });
+  t.deepEqual(room.script('Delay', '2', '3', 'monitor'), { status: 0, out: 'running\n' });
+  t.is(room.script('Delay', '2', '4', 'status').status, 3, 'another one');
+  t.true(timed('stop') >= 3_000);
+  t.true(timed('stop') < 2_000, 'stop again');
+  t.is(room.script('Delay', '2', '3', 'status').status, 3);
   for (const wrong of [['x'], ['1.2.3'], ['.'], ['-1'], ['1', '2', '3']]) {
     t.is(room.script('Delay', ...wrong, 'start').status, 2, wrong.join(' '));
   }
