@@ -53,7 +53,7 @@ const SCRIPT_POLL_MS = 100;
 export class HeartbeatLives {
   readonly #host: LivesHost;
   #config: HeartbeatConfig;
-  #times: ConfigTimes;
+  #times: ConfigTimes; // of the files that are in force
   #phase: LivesPhase = 'inheriting';
   #node: HeartbeatNode | null = null;
   #dopd: Dopd | null = null;
@@ -70,7 +70,8 @@ export class HeartbeatLives {
   #staleMs: number | null = null; // the last keepalive of a predecessor whose resources are being stopped
   readonly #stuck: string[] = [];
   #stopAsked = false;
-  #reloadAsked = false;
+  /** Of the files that a reload is to take, as soon as nothing is half done; null: none was asked for. */
+  #reloadTimes: ConfigTimes | null = null;
 
   constructor(host: LivesHost, config: HeartbeatConfig) {
     this.#host = host;
@@ -346,7 +347,7 @@ export class HeartbeatLives {
       this.#timer = null;
       node?.tick(this.#nowMs());
       if (this.#nowMs() - this.#savedMs >= this.#config.haCf.keepaliveMs) this.#save();
-      if (this.#reloadAsked) this.#reloadWhenIdle();
+      if (this.#reloadTimes) this.#reloadWhenIdle();
       this.#arm();
     });
   }
@@ -410,9 +411,8 @@ export class HeartbeatLives {
   reload(): void {
     const times = this.#host.config.times();
     const before = this.#times;
-    this.#times = times;
     if (times.haCf !== before.haCf || times.haresources !== before.haresources) {
-      this.#reloadAsked = true;
+      this.#reloadTimes = times;
       this.#reloadWhenIdle();
       return;
     }
@@ -428,6 +428,7 @@ export class HeartbeatLives {
       }
       return;
     }
+    this.#times = times;
     this.#config = { ...this.#config, authkeys: config.authkeys };
     this.#node?.setKeys(config.authkeys);
   }
@@ -435,9 +436,10 @@ export class HeartbeatLives {
   /** A new configuration is a new life that keeps its resources; not in the middle of a change. */
   #reloadWhenIdle(): void {
     const node = this.#node;
-    if (!node || node.leaving || this.#stopAsked) return;
+    const times = this.#reloadTimes;
+    if (!node || !times || node.leaving || this.#stopAsked) return;
     if (node.membership.commUp && node.resources.inTransition) return; // looked at again at each wake-up
-    this.#reloadAsked = false;
+    this.#reloadTimes = null;
     const { config, messages } = this.#host.config.load();
     for (const { level, text } of messages) {
       if (level === 'ERROR' || level === 'WARN') this.#log(level, text);
@@ -457,6 +459,7 @@ export class HeartbeatLives {
       this.#log('ERROR', text);
       return;
     }
+    this.#times = times; // not of files that are refused: the next reload reads them again
     this.#log('info', `Restarting heartbeat with a new configuration, keeping ${hold} resources.`);
     this.#close(hold, () => {
       this.#config = config;

@@ -278,6 +278,31 @@ test('a reload keeps the resources', (t) => {
   t.true(pair.log.some((line) => line.includes('keeping local resources')));
 });
 
+test('a refused reload is not forgotten: the next one reads the files again, until they are taken', (t) => {
+  const pair = HeartbeatPair.started();
+  const fromMs = pair.clock.nowMs;
+  const count = (words: string) => pair.log.filter((line) => line.includes(words)).length;
+  const texts = pair.texts();
+  const reload = () => {
+    pair.alpha.heartbeat.reload();
+    pair.runFor(15_000);
+    return [count('is not taken'), count('go standby first'), count('keeping local resources')];
+  };
+  pair.alpha.heartbeat.configure({ ...texts, haCf: `${texts.haCf}nonsense 1\n` });
+  t.deepEqual(reload(), [1, 0, 0]);
+  t.deepEqual(reload(), [2, 0, 0]);
+  pair.alpha.heartbeat.configure({ ...texts, haresources: 'alpha service\n' });
+  t.deepEqual(reload(), [2, 1, 0]);
+  t.deepEqual(reload(), [2, 2, 0]);
+  pair.alpha.heartbeat.configure({ ...texts, haCf: `${texts.haCf}debug 1\n` });
+  t.deepEqual(reload(), [2, 2, 1]);
+  t.is(count('Configuration unchanged.'), 0);
+  t.deepEqual(reload(), [2, 2, 1]);
+  t.is(count('Configuration unchanged.'), 1, 'taken: there is nothing new');
+  expectGroup(t, pair, { alpha: EVERYTHING, beta: '' });
+  t.deepEqual([...pair.calls('alpha', fromMs), ...pair.calls('beta', fromMs)], []);
+});
+
 test('dopd: the peer is outdated, refuses, does not answer, cannot be reached', (t) => {
   const pair = HeartbeatPair.started();
   const exits: (number | string)[] = [];
