@@ -144,6 +144,11 @@ export class HeartbeatDaemon {
     });
     mkdirSync(`${this.#root}/run/heartbeat/rsctmp`, { recursive: true });
     writePidFile(this.#root);
+    // Who reads them may go. A program then ends quietly (cli/world.ts): not one that runs services.
+    for (const stream of [process.stdout, process.stderr]) {
+      stream.removeAllListeners('error');
+      stream.on('error', () => {});
+    }
     process.on('SIGTERM', () => this.#lives.stop());
     process.on('SIGINT', () => this.#lives.stop());
     process.on('SIGHUP', () => this.#lives.reload());

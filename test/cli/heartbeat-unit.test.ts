@@ -78,7 +78,7 @@ test('the daemon dies: its successor finds the service running and goes on with 
   const { child, result } = root.launch(...words(unit(), 'ExecStart'));
   t.teardown(() => child.kill('SIGTERM'));
   const service = await root.untilServing();
-  const daemon = root.daemon() ?? 0;
+  const daemon = root.running();
   process.kill(daemon, 'SIGKILL');
   await until(() => (root.daemon() ?? daemon) !== daemon, 'a successor');
   await until(() => root.read('/var/log/ha-log').includes('resuming'), 'it resumes');

@@ -104,6 +104,13 @@ export class HeartbeatRoot {
     return pid > 0 && isAlive(pid) ? pid : null;
   }
 
+  /** The same, where one has to run. */
+  running(): number {
+    const pid = this.daemon();
+    if (pid === null) throw new Error(`no daemon runs\n${this.read('/var/log/ha-log')}`);
+    return pid;
+  }
+
   /** The service's process, null when it does not run. */
   service(): number | null {
     const pid = Number(this.read('/run/service.pid'));
