@@ -2,7 +2,7 @@
  * The heartbeat daemon on Node: gives the lives of host/heartbeat-lives their sockets, clock, scripts, files and signals.
  * What it decides is decided there.
  */
-import { mkdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { HeartbeatLives } from '../host/heartbeat-lives.js';
 import type { NodeLogLevel } from '../host/heartbeat-node.js';
 import type { HeartbeatConfig, LivesHost } from '../host/heartbeat-ports.js';
@@ -14,6 +14,7 @@ import { HeartbeatControlServer } from './heartbeat-control-server.js';
 import { HeartbeatFifo } from './heartbeat-fifo.js';
 import {
   livesFiles,
+  makeRsctmp,
   monotonicMs,
   processStart,
   removePidFile,
@@ -142,7 +143,7 @@ export class HeartbeatDaemon {
     const ended = new Promise<number>((resolve) => {
       this.#ended = resolve;
     });
-    mkdirSync(`${this.#root}/run/heartbeat/rsctmp`, { recursive: true });
+    makeRsctmp(this.#root);
     writePidFile(this.#root);
     // Who reads them may go. A program then ends quietly (cli/world.ts): not one that runs services.
     for (const stream of [process.stdout, process.stderr]) {
@@ -196,7 +197,7 @@ function scriptEnvironment({ haCf, node }: HeartbeatConfig): Readonly<Record<str
     HA_DATEFMT: '%Y/%m/%d_%T ',
     HA_RSCTMP: '/run/heartbeat/rsctmp',
     HA_LOGD: 'no',
-    HA_NICEFAILBACK: 'yes',
+    ...(haCf.autoFailback === 'legacy' ? {} : { HA_NICEFAILBACK: 'yes' }),
     OCF_ROOT: '/usr/lib/ocf',
     ...(haCf.logfile ? { HA_LOGFILE: haCf.logfile } : {}),
     ...(haCf.debugfile ? { HA_DEBUGLOG: haCf.debugfile } : {}),

@@ -3,12 +3,14 @@
  * synced before they are used; its pid file; the state file in /run/twinbeat, which does not survive a boot.
  */
 import {
+  chmodSync,
   closeSync,
   fsyncSync,
   mkdirSync,
   openSync,
   readFileSync,
   renameSync,
+  rmSync,
   unlinkSync,
   writeFileSync,
   writeSync,
@@ -55,6 +57,17 @@ const PATHS: Readonly<Record<LivesFile, string>> = {
   uuid: UUID_FILE,
   state: STATE_FILE,
 };
+
+/**
+ * The directory in which scripts keep what they remember: anybody's, and empty. Not so after a daemon that was killed: what
+ * it left running is stopped by scripts that look there.
+ */
+export function makeRsctmp(root: string): void {
+  const dir = `${root}/run/heartbeat/rsctmp`;
+  if (readRunFile(root + STATE_FILE) === null) rmSync(dir, { recursive: true, force: true });
+  mkdirSync(dir, { recursive: true });
+  chmodSync(dir, 0o1777);
+}
 
 export function livesFiles(root: string): LivesFiles {
   const state = new RunFile(root + PATHS.state);

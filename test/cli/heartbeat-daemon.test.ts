@@ -1,5 +1,5 @@
 /** The daemon of one node below a directory, at its edges: signals, what it leaves to its scripts, the terminal it was started from. */
-
+import { mkdirSync, readFileSync, statSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { BUILT, HeartbeatRoot } from '../support/heartbeat-root.js';
 import { until } from '../support/until.js';
@@ -46,3 +46,39 @@ test('who reads its stderr may go: the daemon stays, and serves', async (t) => {
   t.is(root.running(), child.pid ?? 0);
   t.is(root.service(), service);
 });
+
+// 1: removed and made anew at each start. What a killed daemon left running may have its state there.
+test('rsctmp is for everybody, empty at a start, and kept from a killed daemon for its successor', async (t) => {
+  const root = await HeartbeatRoot.create(t);
+  const rsctmp = root.path('/run/heartbeat/rsctmp');
+  mkdirSync(rsctmp, { recursive: true });
+  await root.write('/run/heartbeat/rsctmp/old', '');
+  t.is((await root.run(HEARTBEAT)).code, 0);
+  t.is(statSync(rsctmp).mode & 0o7777, 0o1777);
+  t.throws(() => statSync(`${rsctmp}/old`));
+  await root.untilServing();
+  await root.write('/run/heartbeat/rsctmp/state', 'of the service');
+  process.kill(root.running(), 'SIGKILL');
+  await until(() => root.daemon() === null, 'its death');
+  t.is((await root.run(HEARTBEAT)).code, 0);
+  t.is(root.read('/run/heartbeat/rsctmp/state'), 'of the service');
+});
+
+for (const [failback, said] of [
+  ['off', 'yes'],
+  ['legacy', 'unset'],
+] as const) {
+  test(`scripts are told of nice failback as the original tells them: auto_failback ${failback}`, async (t) => {
+    const root = await HeartbeatRoot.create(t);
+    const haCf = root
+      .read('/etc/ha.d/ha.cf')
+      .replace('auto_failback off', `auto_failback ${failback}`);
+    await root.write('/etc/ha.d/ha.cf', haCf);
+    const script = readFileSync(root.path('/etc/ha.d/resource.d/service'), 'utf8');
+    const tell = `echo "\${HA_NICEFAILBACK-unset}" >$TWINBEAT_ROOT/run/told\n`;
+    await root.write('/etc/ha.d/resource.d/service', script.replace('case', `${tell}case`), 0o755);
+    t.is((await root.run(HEARTBEAT)).code, 0);
+    await root.untilServing();
+    t.is(root.read('/run/told'), `${said}\n`);
+  });
+}
