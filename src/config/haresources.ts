@@ -5,14 +5,24 @@
  *     resource = ip | script | script "::" arg ("::" arg)*
  *     ip       = a.b.c.d[/mask[/interface]][/broadcast]     shorthand for IPaddr::ip
  *
+ * Two forms of ours, which are known and cannot be run yet, so that a file with them is refused:
+ *
+ *     ocf::PROVIDER:TYPE[::NAME=VALUE]...        an OCF agent
+ *     systemd::UNIT                              a unit of systemd
+ *
  * `#` starts a comment anywhere. A resource is an address when it begins with a digit and contains three dots. The
  * first resource of a line is the group's key. Source: heartbeat 3.0.6 observed, its sample haresources.
  */
 
+export type HaResourceKind = 'heartbeat' | 'ocf' | 'systemd';
+
 export interface HaResource {
   readonly text: string; // as written: 'Filesystem::/dev/drbd0::/drbd::ext3'
-  readonly script: string; // 'Filesystem'; 'IPaddr' for the shorthand
+  /** 'Filesystem'; 'IPaddr' for the shorthand; 'heartbeat:IPaddr2' of kind ocf, the unit of kind systemd. */
+  readonly script: string;
   readonly args: readonly string[];
+  /** heartbeat: a script of resource.d, also `OCF::TYPE::INSTANCE`, which the script OCF of the original runs. */
+  readonly kind: HaResourceKind;
 }
 
 export interface HaResourceGroup {
@@ -32,12 +42,36 @@ export interface HaResourcesResult {
   readonly messages: readonly HaResourcesMessage[];
 }
 
+const OCF_AGENT = /^[\w.-]+:[\w.-]+$/;
+const OCF_VALUE = /^[A-Za-z_]\w*=/;
+const UNIT = /^[\w:.@\\-]+$/; // systemd.unit(5)
+
 export function parseHaResource(text: string): HaResource {
   if (/^\d/.test(text) && text.split('.').length === 4) {
-    return { text, script: 'IPaddr', args: [text] };
+    return { text, script: 'IPaddr', args: [text], kind: 'heartbeat' };
   }
   const [script = '', ...args] = text.split('::');
-  return { text, script, args };
+  if ((script === 'ocf' || script === 'systemd') && args.length > 0) {
+    const [name = '', ...values] = args;
+    return { text, script: name, args: values, kind: script };
+  }
+  return { text, script, args, kind: 'heartbeat' };
+}
+
+/** What a resource should have been, or why it cannot be run: null when it can. */
+function refusal({ kind, script, args, text }: HaResource): string | null {
+  switch (kind) {
+    case 'heartbeat':
+      return script === '' ? `expected SCRIPT[::ARGUMENT...], got '${text}'` : null;
+    case 'ocf':
+      if (!OCF_AGENT.test(script) || !args.every((arg) => OCF_VALUE.test(arg))) {
+        return `expected ocf::PROVIDER:TYPE[::NAME=VALUE...], got '${text}'`;
+      }
+      return `expected a script, got '${text}': OCF agents are not run in this form yet. Write OCF::TYPE::INSTANCE, with its NAME=VALUE lines in /etc/ha.d/conf/OCF/TYPE/INSTANCE`;
+    case 'systemd':
+      if (!UNIT.test(script) || args.length > 0) return `expected systemd::UNIT, got '${text}'`;
+      return `expected a script, got '${text}': units of systemd are not run yet. Write a script of /etc/ha.d/resource.d that starts, stops and asks it`;
+  }
 }
 
 /** `nodes` are the lower-cased names of ha.cf; `file` is the path as it shall appear in messages. */
@@ -68,13 +102,18 @@ export function parseHaResources(
       });
       continue;
     }
-    const empty = resources.find((resource) => resource.script === '');
+    for (const { script, args, text: wrong } of resources) {
+      // The script OCF answers each call with its usage. The original takes the line, and its other groups run.
+      if (script !== 'OCF' || (args.length === 2 && !args.includes(''))) continue;
+      const hint = `expected OCF::TYPE::INSTANCE, got '${wrong}'`;
+      messages.push({ level: 'WARN', text: `${file}:${line}: ${hint}` });
+    }
+    const refusals = resources.map(refusal).filter((why) => why !== null);
     const earlier = groups.find((group) => group.key === key);
-    if (empty) {
-      messages.push({
-        level: 'ERROR',
-        text: `${file}:${line}: expected SCRIPT[::ARGUMENT...], got '${empty.text}'`,
-      });
+    if (refusals.length > 0) {
+      for (const why of refusals) {
+        messages.push({ level: 'ERROR', text: `${file}:${line}: ${why}` });
+      }
       failed = true;
     } else if (earlier) {
       // A key that names two groups would start both on one node and stop either with the other.

@@ -1,7 +1,11 @@
 import { readFileSync } from 'node:fs';
 import test from 'ava';
 import { parseAuthKeys } from '../../src/config/authkeys.js';
-import { parseHaResource, parseHaResources } from '../../src/config/haresources.js';
+import {
+  type HaResource,
+  parseHaResource,
+  parseHaResources,
+} from '../../src/config/haresources.js';
 
 test("the MySQL manual's haresources", (t) => {
   const text = readFileSync('etc/ha.d/haresources', 'utf8');
@@ -57,6 +61,64 @@ test('a group key names one group, and a line has a resource', (t) => {
   t.is(empty.messages[0]?.level, 'WARN');
   t.is(parseHaResources('a ::x\n', 'f', ['a']).groups, null);
   t.deepEqual(parseHaResources('', 'f', ['a']).groups, []);
+});
+
+test('kinds: a script, an OCF agent, a unit of systemd', (t) => {
+  const kinds: readonly (readonly [string, HaResource['kind'], string, readonly string[]])[] = [
+    ['mysql', 'heartbeat', 'mysql', []],
+    ['10.0.0.1', 'heartbeat', 'IPaddr', ['10.0.0.1']],
+    ['OCF::IPaddr2::web', 'heartbeat', 'OCF', ['IPaddr2', 'web']],
+    ['ocf', 'heartbeat', 'ocf', []], // a script of that name
+    ['systemd', 'heartbeat', 'systemd', []],
+    [
+      'ocf::heartbeat:IPaddr2::ip=10.0.0.1::nic=eth0',
+      'ocf',
+      'heartbeat:IPaddr2',
+      ['ip=10.0.0.1', 'nic=eth0'],
+    ],
+    ['systemd::getty@tty1', 'systemd', 'getty@tty1', []],
+  ];
+  for (const [text, kind, script, args] of kinds) {
+    t.deepEqual(parseHaResource(text), { text, kind, script, args });
+  }
+});
+
+test('what cannot be run is refused with what to write instead, not taken and found missing', (t) => {
+  const refusals: readonly (readonly [string, RegExp])[] = [
+    [
+      'systemd::nginx',
+      /^f:2: expected a script, got 'systemd::nginx': units of systemd are not run yet\. Write /,
+    ],
+    [
+      'ocf::heartbeat:nginx',
+      /^f:2: expected a script, got .*not run in this form yet\. Write OCF::TYPE::INSTANCE/,
+    ],
+    ['systemd::', /^f:2: expected systemd::UNIT, got 'systemd::'$/],
+    ['systemd::a::b', /^f:2: expected systemd::UNIT, got/],
+    ['ocf::nginx', /^f:2: expected ocf::PROVIDER:TYPE\[::NAME=VALUE\.\.\.\], got 'ocf::nginx'$/],
+    ['ocf::heartbeat:nginx::port', /^f:2: expected ocf::PROVIDER:TYPE/],
+  ];
+  for (const [resource, said] of refusals) {
+    const { groups, messages } = parseHaResources(`a mysql\na 10.0.0.1 ${resource}\n`, 'f', ['a']);
+    t.is(groups, null, resource);
+    t.deepEqual(
+      messages.map(({ level }) => level),
+      ['ERROR'],
+    );
+    t.regex(messages[0]?.text ?? '', said);
+  }
+});
+
+// The original takes it; the script OCF fails at its start, and the other groups run.
+test('an instance that the script OCF cannot have is a warning with its place', (t) => {
+  for (const wrong of ['OCF', 'OCF::IPaddr2', 'OCF::IPaddr2::a::b', 'OCF::::a']) {
+    const { groups, messages } = parseHaResources(`a ${wrong}\n`, 'f', ['a']);
+    t.is(groups?.length, 1);
+    t.deepEqual(messages, [
+      { level: 'WARN', text: `f:1: expected OCF::TYPE::INSTANCE, got '${wrong}'` },
+    ]);
+  }
+  t.deepEqual(parseHaResources('a OCF::IPaddr2::web\n', 'f', ['a']).messages, []);
 });
 
 test('authkeys: the sample, several keys, and what follows the key is ignored', (t) => {
