@@ -4,10 +4,13 @@
  *     auth N            the method of outgoing messages; must stand before the line that defines N
  *     N METHOD [KEY]    N 0 to 15; METHOD crc (without key), md5 or sha1 (HMAC). KEY is one word, the rest is ignored
  *
+ * sha256 and sha512 are ours, for two nodes of twinbeat: 3.0.6 has no such plug-in and refuses the whole file, whichever
+ * key signs. They are taken with a warning that says so.
+ *
  * A file that group or others can read is refused: its mode is passed in. Source: heartbeat 3.0.6 observed.
  */
 
-export type AuthMethod = 'crc' | 'md5' | 'sha1';
+export type AuthMethod = 'crc' | 'md5' | 'sha1' | 'sha256' | 'sha512';
 
 export interface AuthKey {
   readonly number: number;
@@ -21,7 +24,7 @@ export interface AuthKeys {
 }
 
 export interface AuthKeysMessage {
-  readonly level: 'ERROR' | 'info';
+  readonly level: 'ERROR' | 'WARN' | 'info';
   readonly text: string;
 }
 
@@ -32,6 +35,8 @@ export interface AuthKeysResult {
 
 const MAX_KEY_NUMBER = 15;
 const READABLE_BY_OTHERS = 0o044;
+const METHODS: readonly AuthMethod[] = ['crc', 'md5', 'sha1', 'sha256', 'sha512'];
+const OURS_ALONE: ReadonlySet<AuthMethod> = new Set(['sha256', 'sha512']);
 
 /** `mode` is st_mode of the file; `file` its path as it shall appear in messages. */
 export function parseAuthKeys(text: string, file: string, mode: number): AuthKeysResult {
@@ -60,19 +65,20 @@ export function parseAuthKeys(text: string, file: string, mode: number): AuthKey
       isDefined = false;
       continue;
     }
-    const [numberText = '', method = '', key = ''] = line.trim().split(/[ \t\r\f]+/);
-    if (!/^\d{1,9}$/.test(numberText) || method === '') {
+    const [numberText = '', name = '', key = ''] = line.trim().split(/[ \t\r\f]+/);
+    if (!/^\d{1,9}$/.test(numberText) || name === '') {
       error(`Auth line [${line}] is invalid.`);
       error(`${file}:${index + 1}:1: expected NUMBER METHOD [KEY], got '${line}'`);
       bad = true;
       continue;
     }
     const number = Number(numberText);
+    const method = METHODS.find((known) => known === name);
     if (number > MAX_KEY_NUMBER) {
       error(`Invalid authnum [${number}] in ${file}`);
       bad = true;
-    } else if (method !== 'crc' && method !== 'md5' && method !== 'sha1') {
-      error(`Invalid authtype [${method}]`);
+    } else if (method === undefined) {
+      error(`Invalid authtype [${name}]`);
       bad = true;
     } else if (method === 'crc' && key !== '') {
       messages.push({ level: 'info', text: `Auth method [${method}] doesn't use a key` });
@@ -82,6 +88,10 @@ export function parseAuthKeys(text: string, file: string, mode: number): AuthKey
       bad = true;
     } else {
       keys.set(number, { number, method, key });
+      if (OURS_ALONE.has(method)) {
+        const text = `${file}:${index + 1}: ${method} is known to twinbeat only: heartbeat 3.0.6 refuses this file`;
+        messages.push({ level: 'WARN', text });
+      }
       if (number === wanted) isDefined = true;
     }
   }

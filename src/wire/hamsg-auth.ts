@@ -1,8 +1,9 @@
 /**
  * Who signed a heartbeat message. `N HEX`: the number of a key of authkeys and a digest, lower case.
  *
- *     sha1, md5   HMAC with the key
- *     crc         CRC-32 of POSIX cksum without the length bytes, printed without leading zeros: finds errors only
+ *     sha1, md5        HMAC with the key
+ *     sha256, sha512   the same, between two nodes of twinbeat: the original does not know them
+ *     crc              CRC-32 of POSIX cksum without the length bytes, printed without leading zeros: finds errors only
  *
  * The outer signature (netstring) covers the bytes up to %%%; the inner one (field `auth`, classic) covers the field
  * lines without `auth`. The original checks the outer one with the key of its own auth line whatever number is named;
@@ -21,7 +22,7 @@ import {
 
 export interface SigningKey {
   readonly number: number;
-  readonly method: 'crc' | 'md5' | 'sha1';
+  readonly method: 'crc' | 'md5' | 'sha1' | 'sha256' | 'sha512';
   readonly key: string;
 }
 

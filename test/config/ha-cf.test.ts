@@ -117,6 +117,7 @@ for (const [name, { lines, status }] of recorded()) {
       t.deepEqual(said, lines);
     });
   } else if (authText !== undefined) {
+    if (name === 'auth-sha256') continue; // taken between nodes of twinbeat: haresources.test.ts
     test(`authkeys ${name}: the messages and the verdict of heartbeat 3.0.6`, (t) => {
       const mode = name === 'auth-640' ? 0o100640 : 0o100600;
       const { authkeys, messages } = parseAuthKeys(authText, '/etc/ha.d//authkeys', mode);

@@ -135,3 +135,20 @@ test('authkeys: the sample, several keys, and what follows the key is ignored', 
   t.is(parseAuthKeys('auth 1\n1 sha1 k\n', 'f', 0o604).authkeys, null);
   t.not(parseAuthKeys('auth 1\n1 sha1 k\n', 'f', 0o620).authkeys, null); // readable is what counts
 });
+
+// 3.0.6 refuses it, which a pair of two of ours need not (test/golden/config/ha.cf-errors.txt, auth-sha256).
+test('authkeys: sha256 and sha512 are taken, with what the original makes of the file', (t) => {
+  const text = 'auth 2\n1 sha1 old\n2 sha512 new\n3 sha256 newer\n';
+  const { authkeys, messages } = parseAuthKeys(text, 'authkeys', 0o600);
+  t.deepEqual(authkeys?.current, { number: 2, method: 'sha512', key: 'new' });
+  const said = (line: number, method: string) => ({
+    level: 'WARN',
+    text: `authkeys:${line}: ${method} is known to twinbeat only: heartbeat 3.0.6 refuses this file`,
+  });
+  t.deepEqual(messages, [said(3, 'sha512'), said(4, 'sha256')]);
+  const refused = (line: string) =>
+    parseAuthKeys(`auth 1\n1 ${line}\n`, 'f', 0o600).messages[0]?.text;
+  t.is(refused('sha256'), 'Auth method [sha256] requires a key');
+  t.is(refused('sha384 k'), 'Invalid authtype [sha384]');
+  t.is(refused('SHA256 k'), 'Invalid authtype [SHA256]');
+});

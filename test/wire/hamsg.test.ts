@@ -18,6 +18,7 @@ import {
 } from '../../src/wire/hamsg.js';
 import {
   cksumCrc,
+  haSignature,
   isAuthentic,
   type SigningKeys,
   signClassic,
@@ -113,9 +114,24 @@ test('signatures: ours are the same bytes, and the negative samples are refused'
   t.deepEqual(seen, { good: 662, bad: 14 });
 });
 
-test('a changed byte is noticed by sha1 and md5', (t) => {
-  for (const method of ['sha1', 'md5'] as const) {
-    const keys = keysOf({ method, key: 'k' } as Golden, 1);
+// RFC 4231, test case 2: HMAC with the key "Jefe".
+test('sha256 and sha512 are the HMACs of these names', (t) => {
+  const data = Buffer.from('what do ya want for nothing?');
+  for (const [method, digest] of [
+    ['sha256', '5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843'],
+    [
+      'sha512',
+      '164b7a7bfcf819e2e395fbe73b56e0a387bd64222e831fd610270cd7ea2505549758bf75c05a994a6d034f65f8f0e6fdcaeab1a34d4a6b4b636e070a38bce737',
+    ],
+  ] as const) {
+    t.is(haSignature({ number: 3, method, key: 'Jefe' }, nodeDigests, data), `3 ${digest}`);
+  }
+});
+
+test('a changed byte is noticed by every method with a key', (t) => {
+  for (const method of ['sha1', 'md5', 'sha256', 'sha512'] as const) {
+    const key = { number: 1, method, key: 'k' };
+    const keys = { current: key, keys: [key] };
     const bytes = signNetstring(haFields({ t: 'status', src: 'a' }), keys, nodeDigests, true);
     const good = decodeHaMessage(bytes);
     t.true(good.ok && isAuthentic(good, keys, nodeDigests));
