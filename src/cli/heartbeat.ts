@@ -184,7 +184,13 @@ async function start(world: World, options: Options): Promise<number> {
   if (options.v) world.out(`${JSON.stringify(loaded.config.haCf, null, 2)}\n`);
   const isChild = world.env['TWINBEAT_ANGEL'] !== undefined;
   if (options.f && (!options.keepalive || isChild)) {
-    const node = new HeartbeatDaemon(world.root, loaded.config, !isDetached(world), version());
+    const node = new HeartbeatDaemon(
+      world.root,
+      loaded.config,
+      () => loadConfig(world.root),
+      !isDetached(world),
+      version(),
+    );
     for (const { level, text } of loaded.messages) {
       if (level !== 'stderr') node.log(level, text);
     }

@@ -5,11 +5,11 @@
 import { readFileSync } from 'node:fs';
 import { HeartbeatLives } from '../host/heartbeat-lives.js';
 import type { NodeLogLevel } from '../host/heartbeat-node.js';
-import type { HeartbeatConfig, LivesHost } from '../host/heartbeat-ports.js';
+import type { ConfigSource, HeartbeatConfig, LivesHost } from '../host/heartbeat-ports.js';
 import { VERSION } from '../host/heartbeat-report.js';
 import { type LivesCalls, RecordedLives } from '../host/recording-heartbeat.js';
 import { FlightKeeper, flightMemory } from './flight-files.js';
-import { configTimes, loadConfig } from './heartbeat-config.js';
+import { configTimes } from './heartbeat-config.js';
 import { HeartbeatControlServer } from './heartbeat-control-server.js';
 import { HeartbeatFifo } from './heartbeat-fifo.js';
 import {
@@ -41,8 +41,14 @@ export class HeartbeatDaemon {
   #log: HeartbeatLog;
   #ended: ((status: number) => void) | null = null;
 
-  /** `version`: of this project, for its recordings. */
-  constructor(root: string, config: HeartbeatConfig, foreground: boolean, version: string) {
+  /** `load`: as `config` was read, for a reload. `version`: of this project, for its recordings. */
+  constructor(
+    root: string,
+    config: HeartbeatConfig,
+    load: ConfigSource['load'],
+    foreground: boolean,
+    version: string,
+  ) {
     this.#version = version;
     this.#root = root;
     this.#foreground = foreground;
@@ -67,7 +73,7 @@ export class HeartbeatDaemon {
           }
         },
       },
-      config: { load: () => loadConfig(root), times: () => configTimes(root) },
+      config: { load, times: () => configTimes(root) },
       environment: process.env,
       loadavg,
       openMedia: (current, events) =>
