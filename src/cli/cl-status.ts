@@ -235,6 +235,8 @@ export async function main(argv: readonly string[], world: World): Promise<numbe
     world.out('Heartbeat is stopped on this machine.\n');
     return 1;
   }
-  fail(world, 'Cannot signon with heartbeat', 'reason' in no ? no.reason : '');
+  const reason = 'reason' in no ? no.reason : '';
+  const theirs = "hb_api_signon: Can't initiate connection to heartbeat";
+  fail(world, 'Cannot signon with heartbeat', `${theirs} (${reason})`);
   return 1;
 }

@@ -7,6 +7,10 @@
  *     heartbeat -r           reread the configuration; starts when none runs
  *     heartbeat -s           0 running, 1 stale pid file, 3 stopped
  *     heartbeat --keepalive  ours: under the angel, which starts it again when it dies
+ *     heartbeat -d, -l       with a start: more debugging, no real-time priority
+ *     heartbeat -D [-W]      the defaults of ha.cf, as a table or for the original's wiki
+ *
+ * Refused, 2: -M, which cannot be had yet, and -R and -C, by which the original calls itself.
  *
  * Source: docs/HEARTBEAT.md, command line; heartbeat 3.0.6 observed.
  */
@@ -23,6 +27,7 @@ import { HeartbeatDaemon } from '../real/heartbeat-daemon.js';
 import { daemonPid } from '../real/heartbeat-files.js';
 import { replaceProcess } from '../real/native-addon.js';
 import { heartbeatReport } from './heartbeat-client.js';
+import { defaultsTable, defaultsWiki } from './heartbeat-defaults.js';
 import { version } from './version.js';
 import type { World } from './world.js';
 
@@ -33,29 +38,7 @@ const EXIT_DENIED = 4;
 const EXIT_ANGEL_CONFIG = 78;
 const STOP_POLL_MS = 100;
 const START_LIMIT_MS = 10_000;
-
-const DEFAULTS: readonly (readonly [string, string, string])[] = [
-  ['cluster', 'linux-ha', 'the name of cluster'],
-  ['hopfudge', '1', '# of hops above cluster size'],
-  ['keepalive', '1000ms', 'keepalive time'],
-  ['deadtime', '30000ms', 'node deadtime'],
-  ['baud', '19200', 'baud rate'],
-  ['auto_failback', 'legacy', 'auto failback'],
-  ['hbgenmethod', 'file', 'protocol generation computation method'],
-  ['realtime', 'true', 'enable realtime behavior?'],
-  ['msgfmt', 'classic', 'message format in the wire'],
-  ['conn_logd_time', '60', 'the interval to reconnect to logd'],
-  ['log_badpack', 'true', 'warn about bad packets'],
-  ['syslogmsgfmt', 'true', 'log to files in syslog format'],
-  ['coredumps', 'true', 'enable Linux-HA core dumps'],
-  ['autojoin', 'none', 'set automatic join mode/style'],
-  ['uuidfrom', 'file', 'set the source for uuid'],
-  ['compression', 'zlib', 'set compression module'],
-  ['compression_threshold', '2', 'set compression threshold'],
-  ['traditional_compression', 'no', 'set traditional_compression'],
-  ['max_rexmit_delay', '250', 'set the maximum rexmit delay time'],
-  ['memreserve', '6500', 'number of kbytes to preallocate in heartbeat'],
-];
+const MAX_DEBUG = 255; // of the directive
 
 interface Options {
   readonly f?: boolean;
@@ -65,6 +48,12 @@ interface Options {
   readonly v?: boolean;
   readonly V?: boolean;
   readonly D?: boolean;
+  readonly W?: boolean;
+  readonly M?: boolean;
+  readonly R?: boolean;
+  readonly C?: string;
+  readonly d: number;
+  readonly l?: boolean;
   readonly keepalive?: boolean;
 }
 
@@ -76,11 +65,15 @@ function parser(world: World): Command {
     .option('-k', 'stop the running heartbeat')
     .option('-r', 'reread the configuration')
     .option('-s', 'status')
-    .option('-d', 'more debugging')
+    .option('-d', 'more debugging, with -f on stderr', (_, level: number) => level + 1, 0)
     .option('-v', 'show the configuration in force after reading it')
     .option('-V', 'version')
     .option('-D', 'show default settings')
-    .option('-l', 'accepted: we never run with real-time priority')
+    .option('-W', 'with -D: for a wiki')
+    .option('-l', 'no real-time priority')
+    .option('-M', 'without resource management: refused')
+    .option('-R', 'of the original alone: refused')
+    .option('-C <state>', 'of the original alone: refused')
     .option('--keepalive', 'under the angel, which restarts it when it dies');
 }
 
@@ -101,19 +94,39 @@ export async function main(argv: readonly string[], world: World): Promise<numbe
     world.out(`${VERSION} (twinbeat)\n`);
     return 0;
   }
-  if (options.D) return showDefaults(world);
+  const wrong = refusedOption(options);
+  if (wrong !== null) {
+    world.err(`heartbeat: ${wrong}\n`);
+    return EXIT_USAGE;
+  }
+  if (options.D) {
+    world.out(options.W ? defaultsWiki() : defaultsTable());
+    return 0;
+  }
   if (options.s) return status(world);
   if (options.k) return stop(world);
   if (options.r) return reload(world, options);
   return start(world, options);
 }
 
-function showDefaults(world: World): number {
-  world.out(`${'Directive'.padEnd(25)}${'Default'.padEnd(10)}Description\n${'-'.repeat(80)}\n`);
-  for (const [name, value, what] of DEFAULTS) {
-    world.out(`${name.padEnd(25)}${value.padEnd(10)}${what}\n`);
+/** Why an option that the original has is not taken. */
+function refusedOption({ M, R, C }: Options): string | null {
+  if (R || C !== undefined) {
+    return '-R and -C are how heartbeat 3.0.6 calls itself when it reloads: use -r, which keeps the resources';
   }
-  return 0;
+  // The other node would leave the groups alone that this one claims, and nobody would run them.
+  if (M) return '-M (no resource management) is not supported';
+  return null;
+}
+
+/** What the files and the command line say. */
+function load(root: string, { d, l }: Options): LoadedConfig {
+  const loaded = loadConfig(root);
+  if (!loaded.config) return loaded;
+  const { haCf } = loaded.config;
+  const debug = Math.min(MAX_DEBUG, haCf.debug + d);
+  const realtime = haCf.realtime && !l;
+  return { ...loaded, config: { ...loaded.config, haCf: { ...haCf, debug, realtime } } };
 }
 
 function status(world: World): number {
@@ -179,7 +192,7 @@ async function start(world: World, options: Options): Promise<number> {
     say(world, 'ERROR', 'another heartbeat answers on the control socket: not started');
     return 1;
   }
-  const loaded = loadConfig(world.root);
+  const loaded = load(world.root, options);
   if (!accept(world, loaded) || !loaded.config) return refusal(loaded);
   if (options.v) world.out(`${JSON.stringify(loaded.config.haCf, null, 2)}\n`);
   const isChild = world.env['TWINBEAT_ANGEL'] !== undefined;
@@ -187,7 +200,7 @@ async function start(world: World, options: Options): Promise<number> {
     const node = new HeartbeatDaemon(
       world.root,
       loaded.config,
-      () => loadConfig(world.root),
+      () => load(world.root, options),
       !isDetached(world),
       version(),
     );
@@ -197,7 +210,7 @@ async function start(world: World, options: Options): Promise<number> {
     node.log('info', `Configuration validated. Starting heartbeat ${VERSION}`);
     return node.run();
   }
-  return options.f ? underAngel(world) : detach(world, options);
+  return options.f ? underAngel(world, options) : detach(world, options);
 }
 
 /** Started by `detach`: stderr goes nowhere. */
@@ -205,24 +218,25 @@ function isDetached(world: World): boolean {
   return world.env['TWINBEAT_DETACHED'] === '1';
 }
 
-function ownProgram(): readonly string[] {
+function ownProgram({ d, l }: Options): readonly string[] {
   const here = dirname(fileURLToPath(import.meta.url)); // build/src/cli
-  return [process.execPath, resolve(here, '../bin/heartbeat.js'), '-f'];
+  const flags = ['-f', ...Array<string>(d).fill('-d'), ...(l ? ['-l'] : [])];
+  return [process.execPath, resolve(here, '../bin/heartbeat.js'), ...flags];
 }
 
 function angelProgram(): string {
   return resolve(dirname(fileURLToPath(import.meta.url)), '../../native/angel');
 }
 
-function commandLine(keepalive: boolean): readonly [string, readonly string[]] {
-  const [program = '', ...args] = ownProgram();
-  if (!keepalive) return [program, args];
+function commandLine(options: Options): readonly [string, readonly string[]] {
+  const [program = '', ...args] = ownProgram(options);
+  if (!options.keepalive) return [program, args];
   return [angelProgram(), ['--log-prefix', 'heartbeat angel', '--', program, ...args]];
 }
 
 /** In the foreground: become the angel. */
-function underAngel(world: World): Promise<number> {
-  const [program, args] = commandLine(true);
+function underAngel(world: World, options: Options): Promise<number> {
+  const [program, args] = commandLine(options);
   if (!existsSync(program)) {
     say(world, 'ERROR', `${program} is missing: run make native, or start without --keepalive`);
     return Promise.resolve(1);
@@ -237,7 +251,7 @@ function underAngel(world: World): Promise<number> {
 
 /** As a daemon: returns when it answers on its control socket. */
 async function detach(world: World, options: Options): Promise<number> {
-  const [program, args] = commandLine(options.keepalive === true);
+  const [program, args] = commandLine(options);
   if (!existsSync(program)) {
     say(world, 'ERROR', `${program} is missing: run make native, or start without --keepalive`);
     return 1;
