@@ -193,7 +193,11 @@ export class HeartbeatDaemon {
   }
 }
 
-function scriptEnvironment({ haCf, node }: HeartbeatConfig): Readonly<Record<string, string>> {
+/** What scripts find in their environment. */
+export function scriptEnvironment({
+  haCf,
+  node,
+}: HeartbeatConfig): Readonly<Record<string, string>> {
   const named = (values: Readonly<Record<string, string>>) =>
     Object.fromEntries(Object.entries(values).map(([name, value]) => [`HA_${name}`, value]));
   return {
