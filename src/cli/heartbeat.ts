@@ -7,6 +7,7 @@
  *     heartbeat -r           reread the configuration; starts when none runs
  *     heartbeat -s           0 running, 1 stale pid file, 3 stopped
  *     heartbeat --keepalive  ours: under the angel, which starts it again when it dies
+ *     heartbeat --verify-idle  ours, for the init script: how many resources run without it
  *     heartbeat -d, -l       with a start: more debugging, no real-time priority
  *     heartbeat -D [-W]      the defaults of ha.cf, as a table or for the original's wiki
  *
@@ -28,6 +29,7 @@ import { daemonPid } from '../real/heartbeat-files.js';
 import { replaceProcess } from '../real/native-addon.js';
 import { heartbeatReport } from './heartbeat-client.js';
 import { defaultsTable, defaultsWiki } from './heartbeat-defaults.js';
+import { verifyIdle } from './heartbeat-idle.js';
 import { version } from './version.js';
 import type { World } from './world.js';
 
@@ -55,6 +57,7 @@ interface Options {
   readonly d: number;
   readonly l?: boolean;
   readonly keepalive?: boolean;
+  readonly verifyIdle?: boolean;
 }
 
 function parser(world: World): Command {
@@ -74,7 +77,8 @@ function parser(world: World): Command {
     .option('-M', 'without resource management: refused')
     .option('-R', 'of the original alone: refused')
     .option('-C <state>', 'of the original alone: refused')
-    .option('--keepalive', 'under the angel, which restarts it when it dies');
+    .option('--keepalive', 'under the angel, which restarts it when it dies')
+    .option('--verify-idle', 'tell which resources run though heartbeat does not');
 }
 
 export async function main(argv: readonly string[], world: World): Promise<number> {
@@ -106,6 +110,7 @@ export async function main(argv: readonly string[], world: World): Promise<numbe
   if (options.s) return status(world);
   if (options.k) return stop(world);
   if (options.r) return reload(world, options);
+  if (options.verifyIdle) return idle(world);
   return start(world, options);
 }
 
@@ -152,6 +157,12 @@ async function stop(world: World): Promise<number> {
     if (!now?.running || now.pid !== daemon.pid) return 0;
     await pause(STOP_POLL_MS);
   }
+}
+
+/** Nothing to say while the daemon runs, and of a configuration that it will refuse itself. */
+async function idle(world: World): Promise<number> {
+  const { config } = loadConfig(world.root);
+  return config && !daemonPid(world.root)?.running ? verifyIdle(world, config) : 0;
 }
 
 async function reload(world: World, options: Options): Promise<number> {

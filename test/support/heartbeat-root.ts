@@ -54,6 +54,7 @@ export class HeartbeatRoot {
     const root = new HeartbeatRoot(await mkdtemp(join(tmpdir(), 'heartbeat-root-')));
     t.teardown(async () => {
       await root.run(join(BUILT, 'heartbeat'), '-k');
+      await root.run(root.path('/etc/ha.d/resource.d/service'), 'stop'); // one that no daemon holds
       await rm(root.dir, { recursive: true, force: true });
     });
     const port = await freePort();
@@ -66,7 +67,7 @@ export class HeartbeatRoot {
     await root.write('/etc/ha.d/haresources', 'node-a service\n');
     await root.write('/etc/ha.d/authkeys', 'auth 1\n1 sha1 of-the-tests\n', 0o600);
     await root.write('/etc/ha.d/resource.d/service', SERVICE, 0o755);
-    await mkdir(root.path('/var/log'), { recursive: true });
+    for (const dir of ['/run', '/var/log']) await mkdir(root.path(dir), { recursive: true });
     return root;
   }
 
@@ -80,6 +81,11 @@ export class HeartbeatRoot {
     await chmod(this.path(path), mode);
   }
 
+  async remove(path: string): Promise<void> {
+    await rm(this.path(path));
+  }
+
+  /** '' when there is none. */
   read(path: string): string {
     try {
       return readFileSync(this.path(path), 'utf8');
