@@ -225,6 +225,18 @@ test('lists, commas, comments, the order of udpport and media, and records of th
   t.is(config?.parameters['node'], undefined);
 });
 
+// Such a node hears nobody: both would start everything after initdead.
+test('serial media alone are refused while they are not supported', (t) => {
+  const serial = 'serial /dev/ttyS0 /dev/ttyS1';
+  const { config, messages } = parseHaCf(haCf({ media: serial }), 'ha.cf', SYSTEM);
+  t.is(config, null);
+  const errors = messages.filter(({ level }) => level === 'ERROR').map(({ text }) => text);
+  t.deepEqual(errors, [
+    'serial media are not supported yet, and there is no other: expected bcast, mcast or ucast as well',
+  ]);
+  t.is(parseHaCf(haCf({}, serial), 'ha.cf', SYSTEM).config?.media.length, 3);
+});
+
 test('what would have to fence and is not there is refused', (t) => {
   for (const line of ['stonith external/ssh /etc/ssh.cf', 'stonith_host * null a', 'crm on']) {
     t.is(parseHaCf(haCf({}, line), 'ha.cf', SYSTEM).config, null, line);
