@@ -29,11 +29,19 @@ const FACILITIES = new Set(
     'local0 local1 local2 local3 local4 local5 local6 local7'
   ).split(' '),
 );
-const TIME = 'seconds, or a number with unit ms or us (any other unit, also s, is not known)';
+/** 11 days. Node's timers end at once when they are given more than 24. */
+const MAX_TIME_MS = 1_000_000_000;
+const TIME =
+  'seconds, 1000000 at most, or a number with unit ms or us (any other unit, also s, is not known)';
 const BOOL = 'on or off (true, yes, y, 1; false, no, n, 0)';
 
 /** Milliseconds of a time: no unit is seconds. Null for anything else. */
 export function haTimeMs(text: string): number | null {
+  const ms = timeMs(text);
+  return ms === null || ms > MAX_TIME_MS ? null : ms;
+}
+
+function timeMs(text: string): number | null {
   const match = /^(\d+(?:\.\d*)?|\.\d+)([a-z]*)/i.exec(text);
   if (!match || match[0].length !== text.length) return null;
   const value = Number(match[1]);

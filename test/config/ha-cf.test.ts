@@ -146,7 +146,9 @@ test('times', (t) => {
   t.is(haTimeMs('500ms'), 500);
   t.is(haTimeMs('500msec'), 500);
   t.is(haTimeMs('2500us'), 2);
-  for (const bad of ['10s', '', 'x', '-1', '1 2', '1.2.3', '1m']) t.is(haTimeMs(bad), null, bad);
+  t.is(haTimeMs('1000000'), 1_000_000_000);
+  const wrong = ['10s', '', 'x', '-1', '1 2', '1.2.3', '1m', '1000001', '99999999999999999999us'];
+  for (const bad of wrong) t.is(haTimeMs(bad), null, bad);
 });
 
 test('a silent refusal of the original names the place here', (t) => {

@@ -14,6 +14,9 @@ const INPUTS: Readonly<Record<string, number>> = {
   'drbd.conf': 1_500,
   'drbdsetup show': 3_000,
   control: 500,
+  'ha.cf': 20_000,
+  haresources: 20_000,
+  authkeys: 20_000,
 };
 const SEED = 1;
 

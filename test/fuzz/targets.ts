@@ -3,6 +3,7 @@
  * answer of the program (a refusal, an error of its own type). `make fuzz` runs them for long, fuzz.test.ts for a moment.
  */
 import { Prng } from '../../src/base/prng.js';
+import { heartbeatTargets } from './heartbeat-targets.js';
 import { textTargets } from './text-targets.js';
 import { wireTargets } from './wire-targets.js';
 
@@ -12,7 +13,11 @@ export interface FuzzTarget {
   readonly input: (rng: Prng) => number;
 }
 
-export const allTargets = (): readonly FuzzTarget[] => [...wireTargets(), ...textTargets()];
+export const allTargets = (): readonly FuzzTarget[] => [
+  ...wireTargets(),
+  ...textTargets(),
+  ...heartbeatTargets(),
+];
 
 export interface FuzzResult {
   readonly inputs: number;
