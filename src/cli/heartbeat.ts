@@ -179,9 +179,10 @@ function say(world: World, level: string, text: string): void {
   world.err(`heartbeat: [${process.pid}]: ${level}: ${text}\n`);
 }
 
-/** Print what there is to say of a configuration; false when it is refused. */
+/** Print what there is to say of a configuration, but for debug lines; false when it is refused. */
 function accept(world: World, loaded: LoadedConfig): boolean {
   for (const { level, text } of loaded.messages) {
+    if (level === 'debug') continue;
     if (level === 'stderr') world.err(`${text}\n`);
     else say(world, level, text);
   }

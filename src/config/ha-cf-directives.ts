@@ -100,7 +100,7 @@ function oneOf<T extends string>(allowed: readonly T[], take: Take<T>): Directiv
 function text(take: Take<string>, recorded = true): Directive {
   return row(recorded, (value, c) => take(c, value) ?? null);
 }
-/** Taken note of; nothing here acts on it. */
+/** Taken note of. */
 const ACCEPTED = text(() => {});
 
 function mcast(type: 'mcast' | 'mcast6'): Directive {
@@ -442,6 +442,37 @@ const TABLE: Readonly<Record<string, Directive>> = {
 };
 
 export const DIRECTIVES: ReadonlyMap<string, Directive> = new Map(Object.entries(TABLE));
+
+/**
+ * Directives that are taken and that nothing here acts upon: it is said once for each in a file, as a warning with this text where
+ * somebody may rely on it, else in the debug log. Whoever makes one work takes it out, here and in docs/CONFIGURATION.md.
+ */
+export const UNHEEDED: ReadonlyMap<string, string | null> = new Map([
+  ['watchdog', 'nothing feeds the device, and a node that hangs is not reset'],
+  ...[
+    'apiauth',
+    'baud',
+    'cluster',
+    'compression',
+    'compression_threshold',
+    'conn_logd_time',
+    'coredumps',
+    'coreroot',
+    'crm_daemon_dir',
+    'crmd_spawns_pengine',
+    'enable_config_writes',
+    'hbgenmethod',
+    'memreserve',
+    'quorum_server',
+    'realtime',
+    'record_config_changes',
+    'record_pengine_inputs',
+    'rtprio',
+    'traditional_compression',
+    'use_logd',
+    'uuidfrom',
+  ].map((name) => [name, null] as const),
+]);
 
 /** Directives whose line is given up at its first bad value. */
 export const MEDIUM_DIRECTIVES: ReadonlySet<string> = new Set(['serial', 'bcast', 'ping', 'ping6']);

@@ -10,7 +10,7 @@
  *
  * Source: ha.cf(5); heartbeat 3.0.6 observed, docs/CONFIGURATION.md.
  */
-import { DIRECTIVES, MEDIUM_DIRECTIVES } from './ha-cf-directives.js';
+import { DIRECTIVES, MEDIUM_DIRECTIVES, UNHEEDED } from './ha-cf-directives.js';
 
 export type AutoFailback = 'on' | 'off' | 'legacy';
 
@@ -96,7 +96,7 @@ export interface HaCf {
   readonly parameters: Readonly<Record<string, string>>;
 }
 
-export type HaCfLevel = 'ERROR' | 'WARN' | 'info' | 'stderr';
+export type HaCfLevel = 'ERROR' | 'WARN' | 'info' | 'debug' | 'stderr';
 
 /** A line for the log; `stderr` goes there as it is. `line` is 0 for checks of the whole file. */
 export interface HaCfMessage {
@@ -192,6 +192,7 @@ export function parseHaCf(text: string, file: string, system: HaCfSystem): HaCfR
     baud: false,
   };
   let failed = false;
+  const unheeded = new Set<string>(); // of which it has been said
 
   for (const [index, raw] of text.split('\n').entries()) {
     const line = index + 1;
@@ -211,6 +212,12 @@ export function parseHaCf(text: string, file: string, system: HaCfSystem): HaCfR
       say('ERROR', `Illegal directive [${name}] in ${file}`);
       failed = true;
       continue;
+    }
+    const relied = UNHEEDED.get(name);
+    if (relied !== undefined && !unheeded.has(name)) {
+      unheeded.add(name);
+      const what = relied === null ? 'has no effect here' : `has no effect here: ${relied}`;
+      say(relied === null ? 'debug' : 'WARN', `${file}:${line}: ${name} ${what}`);
     }
     const values = directive.wholeLine ? [rest] : rest.split(/[ \t\r\f,]+/).filter((v) => v !== '');
     for (const value of values) {
