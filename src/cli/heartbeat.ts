@@ -3,7 +3,7 @@
  *
  *     heartbeat              start as a daemon; 0 when the configuration is accepted, 6 when not (4: no rights)
  *     heartbeat -f           stay in the foreground
- *     heartbeat -k           end the running one, wait for it            0, also when none runs
+ *     heartbeat -k           end the running one, wait for it; 0, also when none runs; 1 when it died before it was through
  *     heartbeat -r           reread the configuration; starts when none runs
  *     heartbeat -s           0 running, 1 stale pid file, 3 stopped
  *     heartbeat --keepalive  ours: under the angel, which starts it again when it dies
@@ -16,7 +16,7 @@
  * Source: docs/HEARTBEAT.md, command line; heartbeat 3.0.6 observed.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -30,6 +30,7 @@ import { replaceProcess } from '../real/native-addon.js';
 import { heartbeatReport } from './heartbeat-client.js';
 import { defaultsTable, defaultsWiki } from './heartbeat-defaults.js';
 import { verifyIdle } from './heartbeat-idle.js';
+import { ANGEL_NAME, ANGEL_PID_FILE, stopHeartbeat } from './heartbeat-stop.js';
 import { version } from './version.js';
 import type { World } from './world.js';
 
@@ -38,7 +39,6 @@ const EXIT_CONFIG = 6;
 const EXIT_DENIED = 4;
 /** The angel does not start again what refuses its configuration. */
 const EXIT_ANGEL_CONFIG = 78;
-const STOP_POLL_MS = 100;
 const START_LIMIT_MS = 10_000;
 const MAX_DEBUG = 255; // of the directive
 
@@ -108,7 +108,7 @@ export async function main(argv: readonly string[], world: World): Promise<numbe
     return 0;
   }
   if (options.s) return status(world);
-  if (options.k) return stop(world);
+  if (options.k) return stopHeartbeat(world);
   if (options.r) return reload(world, options);
   if (options.verifyIdle) return idle(world);
   return start(world, options);
@@ -143,20 +143,6 @@ function status(world: World): number {
   const node = ownNodeName(world.root);
   world.out(`heartbeat OK [pid ${daemon.pid} et al] is running on ${hostname()} [${node}]...\n`);
   return 0;
-}
-
-async function stop(world: World): Promise<number> {
-  const daemon = daemonPid(world.root);
-  if (!daemon?.running) {
-    world.out('INFO: Heartbeat already stopped.\n');
-    return 0;
-  }
-  process.kill(daemon.pid, 'SIGTERM');
-  for (;;) {
-    const now = daemonPid(world.root);
-    if (!now?.running || now.pid !== daemon.pid) return 0;
-    await pause(STOP_POLL_MS);
-  }
 }
 
 /** Nothing to say while the daemon runs, and of a configuration that it will refuse itself. */
@@ -240,15 +226,18 @@ function angelProgram(): string {
   return resolve(dirname(fileURLToPath(import.meta.url)), '../../native/angel');
 }
 
-function commandLine(options: Options): readonly [string, readonly string[]] {
+function commandLine(world: World, options: Options): readonly [string, readonly string[]] {
   const [program = '', ...args] = ownProgram(options);
   if (!options.keepalive) return [program, args];
-  return [angelProgram(), ['--log-prefix', 'heartbeat angel', '--', program, ...args]];
+  const pidFile = world.root + ANGEL_PID_FILE;
+  mkdirSync(dirname(pidFile), { recursive: true });
+  const angel = ['--log-prefix', ANGEL_NAME, '--pidfile', pidFile];
+  return [angelProgram(), [...angel, '--', program, ...args]];
 }
 
 /** In the foreground: become the angel. */
 function underAngel(world: World, options: Options): Promise<number> {
-  const [program, args] = commandLine(options);
+  const [program, args] = commandLine(world, options);
   if (!existsSync(program)) {
     say(world, 'ERROR', `${program} is missing: run make native, or start without --keepalive`);
     return Promise.resolve(1);
@@ -263,7 +252,7 @@ function underAngel(world: World, options: Options): Promise<number> {
 
 /** As a daemon: returns when it answers on its control socket. */
 async function detach(world: World, options: Options): Promise<number> {
-  const [program, args] = commandLine(options);
+  const [program, args] = commandLine(world, options);
   if (!existsSync(program)) {
     say(world, 'ERROR', `${program} is missing: run make native, or start without --keepalive`);
     return 1;

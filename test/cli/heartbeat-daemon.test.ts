@@ -1,7 +1,9 @@
 /** The daemon of one node below a directory, at its edges: signals, what it leaves to its scripts, the terminal it was started from. */
-import { mkdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { BUILT, HeartbeatRoot } from '../support/heartbeat-root.js';
+import { need } from '../support/need.js';
+import { ANGEL } from '../support/plain-node.js';
 import { until } from '../support/until.js';
 
 const HEARTBEAT = `${BUILT}/heartbeat`;
@@ -82,3 +84,42 @@ for (const [failback, said] of [
     t.is(root.read('/run/told'), `${said}\n`);
   });
 }
+
+/** A node whose service is being stopped, since `heartbeat -k` was called; `/run/go-on` lets the script end. */
+async function stopping(t: ExecutionContext, ...options: readonly string[]) {
+  const root = await HeartbeatRoot.create(t);
+  const path = '/etc/ha.d/resource.d/service';
+  const wait =
+    'if [ "$1" = stop ]; then\n' +
+    '  touch $TWINBEAT_ROOT/run/stopping\n' +
+    '  while [ ! -e $TWINBEAT_ROOT/run/go-on ]; do sleep 0.05; done\n' +
+    'fi\n';
+  await root.write(path, root.read(path).replace('case', `${wait}case`), 0o755);
+  t.is((await root.run(HEARTBEAT, ...options)).code, 0);
+  await root.untilServing();
+  t.teardown(() => root.write('/run/go-on', ''));
+  const { child, result } = root.launch(HEARTBEAT, '-k');
+  await until(() => existsSync(root.path('/run/stopping')), 'the service is being stopped');
+  return { root, result, isOver: () => child.exitCode !== null };
+}
+
+// Else a machine that shuts down goes on to stop drbd, and the successor has the service back.
+test('a daemon that dies while it is being stopped: -k waits for the successor to stop everything, too', async (t) => {
+  if (!need(t, ANGEL)) return;
+  const { root, result, isOver } = await stopping(t, '--keepalive');
+  const killed = root.running();
+  process.kill(killed, 'SIGKILL');
+  await until(() => (root.daemon() ?? killed) !== killed, 'a successor');
+  t.false(isOver());
+  await root.write('/run/go-on', '');
+  t.deepEqual(await result, { code: 0, stdout: '', stderr: '' });
+  t.deepEqual([root.daemon(), root.service()], [null, null]);
+});
+
+test('the same without an angel: -k does not say that it has stopped', async (t) => {
+  const { root, result } = await stopping(t);
+  process.kill(root.running(), 'SIGKILL');
+  const { code, stderr } = await result;
+  t.is(code, 1);
+  t.is(stderr, 'heartbeat: it died before it had released everything: start it again\n');
+});
