@@ -11,7 +11,7 @@
  *     heartbeat -d, -l       with a start: more debugging, no real-time priority
  *     heartbeat -D [-W]      the defaults of ha.cf, as a table or for the original's wiki
  *
- * Refused, 2: -M, which cannot be had yet, and -R and -C, by which the original calls itself.
+ * Refused, 2: -M, under which a pair of 3.0.6 runs nothing, and -R and -C, by which the original calls itself.
  *
  * Source: docs/HEARTBEAT.md, command line; heartbeat 3.0.6 observed.
  */
@@ -119,8 +119,8 @@ function refusedOption({ M, R, C }: Options): string | null {
   if (R || C !== undefined) {
     return '-R and -C are how heartbeat 3.0.6 calls itself when it reloads: use -r, which keeps the resources';
   }
-  // The other node would leave the groups alone that this one claims, and nobody would run them.
-  if (M) return '-M (no resource management) is not supported';
+  // Observed: with one node of 3.0.6 under -M, the other waits for its word for ever (rscstatus `transition`).
+  if (M) return '-M (no resource management) is not supported: neither node would run anything';
   return null;
 }
 
