@@ -534,6 +534,19 @@ napi_value LockMemory(napi_env env, napi_callback_info) {
   return Number(env, twinbeat::LockMemory());
 }
 
+napi_value SetRealtime(napi_env env, napi_callback_info info) {
+  Arguments args(env, info, 1);
+  int32_t priority = args.Int(0);
+  return args.good ? Number(env, twinbeat::SetRealtime(priority)) : nullptr;
+}
+
+napi_value ExitNow(napi_env env, napi_callback_info info) {
+  Arguments args(env, info, 1);
+  int32_t status = args.Int(0);
+  if (args.good) twinbeat::ExitNow(status);
+  return nullptr;
+}
+
 napi_value SetIoFlusher(napi_env env, napi_callback_info) {
   return Number(env, twinbeat::SetIoFlusher());
 }
@@ -579,6 +592,8 @@ NAPI_MODULE_INIT() {
       {"mapFile", MapFile},
       {"memoryFile", MemoryFile},
       {"lockMemory", LockMemory},
+      {"setRealtime", SetRealtime},
+      {"exitNow", ExitNow},
       {"setIoFlusher", SetIoFlusher},
       {"haveIoUring", HaveIoUring},
   };

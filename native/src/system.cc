@@ -2,10 +2,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "ring.h"
@@ -36,7 +38,28 @@ int OpenDescriptor(const std::string& path, int flags) {
 
 int CloseDescriptor(int descriptor) { return close(descriptor) < 0 ? -errno : 0; }
 
-int LockMemory() { return mlockall(MCL_CURRENT | MCL_FUTURE) < 0 ? -errno : 0; }
+int LockMemory() {
+  rlimit limit;
+  if (getrlimit(RLIMIT_MEMLOCK, &limit) < 0) return -errno;
+  // With a limit of 0 only CAP_IPC_LOCK gets through, for which no limit counts. Children inherit the limit: it is put back.
+  rlimit nothing = {0, limit.rlim_max};
+  if (setrlimit(RLIMIT_MEMLOCK, &nothing) < 0) return -errno;
+  int error = mlockall(MCL_CURRENT) < 0 ? errno : 0;
+  if (error == 0 && mlockall(MCL_FUTURE | MCL_ONFAULT) < 0) {
+    error = errno;
+    munlockall();
+  }
+  setrlimit(RLIMIT_MEMLOCK, &limit);
+  return -error;
+}
+
+int SetRealtime(int priority) {
+  sched_param param = {};
+  param.sched_priority = priority;
+  return sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &param) < 0 ? -errno : 0;
+}
+
+void ExitNow(int status) { _exit(status); }
 
 int SetIoFlusher() { return prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) < 0 ? -errno : 0; }
 

@@ -107,6 +107,8 @@ export interface NativeAddon {
   mapFile(path: string, bytes: number): ArrayBuffer | number;
   memoryFile(): number;
   lockMemory(): number;
+  setRealtime(priority: number): number;
+  exitNow(status: number): never;
   setIoFlusher(): number;
   haveIoUring(): readonly [number, string];
 }
@@ -187,9 +189,21 @@ export function memoryFile(): number {
   return checked(addon().memoryFile(), 'memfd_create');
 }
 
-/** mlockall(2): now and in future. */
+/** mlockall(2): what is there now, and what comes from its first use on. Refused to who may not lock without a limit. */
 export function lockMemory(): void {
   checked(addon().lockMemory(), 'mlockall');
+}
+
+/** SCHED_FIFO for the calling thread; children are not. */
+export function setRealtime(priority: number): void {
+  checked(addon().setRealtime(priority), 'sched_setscheduler');
+}
+
+/** Ends the process without waiting for its threads (_exit); without the addon, as process.exit does. */
+export function exitNow(status: number): never {
+  const loaded = loadAddon();
+  if (!(loaded instanceof IoError)) loaded.exitNow(status);
+  process.exit(status);
 }
 
 /** prctl(PR_SET_IO_FLUSHER): writeback never waits for this process's own device. Needs CAP_SYS_RESOURCE. */
