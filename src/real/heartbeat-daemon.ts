@@ -20,14 +20,18 @@ import {
   removePidFile,
   writePidFile,
 } from './heartbeat-files.js';
-import { HeartbeatLog } from './heartbeat-log.js';
+import { HeartbeatLog, type LogOptions, logOptions } from './heartbeat-log.js';
 import { openMedia } from './heartbeat-media.js';
 import { runDrbdadmOutdate, runReboot } from './heartbeat-programs.js';
 import { runScript } from './heartbeat-script.js';
+import { exitNow } from './native-addon.js';
 import { nodeDigests, nodeRandom, nodeTimers } from './node-ports.js';
 
 /** Of the size that [flight] gives to drbdd. */
 const FLIGHT_SHARE = 4;
+
+/** The recording has so long at the end. */
+const END_MS = 2000;
 
 export class HeartbeatDaemon {
   readonly #root: string;
@@ -38,7 +42,7 @@ export class HeartbeatDaemon {
   readonly #lives: LivesCalls;
   readonly #flight: FlightKeeper | null;
   readonly #recorded: RecordedLives | null;
-  #log: HeartbeatLog;
+  readonly #log: HeartbeatLog;
   #ended: ((status: number) => void) | null = null;
 
   /** `load`: as `config` was read, for a reload. `version`: of this project, for its recordings. */
@@ -52,7 +56,7 @@ export class HeartbeatDaemon {
     this.#version = version;
     this.#root = root;
     this.#foreground = foreground;
-    this.#log = this.#openLog(config);
+    this.#log = new HeartbeatLog(this.#logOptions(config));
     const host: LivesHost = {
       pid: process.pid,
       clock: { nowMs: monotonicMs, wallMs: () => Date.now() },
@@ -83,7 +87,7 @@ export class HeartbeatDaemon {
         runDrbdadmOutdate(resource, (text) => this.log('ERROR', text), ended),
       log: (level, text) => this.log(level, text),
       configured: (current) => {
-        this.#log = this.#openLog(current);
+        this.#log.configure(this.#logOptions(current));
       },
       ended: (status) => this.#end(status),
     };
@@ -135,9 +139,9 @@ export class HeartbeatDaemon {
     }
   }
 
-  #openLog({ haCf, node, ini }: HeartbeatConfig): HeartbeatLog {
+  #logOptions({ haCf, node, ini }: HeartbeatConfig): LogOptions {
     const json = ini.heartbeat.logFormat === 'json';
-    return HeartbeatLog.fromConfig(haCf, node, this.#root, json, this.#foreground);
+    return logOptions(haCf, node, this.#root, json, this.#foreground);
   }
 
   log(level: NodeLogLevel, text: string): void {
@@ -170,10 +174,17 @@ export class HeartbeatDaemon {
   #end(status: number): void {
     this.#control.close();
     this.#fifo.close();
+    void this.#finish(status);
+  }
+
+  /** The recording and the last lines of the log, within a bound each: /var may hang. */
+  async #finish(status: number): Promise<void> {
+    const isCopied = !this.#recorded || !this.#flight || (await within(this.#flight.end(), END_MS));
+    await this.#log.end();
     removePidFile(this.#root);
-    const done = (): void => this.#ended?.(status);
-    if (this.#recorded && this.#flight) void this.#flight.end().then(done, done);
-    else done();
+    // Threads of Node that hang in the kernel would keep process.exit() waiting.
+    if (!isCopied) exitNow(status);
+    this.#ended?.(status);
   }
 
   #scriptHost(
@@ -191,6 +202,21 @@ export class HeartbeatDaemon {
       },
     };
   }
+}
+
+/** Whether it settles in time. */
+async function within(work: Promise<void>, limitMs: number): Promise<boolean> {
+  let limit: NodeJS.Timeout | undefined;
+  const late = new Promise<boolean>((done) => {
+    limit = setTimeout(done, limitMs, false);
+  });
+  const settled = work.then(
+    () => true,
+    () => true,
+  );
+  const isDone = await Promise.race([settled, late]);
+  clearTimeout(limit);
+  return isDone;
 }
 
 /** What scripts find in their environment. */

@@ -5,14 +5,19 @@
  *     Nov 21 00:07:15 node-a heartbeat: [27]: info: Link node-b:eth0 up.      syslogmsgfmt true (default)
  *     heartbeat[27]: 2026/11/21_00:07:15 info: Link node-b:eth0 up.           syslogmsgfmt false
  *
- * `log-format = json` of twinbeat.ini gives pino's own lines instead. A log that cannot be written never stops the
- * daemon. Source: docs/HEARTBEAT.md, logging.
+ * `log-format = json` of twinbeat.ini gives pino's own lines instead. A log that cannot be written neither stops the
+ * daemon nor holds it up: each target has a program that writes for it (log-writer.ts). Source: docs/HEARTBEAT.md, logging.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { appendFileSync } from 'node:fs';
 import { type Logger, multistream, pino } from 'pino';
 import type { HaCf } from '../config/ha-cf.js';
 import type { NodeLogLevel } from '../host/heartbeat-node.js';
+import {
+  fileTarget,
+  type LogTarget,
+  LogWriter,
+  STDERR_TARGET,
+  syslogTarget,
+} from './log-writer.js';
 
 export interface LogOptions {
   readonly root: string;
@@ -73,95 +78,98 @@ export function logLine(line: Line, syslogFormat: boolean): string {
   return `heartbeat[${line.pid}]: ${date} ${line.severity}: ${line.msg}\n`;
 }
 
+/** What ha.cf says of the log. `foreground`: to stderr, too. */
+export function logOptions(
+  config: HaCf,
+  node: string,
+  root: string,
+  json: boolean,
+  foreground: boolean,
+): LogOptions {
+  const { logfile, debugfile, logfacility, syslogmsgfmt, debug } = config;
+  return {
+    ...{ root, node, logfile, debugfile, logfacility, json },
+    syslogFormat: syslogmsgfmt,
+    stderr: foreground,
+    debug: debug > 0,
+  };
+}
+
+/** `<N>` in front tells logger(1) facility and severity. */
+function syslogLine({ severity, msg }: Line, facility: number): string {
+  return `<${facility * 8 + SYSLOG[severity]}>${severity}: ${msg.replaceAll('\n', ' ')}\n`;
+}
+
+interface Target {
+  readonly to: LogTarget;
+  readonly level: PinoLevel; // and above
+  readonly format: (json: string) => string;
+}
+
+function targetsOf(options: LogOptions): Target[] {
+  const { logfile, debugfile, logfacility, root, json, syslogFormat } = options;
+  const format = (text: string) => (json ? text : logLine(JSON.parse(text) as Line, syslogFormat));
+  const targets: Target[] = [];
+  if (debugfile && debugfile !== '/dev/null') {
+    targets.push({ to: fileTarget(root + debugfile), level: 'debug', format });
+  }
+  if (logfile && logfile !== '/dev/null' && logfile !== debugfile) {
+    targets.push({ to: fileTarget(root + logfile), level: 'info', format });
+  }
+  if (options.stderr) {
+    targets.push({ to: STDERR_TARGET, level: options.debug ? 'debug' : 'info', format });
+  }
+  if (logfacility !== 'none' && (logfacility !== null || targets.length === 0)) {
+    const facility = FACILITIES[logfacility ?? 'daemon'] ?? 3;
+    targets.push({
+      to: syslogTarget(`heartbeat: [${process.pid}]`),
+      level: 'info',
+      format: (text) => syslogLine(JSON.parse(text) as Line, facility),
+    });
+  }
+  return targets;
+}
+
 export class HeartbeatLog {
-  readonly #logger: Logger;
-  readonly #options: LogOptions;
-  #syslog: ChildProcess | null = null;
+  #logger: Logger;
+  #writers: ReadonlyMap<string, LogWriter> = new Map(); // by target
 
   constructor(options: LogOptions) {
-    this.#options = options;
-    const streams: { level: PinoLevel; stream: { write(text: string): void } }[] = [];
-    const format = (text: string) =>
-      options.json ? text : logLine(JSON.parse(text) as Line, options.syslogFormat);
-    const toFile = (path: string) => ({
-      write: (text: string) => {
-        try {
-          appendFileSync(path, format(text));
-        } catch {
-          // a full or missing disk for logs must not end the service
-        }
-      },
-    });
-    const { logfile, debugfile, logfacility, root } = options;
-    if (debugfile && debugfile !== '/dev/null') {
-      streams.push({ level: 'debug', stream: toFile(root + debugfile) });
-    }
-    if (logfile && logfile !== '/dev/null' && logfile !== debugfile) {
-      streams.push({ level: 'info', stream: toFile(root + logfile) });
-    }
-    if (options.stderr) {
-      const level = options.debug ? 'debug' : 'info';
-      streams.push({
-        level,
-        stream: { write: (text) => void process.stderr.write(format(text)) },
-      });
-    }
-    const hasFile = streams.length > 0;
-    if (logfacility !== 'none' && (logfacility !== null || !hasFile)) {
-      const facility = FACILITIES[logfacility ?? 'daemon'] ?? 3;
-      streams.push({
-        level: 'info',
-        stream: { write: (text) => this.#toSyslog(JSON.parse(text) as Line, facility) },
-      });
-    }
-    this.#logger = pino(
-      { level: 'debug', base: { pid: process.pid, node: options.node } },
-      multistream(streams),
-    );
-  }
-
-  static fromConfig(
-    config: HaCf,
-    node: string,
-    root: string,
-    json: boolean,
-    foreground: boolean,
-  ): HeartbeatLog {
-    const { logfile, debugfile, logfacility, syslogmsgfmt, debug } = config;
-    return new HeartbeatLog({
-      ...{ root, node, logfile, debugfile, logfacility, json },
-      syslogFormat: syslogmsgfmt,
-      stderr: foreground,
-      debug: debug > 0,
-    });
+    this.#logger = this.#open(options);
   }
 
   log(severity: NodeLogLevel, msg: string): void {
     this.#logger[LEVELS[severity]]({ severity }, msg);
   }
 
-  get options(): LogOptions {
-    return this.#options;
+  /** From now on so. A target that stays goes on in its order. */
+  configure(options: LogOptions): void {
+    this.#logger = this.#open(options);
   }
 
-  /** One logger(1) for all lines; `<N>` in front of each names facility and severity. */
-  #toSyslog(line: Line, facility: number): void {
-    if (!this.#syslog) {
-      const child = spawn('logger', ['-t', `heartbeat: [${process.pid}]`, '--prio-prefix'], {
-        stdio: ['pipe', 'ignore', 'ignore'],
-        detached: true,
-      });
-      this.#syslog = child;
-      const gone = () => {
-        if (this.#syslog === child) this.#syslog = null;
+  /** The last lines are written, as far as that is possible within a bound. False: some are not. */
+  async end(): Promise<boolean> {
+    const ended = await Promise.all([...this.#writers.values()].map((writer) => writer.end()));
+    return ended.every((isWritten) => isWritten);
+  }
+
+  #open(options: LogOptions): Logger {
+    const { node } = options;
+    const before = this.#writers;
+    const writers = new Map<string, LogWriter>();
+    const streams = targetsOf(options).map(({ to, level, format }) => {
+      const key = JSON.stringify(to);
+      const missing = (count: number): string => {
+        const msg = `${count} lines of the log are missing here: they could not be written`;
+        const line = { level: 40, time: Date.now(), pid: process.pid, node, severity: 'WARN', msg };
+        return format(`${JSON.stringify(line)}\n`);
       };
-      child.on('error', gone);
-      child.on('exit', gone);
-      child.stdin.on('error', gone);
-      child.unref();
-    }
-    this.#syslog.stdin?.write(
-      `<${facility * 8 + SYSLOG[line.severity]}>${line.severity}: ${line.msg.replaceAll('\n', ' ')}\n`,
-    );
+      const writer = before.get(key) ?? new LogWriter(to, missing);
+      writers.set(key, writer);
+      return { level, stream: { write: (text: string) => writer.add(format(text)) } };
+    });
+    this.#writers = writers;
+    for (const [key, writer] of before) if (!writers.has(key)) void writer.end();
+    return pino({ level: 'debug', base: { pid: process.pid, node } }, multistream(streams));
   }
 }
