@@ -2,8 +2,9 @@
  * Ping nodes: ICMP echo by ping(8), since Node has no raw sockets. One child for each member; a group answers when any
  * of its members does. A ping that cannot run is reported once and tried again: its node is simply never heard.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import type { PingNode } from '../config/ha-cf.js';
+import { NOT_RUN, spawnAside } from './spawn-aside.js';
 
 export interface PingHost {
   answered(name: string): void;
@@ -43,13 +44,13 @@ export class PingMedium {
     if (this.#closed) return;
     const family = this.#node.type === 'ping6' ? '-6' : '-4';
     const args = [family, '-n', '-i', String(this.#intervalMs / 1000), '--', member];
-    const child = spawn('ping', args, {
+    const child = spawnAside('ping', args, {
       stdio: ['ignore', 'pipe', 'ignore'],
       env: { ...process.env, LC_ALL: 'C' },
     });
     this.#children.set(member, child);
-    child.stdout.setEncoding('latin1');
-    child.stdout.on('data', (text: string) => {
+    child.stdout?.setEncoding('latin1');
+    child.stdout?.on('data', (text: string) => {
       if (text.includes(' bytes from ')) this.#host.answered(this.#node.name);
     });
     let isOver = false;
@@ -65,6 +66,9 @@ export class PingMedium {
       this.#timers.add(timer);
     };
     child.on('error', (e) => ended(e.message));
-    child.on('exit', (status) => ended(`ended with ${status ?? 'a signal'}`));
+    child.on('exit', (status) => {
+      const isMissing = status !== null && NOT_RUN.has(status);
+      ended(isMissing ? 'ping(8) cannot be run' : `ended with ${status ?? 'a signal'}`);
+    });
   }
 }

@@ -7,20 +7,21 @@
  * service that it leaves behind keeps what it inherited, and must not get SIGPIPE when heartbeat ends. `status` is
  * judged by that output. One that exceeds `script-timeout` of twinbeat.ini (0, the default as in the original: never) is
  * killed with its group (host/script-watch.ts).
+ *
+ * Looking for it and reading it may take for ever, on a file system that hangs: nothing here waits for either.
  */
-import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import {
-  accessSync,
   closeSync,
   constants,
   fstatSync,
   mkdirSync,
   openSync,
   readSync,
-  statSync,
   unlinkSync,
 } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { access, stat } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { HaResource } from '../config/haresources.js';
 import { IoError } from '../host/io-error.js';
@@ -28,6 +29,7 @@ import { ScriptWatch } from '../host/script-watch.js';
 import type { Action, ScriptOutcome } from '../resource-manager/group-operation.js';
 import { loadAddon, memoryFile } from './native-addon.js';
 import { nodeTimers } from './node-ports.js';
+import { couldNotRun, spawnAside } from './spawn-aside.js';
 
 export interface ScriptHost {
   readonly root: string;
@@ -46,14 +48,14 @@ function ownResourceDir(): string {
   return resolve(here, '../../../resource.d');
 }
 
-export function findScript(root: string, script: string): string | null {
+export async function findScript(root: string, script: string): Promise<string | null> {
   if (script.includes('/')) return null;
   const dirs = [`${root}/etc/ha.d/resource.d`, ownResourceDir(), `${root}/etc/init.d`];
   for (const dir of dirs) {
     const path = join(dir, script);
     try {
-      if (!statSync(path).isFile()) continue;
-      accessSync(path, constants.X_OK);
+      if (!(await stat(path)).isFile()) continue;
+      await access(path, constants.X_OK);
       return path;
     } catch {
       // not here
@@ -85,6 +87,9 @@ function readOutput(fd: number): string {
   return bytes.toString('utf8', 0, got);
 }
 
+const MISSING: ScriptOutcome = { exitStatus: null, output: '', failure: 'missing' };
+const KILLED: ScriptOutcome = { exitStatus: null, output: '', failure: 'killed' };
+
 /** Runs one script; `done` is called exactly once, never inside this call. */
 export function runScript(
   host: ScriptHost,
@@ -93,64 +98,92 @@ export function runScript(
   done: (outcome: ScriptOutcome) => void,
 ): void {
   const { script, args } = resource;
-  const path = findScript(host.root, script);
-  const missing: ScriptOutcome = { exitStatus: null, output: '', failure: 'missing' };
-  if (!path) {
-    setImmediate(() => done(missing));
-    return;
+  let child: ChildProcess | null = null;
+  let ended = false;
+  const end = (outcome: ScriptOutcome): void => {
+    if (ended) return;
+    ended = true;
+    watch.end();
+    done(outcome);
+  };
+  const watch = new ScriptWatch([script, ...args, action].join(' '), host.timeoutMs, {
+    timers: nodeTimers,
+    nowMs: () => performance.now(),
+    kill: (signal) => {
+      if (ended) return;
+      // Still looked for: it is not started any more.
+      if (!child) end(KILLED);
+      else if (child.pid !== undefined) killGroup(child.pid, signal);
+    },
+    log: host.log,
+  });
+  void findScript(host.root, script).then((path) => {
+    if (ended) return;
+    if (path === null) end(MISSING);
+    else child = startScript(host, path, [...args, action], end, () => watch.killed);
+  });
+}
+
+function killGroup(pid: number, signal: 'SIGTERM' | 'SIGKILL'): void {
+  try {
+    process.kill(-pid, signal);
+  } catch {
+    // gone
   }
-  const words = [path, ...args, action].join(' ');
-  host.log(action === 'status' ? 'debug' : 'info', `Running ${words}`);
+}
+
+/** Null when it cannot be started: `ended` has been called. */
+function startScript(
+  host: ScriptHost,
+  path: string,
+  words: readonly string[],
+  ended: (outcome: ScriptOutcome) => void,
+  isKilled: () => boolean,
+): ChildProcess | null {
+  const line = [path, ...words].join(' ');
+  host.log(words.at(-1) === 'status' ? 'debug' : 'info', `Running ${line}`);
+  const cannot = (why: string): void => {
+    host.log('ERROR', `cannot run ${line}: ${why}`);
+    ended(MISSING);
+  };
   let fd: number;
   try {
     fd = outputFile(host.root);
   } catch (e) {
-    host.log('ERROR', `cannot run ${words}: ${e instanceof Error ? e.message : String(e)}`);
-    setImmediate(() => done(missing));
-    return;
+    cannot(e instanceof Error ? e.message : String(e));
+    return null;
   }
-  const child = spawn(path, [...args, action], {
+  const child = spawnAside(path, words, {
     cwd: '/',
     env: { ...process.env, ...host.env, HA_CURHOST: host.env['HA_CURHOST'] ?? '' },
     stdio: ['ignore', fd, fd],
     detached: true,
   });
-  let ended = false;
-  const watch = new ScriptWatch(words, host.timeoutMs, {
-    timers: nodeTimers,
-    nowMs: () => performance.now(),
-    kill: (signal) => {
-      if (ended || child.pid === undefined) return;
-      try {
-        process.kill(-child.pid, signal);
-      } catch {
-        // gone
-      }
-    },
-    log: host.log,
-  });
   host.running(child.pid ?? null);
-  const finish = (outcome: (output: string) => ScriptOutcome): void => {
-    if (ended) return;
-    ended = true;
-    watch.end();
+  let isOver = false;
+  const finish = (outcome: (output: string) => ScriptOutcome | string): void => {
+    if (isOver) return;
+    isOver = true;
     const output = readOutput(fd);
     closeSync(fd);
     host.running(null);
-    for (const line of output.split('\n')) {
-      if (line.trim() !== '') host.log('debug', `${script}: ${line.trimEnd()}`);
+    const how = outcome(output);
+    if (typeof how === 'string') {
+      cannot(how);
+      return;
     }
-    done(outcome(output));
+    for (const said of output.split('\n')) {
+      if (said.trim() !== '') host.log('debug', `${basename(path)}: ${said.trimEnd()}`);
+    }
+    ended(how);
   };
-  child.on('error', (e) => {
-    host.log('ERROR', `cannot run ${words}: ${e.message}`);
-    finish(() => missing);
-  });
+  child.on('error', (e) => finish(() => e.message));
   child.on('exit', (status, signal) => {
-    finish((output) =>
-      watch.killed || status === null
-        ? { exitStatus: null, output: `${output}${signal ?? ''}`, failure: 'killed' }
-        : { exitStatus: status, output, failure: null },
-    );
+    finish((output) => {
+      if (isKilled() || status === null) return { ...KILLED, output: `${output}${signal ?? ''}` };
+      if (couldNotRun(status, output)) return output.trim();
+      return { exitStatus: status, output, failure: null };
+    });
   });
+  return child;
 }

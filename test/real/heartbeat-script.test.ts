@@ -6,6 +6,8 @@ import test, { type ExecutionContext } from 'ava';
 import { parseHaResource } from '../../src/config/haresources.js';
 import { findScript, runScript, type ScriptHost } from '../../src/real/heartbeat-script.js';
 import type { Action, ScriptOutcome } from '../../src/resource-manager/group-operation.js';
+import { hangDirectory } from '../support/hung-directory.js';
+import { need } from '../support/need.js';
 
 function root(t: ExecutionContext, scripts: Readonly<Record<string, string>>): string {
   const dir = mkdtempSync(join(tmpdir(), 'heartbeat-script-'));
@@ -52,18 +54,18 @@ test('arguments, environment and output', async (t) => {
   t.is(pids[1], null);
 });
 
-test('resource.d goes before init.d, and ours between them', (t) => {
+test('resource.d goes before init.d, and ours between them', async (t) => {
   const dir = root(t, {
     'ha.d/resource.d/R': '',
     'init.d/R': '',
     'init.d/S': '',
     'init.d/IPaddr': '',
   });
-  t.is(findScript(dir, 'R'), join(dir, 'etc/ha.d/resource.d/R'));
-  t.is(findScript(dir, 'S'), join(dir, 'etc/init.d/S'));
-  t.regex(findScript(dir, 'IPaddr') ?? '', /\/resource\.d\/IPaddr$/);
-  t.not(findScript(dir, 'IPaddr'), join(dir, 'etc/init.d/IPaddr'));
-  t.is(findScript(dir, '../ha.cf'), null);
+  t.is(await findScript(dir, 'R'), join(dir, 'etc/ha.d/resource.d/R'));
+  t.is(await findScript(dir, 'S'), join(dir, 'etc/init.d/S'));
+  t.regex((await findScript(dir, 'IPaddr')) ?? '', /\/resource\.d\/IPaddr$/);
+  t.not(await findScript(dir, 'IPaddr'), join(dir, 'etc/init.d/IPaddr'));
+  t.is(await findScript(dir, '../ha.cf'), null);
 });
 
 test('missing and not executable are the same', async (t) => {
@@ -98,4 +100,30 @@ test('a service left behind does not hold the script up', async (t) => {
   t.like(outcome, { exitStatus: 0, failure: null });
   t.regex(outcome.output, /^\d+\n$/);
   t.notThrows(() => process.kill(Number(outcome.output), 'SIGKILL'), 'it still runs');
+});
+
+// With a call that waits there would be no keepalive, and no end of this test.
+test('a directory of scripts that hangs holds nobody up; the script runs when it answers', async (t) => {
+  if (!need(t, 'root', 'fuse', 'mount')) return;
+  const dir = root(t, { 'init.d/R': 'echo running' });
+  const hung = hangDirectory(join(dir, 'etc/ha.d/resource.d'));
+  t.teardown(() => hung.release());
+  const limited = await run(dir, 'R', 'status', 100);
+  t.deepEqual(limited.outcome, { exitStatus: null, output: '', failure: 'killed' });
+  t.deepEqual(limited.pids, [], 'it was not begun');
+  const patient = run(dir, 'R', 'status');
+  hung.release();
+  t.is((await patient).outcome.output, 'running\n');
+});
+
+test('an interpreter that hangs holds nobody up, and its time is limited, too', async (t) => {
+  if (!need(t, 'root', 'fuse', 'mount')) return;
+  const dir = root(t, {});
+  const hung = hangDirectory(join(dir, 'hung'));
+  t.teardown(() => hung.release());
+  const path = join(dir, 'etc/ha.d/resource.d/R');
+  writeFileSync(path, `#!${join(dir, 'hung/sh')}\n`, { mode: 0o755 });
+  const { outcome, pids } = await run(dir, 'R', 'start', 100);
+  t.is(outcome.failure, 'killed');
+  t.is(typeof pids[0], 'number');
 });
