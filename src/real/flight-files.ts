@@ -5,10 +5,10 @@
  *     /var/lib/twinbeat/flight/drbdd-LIFE.flight   a copy, brought up to date every COPY_MS by another thread; the newest few kept
  *
  * A copy that lies behind (SIGKILL) is completed from the live file by the next life. Nothing here may harm the daemon: the
- * first thing that goes wrong is said once, and then there is no recorder, or no copy.
+ * first thing that goes wrong is said once, and then there is no recorder, or no copy. /var may hang: nobody waits for it.
  */
 import { constants, mkdirSync, readdirSync, rmSync } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import type { FlightPlan } from '../host/drbdd-messages.js';
@@ -282,11 +282,11 @@ export class FlightKeeper {
 
   async #begin(): Promise<void> {
     try {
-      mkdirSync(this.#lib, { recursive: true, mode: 0o700 });
+      await mkdir(this.#lib, { recursive: true, mode: 0o700 });
       await this.#salvage();
       const source = this.plan.shared ? ofMemory(this.plan.shared) : await ofFile(this.plan.path);
       this.#copier = await Copier.create(source, this.#file, this.plan);
-      this.#prune();
+      await this.#prune();
     } catch (e) {
       this.#warn(e);
       return;
@@ -367,13 +367,13 @@ export class FlightKeeper {
     await copier.close();
   }
 
-  #prune(): void {
+  async #prune(): Promise<void> {
     const { daemon, lives } = this.#options;
-    const mine = readdirSync(this.#lib)
+    const mine = (await readdir(this.#lib))
       .filter((name) => name.startsWith(`${daemon}-`) && name.endsWith('.flight'))
       .sort();
     for (const name of mine.slice(0, Math.max(0, mine.length - lives))) {
-      rmSync(join(this.#lib, name), { force: true });
+      await rm(join(this.#lib, name), { force: true });
     }
   }
 }
