@@ -3,6 +3,7 @@
  * twinbeat.ini. Messages come in the original's words; any error means that nothing is started.
  */
 import { accessSync, constants, readFileSync, statSync } from 'node:fs';
+import { open, readFile, rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { parseAuthKeys } from '../config/authkeys.js';
 import { parseHaCf } from '../config/ha-cf.js';
@@ -12,6 +13,7 @@ import {
   parseTwinbeatIni,
   type TwinbeatIni,
 } from '../config/twinbeat-ini.js';
+import { GENERATION_FILE } from '../heartbeat/identity.js';
 import type { ConfigMessage, ConfigTimes, HeartbeatConfig } from '../host/heartbeat-ports.js';
 import { interfaceError } from './udp-medium.js';
 
@@ -134,6 +136,27 @@ function loadIni(root: string, messages: ConfigMessage[]): TwinbeatIni | null {
   const parsed = parseTwinbeatIni(text, path);
   for (const error of parsed.errors) messages.push({ level: 'ERROR', text: error });
   return parsed.config;
+}
+
+/** Everything that a reload reads and writes, without waiting here: it may lie on a file system that hangs. */
+export async function filesAnswer(root: string): Promise<void> {
+  const read = [HA_CF, HARESOURCES, AUTHKEYS, `${DIR}/nodeinfo`, '/etc/twinbeat.ini'];
+  await Promise.allSettled([
+    ...read.map((path) => readFile(root + path)),
+    ...['/etc/services', '/etc/passwd'].map((path) => readFile(path)),
+    answers(root + GENERATION_FILE),
+  ]);
+}
+
+/** A new life writes a generation down; a file beside it is written and synced in the same way. */
+async function answers(path: string): Promise<void> {
+  const file = await open(`${path}.try`, 'w', 0o600);
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+    await rm(`${path}.try`, { force: true });
+  }
 }
 
 /** Modification times, to see at SIGHUP what changed. */

@@ -9,7 +9,7 @@ import type { ConfigSource, HeartbeatConfig, LivesHost } from '../host/heartbeat
 import { VERSION } from '../host/heartbeat-report.js';
 import { type LivesCalls, RecordedLives } from '../host/recording-heartbeat.js';
 import { FlightKeeper, flightMemory } from './flight-files.js';
-import { configTimes } from './heartbeat-config.js';
+import { configTimes, filesAnswer } from './heartbeat-config.js';
 import { HeartbeatControlServer } from './heartbeat-control-server.js';
 import { HeartbeatFifo } from './heartbeat-fifo.js';
 import {
@@ -30,6 +30,7 @@ import { nodeDigests, nodeRandom, nodeTimers } from './node-ports.js';
 /** Of the size that [flight] gives to drbdd. */
 const FLIGHT_SHARE = 4;
 
+const SLOW_MS = 5000;
 /** The recording has so long at the end. */
 const END_MS = 2000;
 
@@ -43,6 +44,7 @@ export class HeartbeatDaemon {
   readonly #flight: FlightKeeper | null;
   readonly #recorded: RecordedLives | null;
   readonly #log: HeartbeatLog;
+  #reloading = false;
   #ended: ((status: number) => void) | null = null;
 
   /** `load`: as `config` was read, for a reload. `version`: of this project, for its recordings. */
@@ -162,13 +164,29 @@ export class HeartbeatDaemon {
     }
     process.on('SIGTERM', () => this.#lives.stop());
     process.on('SIGINT', () => this.#lives.stop());
-    process.on('SIGHUP', () => this.#lives.reload());
+    process.on('SIGHUP', () => void this.#reload());
     this.log('info', `heartbeat: version ${VERSION} (twinbeat)`);
     await this.#control.listen();
     this.#fifo.open();
     if (this.#recorded) void this.#flight?.start();
     this.#lives.start();
     return ended;
+  }
+
+  /** When the files can be read: the node must be heard while they cannot. */
+  async #reload(): Promise<void> {
+    if (this.#reloading) {
+      this.log('WARN', 'reload: the files of the last one do not answer yet');
+      return;
+    }
+    this.#reloading = true;
+    const slow = setTimeout(() => {
+      this.log('WARN', 'reload: /etc/ha.d or /var/lib/heartbeat does not answer; waiting for it');
+    }, SLOW_MS);
+    await filesAnswer(this.#root);
+    clearTimeout(slow);
+    this.#reloading = false;
+    this.#lives.reload();
   }
 
   #end(status: number): void {
@@ -183,7 +201,7 @@ export class HeartbeatDaemon {
     await this.#log.end();
     removePidFile(this.#root);
     // Threads of Node that hang in the kernel would keep process.exit() waiting.
-    if (!isCopied) exitNow(status);
+    if (!isCopied || this.#reloading) exitNow(status);
     this.#ended?.(status);
   }
 
