@@ -547,6 +547,27 @@ napi_value ExitNow(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+// => [[name, family, address, netmask, broadcast] ...], or -errno
+napi_value Interfaces(napi_env env, napi_callback_info) {
+  std::vector<twinbeat::InterfaceAddress> all;
+  int error = twinbeat::Interfaces(&all);
+  if (error != 0) return Number(env, error);
+  napi_value list;
+  napi_create_array_with_length(env, all.size(), &list);
+  uint32_t at = 0;
+  for (const auto& one : all) {
+    napi_value row;
+    napi_create_array_with_length(env, 5, &row);
+    napi_set_element(env, row, 0, Text(env, one.name));
+    napi_set_element(env, row, 1, Number(env, one.family));
+    napi_set_element(env, row, 2, Text(env, one.address));
+    napi_set_element(env, row, 3, Text(env, one.netmask));
+    napi_set_element(env, row, 4, Text(env, one.broadcast));
+    napi_set_element(env, list, at++, row);
+  }
+  return list;
+}
+
 napi_value SetIoFlusher(napi_env env, napi_callback_info) {
   return Number(env, twinbeat::SetIoFlusher());
 }
@@ -594,6 +615,7 @@ NAPI_MODULE_INIT() {
       {"lockMemory", LockMemory},
       {"setRealtime", SetRealtime},
       {"exitNow", ExitNow},
+      {"interfaces", Interfaces},
       {"setIoFlusher", SetIoFlusher},
       {"haveIoUring", HaveIoUring},
   };

@@ -1,7 +1,10 @@
 #include "system.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <sched.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -17,6 +20,41 @@
 #endif
 
 namespace twinbeat {
+
+namespace {
+
+std::string AddressText(const sockaddr* address) {
+  char text[INET6_ADDRSTRLEN] = "";
+  if (address == nullptr) return text;
+  if (address->sa_family == AF_INET) {
+    inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in*>(address)->sin_addr, text, sizeof text);
+  } else if (address->sa_family == AF_INET6) {
+    inet_ntop(AF_INET6, &reinterpret_cast<const sockaddr_in6*>(address)->sin6_addr, text,
+              sizeof text);
+  }
+  return text;
+}
+
+}  // namespace
+
+int Interfaces(std::vector<InterfaceAddress>* out) {
+  ifaddrs* list = nullptr;
+  if (getifaddrs(&list) < 0) return -errno;
+  for (const ifaddrs* i = list; i != nullptr; i = i->ifa_next) {
+    int family = i->ifa_addr == nullptr ? AF_UNSPEC : i->ifa_addr->sa_family;
+    if (family == AF_INET) {
+      bool has_broadcast = (i->ifa_flags & IFF_BROADCAST) != 0;
+      out->push_back({i->ifa_name, 4, AddressText(i->ifa_addr), AddressText(i->ifa_netmask),
+                      has_broadcast ? AddressText(i->ifa_broadaddr) : ""});
+    } else if (family == AF_INET6) {
+      out->push_back({i->ifa_name, 6, AddressText(i->ifa_addr), "", ""});
+    } else {
+      out->push_back({i->ifa_name, 0, "", "", ""});
+    }
+  }
+  freeifaddrs(list);
+  return 0;
+}
 
 int MountFuse(int descriptor, const std::string& path, const std::string& source) {
   // The root is a regular file; allow_other, since the loop device and root's tools use it.

@@ -17,6 +17,15 @@ int SetRealtime(int priority);
 // _exit(2): no thread of this process is waited for.
 [[noreturn]] void ExitNow(int status);
 int SetIoFlusher();
+struct InterfaceAddress {
+  std::string name;
+  int family;             // 4, 6; 0: the interface is there
+  std::string address;    // "" for family 0
+  std::string netmask;    // of family 4
+  std::string broadcast;  // of family 4, "" when it has none
+};
+// Every interface, also one that is down or whose cable is out, and every address. 0 or -errno.
+int Interfaces(std::vector<InterfaceAddress>* out);
 int SetCloseOnExec(int descriptor);
 // Becomes another program, same process number; returns only when that is not possible.
 int Exec(const std::vector<std::string>& argv);

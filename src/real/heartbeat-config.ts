@@ -15,7 +15,7 @@ import {
 } from '../config/twinbeat-ini.js';
 import { GENERATION_FILE } from '../heartbeat/identity.js';
 import type { ConfigMessage, ConfigTimes, HeartbeatConfig } from '../host/heartbeat-ports.js';
-import { interfaceError } from './udp-medium.js';
+import { interfaceError } from './interfaces.js';
 
 export interface LoadedConfig {
   readonly node: string;

@@ -1,7 +1,15 @@
-/** The media of one life of heartbeat: what ha.cf names, as UDP sockets and ping(8). */
+/**
+ * The media of one life of heartbeat: what ha.cf names, as UDP sockets and ping(8).
+ *
+ * A place (interface and port) where nobody else was heard for deadtime is opened again, and then each deadtime: its interface
+ * may have been made anew, and a group is joined on an interface that exists, not on a name.
+ */
 import type { HeartbeatConfig, Media, MediaEvents } from '../host/heartbeat-ports.js';
 import { PingMedium } from './heartbeat-ping.js';
 import { UdpMedium } from './udp-medium.js';
+
+/** So often within deadtime. */
+const LOOKS = 4;
 
 type Log = (level: 'info' | 'WARN' | 'ERROR', text: string) => void;
 
@@ -9,14 +17,18 @@ export function openMedia(config: HeartbeatConfig, events: MediaEvents, log: Log
   const { haCf } = config;
   let isClosed = false;
   const udp: UdpMedium[] = [];
-  const received = (datagram: Uint8Array, link: string) => {
-    if (!isClosed) events.received(datagram, link);
-  };
+  const silence = new Silence(haCf.deadtimeMs, log);
   for (const medium of haCf.media) {
     if (medium.type === 'serial') {
       log('ERROR', `serial ${medium.device}: serial media are not supported yet`);
     } else {
-      udp.push(new UdpMedium(medium, { received, log }));
+      const received = (datagram: Uint8Array, link: string, isOwn: boolean) => {
+        if (isClosed) return;
+        if (!isOwn) silence.heard(opened.place);
+        events.received(datagram, link);
+      };
+      const opened: UdpMedium = new UdpMedium(medium, { received, log });
+      udp.push(opened);
     }
   }
   const answered = (name: string) => {
@@ -27,6 +39,7 @@ export function openMedia(config: HeartbeatConfig, events: MediaEvents, log: Log
   void Promise.all(udp.map((medium) => medium.open())).then(() => {
     if (isClosed) return;
     for (const ping of pings) ping.open();
+    silence.watch(udp);
     events.opened();
   });
   return {
@@ -36,8 +49,52 @@ export function openMedia(config: HeartbeatConfig, events: MediaEvents, log: Log
     },
     close(closed) {
       isClosed = true;
+      silence.end();
       for (const ping of pings) ping.close();
       void Promise.all(udp.map((medium) => medium.close())).then(closed);
     },
   };
+}
+
+interface Heard {
+  atMs: number; // by somebody else, or opened again
+  isSaid: boolean; // that it was opened again since
+}
+
+/** Places where nobody else is heard. */
+class Silence {
+  readonly #limitMs: number;
+  readonly #log: Log;
+  readonly #places = new Map<string, Heard>();
+  #timer: NodeJS.Timeout | null = null;
+
+  constructor(limitMs: number, log: Log) {
+    this.#limitMs = limitMs;
+    this.#log = log;
+  }
+
+  heard(place: string): void {
+    this.#places.set(place, { atMs: performance.now(), isSaid: false });
+  }
+
+  watch(media: readonly UdpMedium[]): void {
+    for (const { place } of media) if (!this.#places.has(place)) this.heard(place);
+    this.#timer = setInterval(() => this.#look(media), this.#limitMs / LOOKS);
+  }
+
+  end(): void {
+    if (this.#timer) clearInterval(this.#timer);
+  }
+
+  #look(media: readonly UdpMedium[]): void {
+    const nowMs = performance.now();
+    for (const [place, heard] of this.#places) {
+      if (nowMs - heard.atMs < this.#limitMs) continue;
+      if (!heard.isSaid) {
+        this.#log('info', `${place}: nobody heard for ${this.#limitMs} ms, opened again`);
+      }
+      this.#places.set(place, { atMs: nowMs, isSaid: true });
+      for (const medium of media) if (medium.place === place) void medium.open();
+    }
+  }
 }

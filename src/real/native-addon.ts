@@ -56,6 +56,9 @@ export interface NativeEngine {
   readonly fixedBuffers: boolean;
 }
 
+/** Name, family (4, 6, or 0: it is there), address, netmask, broadcast address. */
+export type NativeInterface = readonly [string, number, string, string, string];
+
 export interface NativeAddon {
   create(
     slotBytes: number,
@@ -109,6 +112,7 @@ export interface NativeAddon {
   lockMemory(): number;
   setRealtime(priority: number): number;
   exitNow(status: number): never;
+  interfaces(): readonly NativeInterface[] | number;
   setIoFlusher(): number;
   haveIoUring(): readonly [number, string];
 }

@@ -7,17 +7,20 @@
  * host whose interfaces have addresses of different networks that comes to the same; two interfaces in one network
  * are told apart by the routing table only. Who sent a datagram is never looked at: the signature says it.
  *
- * An interface that is missing or loses its address is reported once and tried again every five seconds.
+ * An interface that is missing or loses its address is reported once and tried again every five seconds. One that was taken
+ * away and made again gives no error: whoever hears nothing opens again (heartbeat-media.ts). The old sockets stay until there
+ * are new ones.
  */
 import { lookup } from 'node:dns/promises';
-import { type NetworkInterfaceInfo, networkInterfaces } from 'node:os';
 import { DgramAsPromised, type SocketAsPromised } from 'dgram-as-promised';
 import type { Medium } from '../config/ha-cf.js';
+import { broadcastAddress, interfaceAddress, ownAddresses } from './interfaces.js';
 
 export type UdpConfig = Exclude<Medium, { readonly type: 'serial' }>;
 
 export interface MediumHost {
-  received(datagram: Uint8Array, link: string): void;
+  /** `isOwn`: it came from an address of this machine, as what we send to a group or a broadcast address does. */
+  received(datagram: Uint8Array, link: string, isOwn: boolean): void;
   log(level: 'info' | 'WARN' | 'ERROR', text: string): void;
 }
 
@@ -36,6 +39,7 @@ export class UdpMedium {
   #opened: Opened | null = null;
   #timer: NodeJS.Timeout | null = null;
   #closed = false;
+  #opening = false;
   #sendFails = false;
   #openFails = false;
 
@@ -48,23 +52,19 @@ export class UdpMedium {
     return this.#config.device;
   }
 
-  /** The first attempt; later ones follow by themselves. */
+  /** What shares an interface and a port with it: a datagram to an address is given to one of them only. */
+  get place(): string {
+    const { type, device, port } = this.#config;
+    return `${type} ${device} port ${port}`;
+  }
+
+  /** The first attempt, or new sockets in place of the old ones. Later attempts follow by themselves. */
   async open(): Promise<void> {
-    if (this.#closed) return;
+    if (this.#closed || this.#opening) return;
+    this.#opening = true;
     try {
-      const opened = await openSockets(this.#config, (datagram) =>
-        this.#host.received(datagram, this.#config.device),
-      );
-      if (this.#closed) {
-        await closeSockets(opened);
-        return;
-      }
-      for (const { socket } of [opened.receiver, opened.sender]) {
-        socket.on('error', (e) => this.#failed(e));
-      }
-      this.#opened = opened;
+      await this.#exchange();
       this.#openFails = false;
-      this.#host.log('info', opened.started);
     } catch (e) {
       if (!this.#openFails) {
         const { type, device } = this.#config;
@@ -73,7 +73,26 @@ export class UdpMedium {
       }
       this.#openFails = true;
       this.#retry();
+    } finally {
+      this.#opening = false;
     }
+  }
+
+  async #exchange(): Promise<void> {
+    const opened = await openSockets(this.#config, (datagram, isOwn) =>
+      this.#host.received(datagram, this.#config.device, isOwn),
+    );
+    if (this.#closed) {
+      await closeSockets(opened);
+      return;
+    }
+    for (const { socket } of [opened.receiver, opened.sender]) {
+      socket.on('error', (e) => this.#failed(opened, e));
+    }
+    const before = this.#opened;
+    this.#opened = opened;
+    if (!before || this.#openFails) this.#host.log('info', opened.started);
+    if (before) await closeSockets(before);
   }
 
   send(datagram: Uint8Array): void {
@@ -89,10 +108,9 @@ export class UdpMedium {
     });
   }
 
-  #failed(e: Error): void {
-    if (this.#closed || !this.#opened) return;
+  #failed(opened: Opened, e: Error): void {
+    if (this.#closed || this.#opened !== opened) return;
     this.#host.log('ERROR', `${this.#config.type} ${this.#config.device}: ${e.message}`);
-    const opened = this.#opened;
     this.#opened = null;
     void closeSockets(opened);
     this.#retry();
@@ -100,6 +118,7 @@ export class UdpMedium {
 
   #retry(): void {
     if (this.#closed) return;
+    if (this.#timer) clearTimeout(this.#timer);
     this.#timer = setTimeout(() => void this.open(), RETRY_MS);
   }
 
@@ -118,14 +137,17 @@ async function closeSockets(opened: Opened): Promise<void> {
 
 async function openSockets(
   config: UdpConfig,
-  received: (datagram: Uint8Array) => void,
+  received: (datagram: Uint8Array, isOwn: boolean) => void,
 ): Promise<Opened> {
   const isV6 = config.type === 'mcast6' || config.type === 'ucast6';
   const type = isV6 ? 'udp6' : 'udp4';
   const receiver = DgramAsPromised.createSocket({ type, reuseAddr: true, ipv6Only: isV6 });
   const sender = DgramAsPromised.createSocket({ type, reuseAddr: true, ipv6Only: isV6 });
   try {
-    receiver.socket.on('message', received);
+    const own = ownAddresses();
+    receiver.socket.on('message', (datagram, { address }) =>
+      received(datagram, own.has(withoutScope(address))),
+    );
     const opened = await bindSockets(config, receiver, sender);
     return { receiver, sender, ...opened };
   } catch (e) {
@@ -142,7 +164,7 @@ async function bindSockets(
   const { device, port } = config;
   switch (config.type) {
     case 'mcast': {
-      const { address } = interfaceAddress(device, 'IPv4');
+      const address = interfaceAddress(device, 4);
       await receiver.bind({ port, address: config.group });
       receiver.addMembership(config.group, address);
       await sender.bind({ port: 0 });
@@ -154,7 +176,7 @@ async function bindSockets(
     }
     case 'mcast6': {
       const scope = `::%${device}`;
-      await receiver.bind({ port, address: '::' });
+      await receiver.bind({ port, address: `${config.group}%${device}` });
       receiver.addMembership(config.group, scope);
       await sender.bind({ port: 0 });
       sender.setMulticastInterface(scope);
@@ -164,18 +186,18 @@ async function bindSockets(
       return { to: { host: config.group, port }, started };
     }
     case 'bcast': {
-      const address = broadcastAddress(interfaceAddress(device, 'IPv4'));
+      const address = broadcastAddress(device);
       await receiver.bind({ port, address });
-      await sender.bind({ port: 0, address: interfaceAddress(device, 'IPv4').address });
+      await sender.bind({ port: 0, address: interfaceAddress(device, 4) });
       sender.setBroadcast(true);
       const started = `UDP Broadcast heartbeat started on port ${port} (${port}) interface ${device}`;
       return { to: { host: address, port }, started };
     }
     case 'ucast':
     case 'ucast6': {
-      const family = config.type === 'ucast' ? 'IPv4' : 'IPv6';
-      const { address } = interfaceAddress(device, family);
-      const { address: host } = await lookup(config.host, family === 'IPv4' ? 4 : 6);
+      const family = config.type === 'ucast' ? 4 : 6;
+      const address = interfaceAddress(device, family);
+      const { address: host } = await lookup(config.host, family);
       await receiver.bind({ port, address });
       await sender.bind({ port: 0, address });
       const started = `ucast: started on port ${port} interface ${device} to ${host}`;
@@ -184,29 +206,7 @@ async function bindSockets(
   }
 }
 
-function interfaceAddress(device: string, family: 'IPv4' | 'IPv6'): NetworkInterfaceInfo {
-  const all = networkInterfaces()[device] ?? [];
-  const usable = all.filter((info) => info.family === family);
-  const info = usable.find((i) => !i.address.startsWith('fe80:')) ?? usable[0];
-  if (!info) throw new Error(`interface ${device} has no ${family} address`);
-  return info;
-}
-
-/** Null, or why the medium cannot be used on the interface now. */
-export function interfaceError(device: string, use: 'address' | 'broadcast'): string | null {
-  if (!(device in networkInterfaces())) return 'No such device';
-  const info = networkInterfaces()[device]?.find((i) => i.family === 'IPv4');
-  if (!info) return 'Cannot assign requested address';
-  if (use === 'broadcast' && broadcastAddress(info) === info.address) {
-    return 'interface has no broadcast address';
-  }
-  return null;
-}
-
-function broadcastAddress(info: NetworkInterfaceInfo): string {
-  const mask = info.netmask.split('.').map(Number);
-  return info.address
-    .split('.')
-    .map((part, i) => Number(part) | (~(mask[i] ?? 255) & 255))
-    .join('.');
+/** `fe80::1%eth0`: the interface is named behind a link-local address. */
+function withoutScope(address: string): string {
+  return address.split('%')[0] ?? '';
 }

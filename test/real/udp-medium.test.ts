@@ -1,7 +1,9 @@
 /** UDP media over loopback: what is sent arrives, whole and without loss; what cannot be opened is tried again. */
 import test from 'ava';
+import { interfaceError } from '../../src/real/interfaces.js';
 import type { UdpConfig } from '../../src/real/udp-medium.js';
-import { interfaceError, UdpMedium } from '../../src/real/udp-medium.js';
+import { UdpMedium } from '../../src/real/udp-medium.js';
+import { until } from '../support/until.js';
 
 function collector(count: number) {
   const got: Buffer[] = [];
@@ -44,6 +46,22 @@ for (const config of media) {
     for (let i = 0; i < 200; i++) medium.send(Buffer.from(`datagram ${i}`));
     await all;
     t.is(new Set(got.map(String)).size, 200);
+  });
+}
+
+for (const config of media) {
+  test(`${config.type}: opened again it hears as before, and old sockets are gone`, async (t) => {
+    const apart = { ...config, port: config.port + 10 };
+    const { got, logs, host } = collector(1);
+    const medium = new UdpMedium(apart, host);
+    t.teardown(() => medium.close());
+    for (let i = 1; i <= 3; i++) {
+      await medium.open();
+      medium.send(Buffer.from(`datagram ${i}`));
+      await until(() => got.length >= i, `datagram ${i}`);
+    }
+    t.deepEqual(got.map(String), ['datagram 1', 'datagram 2', 'datagram 3'], 'once each');
+    t.is(logs.length, 1, 'said once');
   });
 }
 
