@@ -117,7 +117,8 @@ function mcast(type: 'mcast' | 'mcast6'): Directive {
           ? /^(22[4-9]|23\d)(\.(25[0-5]|2[0-4]\d|1?\d?\d)){3}$/.test(group)
           : /^ff[0-9a-f:.]*:[0-9a-f:.]*$/i.test(group);
       if (device === '') return 'DEVICE GROUP PORT TTL LOOP';
-      if (!isGroup) return bad(`${type} [${device}] bad addr [${group}]`);
+      const isV6 = type === 'mcast6';
+      if (!isGroup) return bad(`${isV6 ? ' ' : ''}${type} [${device}] bad addr [${group}]`);
       if (portText === '') return bad(`${type} [${device}] missing port`);
       const port = integer(portText, 1, 65535);
       if (port === null) return bad(` ${type} [${device}] bad port [${portText}]`);
@@ -127,11 +128,11 @@ function mcast(type: 'mcast' | 'mcast6'): Directive {
       if (loopText === '') return bad(`${type} [${device}] missing loop`);
       const loop = integer(loopText, 0, 1);
       if (loop === null) return bad(` ${type} [${device}] bad loop [${loopText}]`);
-      const error = c.system.interfaceError(device, 'address');
+      // An interface with IPv6 only is enough for IPv6.
+      const error = c.system.interfaceError(device, isV6 ? 'device' : 'address');
       if (error !== null) {
-        bad(
-          `Unable to retrieve local interface address for interface [${device}] using ioctl(SIOCGIFADDR): ${error}`,
-        );
+        const reason = `Unable to retrieve local interface address for interface [${device}] using ioctl(SIOCGIFADDR): ${error}`;
+        if (!isV6) bad(reason);
         return bad(`${type} device [${device}] is invalid or not set up properly`);
       }
       c.draft.media.push({ type, device, group, port, ttl, loop: loop === 1 });

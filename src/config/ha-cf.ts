@@ -111,7 +111,7 @@ export interface HaCfSystem {
   userExists(user: string): boolean;
   isExecutable(path: string): boolean;
   /** Null when the interface can be used for it, else the system's reason ("No such device"). */
-  interfaceError(device: string, use: 'address' | 'broadcast'): string | null;
+  interfaceError(device: string, use: 'device' | 'address' | 'broadcast'): string | null;
 }
 
 export interface HaCfResult {

@@ -245,3 +245,23 @@ test('what would have to fence and is not there is refused', (t) => {
   }
   t.not(parseHaCf(haCf({}, 'crm off'), 'ha.cf', SYSTEM).config, null);
 });
+
+// Recorded beside the others later: IPv6 alone is enough, and the words are not those of mcast.
+test('mcast6: an interface needs no IPv4 address', (t) => {
+  const errors = (line: string) => {
+    const system: HaCfSystem = {
+      ...SYSTEM,
+      interfaceError: (device, use) =>
+        device === 'eth9' ? 'No such device' : use === 'device' ? null : 'Cannot assign',
+    };
+    const { messages } = parseHaCf(haCf({ media: line }), 'ha.cf', system);
+    return messages.filter((m) => m.level === 'ERROR').map((m) => m.text);
+  };
+  t.deepEqual(errors('mcast6 eth0 ff05::77 694 1 0'), []);
+  t.is(
+    errors('mcast6 eth9 ff05::77 694 1 0')[0],
+    'glib: mcast6 device [eth9] is invalid or not set up properly',
+  );
+  t.is(errors('mcast6 eth0 fd00::1 694 1 0')[0], 'glib:  mcast6 [eth0] bad addr [fd00::1]');
+  t.regex(errors('mcast eth0 239.0.0.1 694 1 0')[0] ?? '', /SIOCGIFADDR.*Cannot assign$/);
+});
