@@ -530,8 +530,8 @@ napi_value MemoryFile(napi_env env, napi_callback_info) {
   return Number(env, twinbeat::MemoryFile());
 }
 
-napi_value LockMemory(napi_env env, napi_callback_info) {
-  return Number(env, twinbeat::LockMemory());
+napi_value LockCode(napi_env env, napi_callback_info) {
+  return Number(env, twinbeat::LockCode());
 }
 
 napi_value SetRealtime(napi_env env, napi_callback_info info) {
@@ -612,7 +612,7 @@ NAPI_MODULE_INIT() {
       {"exec", Exec},
       {"mapFile", MapFile},
       {"memoryFile", MemoryFile},
-      {"lockMemory", LockMemory},
+      {"lockCode", LockCode},
       {"setRealtime", SetRealtime},
       {"exitNow", ExitNow},
       {"interfaces", Interfaces},

@@ -10,7 +10,6 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "ring.h"
@@ -76,19 +75,20 @@ int OpenDescriptor(const std::string& path, int flags) {
 
 int CloseDescriptor(int descriptor) { return close(descriptor) < 0 ? -errno : 0; }
 
-int LockMemory() {
-  rlimit limit;
-  if (getrlimit(RLIMIT_MEMLOCK, &limit) < 0) return -errno;
-  // With a limit of 0 only CAP_IPC_LOCK gets through, for which no limit counts. Children inherit the limit: it is put back.
-  rlimit nothing = {0, limit.rlim_max};
-  if (setrlimit(RLIMIT_MEMLOCK, &nothing) < 0) return -errno;
-  int error = mlockall(MCL_CURRENT) < 0 ? errno : 0;
-  if (error == 0 && mlockall(MCL_FUTURE | MCL_ONFAULT) < 0) {
-    error = errno;
-    munlockall();
+int LockCode() {
+  FILE* maps = fopen("/proc/self/maps", "re");
+  if (maps == nullptr) return -errno;
+  int error = 0;
+  char line[4096];
+  while (fgets(line, sizeof line, maps) != nullptr) {
+    unsigned long from = 0, to = 0, inode = 0;
+    char rights[5] = "";
+    if (sscanf(line, "%lx-%lx %4s %*s %*s %lu", &from, &to, rights, &inode) != 4) continue;
+    if (inode == 0 || rights[0] != 'r' || rights[1] == 'w' || rights[3] != 'p') continue;
+    if (mlock(reinterpret_cast<void*>(from), to - from) < 0 && error == 0) error = -errno;
   }
-  setrlimit(RLIMIT_MEMLOCK, &limit);
-  return -error;
+  fclose(maps);
+  return error;
 }
 
 int SetRealtime(int priority) {

@@ -9,9 +9,9 @@ int MountFuse(int descriptor, const std::string& path, const std::string& source
 int Unmount(const std::string& path, bool lazy);
 int OpenDescriptor(const std::string& path, int flags);
 int CloseDescriptor(int descriptor);
-// All that is mapped now is in memory and stays there; what is mapped later stays from its first use on. Not without the right to lock
-// without a limit: then an allocation later on would fail. 0 or -errno.
-int LockMemory();
+// The files that are mapped and not written to (code, constants) are read into memory and stay there. Not the data: V8 gives pages
+// back by madvise, which the kernel refuses for locked memory, and then V8 aborts. 0, or the first -errno.
+int LockCode();
 // The calling thread at SCHED_FIFO; neither its children nor threads that it makes from now on. 0 or -errno.
 int SetRealtime(int priority);
 // _exit(2): no thread of this process is waited for.

@@ -109,7 +109,7 @@ export interface NativeAddon {
   exec(argv: readonly string[]): number;
   mapFile(path: string, bytes: number): ArrayBuffer | number;
   memoryFile(): number;
-  lockMemory(): number;
+  lockCode(): number;
   setRealtime(priority: number): number;
   exitNow(status: number): never;
   interfaces(): readonly NativeInterface[] | number;
@@ -193,9 +193,9 @@ export function memoryFile(): number {
   return checked(addon().memoryFile(), 'memfd_create');
 }
 
-/** mlockall(2): what is there now, and what comes from its first use on. Refused to who may not lock without a limit. */
-export function lockMemory(): void {
-  checked(addon().lockMemory(), 'mlockall');
+/** mlock(2) of the code and the constants of this program and its libraries. Not of data: V8 could not bear it. */
+export function lockCode(): void {
+  checked(addon().lockCode(), 'mlock');
 }
 
 /** SCHED_FIFO for the calling thread; children are not. */
