@@ -26,6 +26,8 @@ import { runDrbdadmOutdate, runReboot } from './heartbeat-programs.js';
 import { runScript } from './heartbeat-script.js';
 import { exitNow } from './native-addon.js';
 import { nodeDigests, nodeRandom, nodeTimers } from './node-ports.js';
+import { becomeRealtime } from './realtime.js';
+import { TestingLoss } from './testing-loss.js';
 
 /** Of the size that [flight] gives to drbdd. */
 const FLIGHT_SHARE = 4;
@@ -44,6 +46,8 @@ export class HeartbeatDaemon {
   readonly #flight: FlightKeeper | null;
   readonly #recorded: RecordedLives | null;
   readonly #log: HeartbeatLog;
+  readonly #loss: TestingLoss;
+  readonly #haCf: HeartbeatConfig['haCf']; // of the start
   #reloading = false;
   #ended: ((status: number) => void) | null = null;
 
@@ -59,6 +63,8 @@ export class HeartbeatDaemon {
     this.#root = root;
     this.#foreground = foreground;
     this.#log = new HeartbeatLog(this.#logOptions(config));
+    this.#haCf = config.haCf;
+    this.#loss = new TestingLoss(root, (level, text) => this.log(level, text));
     const host: LivesHost = {
       pid: process.pid,
       clock: { nowMs: monotonicMs, wallMs: () => Date.now() },
@@ -83,7 +89,7 @@ export class HeartbeatDaemon {
       environment: process.env,
       loadavg,
       openMedia: (current, events) =>
-        openMedia(current, events, (level, text) => this.log(level, text)),
+        openMedia(current, events, this.#loss, (level, text) => this.log(level, text)),
       reboot: root === '' ? runReboot : null,
       runDrbdadmOutdate: (resource, ended) =>
         runDrbdadmOutdate(resource, (text) => this.log('ERROR', text), ended),
@@ -168,6 +174,8 @@ export class HeartbeatDaemon {
     this.log('info', `heartbeat: version ${VERSION} (twinbeat)`);
     await this.#control.listen();
     this.#fifo.open();
+    this.#loss.read();
+    becomeRealtime(this.#haCf, (level, text) => this.log(level, text));
     if (this.#recorded) void this.#flight?.start();
     this.#lives.start();
     return ended;
@@ -183,7 +191,7 @@ export class HeartbeatDaemon {
     const slow = setTimeout(() => {
       this.log('WARN', 'reload: /etc/ha.d or /var/lib/heartbeat does not answer; waiting for it');
     }, SLOW_MS);
-    await filesAnswer(this.#root);
+    await Promise.all([filesAnswer(this.#root), this.#loss.readAgain()]);
     clearTimeout(slow);
     this.#reloading = false;
     this.#lives.reload();

@@ -6,6 +6,7 @@
  */
 import type { HeartbeatConfig, Media, MediaEvents } from '../host/heartbeat-ports.js';
 import { PingMedium } from './heartbeat-ping.js';
+import type { TestingLoss } from './testing-loss.js';
 import { UdpMedium } from './udp-medium.js';
 
 /** So often within deadtime. */
@@ -13,7 +14,12 @@ const LOOKS = 4;
 
 type Log = (level: 'info' | 'WARN' | 'ERROR', text: string) => void;
 
-export function openMedia(config: HeartbeatConfig, events: MediaEvents, log: Log): Media {
+export function openMedia(
+  config: HeartbeatConfig,
+  events: MediaEvents,
+  loss: TestingLoss,
+  log: Log,
+): Media {
   const { haCf } = config;
   let isClosed = false;
   const udp: UdpMedium[] = [];
@@ -23,7 +29,7 @@ export function openMedia(config: HeartbeatConfig, events: MediaEvents, log: Log
       log('ERROR', `serial ${medium.device}: serial media are not supported yet`);
     } else {
       const received = (datagram: Uint8Array, link: string, isOwn: boolean) => {
-        if (isClosed) return;
+        if (isClosed || !loss.isReceived(datagram)) return;
         if (!isOwn) silence.heard(opened.place);
         events.received(datagram, link);
       };
@@ -45,7 +51,7 @@ export function openMedia(config: HeartbeatConfig, events: MediaEvents, log: Log
   return {
     links: udp.map((medium) => medium.link),
     send(datagram) {
-      for (const medium of udp) medium.send(datagram);
+      for (const medium of udp) if (loss.isSent()) medium.send(datagram);
     },
     close(closed) {
       isClosed = true;

@@ -181,3 +181,33 @@ test.serial(
     t.regex(lab.log('node-a'), /heartbeat started on port 694 \(694\) interface hb8/);
   },
 );
+
+test.serial(
+  'OnlyForTesting: a third of all datagrams is lost in each direction, and nothing else',
+  async (t) => {
+    if (!need(t, 'root', 'netns', 'nsenter')) return;
+    const lab = await HeartbeatLab.up(t, [...TIMING, 'bcast eth0'], GROUPS);
+    const path = '/etc/ha.d/OnlyForTesting';
+    for (const host of HOSTS) {
+      await lab.exec(host, 'sh', '-c', `printf 'rcvloss=0.3\\nxmitloss=0.3\\n' >${path}`);
+      await lab.ours(host, 'heartbeat');
+    }
+    await linkIs(t, lab, 'eth0', 'up');
+    await lab.until(t, 'the group runs', () => lab.running('node-a') === 'one');
+    await lab.until(t, 'node-a goes standby, when both are at rest', async () => {
+      return (await lab.ours('node-a', 'hb_standby', 'all')).status === 0;
+    });
+    await lab.untilRunning(t, '', 'one');
+    for (const host of HOSTS) {
+      t.notRegex(lab.log(host), /node node-[ab]: is dead/);
+      t.regex(
+        lab.log(host),
+        /info: Receive loss probability = 0\.300\n.*Xmit loss probability = 0\.300\n/,
+      );
+    }
+    await lab.exec('node-b', 'sh', '-c', `rm ${path}; kill -HUP $(cat /run/heartbeat.pid)`);
+    await lab.until(t, 'the end of it', () =>
+      lab.log('node-b').includes('Test Code Now disabled.'),
+    );
+  },
+);
