@@ -73,7 +73,7 @@ function parser(world: World): Command {
     .option('-V', 'version')
     .option('-D', 'show default settings')
     .option('-W', 'with -D: for a wiki')
-    .option('-l', 'no real-time priority')
+    .option('-l', 'no real-time class, whatever ha.cf says')
     .option('-M', 'without resource management: refused')
     .option('-R', 'of the original alone: refused')
     .option('-C <state>', 'of the original alone: refused')
