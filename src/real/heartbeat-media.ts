@@ -1,17 +1,19 @@
 /**
- * The media of one life of heartbeat: what ha.cf names, as UDP sockets and ping(8).
+ * The media of one life of heartbeat: what ha.cf names, as UDP sockets, serial lines and ping(8).
  *
  * A place (interface and port) where nobody else was heard for deadtime is opened again, and then each deadtime: its interface
  * may have been made anew, and a group is joined on an interface that exists, not on a name.
  */
 import type { HeartbeatConfig, Media, MediaEvents } from '../host/heartbeat-ports.js';
 import { PingMedium } from './heartbeat-ping.js';
+import { SerialMedium } from './serial-medium.js';
 import type { TestingLoss } from './testing-loss.js';
 import { UdpMedium } from './udp-medium.js';
 
 /** So often within deadtime. */
 const LOOKS = 4;
 
+type OneMedium = UdpMedium | SerialMedium;
 type Log = (level: 'info' | 'WARN' | 'ERROR', text: string) => void;
 
 export function openMedia(
@@ -22,42 +24,42 @@ export function openMedia(
 ): Media {
   const { haCf } = config;
   let isClosed = false;
-  const udp: UdpMedium[] = [];
+  const media: OneMedium[] = [];
   const silence = new Silence(haCf.deadtimeMs, log);
   for (const medium of haCf.media) {
-    if (medium.type === 'serial') {
-      log('ERROR', `serial ${medium.device}: serial media are not supported yet`);
-    } else {
-      const received = (datagram: Uint8Array, link: string, isOwn: boolean) => {
+    const host = {
+      log,
+      received: (datagram: Uint8Array, link: string, isOwn: boolean) => {
         if (isClosed || !loss.isReceived(datagram)) return;
         if (!isOwn) silence.heard(opened.place);
         events.received(datagram, link);
-      };
-      const opened: UdpMedium = new UdpMedium(medium, { received, log });
-      udp.push(opened);
-    }
+      },
+    };
+    const opened: OneMedium =
+      medium.type === 'serial' ? new SerialMedium(medium, host) : new UdpMedium(medium, host);
+    media.push(opened);
   }
   const answered = (name: string) => {
     if (!isClosed) events.pingAnswered(name);
   };
   const pings = haCf.pings.map((ping) => new PingMedium(ping, haCf.keepaliveMs, { answered, log }));
-  // UdpMedium.open reports what fails and tries again: it does not reject.
-  void Promise.all(udp.map((medium) => medium.open())).then(() => {
+  // open() reports what fails and tries again: it does not reject.
+  void Promise.all(media.map((medium) => medium.open())).then(() => {
     if (isClosed) return;
     for (const ping of pings) ping.open();
-    silence.watch(udp);
+    silence.watch(media);
     events.opened();
   });
   return {
-    links: udp.map((medium) => medium.link),
+    links: media.map((medium) => medium.link),
     send(datagram) {
-      for (const medium of udp) if (loss.isSent()) medium.send(datagram);
+      for (const medium of media) if (loss.isSent()) medium.send(datagram);
     },
     close(closed) {
       isClosed = true;
       silence.end();
       for (const ping of pings) ping.close();
-      void Promise.all(udp.map((medium) => medium.close())).then(closed);
+      void Promise.all(media.map((medium) => medium.close())).then(closed);
     },
   };
 }
@@ -83,7 +85,7 @@ class Silence {
     this.#places.set(place, { atMs: performance.now(), isSaid: false });
   }
 
-  watch(media: readonly UdpMedium[]): void {
+  watch(media: readonly OneMedium[]): void {
     for (const { place } of media) if (!this.#places.has(place)) this.heard(place);
     this.#timer = setInterval(() => this.#look(media), this.#limitMs / LOOKS);
   }
@@ -92,7 +94,7 @@ class Silence {
     if (this.#timer) clearInterval(this.#timer);
   }
 
-  #look(media: readonly UdpMedium[]): void {
+  #look(media: readonly OneMedium[]): void {
     const nowMs = performance.now();
     for (const [place, heard] of this.#places) {
       if (nowMs - heard.atMs < this.#limitMs) continue;

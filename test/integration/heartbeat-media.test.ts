@@ -211,3 +211,41 @@ test.serial(
     );
   },
 );
+
+test.serial(
+  "serial, beside Debian's: the only medium, and a hand-over in each direction",
+  async (t) => {
+    const wants = ['/usr/libexec/heartbeat/heartbeat', '/usr/bin/cl_status', 'socat', 'stty', 'ss'];
+    if (!need(t, 'root', 'netns', 'nsenter', 'cc', ...wants)) return;
+    const lab = await HeartbeatLab.up(t, [...TIMING, 'baud 115200', 'serial /run/ttyS0'], GROUPS);
+    // The cable: a pseudo-terminal on each host, joined over the network.
+    const cable = (other: string) => {
+      const line = `socat PTY,link=/run/ttyS0,raw,echo=0 ${other} >/dev/null 2>&1 </dev/null &`;
+      return ['sh', '-c', line];
+    };
+    await lab.exec('node-b', ...cable('TCP-LISTEN:7777,nodelay'));
+    await lab.until(t, 'the cable', async () => {
+      return (await lab.exec('node-b', 'ss', '-tlnH')).out.includes(':7777');
+    });
+    await lab.exec('node-a', ...cable('TCP:192.168.77.2:7777,nodelay'));
+    await lab.until(t, 'both ends', async () => {
+      const ends = HOSTS.map((host) => lab.exec(host, 'test', '-e', '/run/ttyS0'));
+      return (await Promise.all(ends)).every(({ status }) => status === 0);
+    });
+    const [, ours] = await Promise.all([lab.original('node-b'), lab.ours('node-a', 'heartbeat')]);
+    t.is(ours.status, 0, ours.out);
+    await lab.untilSays(t, 'node-a', 'ours', ['hblinkstatus', 'node-b', '/run/ttyS0'], 'up');
+    await lab.untilSays(t, 'node-b', 'original', ['hblinkstatus', 'node-a', '/run/ttyS0'], 'up');
+    await lab.untilSays(t, 'node-a', 'ours', ['nodestatus', 'node-b'], 'active');
+    await lab.untilSays(t, 'node-b', 'original', ['nodestatus', 'node-a'], 'active');
+    await lab.until(t, 'the group runs', () => lab.running('node-a') === 'one');
+    await lab.until(t, 'node-a goes standby, when both are at rest', async () => {
+      return (await lab.ours('node-a', 'hb_standby', 'all')).status === 0;
+    });
+    await lab.untilRunning(t, '', 'one');
+    await lab.untilSays(t, 'node-b', 'original', ['rscstatus'], 'all');
+    await lab.exec('node-b', '/usr/share/heartbeat/hb_standby', 'all');
+    await lab.untilRunning(t, 'one', '');
+    t.notRegex(lab.log('node-a'), /node node-b: is dead/);
+  },
+);
