@@ -568,6 +568,22 @@ napi_value Interfaces(napi_env env, napi_callback_info) {
   return list;
 }
 
+// descriptor => [pid, uid, gid], or -errno
+napi_value PeerCredentials(napi_env env, napi_callback_info info) {
+  Arguments args(env, info, 1);
+  int32_t fd = args.Int(0);
+  if (!args.good) return nullptr;
+  twinbeat::Credentials who = {};
+  int error = twinbeat::PeerCredentials(fd, &who);
+  if (error != 0) return Number(env, error);
+  napi_value row;
+  napi_create_array_with_length(env, 3, &row);
+  napi_set_element(env, row, 0, Number(env, who.pid));
+  napi_set_element(env, row, 1, Number(env, who.uid));
+  napi_set_element(env, row, 2, Number(env, who.gid));
+  return row;
+}
+
 napi_value SetIoFlusher(napi_env env, napi_callback_info) {
   return Number(env, twinbeat::SetIoFlusher());
 }
@@ -616,6 +632,7 @@ NAPI_MODULE_INIT() {
       {"setRealtime", SetRealtime},
       {"exitNow", ExitNow},
       {"interfaces", Interfaces},
+      {"peerCredentials", PeerCredentials},
       {"setIoFlusher", SetIoFlusher},
       {"haveIoUring", HaveIoUring},
   };

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "ring.h"
@@ -52,6 +53,16 @@ int Interfaces(std::vector<InterfaceAddress>* out) {
     }
   }
   freeifaddrs(list);
+  return 0;
+}
+
+int PeerCredentials(int socket, Credentials* out) {
+  ucred found = {};
+  socklen_t length = sizeof found;
+  if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &found, &length) < 0) return -errno;
+  // What is no UNIX socket, or has no peer, gives nobody.
+  if (found.pid == 0 && found.uid == static_cast<uid_t>(-1)) return -ENOTCONN;
+  *out = {found.pid, found.uid, found.gid};
   return 0;
 }
 

@@ -17,6 +17,13 @@ int SetRealtime(int priority);
 // _exit(2): no thread of this process is waited for.
 [[noreturn]] void ExitNow(int status);
 int SetIoFlusher();
+struct Credentials {
+  int pid;
+  unsigned uid;
+  unsigned gid;
+};
+// Who connected to this UNIX socket, as the kernel noted it then (SO_PEERCRED). 0 or -errno.
+int PeerCredentials(int socket, Credentials* out);
 struct InterfaceAddress {
   std::string name;
   int family;             // 4, 6; 0: the interface is there

@@ -113,6 +113,7 @@ export interface NativeAddon {
   setRealtime(priority: number): number;
   exitNow(status: number): never;
   interfaces(): readonly NativeInterface[] | number;
+  peerCredentials(descriptor: number): readonly [number, number, number] | number;
   setIoFlusher(): number;
   haveIoUring(): readonly [number, string];
 }
@@ -208,6 +209,23 @@ export function exitNow(status: number): never {
   const loaded = loadAddon();
   if (!(loaded instanceof IoError)) loaded.exitNow(status);
   process.exit(status);
+}
+
+/** Who connected to a UNIX socket, as the kernel noted it then (SO_PEERCRED). */
+export interface PeerCredentials {
+  readonly pid: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** Throws for what is no UNIX socket with a peer. */
+export function peerCredentials(descriptor: number): PeerCredentials {
+  const found = addon().peerCredentials(descriptor);
+  if (typeof found === 'number') {
+    throw new IoError('SYSTEM', `SO_PEERCRED: ${errnoName(found)}`, -found);
+  }
+  const [pid, uid, gid] = found;
+  return { pid, uid, gid };
 }
 
 /** prctl(PR_SET_IO_FLUSHER): writeback never waits for this process's own device. Needs CAP_SYS_RESOURCE. */
