@@ -2,7 +2,7 @@
 import { mkdirSync, rmSync, symlinkSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { need } from '../support/need.js';
-import { judged, loopDevice, Room, until } from './room.js';
+import { judged, loopDevice, Room, script, until } from './room.js';
 
 async function ext4(t: ExecutionContext) {
   const room = await Room.open(t);
@@ -119,4 +119,65 @@ test('a marked file system is repaired, one beyond repair is not mounted', async
   t.is(refused.status, 1);
   t.regex(refused.out, /needs a fsck by hand/);
   t.is(judged(call('status').out), 'stopped');
+});
+
+test('monitor tells a remount read-only and a full file system', async (t) => {
+  if (!need(t, ...WANTS)) return;
+  const { room, device, dir, call } = await ext4(t);
+  const status = (): string => judged(call('status').out);
+  t.deepEqual(call('monitor'), { status: 3, out: 'stopped\n' });
+  t.is(call('start').status, 0);
+  t.deepEqual(call('monitor'), { status: 0, out: 'running\n' });
+
+  room.must('chmod', '755', room.dir);
+  // For root some blocks are left still; those who are not find none.
+  room.must(
+    'sh',
+    '-c',
+    'chmod 777 "$0"; setpriv --reuid 65534 --clear-groups cat /dev/zero >"$0/big" || :',
+    dir,
+  );
+  t.deepEqual(call('monitor'), { status: 10, out: 'full: no blocks left\n' });
+  const failing = room.run([script('Filesystem'), device, dir, 'ext4', 'monitor'], {
+    FULL: 'fail',
+  });
+  t.is(failing.status, 1);
+  t.is(status(), 'running');
+  room.must('rm', `${dir}/big`);
+  t.is(call('monitor').status, 0);
+  room.must('sh', '-c', 'cd "$0" && seq -f f%g 5000 | xargs touch || :', dir);
+  t.deepEqual(call('monitor'), { status: 10, out: 'full: no inodes left\n' });
+  room.must('sh', '-c', 'rm "$0"/f*', dir);
+  t.is(call('monitor').status, 0);
+
+  room.must('mount', '-o', 'remount,ro', dir);
+  t.is(call('monitor').status, 1);
+  t.regex(call('monitor').out, /^read-only/);
+  t.is(status(), 'running', 'heartbeat must not start a second one');
+  t.is(call('noatime,ro', 'monitor').status, 0, 'as configured');
+  room.must('mount', '-o', 'remount,rw', dir);
+  t.is(call('monitor').status, 0);
+  t.is(call('stop').status, 0);
+});
+
+test('monitor sees that the kernel gave a file system up', async (t) => {
+  if (!need(t, ...WANTS, 'debugfs')) return;
+  const { room, device, dir, call } = await ext4(t);
+  room.must('tune2fs', '-e', 'remount-ro', device);
+  room.must(
+    'sh',
+    '-c',
+    'mkdir "$0" && mount "$1" "$0" && mkdir "$0/d" && umount "$0"',
+    dir,
+    device,
+  );
+  // A directory that lies outside of the device: who looks into it finds the file system damaged.
+  room.must('debugfs', '-w', '-R', 'sif d block[0] 999999', device);
+  t.is(room.script('Filesystem', device, dir, 'ext4', 'start').status, 0);
+  t.is(call('monitor').status, 0);
+  room.run(['touch', `${dir}/d/file`]);
+  const failed = call('monitor');
+  t.is(failed.status, 1);
+  t.regex(failed.out, /^read-only: the kernel/);
+  t.is(call('stop').status, 0);
 });

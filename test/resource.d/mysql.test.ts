@@ -1,43 +1,8 @@
 /** The mysql script with the machine's real MariaDB, its data on ext4 on a loop device. */
-import test, { type ExecutionContext } from 'ava';
+import test from 'ava';
 import { need } from '../support/need.js';
-import { judged, loopDevice, type Ran, Room, until } from './room.js';
-
-const WANTS = ['root', 'loop', 'netns', 'mkfs.ext4', 'mariadbd', 'mariadb-install-db', 'mariadb'];
-
-async function server(t: ExecutionContext) {
-  const room = await Room.open(t);
-  const device = loopDevice(t, room.dir, 512);
-  room.must('mkfs.ext4', '-q', device);
-  const mount = `${room.dir}/drbd`;
-  const datadir = `${mount}/mysql`;
-  const socket = '/run/mysqld/test.sock';
-  room.must('mkdir', '-m', '755', mount);
-  room.must('chmod', '755', room.dir);
-  room.must('mount', device, mount);
-  const env = {
-    MYSQL_OPTIONS: '--innodb-log-file-size=8M --innodb-buffer-pool-size=16M --skip-networking',
-  };
-  const call = (action: string, more: Readonly<Record<string, string>> = {}): Ran =>
-    room.run([`${process.cwd()}/resource.d/mysql`, datadir, socket, '33061', action], {
-      ...env,
-      ...more,
-    });
-  const sql = (text: string): string =>
-    room.must('mariadb', '--no-defaults', '-N', '-B', '-u', 'root', '-S', socket, '-e', text);
-  const install = (): string => {
-    // Its temporary tables are named by pid, which a server of another test may have as well, in its namespace.
-    const temporary = `${mount}/tmp`;
-    room.must('install', '-d', '-o', 'mysql', temporary);
-    return room.must(
-      ...['mariadb-install-db', '--no-defaults', '--user=mysql', `--datadir=${datadir}`],
-      ...[`--tmpdir=${temporary}`, '--auth-root-authentication-method=normal', '--skip-test-db'],
-      '--innodb-log-file-size=8M',
-    );
-  };
-  const pid = (): number => Number(room.run(['pidof', 'mariadbd']).out.trim());
-  return { room, call, sql, install, pid, datadir };
-}
+import { server, WANTS } from './mysql-server.js';
+import { judged, until } from './room.js';
 
 test('start, crash recovery, stop', async (t) => {
   if (!need(t, ...WANTS)) return;
@@ -63,7 +28,7 @@ test('start, crash recovery, stop', async (t) => {
   t.is(judged(call('status').out), 'stopped');
   t.is(call('status').status, 3);
   t.is(call('start').status, 0);
-  t.is(sql('select count(*) from d.t').trim(), '3'); // it answers as soon as start returns
+  t.is(sql('select count(*) from d.t'), '3'); // it answers as soon as start returns
   t.regex(
     room.must('cat', '/run/mysqld/mysqld.err'),
     /InnoDB: (Starting crash recovery|Starting final batch)/,
