@@ -1,6 +1,6 @@
 /** Configurations of real services for a room: small, on ports of its own network, with everything in its directory. */
-import { existsSync, readdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { chmodSync, copyFileSync, existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import type { Room } from './room.js';
 
 export const PORT = 22080;
@@ -64,4 +64,16 @@ export function initdb(room: Room): string {
   room.must(...AS_POSTGRES, `${PG_BIN}/initdb`, '-D', dir, '--no-sync', '-A', 'peer');
   room.must('sh', '-c', 'echo "listen_addresses = \'\'" >>"$0/postgresql.conf"', dir);
   return dir;
+}
+
+/** A program named proxysql that speaks its protocol, and its configuration. Debian has no ProxySQL. */
+export function proxysqlStandIn(room: Room) {
+  const program = join(room.dir, 'proxysql');
+  copyFileSync(resolve('test/resource.d/proxysql-stand-in.pl'), program);
+  chmodSync(program, 0o755);
+  const conf = join(room.dir, 'proxysql.cnf');
+  const answer = (online: number, used: number, most: number): void =>
+    writeFileSync(conf, `port ${PORT}\nrow ${online} ${used} ${most}\n`);
+  answer(1, 0, 2048);
+  return { program, conf, answer };
 }

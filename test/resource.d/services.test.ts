@@ -1,5 +1,5 @@
 /**
- * What every service script promises, with the real service: started and stopped twice, killed, standing still, with a wrong
+ * What every service script promises, with the real service (ProxySQL: a stand-in): started and stopped twice, killed, standing still, with a wrong
  * configuration, and started by somebody else.
  */
 import { appendFileSync, copyFileSync } from 'node:fs';
@@ -15,6 +15,7 @@ import {
   PG_BIN,
   PG_SOCKETS,
   PORT,
+  proxysqlStandIn,
 } from './service-files.js';
 
 interface Instance {
@@ -85,6 +86,28 @@ const SERVICES: Readonly<Record<string, Service>> = {
       };
     },
   },
+  // ProxySQL is not in Debian: a program of that name that speaks its protocol.
+  proxysql: {
+    wants: ['mariadb'],
+    comm: 'proxysql',
+    killable: true,
+    prepare: (room) => {
+      const { program, conf } = proxysqlStandIn(room);
+      return {
+        args: [],
+        env: {
+          PROXYSQL_CONFIG: conf,
+          PROXYSQL_PROGRAM: program,
+          PROXYSQL_ADMIN: `127.0.0.1:${PORT}`,
+        },
+        wrong: {
+          env: { PROXYSQL_CONFIG: withLine(conf, 'nonsense here') },
+          words: /unknown line: nonsense here/,
+        },
+        outside: `setsid ${program} -f -c ${conf} </dev/null >/dev/null 2>&1 &`,
+      };
+    },
+  },
   postgresql: {
     wants: [`${PG_BIN}/postgres`, `${PG_BIN}/psql`, 'setpriv'],
     comm: 'postgres',
@@ -106,7 +129,7 @@ const SERVICES: Readonly<Record<string, Service>> = {
 
 for (const [name, service] of Object.entries(SERVICES)) {
   test.serial(`${name}: twice, killed, standing still, wrong, started outside`, async (t) => {
-    if (!need(t, 'root', 'netns', 'setpriv', 'perl', ...service.wants)) return;
+    if (!need(t, 'root', 'netns', 'setpriv', 'perl', 'pgrep', ...service.wants)) return;
     await promises(t, name, service);
   });
 }
@@ -118,14 +141,16 @@ async function promises(t: ExecutionContext, name: string, service: Service): Pr
   const short = { [`${upper}_CHECK_WAIT_S`]: '1', [`${upper}_STOP_WAIT_S`]: '1' };
   const call = (action: string, more: Readonly<Record<string, string>> = {}): Ran =>
     room.run([script(name), ...args, action], { ...env, ...more });
-  const pids = (): string => room.run(['pidof', service.comm]).out.trim();
-  const main = (): string => pids().split(' ').at(-1) ?? ''; // pidof names the first one last
+  // Not pidof, which does not see scripts; nobody in the room fetches the dead.
+  const pids = (): readonly string[] =>
+    room.run(['pgrep', '-x', '-r', 'R,S,D,T', service.comm]).out.split('\n').filter(Boolean);
+  const main = (): string | undefined => pids()[0];
   // Some of its processes may just be ending.
-  const signal = (which: string): Ran => room.run(['kill', `-${which}`, ...pids().split(' ')]);
+  const signal = (which: string): Ran => room.run(['kill', `-${which}`, ...pids()]);
   const isStopped = (what: string): void => {
     t.deepEqual(call('status'), { status: 3, out: 'stopped\n' }, what);
     t.deepEqual(call('monitor'), { status: 3, out: 'stopped\n' }, what);
-    t.is(pids(), '', what);
+    t.deepEqual(pids(), [], what);
   };
   const isRunning = (what: string): void => {
     t.deepEqual(call('status'), { status: 0, out: 'running\n' }, what);
@@ -147,7 +172,7 @@ async function promises(t: ExecutionContext, name: string, service: Service): Pr
   t.is(main(), first, 'a second start starts nothing');
 
   signal('KILL');
-  t.true(await until(() => pids() === ''));
+  t.true(await until(() => pids().length === 0));
   isStopped('killed');
   t.is(call('start').status, 0);
   isRunning('started after it was killed');
