@@ -54,6 +54,22 @@ test('the probe row is written and read again; a read-only server is left alone'
   room.must('kill', '-KILL', String(pid()));
   t.true(await until(() => room.run(['pidof', 'mariadbd']).status !== 0));
   t.deepEqual(call('monitor'), { status: 3, out: 'stopped\n' });
+
+  // By somebody else, on our data.
+  room.must(
+    ...['sh', '-c', '"$@" </dev/null >/dev/null 2>&1 &', 'sh', 'mariadbd', '--no-defaults'],
+    ...['--user=mysql', `--datadir=${datadir}`, `--socket=${SOCKET}`, '--skip-networking'],
+  );
+  t.true(await until(() => call('monitor').status === 0));
+  const stranger = pid();
+  const taken = call('start');
+  t.is(taken.status, 0);
+  t.regex(taken.out, /started outside \(process \d+\): taken for the service/);
+  t.is(pid(), stranger, 'no second one beside it');
+  const ended = call('stop');
+  t.is(ended.status, 0, ended.out);
+  t.regex(ended.out, /started outside, ends with the group: process \d+/);
+  t.deepEqual(call('status'), { status: 3, out: 'stopped\n' });
 });
 
 test('too many connections, a server that hangs, and the socket of another server', async (t) => {
