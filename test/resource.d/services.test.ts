@@ -57,7 +57,7 @@ const SERVICES: Readonly<Record<string, Service>> = {
     comm: 'haproxy',
     killable: true,
     prepare: (room) => {
-      const conf = haproxyConf(room);
+      const conf = haproxyConf(room, `  chroot ${room.dir}`); // as Debian's
       return {
         args: [],
         env: { HAPROXY_CONFIG: conf },
