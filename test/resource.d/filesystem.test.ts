@@ -2,7 +2,7 @@
 import { mkdirSync, rmSync, symlinkSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { need } from '../support/need.js';
-import { judged, loopDevice, Room, script, until } from './room.js';
+import { judged, loopDevice, type Ran, Room, script, until } from './room.js';
 
 async function ext4(t: ExecutionContext) {
   const room = await Room.open(t);
@@ -179,5 +179,22 @@ test('monitor sees that the kernel gave a file system up', async (t) => {
   const failed = call('monitor');
   t.is(failed.status, 1);
   t.regex(failed.out, /^read-only: the kernel/);
+  t.is(call('stop').status, 0);
+});
+
+test('monitor sees an XFS that is shut down', async (t) => {
+  if (!need(t, ...WANTS, 'mkfs.xfs', 'xfs_io')) return;
+  const room = await Room.open(t);
+  const device = loopDevice(t, room.dir, 320);
+  room.must('mkfs.xfs', '-q', device);
+  const dir = `${room.dir}/xfs`;
+  const call = (action: string): Ran => room.script('Filesystem', device, dir, 'xfs', action);
+  t.is(call('start').status, 0);
+  t.deepEqual(call('monitor'), { status: 0, out: 'running\n' });
+  room.must('xfs_io', '-x', '-c', 'shutdown', dir);
+  const failed = call('monitor');
+  t.is(failed.status, 1);
+  t.regex(failed.out, /^(does not answer|read-only)/);
+  t.is(judged(call('status').out), 'running', 'it is still mounted');
   t.is(call('stop').status, 0);
 });
