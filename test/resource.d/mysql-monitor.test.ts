@@ -8,7 +8,7 @@ const MOST = 10; // the least that MariaDB takes
 
 test('the probe row is written and read again; a read-only server is left alone', async (t) => {
   if (!need(t, ...WANTS)) return;
-  const { room, call, sql, hold, install, pid, datadir } = await server(t, '--read-only');
+  const { room, call, sql, hold, install, pid, datadir, mount } = await server(t, '--read-only');
   install();
   t.deepEqual(call('monitor'), { status: 3, out: 'stopped\n' });
   t.is(call('start').status, 0);
@@ -17,6 +17,10 @@ test('the probe row is written and read again; a read-only server is left alone'
   t.deepEqual(call('monitor', { MYSQL_READ_ONLY: 'ok' }).out, 'running (read-only)\n');
   t.is(sql("show databases like 'twinbeat'"), '', 'nothing was made');
   sql('set global read_only = 0');
+  room.must('sh', '-c', 'cat /dev/zero >"$0/big" || :', mount);
+  t.deepEqual(call('monitor'), { status: 10, out: 'the disk is full\n' });
+  t.is(call('monitor', { MYSQL_FULL: 'fail' }).status, 1);
+  room.must('rm', `${mount}/big`);
   t.deepEqual(call('monitor'), { status: 0, out: 'running\n' });
   const token = sql('select token from twinbeat.probe where id = 1');
   t.not(token, '');
