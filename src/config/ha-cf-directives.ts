@@ -452,7 +452,6 @@ export const UNHEEDED: ReadonlyMap<string, string | null> = new Map([
   ['watchdog', 'nothing feeds the device, and a node that hangs is not reset'],
   ...[
     'apiauth',
-    'baud',
     'cluster',
     'compression',
     'compression_threshold',
@@ -465,10 +464,8 @@ export const UNHEEDED: ReadonlyMap<string, string | null> = new Map([
     'hbgenmethod',
     'memreserve',
     'quorum_server',
-    'realtime',
     'record_config_changes',
     'record_pengine_inputs',
-    'rtprio',
     'traditional_compression',
     'use_logd',
     'uuidfrom',

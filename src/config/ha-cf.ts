@@ -260,12 +260,6 @@ function checkHaCf(
     errors++;
   };
   if (d.media.length === 0) refuse('No heartbeat media defined');
-  else if (d.media.every((medium) => medium.type === 'serial')) {
-    // It would hear nobody, and start everything after initdead. So would its peer.
-    refuse(
-      'serial media are not supported yet, and there is no other: expected bcast, mcast or ucast as well',
-    );
-  }
   if (d.nodes.length === 0) refuse('no nodes defined');
   const own = system.ownNode.toLowerCase();
   if (!d.nodes.includes(own)) {

@@ -227,15 +227,14 @@ test('lists, commas, comments, the order of udpport and media, and records of th
   t.is(config?.parameters['node'], undefined);
 });
 
-// Such a node hears nobody: both would start everything after initdead.
-test('serial media alone are refused while they are not supported', (t) => {
+test('serial lines alone are media', (t) => {
   const serial = 'serial /dev/ttyS0 /dev/ttyS1';
   const { config, messages } = parseHaCf(haCf({ media: serial }), 'ha.cf', SYSTEM);
-  t.is(config, null);
-  const errors = messages.filter(({ level }) => level === 'ERROR').map(({ text }) => text);
-  t.deepEqual(errors, [
-    'serial media are not supported yet, and there is no other: expected bcast, mcast or ucast as well',
-  ]);
+  t.deepEqual(
+    messages.filter(({ level }) => level === 'ERROR').map(({ text }) => text),
+    [],
+  );
+  t.is(config?.media.length, 2);
   t.is(parseHaCf(haCf({}, serial), 'ha.cf', SYSTEM).config?.media.length, 3);
 });
 
