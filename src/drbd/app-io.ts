@@ -679,7 +679,9 @@ export class AppIo {
       const here = r.local === LEG_OK && countsHere(this.#volume, r);
       const nowhere = !here && !countsThere(this.#volume, r);
       const onlyThere = !here && this.#volume.untold !== null; // and the peer does not know that it is the only one
-      const lost = alone || nowhere || onlyThere || r.net === LEG_FAILED;
+      // Of a flush: the peer's disk failed meanwhile. What is durable here alone belongs to a generation that has to be on disk first.
+      const notThere = r.op === OP_FLUSH && r.net !== LEG_NONE && !countsThere(this.#volume, r);
+      const lost = alone || nowhere || onlyThere || notThere || r.net === LEG_FAILED;
       const early = peerParts(this.#volume) && !here && r.net !== LEG_FAILED;
       if (r.op !== OP_READ && (early || (lost && this.#mustNotAnswer()))) {
         if (!this.#unanswered.includes(r)) this.#unanswered.push(r);

@@ -141,7 +141,7 @@ function commit(v: Volume, next: State): void {
   // The data in use are the peer's from now on, and it has named them already: an older disk of ours must not pass for them.
   if (usesPeers(next) && !usesPeers(old)) {
     // The target of a resync: its source said at the beginning from which generation its bitmap counts, and begins no other one.
-    if (v.peerUuids && wasTarget(old)) v.peerUuids = { ...v.peerUuids, bitmap: v.uuids.current };
+    if (v.peerUuids && isTarget(old)) v.peerUuids = { ...v.peerUuids, bitmap: v.uuids.current };
     if (v.peerUuids) v.exposedUuid = v.peerUuids.current;
     v.partsFrom(next.role === Roles.Primary ? v.peerUuids : null);
     if (next.role === Roles.Primary) v.app.doubt.usersFollowPeer();
@@ -184,7 +184,7 @@ function isOnlyCopy(s: State): boolean {
 }
 
 /** A resync into this disk was asked for, or is under way. */
-function wasTarget({ conn }: State): boolean {
+export function isTarget({ conn }: State): boolean {
   return (
     conn === Conns.StartingSyncT ||
     conn === Conns.WFBitMapT ||

@@ -3,7 +3,7 @@
  * has done, and what has to be heard from the peer before. The originals ask less (docs/STATES.md); app-io.ts acts on it.
  */
 import { type AppRequest, LEG_DONE, LEG_OK, OP_READ } from './app-request.js';
-import { usesPeers } from './changes.js';
+import { isTarget, usesPeers } from './changes.js';
 import { Conns, Disks } from './state.js';
 import type { Volume } from './volume.js';
 
@@ -20,8 +20,9 @@ export function holdsData(v: Volume): boolean {
 export function countsHere(v: Volume, r: AppRequest): boolean {
   const { disk } = v.state;
   if (r.op === OP_READ || disk === Disks.UpToDate) return true;
-  // Bad since then, the newest all the same (pass_on); not Outdated: the peer is Primary.
-  return r.goodDisk !== null && r.goodDisk === v.store && disk === Disks.Inconsistent;
+  // Bad since then, the newest all the same (pass_on), until the peer's data are to be copied over it; not Outdated: the peer is Primary.
+  const isNewest = disk === Disks.Inconsistent && !isTarget(v.state);
+  return r.goodDisk !== null && r.goodDisk === v.store && isNewest;
 }
 
 /**

@@ -249,3 +249,47 @@ test('detach of a source is agreed on while the resync begins: it takes place on
   }
   t.true(agreed > 0);
 });
+
+// Swarm seed 1390008088@5: answered by a copy that the peer's was about to be copied over, with FUA.
+test('pass_on: a frozen write that reached this disk while it was good is begun again where the peer is copied over it', (t) => {
+  const pair = inSync(1, {
+    disk: { onIoError: 'pass_on', fencing: 'resource-and-stonith' },
+  });
+  const { alpha, beta } = pair;
+  pair.net.cut('replication');
+  const frozen = alpha.beginWrite(8, block(1));
+  pair.run(50);
+  t.deepEqual(alpha.disk.content(8 * 512, 4096), block(1));
+  alpha.disk.full = { fromBytes: 800 * 512, toBytes: 808 * 512 };
+  const failed = alpha.beginWrite(800, block(2));
+  alpha.until(/ds:Inconsistent/);
+  alpha.disk.full = null;
+  alpha.until(/cs:WFConnection/);
+  t.is(alpha.peek(frozen), undefined);
+  pair.net.heal('replication');
+  t.is(alpha.answer(frozen), 0);
+  t.deepEqual(beta.disk.content(8 * 512, 4096), block(1));
+  t.is(alpha.answer(failed), 0);
+  pair.settled();
+  t.is(pair.firstDifference(), -1);
+  t.deepEqual(beta.disk.content(800 * 512, 4096), block(2));
+});
+
+// Swarm seed 1390009467@5: this disk failed before the generation was on it, and the peer's older copy passed for the same data.
+test('a flush whose peer has let its disk go is answered when the generation of this copy is on disk', (t) => {
+  const pair = inSync(1);
+  const { alpha, beta } = pair;
+  t.is(alpha.write(8, block(1)), 0);
+  const before = alpha.volume.uuids.current;
+  beta.disk.stuck = true;
+  const flush = alpha.begin((tag) => alpha.volume.app.flush(alpha, tag));
+  pair.run(50); // flushed here
+  alpha.disk.stuck = true;
+  beta.loop.enter(() => detach(beta.volume, true, () => {}));
+  alpha.until(/ds:UpToDate\/Diskless/);
+  pair.run(500);
+  t.is(alpha.peek(flush), undefined);
+  alpha.disk.stuck = false;
+  t.is(alpha.answer(flush), 0);
+  t.not(alpha.volume.uuids.current, before);
+});
