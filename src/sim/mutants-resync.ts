@@ -32,6 +32,20 @@ export const RESYNC_MUTANTS: readonly Mutant[] = [
     replace: 'always',
   },
   {
+    name: 'thin-not-looked-at',
+    what: 'the source of a thin resync says of every block that it reads as zeroes',
+    file: 'drbd/thin-resync.js',
+    find: 'agreedOn(link) && readsAsZeroes(core, p);',
+    replace: 'agreedOn(link);',
+  },
+  {
+    name: 'thin-not-stored',
+    what: 'the target of a thin resync says of a block of zeroes that it is stored, and leaves what was there',
+    file: 'drbd/thin-resync.js',
+    find: 'if (p.at < 0) {\n        erase();',
+    replace: 'if (p.at < 0) {\n        p.owner.diskDone(p, p.lengthBytes);',
+  },
+  {
     name: 'resync-overtakes-write',
     what: 'a resync block is read while a write to it is under way: the older data arrive last',
     file: 'drbd/peer-io.js',

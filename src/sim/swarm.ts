@@ -9,13 +9,14 @@ import { dice, logBetween } from './dice.js';
 import { withCongestion } from './swarm-congestion.js';
 import { withGrowth } from './swarm-growth.js';
 import { withParity } from './swarm-parity.js';
+import { withThinResync } from './swarm-thin.js';
 
 /**
  * Which drawing is the newest. A seed means the same schedule only while nothing here or in config.ts that is drawn changes
  * (test/sim/swarm-version.test.ts notices): what is drawn beside it gets a number and dice of its own (3: swarm-parity.ts, 4: swarm-growth.ts,
- * 5: swarm-congestion.ts), and the seeds of the versions before mean what they did.
+ * 5: swarm-congestion.ts, 6: swarm-thin.ts), and the seeds of the versions before mean what they did.
  */
-export const SWARM_VERSION = 5;
+export const SWARM_VERSION = 6;
 /** Without what the versions since have added. */
 export const FIRST_VERSION = 2;
 
@@ -345,7 +346,9 @@ export function plan(seed: number, profile: Profile, version = SWARM_VERSION): P
   const third = withParity(seed, first);
   if (version === 3) return third;
   const fourth = withGrowth(seed, third);
-  return version === 4 ? fourth : withCongestion(seed, fourth);
+  if (version === 4) return fourth;
+  const fifth = withCongestion(seed, fourth);
+  return version === 5 ? fifth : withThinResync(seed, fifth);
 }
 
 function firstPlan(seed: number, profile: Profile): Plan {

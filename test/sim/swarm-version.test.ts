@@ -45,6 +45,16 @@ const KNOWN: Record<number, Record<string, string>> = {
     heartbeat: 'd2bd97bc100ced9b',
     large: '78e967930afe5e1b',
   },
+  6: {
+    swarm: 'a9744d27304b580d',
+    none: '11ae526617dd9137',
+    network: '71cb4553a119b772',
+    crash: 'b6289324daeaa5c8',
+    disk: '3e4b5b2a5bade604',
+    operator: '37855458fbe1df10',
+    heartbeat: 'ca3d93a1f76ea3d6',
+    large: 'e91153db80ea3ee7',
+  },
 };
 
 test('what seeds draw changes only with a version', (t) => {
