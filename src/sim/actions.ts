@@ -8,7 +8,7 @@ import type { DrbdadmVerb } from './administrator.js';
 import { type ClusterConfig, type NetworkName, type NodeName, peerOf } from './config.js';
 import { BROKEN_EXIT, type HandlerFault } from './handler-faults.js';
 import { setOption } from './options.js';
-import { dataBytes } from './sim-node.js';
+import { dataBytes, type Replica } from './replica.js';
 import type { ScriptFault } from './sim-scripts.js';
 import { type Chosen, choose, type Pattern, pattern, type Values, wordsOf } from './words.js';
 import type { World } from './world.js';
@@ -26,12 +26,22 @@ export interface Step {
 }
 
 const node = (w: World, v: Values) => w.node(v['NODE'] as NodeName);
+const volume = (v: Values): number | null => {
+  const word = v['VOLUME'];
+  return word === undefined ? null : Number(word);
+};
 const network = (v: Values): NetworkName => v['NETWORK'] as NetworkName;
 const ms = (v: Values): number => v['TIME'] as number;
 const share = (v: Values): number => v['PERCENT'] as number;
 
 function row(usage: string, help: string, run: (world: World, v: Values) => void): Action {
   return { usage, pattern: pattern(usage), help, run };
+}
+
+/** Of volume 0 where none is named; nothing in a cluster without it. */
+function onDisk(w: World, v: Values, run: (replica: Replica) => void): void {
+  const replica = node(w, v).replicas[volume(v) ?? 0];
+  if (replica) run(replica);
 }
 
 type ScriptAction = 'start' | 'stop' | 'status';
@@ -109,86 +119,114 @@ export const ACTIONS: readonly Action[] = [
     node(w, v).clock.jumpWall((v['NUMBER'] as number) * 1000),
   ),
   // ---- disks
-  row('disk NODE reads fail PERCENT', 'so many reads end with EIO', (w, v) => {
-    node(w, v).disk.faults.readChance = share(v);
-  }),
-  row('disk NODE writes fail PERCENT', 'so many writes end with EIO', (w, v) => {
-    node(w, v).disk.faults.writeChance = share(v);
-  }),
-  row('disk NODE flushes fail PERCENT', 'so many flushes end with EIO', (w, v) => {
-    node(w, v).disk.faults.flushChance = share(v);
-  }),
-  row('disk NODE stuck', 'requests do not come back', (w, v) => {
-    node(w, v).disk.stuck = true;
-  }),
-  row('disk NODE slow TIME', 'every request takes TIME longer', (w, v) => {
-    node(w, v).disk.slowMs = ms(v);
-  }),
+  row('disk NODE [volume VOLUME] reads fail PERCENT', 'so many reads end with EIO', (w, v) =>
+    onDisk(w, v, (r) => {
+      r.disk.faults.readChance = share(v);
+    }),
+  ),
+  row('disk NODE [volume VOLUME] writes fail PERCENT', 'so many writes end with EIO', (w, v) =>
+    onDisk(w, v, (r) => {
+      r.disk.faults.writeChance = share(v);
+    }),
+  ),
+  row('disk NODE [volume VOLUME] flushes fail PERCENT', 'so many flushes end with EIO', (w, v) =>
+    onDisk(w, v, (r) => {
+      r.disk.faults.flushChance = share(v);
+    }),
+  ),
+  row('disk NODE [volume VOLUME] stuck', 'requests do not come back', (w, v) =>
+    onDisk(w, v, (r) => {
+      r.disk.stuck = true;
+    }),
+  ),
+  row('disk NODE [volume VOLUME] slow TIME', 'every request takes TIME longer', (w, v) =>
+    onDisk(w, v, (r) => {
+      r.disk.slowMs = ms(v);
+    }),
+  ),
   row(
-    'disk NODE full above PERCENT',
+    'disk NODE [volume VOLUME] full above PERCENT',
     'nothing can be written in the upper part of the data, as on a thin pool without space',
-    (w, v) => {
-      const { disk } = node(w, v);
-      disk.full = {
-        fromBytes: Math.floor((dataBytes(disk.sizeBytes) * share(v)) / 512) * 512,
-        toBytes: dataBytes(disk.sizeBytes),
-      };
-    },
+    (w, v) =>
+      onDisk(w, v, ({ disk }) => {
+        disk.full = {
+          fromBytes: Math.floor((dataBytes(disk.sizeBytes) * share(v)) / 512) * 512,
+          toBytes: dataBytes(disk.sizeBytes),
+        };
+      }),
   ),
   row(
-    'disk NODE shrunk to PERCENT',
+    'disk NODE [volume VOLUME] shrunk to PERCENT',
     'the lower device ends there now, meta-data cut off: EIO beyond',
-    (w, v) => {
-      const { disk } = node(w, v);
-      disk.resize(Math.floor((disk.nominalBytes * share(v)) / 4096) * 4096);
-    },
+    (w, v) =>
+      onDisk(w, v, ({ disk }) =>
+        disk.resize(Math.floor((disk.nominalBytes * share(v)) / 4096) * 4096),
+      ),
   ),
   row(
-    'grow disk of NODE to SIZE',
+    'grow disk of NODE [volume VOLUME] to SIZE',
     'the lower device is made larger, by what held something else before; `drbdadm resize` takes the room',
     (w, v) => growDisk(w, v, LEFTOVER[v['NODE'] as NodeName]),
   ),
-  row('grow disk of NODE to SIZE zeroed', 'what is added is zeroes, as on the other node', (w, v) =>
-    growDisk(w, v, 0),
+  row(
+    'grow disk of NODE [volume VOLUME] to SIZE zeroed',
+    'what is added is zeroes, as on the other node',
+    (w, v) => growDisk(w, v, 0),
   ),
-  row('disk NODE works', 'no more trouble with the disk of NODE', (w, v) =>
-    diskWorks(w, v['NODE'] as NodeName),
+  row('disk NODE [volume VOLUME] works', 'no more trouble with that disk', (w, v) =>
+    onDisk(w, v, diskWorks),
   ),
   row(
-    'disk NODE blank',
+    'disk NODE [volume VOLUME] blank',
     'replaced by an empty one with fresh meta-data, while NODE is off',
-    (w, v) => {
-      const n = node(w, v);
-      if (n.powered) return;
-      n.replaceDisk();
-      w.truth.replaced(n.name);
-    },
+    (w, v) =>
+      onDisk(w, v, (r) => {
+        if (r.powered) return;
+        r.replaceDisk();
+        w.device(r.minor).truth.replaced(r.name);
+      }),
   ),
-  row('disk NODE remember', 'a snapshot, for `rollback`', (w, v) => {
-    w.images.set(v['NODE'] as NodeName, node(w, v).disk.snapshot());
-  }),
-  row('disk NODE rollback', 'back to the snapshot, while NODE is off or Diskless', (w, v) => {
-    const n = node(w, v);
-    const image = w.images.get(n.name);
-    const isUsed = n.powered && n.state !== null && n.state.disk !== Disks.Diskless;
-    if (isUsed || !image) return;
-    n.disk.restore(image);
-    w.truth.replaced(n.name);
-  }),
-  row('disk NODE clone', "a copy of the peer's disk, meta-data and all; both are off", (w, v) => {
-    const n = node(w, v);
-    if (n.powered || n.peer.powered) return;
-    n.disk.restore(n.peer.disk.snapshot());
-    w.truth.lineage[n.name] = w.truth.lineage[n.peer.name];
-    w.truth.replaced(n.name);
-  }),
-  row('disk NODE corrupt sector NUMBER', 'bits of the sector flip, silently', (w, v) => {
-    node(w, v).disk.corrupt(v['NUMBER'] as number);
-    w.truth.replaced(v['NODE'] as NodeName);
-  }),
+  row('disk NODE [volume VOLUME] remember', 'a snapshot, for `rollback`', (w, v) =>
+    onDisk(w, v, (r) => {
+      w.images.set(r, r.disk.snapshot());
+    }),
+  ),
+  row(
+    'disk NODE [volume VOLUME] rollback',
+    'back to the snapshot, while NODE is off or Diskless',
+    (w, v) =>
+      onDisk(w, v, (r) => {
+        const image = w.images.get(r);
+        const isUsed = r.powered && r.state !== null && r.state.disk !== Disks.Diskless;
+        if (isUsed || !image) return;
+        r.disk.restore(image);
+        w.device(r.minor).truth.replaced(r.name);
+      }),
+  ),
+  row(
+    'disk NODE [volume VOLUME] clone',
+    "a copy of the peer's disk, meta-data and all; both are off",
+    (w, v) =>
+      onDisk(w, v, (r) => {
+        if (r.powered || r.peer.powered) return;
+        const { truth } = w.device(r.minor);
+        r.disk.restore(r.peer.disk.snapshot());
+        truth.lineage[r.name] = truth.lineage[r.peer.name];
+        truth.replaced(r.name);
+      }),
+  ),
+  row(
+    'disk NODE [volume VOLUME] corrupt sector NUMBER',
+    'bits of the sector flip, silently',
+    (w, v) =>
+      onDisk(w, v, (r) => {
+        r.disk.corrupt(v['NUMBER'] as number);
+        w.device(r.minor).truth.replaced(r.name);
+      }),
+  ),
   // ---- the operator
   row(
-    'drbdadm VERB [FLAG] on NODE',
+    'drbdadm VERB [FLAG] [volume VOLUME] on NODE',
     'as typed there; --force and --discard-my-data void promises',
     (w, v) =>
       operatorDrbdadm(
@@ -196,6 +234,7 @@ export const ACTIONS: readonly Action[] = [
         v['NODE'] as NodeName,
         v['VERB'] as DrbdadmVerb,
         v['FLAG'] as string | undefined,
+        volume(v),
       ),
   ),
   row(
@@ -285,11 +324,12 @@ export const ACTIONS: readonly Action[] = [
 const LEFTOVER: Readonly<Record<NodeName, number>> = { alpha: 0xa1, beta: 0xb2 };
 
 function growDisk(w: World, v: Values, leftover: number): void {
-  const { disk } = node(w, v);
   const bytes = Number(v['SIZE']) * 1024;
-  if (bytes <= disk.nominalBytes) return;
-  disk.grow(bytes, leftover);
-  w.truth.grown(bytes);
+  onDisk(w, v, ({ disk, minor }) => {
+    if (bytes <= disk.nominalBytes) return;
+    disk.grow(bytes, leftover);
+    w.device(minor).truth.grown(bytes);
+  });
 }
 
 function operatorDrbdadm(
@@ -297,26 +337,33 @@ function operatorDrbdadm(
   name: NodeName,
   verb: DrbdadmVerb,
   flag: string | undefined,
+  only: number | null,
 ): void {
   const n = w.node(name);
-  if (!n.powered) return;
+  if (!n.powered || (only !== null && !w.devices[only])) return;
+  const truths = w.devices.filter((d) => only === null || d.minor === only).map((d) => d.truth);
   // What it may do is allowed from the moment it is asked for.
   const forces = flag === '--force' && verb === 'primary';
-  if (forces) w.truth.orders(name);
-  if (flag === '--discard-my-data') w.truth.force(peerOf(name), 'connect --discard-my-data');
-  if (verb === 'invalidate') w.truth.force(peerOf(name), 'invalidate');
-  if (verb === 'invalidate-remote') w.truth.force(name, 'invalidate-remote');
-  if (verb === 'new-current-uuid' && flag === '--clear-bitmap') w.truth.force(name, 'clear-bitmap');
-  n.drbdadm(verb, flag ? [flag] : [], (exit) => {
-    if (forces) w.truth.answered(name, exit === 0);
-    if (exit !== 0) return;
-    if (flag === '--discard-my-data') w.truth.force(peerOf(name), 'connect --discard-my-data');
-    if (verb === 'resume-io') w.truth.mayWriteAlone(name, 'resume-io');
-  });
+  for (const truth of truths) {
+    if (forces) truth.orders(name);
+    if (flag === '--discard-my-data') truth.force(peerOf(name), 'connect --discard-my-data');
+    if (verb === 'invalidate') truth.force(peerOf(name), 'invalidate');
+    if (verb === 'invalidate-remote') truth.force(name, 'invalidate-remote');
+    if (verb === 'new-current-uuid' && flag === '--clear-bitmap') truth.force(name, 'clear-bitmap');
+  }
+  const answered = (exit: number): void => {
+    for (const truth of truths) {
+      if (forces) truth.answered(name, exit === 0);
+      if (exit !== 0) continue;
+      if (flag === '--discard-my-data') truth.force(peerOf(name), 'connect --discard-my-data');
+    }
+    if (exit !== 0 || verb !== 'resume-io') return;
+    for (const { truth } of w.devices) truth.mayWriteAlone(name, 'resume-io'); // it is the resource's
+  };
+  n.drbdadm(verb, flag ? [flag] : [], answered, only);
 }
 
-function diskWorks(w: World, name: NodeName): void {
-  const { disk } = w.node(name);
+function diskWorks({ disk }: Replica): void {
   disk.faults.readChance = 0;
   disk.faults.writeChance = 0;
   disk.faults.flushChance = 0;
@@ -336,7 +383,7 @@ export function healAll(w: World): void {
     w.net.faults(name, {});
   }
   for (const n of w.bothNodes) {
-    diskWorks(w, n.name);
+    n.replicas.forEach(diskWorks);
     if (n.clock.paused) {
       n.clock.resume();
       if (n.powered) w.net.thaw(n.name);

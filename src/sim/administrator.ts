@@ -5,18 +5,21 @@
 import type { NetOptions } from '../config/drbd-options.js';
 import type { Resource } from '../drbd/resource.js';
 import { type ControlReply, type ControlRequest, exitOf } from '../host/control.js';
-import { type ClusterConfig, type NodeName, peerOf } from './config.js';
-import { MINOR, type SimDrbdd } from './sim-drbdd.js';
+import { type ClusterConfig, diskOptionsOf, minorsOf, type NodeName, peerOf } from './config.js';
+import type { SimDrbdd } from './sim-drbdd.js';
 
 export const RESOURCE = 'r0';
-export const DEVICE = '/dev/drbd0';
-export const LOWER_DISK = '/dev/lower';
 export const DRBD_PORT = 7788;
 
 export const REPLICATION_ADDRESS: Readonly<Record<NodeName, string>> = {
   alpha: '10.1.0.1',
   beta: '10.1.0.2',
 };
+
+/** Where the data of a volume lie. */
+export function lowerDiskOf(minor: number): string {
+  return minor === 0 ? '/dev/lower' : `/dev/lower${minor}`;
+}
 
 /** Exit status and what was said. */
 export type Answered = (exit: number, text: string) => void;
@@ -48,6 +51,8 @@ export const DRBDADM_VERBS = [
 export interface Configured {
   readonly config: ClusterConfig;
   readonly node: NodeName;
+  /** `r0/1`: that volume alone; null: `r0`. */
+  readonly only: number | null;
 }
 
 export function drbdadm(
@@ -98,6 +103,13 @@ function connectRequest(c: Configured, discardMyData: boolean): ControlRequest {
   };
 }
 
+function attachRequest({ config }: Configured, minor: number): ControlRequest {
+  const disk = lowerDiskOf(minor);
+  const options = diskOptionsOf(config, minor);
+  return { verb: 'attach', minor, disk, metaDisk: disk, metaIndex: 'internal', options };
+}
+
+/** A verb of volumes goes from one to the next, and leaves the others out when one refuses. */
 function requestsOf(
   c: Configured,
   verb: DrbdadmVerb,
@@ -107,26 +119,21 @@ function requestsOf(
   const force = flags.includes('--force');
   const { config } = c;
   const resource = RESOURCE;
-  const minor = MINOR;
-  const attach: ControlRequest = {
-    verb: 'attach',
-    minor,
-    disk: LOWER_DISK,
-    metaDisk: LOWER_DISK,
-    metaIndex: 'internal',
-    options: config.disk,
-  };
+  const minors = c.only === null ? minorsOf(config) : [c.only];
   const connect = connectRequest(c, flags.includes('--discard-my-data'));
   switch (verb) {
     case 'up':
       return [
         { verb: 'new-resource', resource, options: config.resource },
-        { verb: 'new-minor', resource, minor, volume: 0, device: DEVICE },
-        attach,
+        ...minors.map((minor) => {
+          const device = `/dev/drbd${minor}`;
+          return { verb: 'new-minor', resource, minor, volume: minor, device } as const;
+        }),
+        ...minors.map((minor) => attachRequest(c, minor)),
         connect,
       ];
     case 'attach':
-      return [attach];
+      return minors.map((minor) => attachRequest(c, minor));
     case 'connect':
       return [connect];
     case 'down':
@@ -135,46 +142,46 @@ function requestsOf(
       return [{ verb, resource, force }];
     case 'detach':
     case 'primary':
-      return [{ verb, minor, force }];
-    case 'new-current-uuid':
-      return [{ verb, minor, clearBitmap: flags.includes('--clear-bitmap') }];
+      return minors.map((minor) => ({ verb, minor, force }));
+    case 'new-current-uuid': {
+      const clearBitmap = flags.includes('--clear-bitmap');
+      return minors.map((minor) => ({ verb, minor, clearBitmap }));
+    }
     case 'verify':
-      return [{ verb, minor, startSector: null, stopSector: null }];
+      return minors.map((minor) => ({ verb, minor, startSector: null, stopSector: null }));
     case 'resize':
-      return [
-        {
-          verb,
-          minor,
-          sizeSectors: 0,
-          assumePeerHasSpace: flags.includes('--assume-peer-has-space'),
-          assumeClean: flags.includes('--assume-clean'),
-          alStripes: null,
-          alStripeSizeKib: null,
-        },
-      ];
+      return minors.map((minor) => ({
+        verb,
+        minor,
+        sizeSectors: 0,
+        assumePeerHasSpace: flags.includes('--assume-peer-has-space'),
+        assumeClean: flags.includes('--assume-clean'),
+        alStripes: null,
+        alStripeSizeKib: null,
+      }));
     case 'adjust':
-      return adjustRequests(c, drbdd, attach, connect);
+      return adjustRequests(c, drbdd, connect);
     default:
-      return [{ verb, minor }];
+      return minors.map((minor) => ({ verb, minor }));
   }
 }
 
 /** What `adjust` does when only options changed, a disk is missing or the connection was given up. */
-function adjustRequests(
-  c: Configured,
-  drbdd: SimDrbdd,
-  attach: ControlRequest,
-  connect: ControlRequest,
-): ControlRequest[] {
+function adjustRequests(c: Configured, drbdd: SimDrbdd, connect: ControlRequest): ControlRequest[] {
   const { config } = c;
   const r = drbdd.loop.engine.resource(RESOURCE);
-  const v = drbdd.volume;
-  if (!r || !v) return requestsOf(c, 'up', [], drbdd);
+  const minors = minorsOf(config);
+  if (!r || minors.some((minor) => drbdd.volumeOf(minor) === null)) {
+    return requestsOf(c, 'up', [], drbdd);
+  }
   const requests: ControlRequest[] = [
     { verb: 'resource-options', resource: RESOURCE, options: config.resource },
   ];
-  if (v.dataDisk < 0) requests.push(attach);
-  else requests.push({ verb: 'disk-options', minor: MINOR, options: config.disk });
+  for (const minor of minors) {
+    const isAttached = (drbdd.volumeOf(minor)?.dataDisk ?? -1) >= 0;
+    const options = diskOptionsOf(config, minor);
+    requests.push(isAttached ? { verb: 'disk-options', minor, options } : attachRequest(c, minor));
+  }
   if (!r.configured) requests.push(connect);
   else if (needsReconnect(r, config.net)) {
     requests.push({ verb: 'disconnect', resource: RESOURCE, force: false }, connect);

@@ -1,7 +1,7 @@
 /**
  * What kind of cluster is simulated: sizes, options and timings of one run. The swarm draws it from the seed; a scenario
- * states what differs from the default. Fixed names: the nodes are alpha and beta, the resource is r0 (minor 0), the
- * networks are `replication`, `eth0` and `eth1` (heartbeat).
+ * states what differs from the default. Fixed names: the nodes are alpha and beta, the resource is r0 (minor 0, and maybe volume 1
+ * of it, minor 1), the networks are `replication`, `eth0` and `eth1` (heartbeat).
  */
 import {
   DEFAULT_DISK_OPTIONS,
@@ -25,6 +25,16 @@ export type NetworkName = (typeof NETWORKS)[number];
 
 /** What runs for `fence-peer`: dopd over heartbeat's links, `drbdadm outdate` by ssh, nothing, or a handler that always exits so. */
 export type FenceHandler = 'none' | 'dopd' | 'ssh' | { readonly exit: number };
+
+/** Between the two volumes, in drbd.conf: which is resynchronised first. */
+export const RESYNC_ORDERS = ['none', '1-after-0', '0-after-1'] as const;
+export type ResyncOrder = (typeof RESYNC_ORDERS)[number];
+
+/** Volume 1 of the resource: beside volume 0, on disks of its own. */
+export interface SecondVolume {
+  readonly sizeBytes: number;
+  readonly resyncAfter: ResyncOrder;
+}
 
 export interface HeartbeatTiming {
   readonly keepaliveMs: number;
@@ -57,6 +67,24 @@ export interface ClusterConfig {
   readonly driftPpm: Readonly<Record<NodeName, number>>;
   /** What beta offers to speak, an older peer; alpha knows everything. Absent: so does beta (`null` would be another plan of a seed). */
   readonly dialect?: Dialect;
+  /** Absent: the resource has one volume (a value would be another plan of a seed). */
+  readonly second?: SecondVolume;
+}
+
+/** Volume numbers are minors. */
+export function minorsOf(c: ClusterConfig): readonly number[] {
+  return c.second ? [0, 1] : [0];
+}
+
+export function sizeBytesOf(c: ClusterConfig, minor: number): number {
+  return minor === 0 ? c.sizeBytes : (c.second?.sizeBytes ?? 0);
+}
+
+/** All of them but `resync-after` are the same for both volumes. */
+export function diskOptionsOf(c: ClusterConfig, minor: number): DiskOptions {
+  if (!c.second) return c.disk;
+  const after = { none: -1, '1-after-0': minor === 1 ? 0 : -1, '0-after-1': minor === 0 ? 1 : -1 };
+  return { ...c.disk, resyncAfterMinor: after[c.second.resyncAfter] };
 }
 
 /** What peers in the field offer (docs/PROTOCOL.md, features). The swarm is to draw from these: `dialect: r.pick(DIALECTS)`. */

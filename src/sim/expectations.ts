@@ -6,6 +6,8 @@ import { connName, Disks, diskName, roleName } from '../drbd/state.js';
 import { isQuiet } from './check/equal.js';
 import type { NodeName } from './config.js';
 import type { History, NodeHistory } from './history.js';
+import type { Replica } from './replica.js';
+import type { ReplicatedDevice } from './replicated-device.js';
 import { shown } from './run.js';
 import type { SimNode } from './sim-node.js';
 import { type Chosen, choose, type Pattern, pattern, type Values } from './words.js';
@@ -31,6 +33,7 @@ export interface Expectation {
 const FROZEN_MS = 1000;
 
 const nodeOf = ({ world, values }: Look): SimNode => world.node(values['NODE'] as NodeName);
+const replicaOf = (l: Look): Replica => nodeOf(l).replica(Number(l.values['VOLUME'] ?? 0));
 const historyOf = (l: Look): NodeHistory => l.history.nodes[l.values['NODE'] as NodeName];
 const since = (l: Look): string => `since ${seconds(l.sinceMs)}`;
 const seconds = (ms: number): string =>
@@ -42,12 +45,12 @@ function row(usage: string, help: string, look: (look: Look) => string | null): 
 
 export const EXPECTATIONS: readonly Expectation[] = [
   row(
-    'NODE STATE',
+    'NODE [volume VOLUME] STATE',
     'role, connection or disk of NODE, own/peer as `Primary/Secondary` or `UpToDate/Outdated`; `Unconfigured`, `off`',
-    (l) => (isIn(nodeOf(l), String(l.values['STATE'])) ? null : shown(nodeOf(l))),
+    (l) => (isIn(replicaOf(l), String(l.values['STATE'])) ? null : shown(nodeOf(l))),
   ),
-  row('NODE not STATE', 'the contrary', (l) =>
-    isIn(nodeOf(l), String(l.values['STATE'])) ? shown(nodeOf(l)) : null,
+  row('NODE [volume VOLUME] not STATE', 'the contrary', (l) =>
+    isIn(replicaOf(l), String(l.values['STATE'])) ? shown(nodeOf(l)) : null,
   ),
   row('NODE log TEXT', 'a line of the log of NODE contains TEXT', (l) =>
     logged(l) ? null : `nothing in ${nodeOf(l).name}'s log ${since(l)} contains it`,
@@ -116,30 +119,28 @@ export const EXPECTATIONS: readonly Expectation[] = [
     const looked = serving.length > 0 ? serving.filter((n) => good.includes(n)) : good;
     if (looked.length === 0) return 'no node with data that are UpToDate';
     for (const n of looked) {
-      const lost = history.lostRows(n);
+      const lost = history.lostRows(n.first);
       if (lost > 0) return `${lost} of ${history.rows} rows are not on ${n.name}`;
     }
     return null;
   }),
-  row('same data', 'both disks hold the same blocks, and nothing is under way', ({ world }) => {
-    const { alpha, beta } = world.nodes;
-    for (const n of world.bothNodes) {
-      if (!n.drbdd?.volume) return shown(n);
-      if (!isQuiet(n)) return `I/O is under way on ${n.name}`;
-    }
-    const [a, b] = [alpha, beta].map((n) => n.drbdd?.volume?.sizeSectors ?? 0);
-    if (a !== b || !a) return `the devices have ${a} and ${b} sectors`;
-    const sector = alpha.disk.equals(beta.disk, 0, a);
-    return sector < 0 ? null : `sector ${sector} differs`;
-  }),
-  row('NODE out of sync NUMBER', 'so many blocks are marked in the bitmap of NODE', (l) => {
-    const bits = nodeOf(l).drbdd?.volume?.bitmap?.count ?? null;
-    return bits === l.values['NUMBER'] ? null : bits === null ? 'there is no bitmap' : `${bits}`;
-  }),
+  row(
+    'same data',
+    'both nodes hold the same blocks, of all volumes, and nothing is under way',
+    ({ world }) => world.devices.reduce<string | null>((wrong, d) => wrong ?? sameData(d), null),
+  ),
+  row(
+    'NODE [volume VOLUME] out of sync NUMBER',
+    'so many blocks are marked in the bitmap of NODE',
+    (l) => {
+      const bits = replicaOf(l).volume?.bitmap?.count ?? null;
+      return bits === l.values['NUMBER'] ? null : bits === null ? 'there is no bitmap' : `${bits}`;
+    },
+  ),
   row(
     'bits exact',
     'both bitmaps have the blocks in which the disks differ, and no others; nothing is under way',
-    ({ world }) => bitsExact(world),
+    ({ world }) => world.devices.reduce<string | null>((wrong, d) => wrong ?? bitsExact(d), null),
   ),
   row('split brain', 'both nodes have seen it and said so', (l) => splitBrain(l, 2)),
   row('no split brain', 'neither node has seen one', (l) => splitBrain(l, 0)),
@@ -171,15 +172,27 @@ export const EXPECTATIONS: readonly Expectation[] = [
   }),
 ];
 
-function bitsExact(world: World): string | null {
-  const [a, b] = world.bothNodes;
-  for (const n of world.bothNodes) if (!isQuiet(n)) return `I/O is under way on ${n.name}`;
-  const size = a?.drbdd?.volume?.sizeSectors ?? 0;
+function sameData({ bothNodes, nodes }: ReplicatedDevice): string | null {
+  const { alpha, beta } = nodes;
+  for (const n of bothNodes) {
+    if (!n.volume) return shown(n.node);
+    if (!isQuiet(n)) return `I/O is under way on ${n.name}`;
+  }
+  const [a, b] = [alpha, beta].map((n) => n.volume?.sizeSectors ?? 0);
+  if (a !== b || !a) return `the devices have ${a} and ${b} sectors`;
+  const sector = alpha.disk.equals(beta.disk, 0, a);
+  return sector < 0 ? null : `sector ${sector} differs`;
+}
+
+function bitsExact({ bothNodes }: ReplicatedDevice): string | null {
+  const [a, b] = bothNodes;
+  for (const n of bothNodes) if (!isQuiet(n)) return `I/O is under way on ${n.name}`;
+  const size = a?.volume?.sizeSectors ?? 0;
   for (let block = 0; block * 8 < size; block++) {
     const sectors = Math.min(8, size - block * 8);
     const differs = a && b ? a.disk.equals(b.disk, block * 8, sectors) >= 0 : false;
-    for (const n of world.bothNodes) {
-      if (n.drbdd?.volume?.bitmap?.isSet(block) === differs) continue;
+    for (const n of bothNodes) {
+      if (n.volume?.bitmap?.isSet(block) === differs) continue;
       return `block ${block} ${differs ? 'differs, and is not marked' : 'is the same, and marked'} on ${n.name}`;
     }
   }
@@ -191,7 +204,7 @@ export function parseExpectation(words: readonly string[]): Chosen<Expectation> 
 }
 
 /** Whether a word of /proc/drbd, or own/peer of two, describes the node. */
-function isIn(n: SimNode, state: string): boolean {
+function isIn(n: Replica, state: string): boolean {
   const s = n.state;
   if (state === 'off') return !n.powered;
   if (state === 'Unconfigured') return n.powered && s === null;

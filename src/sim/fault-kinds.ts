@@ -3,7 +3,7 @@ import type { Counts } from './coverage.js';
 
 export type StepClass = 'fault' | 'operator' | 'repair';
 
-const REPAIRS = /^(heal|boot|look after|start heartbeat) | works$|^disk NODE remember/;
+const REPAIRS = /^(heal|boot|look after|start heartbeat) | works$|^disk .* remember/;
 const OPERATOR = /^(drbdadm|set|serve|unserve|switch|hb_\w+|stop heartbeat) /;
 
 export function classOf(usage: string): StepClass {

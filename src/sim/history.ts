@@ -1,14 +1,14 @@
 /**
  * What a scenario asks about that has passed: log lines, answers to the client, handshakes, resyncs, generations, and every
- * row that was ever acknowledged. Told by the world like a checker, but judges nothing by itself.
+ * row that was ever acknowledged, on one device. Told by the world like a checker, but judges nothing by itself.
  */
 import { Conns, Disks, type State } from '../drbd/state.js';
-import { Checker } from './check/checker.js';
+import { DeviceChecker } from './check/checker.js';
 import { ROW_AREA_SECTORS, ROW_SECTORS } from './client.js';
 import { NODES, type NodeName } from './config.js';
 import { contentOf, type Lineage } from './ledger.js';
-import type { SimNode } from './sim-node.js';
-import type { World } from './world.js';
+import type { Replica } from './replica.js';
+import type { ReplicatedDevice } from './replicated-device.js';
 
 interface Line {
   readonly timeMs: number;
@@ -47,7 +47,7 @@ export class NodeHistory {
 
 const TARGET = /^Began resync as SyncTarget \(will sync (\d+) KB/;
 
-export class History extends Checker {
+export class History extends DeviceChecker {
   readonly nodes: Readonly<Record<NodeName, NodeHistory>> = {
     alpha: new NodeHistory(),
     beta: new NodeHistory(),
@@ -56,38 +56,38 @@ export class History extends Checker {
   announcedBy: NodeName | null = null;
   readonly #rows: Row[][] = Array.from({ length: ROW_AREA_SECTORS / ROW_SECTORS }, () => []);
 
-  constructor(world: World) {
-    super(world, 'scenario', 'expect');
+  constructor(device: ReplicatedDevice) {
+    super(device, 'scenario', 'expect');
   }
 
-  override changed(node: SimNode, old: State | null, next: State): void {
+  override changed(node: Replica, old: State | null, next: State): void {
     const isHandshake = (s: State | null): boolean => s?.conn === Conns.WFReportParams;
     if (isHandshake(next) && !isHandshake(old)) {
-      this.nodes[node.name].handshakesMs.push(this.world.nowMs);
+      this.nodes[node.name].handshakesMs.push(this.device.nowMs);
     }
     this.#generation(node);
   }
 
   override logged(node: NodeName, object: string, _level: string, text: string): void {
-    const timeMs = this.world.nowMs;
+    const timeMs = this.device.nowMs;
     const history = this.nodes[node];
     history.lines.push({ timeMs, text });
     const target = TARGET.exec(text);
     if (target) history.resyncs.push({ timeMs, kib: Number(target[1]) });
     if (object === 'address' && text.endsWith(' is here')) this.announcedBy = node;
-    this.#generation(this.world.node(node));
+    this.#generation(this.device.nodes[node]);
   }
 
-  override answered(node: SimNode, error: number): void {
+  override answered(node: Replica, error: number): void {
     const history = this.nodes[node.name];
-    const { nowMs } = this.world;
+    const { nowMs } = this.device;
     history.answeredMs = nowMs;
     if (error === 0) history.succeededMs = nowMs;
     else history.errorsMs.push(nowMs);
   }
 
-  override acknowledged(node: SimNode, id: number, sector: number): void {
-    const { ledger, truth } = this.world;
+  override acknowledged(node: Replica, id: number, sector: number): void {
+    const { ledger, truth } = this.device;
     if (sector >= ROW_AREA_SECTORS) return;
     this.#rows[sector / ROW_SECTORS]?.push({
       id,
@@ -97,26 +97,26 @@ export class History extends Checker {
   }
 
   override tick(): void {
-    for (const name of NODES) this.#generation(this.world.node(name));
+    for (const name of NODES) this.#generation(this.device.nodes[name]);
   }
 
-  #generation(node: SimNode): void {
-    const v = node.drbdd && !node.drbdd.dead ? node.drbdd.volume : null;
+  #generation(node: Replica): void {
+    const v = node.drbdd?.dead ? null : node.volume;
     if (!v || v.state.disk < Disks.Inconsistent) return;
     const current = v.uuids.current & ~1n;
     const { bitmap } = v.uuids;
     const { generations } = this.nodes[node.name];
     const last = generations.at(-1);
     if (last && last.current === current && last.bitmap === bitmap) return;
-    generations.push({ timeMs: this.world.nowMs, current, bitmap });
+    generations.push({ timeMs: this.device.nowMs, current, bitmap });
   }
 
   /**
    * How many acknowledged rows a node's disk neither holds nor has overwritten in the same history: those that somebody
    * committed and that are lost.
    */
-  lostRows(node: SimNode): number {
-    const lineage = this.world.truth.lineage[node.name];
+  lostRows(node: Replica): number {
+    const lineage = this.device.truth.lineage[node.name];
     let lost = 0;
     for (const [slot, rows] of this.#rows.entries()) {
       const own = rows.filter((row) => belongs(row, lineage));

@@ -97,6 +97,12 @@ export class Ledger {
   #undurable: number[] = []; // acknowledged and not yet durable
   writesAcked = 0;
   readsChecked = 0;
+  readonly #base: number;
+
+  /** Its writes are numbered from `base` on: nobody takes those of one device for another's. */
+  constructor(base = 0) {
+    this.#base = base;
+  }
 
   /** `sectors` of the disk; from `newFrom` on its meta-data, until it grows. */
   lineage(sectors: number, newFrom = sectors): Lineage {
@@ -249,7 +255,7 @@ export class Ledger {
     let youngest = 0;
     for (let i = 0; i < bytes.length / SECTOR_BYTES; i++) {
       const content = contentOf(bytes, i * SECTOR_BYTES, fromSector + i);
-      if (content > 0 && content < this.#ops.length) {
+      if (content > this.#base && content < this.#base + this.#ops.length) {
         youngest = Math.max(youngest, this.#at(content).beganAt);
       }
     }
@@ -302,11 +308,11 @@ export class Ledger {
 
   #add(op: Op): number {
     this.#ops.push(op);
-    return this.#ops.length - 1;
+    return this.#base + this.#ops.length - 1;
   }
 
   #at(id: number): Op {
-    const op = this.#ops[id];
+    const op = this.#ops[id - this.#base];
     assert(op, 'a request of the ledger');
     return op;
   }

@@ -80,9 +80,9 @@ export class NodeHeartbeat {
         else if (s) done(0, `${roleName(s.role)}/${roleName(s.peer)}`);
         else done(0, 'Unconfigured');
       },
-      mount: (_device, done) => done(node.device.open()),
+      mount: (_device, done) => done(node.open()),
       umount: (_device, done) => {
-        node.device.release();
+        node.release();
         done(0);
       },
       startService: (_name, done) => {

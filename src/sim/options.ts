@@ -19,6 +19,8 @@ import {
   type FenceHandler,
   type HeartbeatTiming,
   NETWORKS,
+  RESYNC_ORDERS,
+  type SecondVolume,
 } from './config.js';
 import { timeMs } from './words.js';
 
@@ -187,6 +189,40 @@ function dialect(name: string, key: keyof Dialect, min: number, max: number): Op
     get: (c) => number.write((c.dialect ?? FULL_DIALECT)[key]),
   };
 }
+/** Of volume 1. `set`: null is no value of it, undefined no second volume. */
+function second(
+  name: string,
+  expects: string,
+  set: (two: SecondVolume | undefined, value: string) => SecondVolume | undefined | null,
+  get: (two: SecondVolume | undefined) => string | null,
+): Option {
+  return {
+    name,
+    expects,
+    set: ({ second: old, ...rest }, value) => {
+      const next = set(old, value);
+      if (next === null) return null;
+      return next ? { ...rest, second: next } : rest;
+    },
+    get: (c) => get(c.second),
+  };
+}
+function secondSized(
+  two: SecondVolume | undefined,
+  value: string,
+): SecondVolume | undefined | null {
+  if (value === 'none') return undefined;
+  const sizeBytes = mebibytes.read(value);
+  return sizeBytes === null ? null : { resyncAfter: 'none', ...two, sizeBytes };
+}
+function secondOrdered(
+  two: SecondVolume | undefined,
+  value: string,
+): SecondVolume | undefined | null {
+  const resyncAfter = RESYNC_ORDERS.find((order) => order === value);
+  if (!two && resyncAfter === 'none') return undefined;
+  return two && resyncAfter ? { ...two, resyncAfter } : null;
+}
 function option<T>(
   name: string,
   kind: Kind<T>,
@@ -256,6 +292,12 @@ export const OPTIONS: readonly Option[] = [
     ({ diskDiscardZeroes: _, ...rest }, zeroes) =>
       zeroes ? rest : { ...rest, diskDiscardZeroes: false },
     (c) => c.diskDiscardZeroes ?? true,
+  ),
+  second('second-volume', 'none, or a size like 2MiB', secondSized, (two) =>
+    two ? mebibytes.write(two.sizeBytes) : 'none',
+  ),
+  second('resync-after', RESYNC_ORDERS.join(', '), secondOrdered, (two) =>
+    two ? two.resyncAfter : 'none',
   ),
   drift('alpha'),
   drift('beta'),

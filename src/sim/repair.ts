@@ -10,11 +10,14 @@
  *     Ahead, or StandAlone by on-congestion: a congestion-fill below what its users have on their way all the time -> on-congestion block
  *     halted again and again, since it is Primary when the nodes meet (pri-lost-after-sb) -> no service there until they have met
  *
- * Which data are kept: those of the node that serves, else of the Primary, else of the better disk, else where it ran last.
+ * Which data are kept: those of the node that serves, else of the Primary, else of the better disk, else where it ran last. What
+ * concerns one volume is done to that one; the connection is that of all, and where it is refused the data of one node are kept in all.
  */
 import { maskUuid, UUID_JUST_CREATED } from '../drbd/generation.js';
 import { Conns, Disks, isSuspended, Roles, type State } from '../drbd/state.js';
+import type { DrbdadmVerb } from './administrator.js';
 import { setOption } from './options.js';
+import type { Replica } from './replica.js';
 import type { SimNode } from './sim-node.js';
 import type { World } from './world.js';
 
@@ -30,23 +33,29 @@ const FAST_RATE_KIBPS = '50000';
 const nothing = (): void => {};
 /** No data of it may be used by itself. */
 const isBad = (disk: number): boolean => disk < Disks.Consistent;
+const isPrimary = ({ state }: Replica): boolean => state?.role === Roles.Primary;
 
 /** Its peer is Primary (fence-peer has said so). One that is Behind is told by its peer soon. */
 const gaveWay = (s: State): boolean =>
   s.role === Roles.Primary && s.disk === Disks.Outdated && s.conn < Conns.Connected;
 
+/** Of a copy. */
 interface Notes {
   triedMs: number;
   attaches: number; // tried, since it had its disk last
   syncingSinceMs: number; // +Infinity: it is not
   brokenOff: number; // resyncs of it, while faults are over
+}
+
+interface NodeNotes {
   powered: boolean;
   halts: number; // since the nodes were connected last
 }
 
 export class Repair {
   readonly #world: World;
-  readonly #notes = new Map<SimNode, Notes>();
+  readonly #notes = new Map<Replica, Notes>();
+  readonly #nodeNotes = new Map<SimNode, NodeNotes>();
   #connectedMs = Number.NEGATIVE_INFINITY; // when a connection was tried
   #refusals = 0; // of connections, since there was one
   #faster = false;
@@ -56,14 +65,15 @@ export class Repair {
   constructor(world: World) {
     this.#world = world;
     for (const n of world.bothNodes) {
-      this.#notes.set(n, {
-        triedMs: Number.NEGATIVE_INFINITY,
-        attaches: 0,
-        syncingSinceMs: Number.POSITIVE_INFINITY,
-        brokenOff: 0,
-        powered: n.powered,
-        halts: 0,
-      });
+      this.#nodeNotes.set(n, { powered: n.powered, halts: 0 });
+      for (const r of n.replicas) {
+        this.#notes.set(r, {
+          triedMs: Number.NEGATIVE_INFINITY,
+          attaches: 0,
+          syncingSinceMs: Number.POSITIVE_INFINITY,
+          brokenOff: 0,
+        });
+      }
     }
   }
 
@@ -73,75 +83,99 @@ export class Repair {
     for (const n of world.bothNodes) {
       this.#watchPower(n);
       this.#watchCongestion(n);
-      this.#node(n);
+      for (const r of n.replicas) this.#replica(r);
     }
     this.#connection();
     this.#service();
   }
 
-  // ---- one node
+  // ---- one copy
 
-  #node(n: SimNode): void {
-    const s = n.state;
-    const notes = this.#notes.get(n) as Notes;
-    this.#watchResync(n, notes);
+  #replica(r: Replica): void {
+    const s = r.state;
+    const notes = this.#notes.get(r) as Notes;
+    this.#watchResync(r, notes);
     const { nowMs } = this.#world;
-    if (!n.powered || nowMs - notes.triedMs < PATIENCE_MS) return;
+    if (!r.powered || nowMs - notes.triedMs < PATIENCE_MS) return;
     const act = (what: () => void): void => {
       notes.triedMs = nowMs;
       what();
     };
     if (s !== null && s.disk >= Disks.Inconsistent) notes.attaches = 0;
-    if (s === null) act(() => n.drbdadm('up', [], nothing));
-    else if (s.disk === Disks.Diskless) act(() => this.#attach(n, notes));
-    else if (s.susp) act(() => n.drbdadm('resume-io', [], nothing));
-    else if (s.userIsp) act(() => n.drbdadm('resume-sync', [], nothing));
-    else if (gaveWay(s)) act(() => this.#end(n));
-    else if (s.conn === Conns.Connected) this.#connected(n, act);
+    if (s === null) {
+      if (r === r.node.replicas.find((o) => o.state === null)) {
+        act(() => r.node.drbdadm('up', [], nothing));
+      }
+    } else if (s.disk === Disks.Diskless) act(() => this.#attach(r, notes));
+    else if (s.susp) act(() => this.#drbdadm(r, 'resume-io'));
+    else if (s.userIsp) act(() => this.#drbdadm(r, 'resume-sync'));
+    else if (gaveWay(s)) act(() => this.#end(r.node));
+    else if (s.conn === Conns.Connected) this.#connected(r, act);
   }
 
-  #attach(n: SimNode, notes: Notes): void {
+  /** Of this volume alone, where there are several. */
+  #drbdadm(
+    r: Replica,
+    verb: DrbdadmVerb,
+    flags: readonly string[] = [],
+    done: () => void = nothing,
+  ): void {
+    r.node.drbdadm(verb, flags, done, r.node.replicas.length > 1 ? r.minor : null);
+  }
+
+  #attach(r: Replica, notes: Notes): void {
     const attempt = notes.attaches++;
     // Both are refused beside each other: the one whose data are kept is tried alone for a while.
-    const tried = this.#attaches(n.peer);
+    const tried = this.#attaches(r.peer);
     const alone = attempt >= FEW && tried >= FEW && tried < 3 * FEW;
-    if (alone && n !== this.#keeper() && n.state?.pdsk !== Disks.UpToDate) return;
-    const inUse = n.state?.role === Roles.Primary;
-    if (attempt >= FEW && n.state?.pdsk === Disks.UpToDate) {
+    if (alone && r !== this.#keeper(r.minor) && r.state?.pdsk !== Disks.UpToDate) return;
+    const inUse = r.state?.role === Roles.Primary;
+    if (attempt >= FEW && r.state?.pdsk === Disks.UpToDate) {
       // A split brain, or a disk of somebody else's: it begins anew as a copy of the peer's.
-      n.createMeta();
-      this.#world.truth.replaced(n.name);
+      r.createMeta();
+      this.#world.device(r.minor).truth.replaced(r.name);
     } else if (attempt >= FEW && inUse) {
       // The data in use were the peer's, and nobody can reach them: what waits for them is told so.
-      this.#end(n);
+      this.#end(r.node);
       return;
     }
-    n.drbdadm('attach', [], nothing);
+    this.#drbdadm(r, 'attach');
   }
 
   /** Connected, but no disk that anybody may use, or a bad one beside a good one that nobody copies. */
-  #connected(n: SimNode, act: (what: () => void) => void): void {
-    const s = n.state;
+  #connected(r: Replica, act: (what: () => void) => void): void {
+    const s = r.state;
     if (!s) return;
-    const attaching = s.pdsk < Disks.Inconsistent && this.#attaches(n.peer) < FEW;
+    const attaching = s.pdsk < Disks.Inconsistent && this.#attaches(r.peer) < FEW;
     // Consistent, and the peer, without a disk, can not say whether that is the newest.
     const nobodyKnows = s.disk === Disks.Consistent && s.pdsk < Disks.Inconsistent;
     const bad = isBad(s.disk) || nobodyKnows;
-    if (bad && isBad(s.pdsk) && !attaching && n === this.#keeper()) {
-      act(() => this.#force(n, nothing));
+    if (bad && isBad(s.pdsk) && !attaching && r === this.#keeper(r.minor)) {
+      act(() => this.#force(r));
     } else if (s.disk < Disks.UpToDate && s.pdsk === Disks.UpToDate) {
-      act(() => n.drbdadm('invalidate', [], nothing));
+      act(() => this.#drbdadm(r, 'invalidate'));
     }
   }
 
-  #attaches(n: SimNode): number {
-    return this.#notes.get(n)?.attaches ?? 0;
+  #attaches(r: Replica): number {
+    return this.#notes.get(r)?.attaches ?? 0;
   }
 
   /** This copy is taken as it is, knowing that a block of it may be bad or old. */
-  #force(n: SimNode, done: () => void): void {
-    const serves = n.state?.role === Roles.Primary;
-    this.#world.truth.force(n.name, 'primary --force');
+  #force(r: Replica): void {
+    const serves = r.state?.role === Roles.Primary;
+    this.#world.device(r.minor).truth.force(r.name, 'primary --force');
+    this.#drbdadm(r, 'primary', ['--force'], () => {
+      if (!serves) this.#drbdadm(r, 'secondary');
+    });
+  }
+
+  // ---- one node
+
+  /** The same of all copies of a node. */
+  #forceAll(n: SimNode, done: () => void): void {
+    const serves = n.replicas.some(isPrimary);
+    for (const { truth } of this.#world.devices) truth.force(n.name, 'primary --force');
     n.drbdadm('primary', ['--force'], () => {
       if (serves) done();
       else n.drbdadm('secondary', [], done);
@@ -150,7 +184,7 @@ export class Repair {
 
   /** Nothing of this node's is used any more. What is frozen there is told so first, or nobody could end the service. */
   #end(n: SimNode): void {
-    if (n.state && isSuspended(n.state)) {
+    if (n.replicas.some((r) => r.state !== null && isSuspended(r.state))) {
       n.drbdadm('resume-io', [], () => this.#endService(n));
     } else this.#endService(n);
   }
@@ -161,14 +195,14 @@ export class Repair {
       return;
     }
     n.stopClient(() => {
-      while (n.device.openers > 0) n.device.release();
+      for (const { device } of n.replicas) while (device.openers > 0) device.release();
       n.drbdadm('secondary', [], nothing);
     });
   }
 
-  #watchResync(n: SimNode, notes: Notes): void {
+  #watchResync(r: Replica, notes: Notes): void {
     const world = this.#world;
-    const conn = n.state?.conn ?? Conns.StandAlone;
+    const conn = r.state?.conn ?? Conns.StandAlone;
     if (conn === Conns.SyncTarget || conn === Conns.VerifyS)
       notes.syncingSinceMs = Math.min(notes.syncingSinceMs, world.nowMs);
     else {
@@ -188,9 +222,12 @@ export class Repair {
 
   #watchCongestion(n: SimNode): void {
     const world = this.#world;
-    const conn = n.state?.conn;
-    const gaveUp = conn === Conns.StandAlone && world.config.net.onCongestion === 'disconnect';
-    if (!gaveUp && conn !== Conns.Ahead) return;
+    const disconnects = world.config.net.onCongestion === 'disconnect';
+    const congested = n.replicas.some(({ state }) => {
+      const gaveUp = state?.conn === Conns.StandAlone && disconnects;
+      return gaveUp || state?.conn === Conns.Ahead;
+    });
+    if (!congested) return;
     if (world.nowMs - this.#calmedMs < PATIENCE_MS) return;
     this.#calmedMs = world.nowMs;
     world.config = setOption(world.config, 'on-congestion', 'block');
@@ -199,55 +236,55 @@ export class Repair {
 
   /** Its handler halts it as the Primary whose data are given up; its cluster manager makes it Primary again at once. */
   #watchPower(n: SimNode): void {
-    const notes = this.#notes.get(n) as Notes;
+    const notes = this.#nodeNotes.get(n) as NodeNotes;
     if (notes.powered && !n.powered) notes.halts++;
     notes.powered = n.powered;
     if (n.state !== null && n.state.conn >= Conns.Connected) notes.halts = 0;
   }
 
   #keptOut(n: SimNode): boolean {
-    return (this.#notes.get(n)?.halts ?? 0) > FEW;
+    return (this.#nodeNotes.get(n)?.halts ?? 0) > FEW;
   }
 
   // ---- the connection
 
-  /** Whose data are kept when only one node's can be. */
-  #keeper(): SimNode {
+  /** Whose data of a volume are kept when only one node's can be. */
+  #keeper(minor: number): Replica {
     const world = this.#world;
-    const last = world.node(world.lastActive);
-    const nodes = [last, last.peer];
-    const better: ((n: SimNode) => boolean)[] = [
-      (n) => n.client !== null && this.#mayGoOn(n),
-      (n) => n.state?.role === Roles.Primary && this.#mayGoOn(n),
-      (n) => (n.state?.disk ?? Disks.Diskless) === Disks.UpToDate,
-      (n) => !this.#isDiskless(n) && !this.#isBlank(n),
-      (n) => !this.#isDiskless(n),
+    const last = world.node(world.lastActive).replica(minor);
+    const replicas = [last, last.peer];
+    const better: ((r: Replica) => boolean)[] = [
+      (r) => r.client !== null && this.#mayGoOn(r),
+      (r) => isPrimary(r) && this.#mayGoOn(r),
+      (r) => (r.state?.disk ?? Disks.Diskless) === Disks.UpToDate,
+      (r) => !this.#isDiskless(r) && !this.#isBlank(r),
+      (r) => !this.#isDiskless(r),
     ];
     for (const is of better) {
-      const found = nodes.filter(is);
-      if (found.length > 0) return found[0] as SimNode;
+      const found = replicas.filter(is);
+      if (found.length > 0) return found[0] as Replica;
     }
     return last;
   }
 
   /** It has a disk, and does not stand still because nobody can say whether that is the newest. */
-  #mayGoOn(n: SimNode): boolean {
-    const disk = n.state?.disk ?? Disks.Diskless;
+  #mayGoOn(r: Replica): boolean {
+    const disk = r.state?.disk ?? Disks.Diskless;
     return disk === Disks.Inconsistent || disk === Disks.UpToDate;
   }
 
-  #isDiskless(n: SimNode): boolean {
-    return (n.state?.disk ?? Disks.Diskless) < Disks.Inconsistent;
+  #isDiskless(r: Replica): boolean {
+    return (r.state?.disk ?? Disks.Diskless) < Disks.Inconsistent;
   }
 
-  #isBlank(n: SimNode): boolean {
-    const current = n.drbdd?.volume?.uuids.current ?? UUID_JUST_CREATED;
+  #isBlank(r: Replica): boolean {
+    const current = r.volume?.uuids.current ?? UUID_JUST_CREATED;
     return maskUuid(current) === UUID_JUST_CREATED;
   }
 
   #connection(): void {
     const world = this.#world;
-    const states = world.bothNodes.map((n) => n.state);
+    const states = world.bothNodes.flatMap((n) => n.replicas.map((r) => r.state));
     if (states.some((s) => s !== null && s.conn >= Conns.Connected)) {
       this.#refusals = 0;
       return;
@@ -255,13 +292,13 @@ export class Repair {
     const alone = states.some((s) => s?.conn === Conns.StandAlone);
     if (!alone || states.includes(null) || world.nowMs - this.#connectedMs < PATIENCE_MS) return;
     this.#connectedMs = world.nowMs;
-    const keeper = this.#keeper();
+    const keeper = this.#keeper(0).node;
     const attempt = this.#refusals++;
     // As it is, twice: the first may have met an end of a connection that was on its way.
     if (attempt < FEW) {
       for (const n of world.bothNodes) this.#connect(n);
     } else if (this.#isUncertain(keeper, attempt)) {
-      this.#force(keeper, () => this.#connect(keeper));
+      this.#forceAll(keeper, () => this.#connect(keeper));
       this.#connect(keeper.peer);
     } else if (attempt === 2 * FEW) {
       this.#newGeneration(keeper);
@@ -275,8 +312,10 @@ export class Repair {
 
   /** Its data are kept, and must not be used by themselves; or nobody can say whether they are the newest, and no peer will. */
   #isUncertain(keeper: SimNode, attempt: number): boolean {
-    const disk = keeper.state?.disk ?? Disks.Diskless;
-    return isBad(disk) || (disk === Disks.Consistent && attempt >= 3 * FEW);
+    return keeper.replicas.some((r) => {
+      const disk = r.state?.disk ?? Disks.Diskless;
+      return isBad(disk) || (disk === Disks.Consistent && attempt >= 3 * FEW);
+    });
   }
 
   #connect(n: SimNode): void {
@@ -286,9 +325,9 @@ export class Repair {
   /** A split brain: the changes of this side are given up. */
   #discard(n: SimNode): void {
     const world = this.#world;
-    if (n.state?.role === Roles.Primary) this.#end(n);
+    if (n.replicas.some(isPrimary)) this.#end(n);
     n.drbdadm('disconnect', [], () => {
-      world.truth.force(n.peer.name, 'connect --discard-my-data');
+      for (const { truth } of world.devices) truth.force(n.peer.name, 'connect --discard-my-data');
       n.drbdadm('connect', ['--discard-my-data'], nothing);
     });
   }
@@ -299,19 +338,22 @@ export class Repair {
    */
   #newGeneration(n: SimNode): void {
     n.drbdadm('disconnect', [], () => {
-      this.#world.truth.force(n.name, 'new-current-uuid');
+      for (const { truth } of this.#world.devices) truth.force(n.name, 'new-current-uuid');
       n.drbdadm('new-current-uuid', [], () => n.drbdadm('connect', [], nothing));
     });
   }
 
   /** Unrelated data: this side begins anew. */
   #createMeta(n: SimNode): void {
-    if (n.peer.state?.disk !== Disks.UpToDate || n.state?.role === Roles.Primary) return;
-    const { disk } = n;
+    const begun = n.replicas.filter((r) => r.peer.state?.disk === Disks.UpToDate);
+    if (begun.length === 0 || n.replicas.some(isPrimary)) return;
+    const disks = begun.map((r) => r.disk);
     n.drbdadm('down', [], (exit) => {
-      if (exit !== 0 || n.disk !== disk) return;
-      n.createMeta();
-      this.#world.truth.replaced(n.name);
+      if (exit !== 0 || begun.some((r, i) => r.disk !== disks[i])) return;
+      for (const r of begun) {
+        r.createMeta();
+        this.#world.device(r.minor).truth.replaced(r.name);
+      }
       n.drbdadm('up', [], nothing);
     });
   }
@@ -351,18 +393,21 @@ export class Repair {
       one.unserve(nothing);
       return;
     }
-    if (one && one.state?.role !== Roles.Primary && one.state !== null) {
+    if (one?.replicas.some((r) => r.state !== null && !isPrimary(r))) {
       // Its device was taken away: it is not a service any more.
-      one.stopClient(() => one.device.release());
+      one.stopClient(() => one.release());
       return;
     }
     if (serving.length > 0 || world.starting) return;
     const last = world.node(world.lastActive);
     const order = [last, last.peer].filter((n) => !this.#keptOut(n));
-    const candidate = order.find((n) => n.state?.disk === Disks.UpToDate) ?? order[0];
-    if (!candidate || candidate.peer.state?.role === Roles.Primary) {
+    const isGood = (r: Replica): boolean => r.state?.disk === Disks.UpToDate;
+    const candidate =
+      order.find((n) => n.replicas.every(isGood)) ?? order.find((n) => isGood(n.first)) ?? order[0];
+    if (!candidate || candidate.peer.replicas.some(isPrimary)) {
       const held = candidate?.peer;
-      if (held && held.device.openers === 0) held.drbdadm('secondary', [], nothing);
+      if (held?.replicas.every(({ device }) => device.openers === 0))
+        held.drbdadm('secondary', [], nothing);
       else if (held) held.unserve(nothing);
       return;
     }

@@ -11,9 +11,11 @@ import type { ClusterConfig } from './config.js';
 import type { CoverageReport } from './coverage.js';
 import { releaseMemory } from './engine-memory.js';
 import { Repair } from './repair.js';
+import type { Replica } from './replica.js';
+import { inSync, type ReplicatedDevice } from './replicated-device.js';
 import type { SimNode } from './sim-node.js';
 import { Trace } from './trace.js';
-import { inSync, type Violation, World } from './world.js';
+import { type Violation, World } from './world.js';
 
 export interface Schedule {
   readonly seed: number;
@@ -96,8 +98,8 @@ export function execute(
     violation,
     virtualMs: world.nowMs,
     steps: world.stepsDone,
-    writes: world.ledger.writesAcked,
-    reads: world.ledger.readsChecked,
+    writes: sumOf(world, ({ ledger }) => ledger.writesAcked),
+    reads: sumOf(world, ({ ledger }) => ledger.readsChecked),
     rows: world.rowsAcknowledged,
     looked: Object.fromEntries(world.looked),
     coverage: world.coverage.report(),
@@ -163,7 +165,7 @@ export function settle(w: World): void {
   }
   w.count('liveness');
   w.ending = true;
-  for (const n of w.bothNodes) n.client?.stop(() => {});
+  for (const r of replicasOf(w)) r.client?.stop(() => {});
   w.runUntil(w.nowMs + QUIET_MS);
   // A connection that was lost in the last moment is made again, and its resync is not over yet.
   // Or the service moves once more: a heartbeat that found itself cut off has restarted.
@@ -172,7 +174,7 @@ export function settle(w: World): void {
     w.runUntil(w.nowMs + QUIET_MS);
   }
   for (const n of w.bothNodes) {
-    if (w.violations.length > 0 || isQuiet(n)) continue;
+    if (w.violations.length > 0 || n.replicas.every(isQuiet)) continue;
     w.violate(
       'I9',
       'liveness',
@@ -196,28 +198,45 @@ function isMoving(w: World): boolean {
 
 /** Of a resync, or of an online verify, that is under way. */
 function blocksLeft(w: World): number {
-  const one = w.bothNodes.find(
-    (n) => n.state?.conn === Conns.SyncTarget || n.state?.conn === Conns.VerifyS,
-  );
-  const v = one?.drbdd?.volume;
-  return (v?.state.conn === Conns.VerifyS ? v.verify.progress?.leftBits : v?.bitmap?.count) ?? 0;
+  return sumOf(w, ({ bothNodes }) => {
+    const one = bothNodes.find(
+      (n) => n.state?.conn === Conns.SyncTarget || n.state?.conn === Conns.VerifyS,
+    );
+    const v = one?.volume;
+    return (v?.state.conn === Conns.VerifyS ? v.verify.progress?.leftBits : v?.bitmap?.count) ?? 0;
+  });
+}
+
+function sumOf(w: World, of: (device: ReplicatedDevice) => number): number {
+  return w.devices.reduce((sum, device) => sum + of(device), 0);
+}
+
+function replicasOf(w: World): readonly Replica[] {
+  return w.bothNodes.flatMap((n) => n.replicas);
 }
 
 function isSettled(w: World): boolean {
-  const [a, b] = [w.nodes.alpha, w.nodes.beta];
-  if (!a.state || !b.state || !inSync(a.state) || !inSync(b.state)) return false;
-  // Frozen by an operator who has not said resume-io yet, or for good.
-  if (isSuspended(a.state) || isSuspended(b.state)) return false;
-  const serving = [a, b].filter((n) => n.client !== null);
-  return serving.length === 1 && serving[0]?.state?.role === Roles.Primary;
+  for (const { state } of replicasOf(w)) {
+    if (!state || !inSync(state)) return false;
+    // Frozen by an operator who has not said resume-io yet, or for good.
+    if (isSuspended(state)) return false;
+  }
+  const serving = w.bothNodes.filter((n) => n.client !== null);
+  const primary = serving[0]?.replicas.every((r) => r.state?.role === Roles.Primary);
+  return serving.length === 1 && primary === true;
 }
 
 export function shown(n: SimNode): string {
+  const [first = '', ...more] = n.replicas.map(shownReplica);
+  return [`${n.name}: ${first}`, ...more.map((text, i) => `drbd${i + 1}: ${text}`)].join(', ');
+}
+
+function shownReplica(n: Replica): string {
   const s = n.state;
-  if (!s) return `${n.name}: ${n.powered ? 'no volume' : 'off'}`;
-  const v = n.drbdd?.volume;
+  if (!s) return n.powered ? 'no volume' : 'off';
+  const v = n.volume;
   const busy = v
     ? ` ap:${v.app.pending} lo:${v.app.local} pe:${v.app.remote} ua:${v.peerIo.unacked} rs:${v.resync.pending} tl:${v.link?.transferLog.count ?? '-'} device:${n.device.pending}`
     : '';
-  return `${n.name}: cs:${connName(s.conn)} ro:${roleName(s.role)}/${roleName(s.peer)} ds:${diskName(s.disk)}/${diskName(s.pdsk)}${busy} client:${n.client ? 'yes' : 'no'}`;
+  return `cs:${connName(s.conn)} ro:${roleName(s.role)}/${roleName(s.peer)} ds:${diskName(s.disk)}/${diskName(s.pdsk)}${busy} client:${n.client ? 'yes' : 'no'}`;
 }

@@ -1,4 +1,5 @@
 /** Plays a scenario: its steps at their times, its expectations when their time has come. All checkers watch. */
+import { assert } from '../base/assert.js';
 import type { DigestSource } from '../base/ports.js';
 import { carryOut } from './actions.js';
 import { History } from './history.js';
@@ -36,8 +37,10 @@ class Player {
   constructor(world: World, file: string) {
     this.#world = world;
     this.#file = file;
-    this.#history = new History(world);
-    world.watch(this.#history);
+    const [first] = world.devices;
+    assert(first, 'every cluster has a replicated device');
+    this.#history = new History(first);
+    first.watch(this.#history);
   }
 
   line(line: ScenarioLine): void {

@@ -24,7 +24,8 @@ import type { SimNet } from './sim-net.js';
 const POOL = { head: 96, small: 256, medium: 48, large: 20 };
 const STREAMS = 8;
 export const VERSION = 'sim';
-export const MINOR = 0;
+/** Of the volume that every cluster has. */
+const FIRST_MINOR = 0;
 const RESOURCE = 'r0';
 
 export interface DrbddHost {
@@ -32,7 +33,9 @@ export interface DrbddHost {
   readonly clock: NodeClock;
   readonly net: SimNet;
   readonly disks: ReadonlyMap<string, SimDisk>;
-  readonly device: SimDevice;
+  device(minor: number): SimDevice | null;
+  /** All that the cluster may have. */
+  readonly devices: readonly SimDevice[];
   readonly random: Prng;
   readonly digests: DigestSource;
   readonly dialect: Dialect;
@@ -42,11 +45,11 @@ export interface DrbddHost {
   /** After each change of state. */
   changed(): void;
   exposed(minor: number, generations: readonly bigint[]): void;
-  metaStoredLate(): void;
+  metaStoredLate(lowerDisk: string): void;
   /** What a successor will find. Kept in /run: gone with the power. */
   save(state: SavedState): void;
   /** The lower disk has meta-data at the end of so many bytes. */
-  lowerSize(bytes: number): void;
+  lowerSize(minor: number, bytes: number): void;
 }
 
 /** What a process says that died before it could answer. */
@@ -85,7 +88,7 @@ export class SimDrbdd {
       disks: host.disks,
       pool: POOL,
       streams: STREAMS,
-      metaStoredLate: () => host.metaStoredLate(),
+      metaStoredLate: (path) => host.metaStoredLate(path),
     });
     this.loop = new DrbdLoop(this.io, {
       random: randomSource(host.random),
@@ -99,7 +102,7 @@ export class SimDrbdd {
         });
       },
       exposed: (minor, generations) => host.exposed(minor, generations),
-      sizeChanged: () => this.process.after(0, () => this.#noteSize()),
+      sizeChanged: (minor) => this.process.after(0, () => this.#noteSize(minor)),
       stateChanged: () => {
         this.control.stateChanged();
         host.changed();
@@ -112,14 +115,18 @@ export class SimDrbdd {
   }
 
   /** Where drbdmeta looks for internal meta-data, when the disk grows once more. */
-  #noteSize(): void {
-    const { volume } = this;
+  #noteSize(minor: number): void {
+    const volume = this.volumeOf(minor);
     const sectors = volume && volume.dataDisk >= 0 ? volume.lowerSectors : 0; // as DrbddServer
-    if (sectors > 0 && !this.#resuming) this.#host.lowerSize(sectors * 512);
+    if (sectors > 0 && !this.#resuming) this.#host.lowerSize(minor, sectors * 512);
   }
 
   get volume(): Volume | null {
-    return this.loop.engine.volume(MINOR);
+    return this.volumeOf(FIRST_MINOR);
+  }
+
+  volumeOf(minor: number): Volume | null {
+    return this.loop.engine.volume(minor);
   }
 
   /** One request of the control socket: nobody listens there before all is as it was. */
@@ -175,7 +182,7 @@ export class SimDrbdd {
         this.#request(step.request, done);
       } else if (step.type === 'resume-primary') this.control.resumePrimary(step.minor, done);
       else {
-        this.#serve();
+        this.#serve(step.minor);
         next();
       }
     };
@@ -192,8 +199,10 @@ export class SimDrbdd {
     this.loop.stop();
     this.io.crash(power);
     this.process.end();
-    if (power) this.#host.device.powerOff();
-    else this.#host.device.unserve(successor);
+    for (const device of this.#host.devices) {
+      if (power) device.powerOff();
+      else device.unserve(successor);
+    }
     const open = [...this.#open];
     this.#open.clear();
     if (!power) for (const w of open) this.#host.clock.after(0, () => w.reply(NO_ANSWER));
@@ -201,8 +210,9 @@ export class SimDrbdd {
 
   #change(waiting: Waiting, done: () => void): void {
     if (this.dead) return;
-    this.control.handle(waiting.request, (answer) => {
-      if (answer.ok && waiting.request.verb === 'new-minor' && !this.#resuming) this.#serve();
+    const { request } = waiting;
+    this.control.handle(request, (answer) => {
+      if (answer.ok && request.verb === 'new-minor' && !this.#resuming) this.#serve(request.minor);
       if (!this.#resuming) this.#save(); // half of a state would be all that a successor knows
       this.#answer(waiting, answer);
       done();
@@ -214,19 +224,21 @@ export class SimDrbdd {
     this.process.after(0, () => waiting.reply(answer)); // over a socket, not inside the engine's turn
   }
 
-  #serve(): void {
-    const { volume } = this;
-    if (volume) this.#host.device.serve(this.io, volume, (work) => this.loop.enter(work));
+  #serve(minor: number): void {
+    const volume = this.volumeOf(minor);
+    const device = this.#host.device(minor);
+    if (volume) device?.serve(this.io, volume, (work) => this.loop.enter(work));
   }
 
   #save(): void {
     this.control.handle({ verb: 'running' }, (answer) => {
       if (!answer.ok) return;
-      const { volume } = this;
+      const resources = answer.value as readonly RunningResource[];
+      const minors = resources.flatMap((r) => r.volumes.map((v) => v.minor));
       this.#host.save({
         version: 1,
-        resources: answer.value as readonly RunningResource[],
-        primaries: volume?.state.role === Roles.Primary ? [MINOR] : [],
+        resources,
+        primaries: minors.filter((m) => this.volumeOf(m)?.state.role === Roles.Primary),
         handlers: {},
       });
     });

@@ -134,7 +134,7 @@ export class SimIoDisks {
     fua: boolean,
     tag: number,
   ): void {
-    const { disk, requests } = this.#get(handle);
+    const { disk, path, requests } = this.#get(handle);
     const wrong = this.#wrongChange(handle, offsetBytes, at, lengthBytes);
     const change: Change = { disk, offsetBytes, lengthBytes, bytes: null };
     const begin = (): void => {
@@ -155,7 +155,7 @@ export class SimIoDisks {
         return -ERRNO.EIO;
       }
       disk.write(offsetBytes, bytes, fua);
-      if (requests.abandoned && isSuperblock(bytes)) this.#turns.host.metaStoredLate?.();
+      if (requests.abandoned && isSuperblock(bytes)) this.#turns.host.metaStoredLate?.(path);
       return lengthBytes;
     });
   }

@@ -19,7 +19,7 @@ export interface SimHost {
   /** Called before each operation takes effect: a process may be killed between any two of them. */
   readonly beforeOperation?: () => void;
   /** A disk that hung and was let go has stored a superblock that it was given before. */
-  readonly metaStoredLate?: () => void;
+  readonly metaStoredLate?: (path: string) => void;
 }
 
 export class SimIoTurns {

@@ -1,5 +1,6 @@
 /**
- * One simulated machine: power, clock, lower disk, /dev/drbd0, and the processes drbdd and heartbeat with what they started.
+ * One simulated machine: power, clock, its copies of the replicated devices, and the processes drbdd and heartbeat with what they
+ * started.
  *
  *     boot -> drbdd, `drbdadm up`, heartbeat      power off -> everything at once; the disk loses what was volatile
  *     drbdd killed -> (angel) a successor resumes what was saved in /run; the users of the device wait
@@ -12,20 +13,17 @@ import type { Protocol } from '../config/drbd-options.js';
 import { FULL_DIALECT } from '../drbd/connect.js';
 import type { State } from '../drbd/state.js';
 import type { Exposed, SavedState } from '../host/drbdd-resume.js';
-import { encodeRing } from '../md/apply-al.js';
-import { isRefused, layoutOfDevice } from '../md/layout.js';
-import { encodeSuperblock, freshSuperblock } from '../md/superblock.js';
-import { type Answered, type DrbdadmVerb, drbdadm, LOWER_DISK, RESOURCE } from './administrator.js';
+import { type Answered, type DrbdadmVerb, drbdadm, RESOURCE } from './administrator.js';
 import type { Client } from './client.js';
-import { type ClusterConfig, type NodeName, peerOf } from './config.js';
+import { type ClusterConfig, minorsOf, type NodeName, peerOf } from './config.js';
 import { between, dice } from './dice.js';
 import { HandlerFaults } from './handler-faults.js';
-import { findMetaData } from './moved-meta.js';
 import { NodeClock } from './node-clock.js';
 import { NodeHeartbeat, type NodeHeartbeatWorld } from './node-heartbeat.js';
+import { Replica } from './replica.js';
 import type { SimClock } from './sim-clock.js';
-import { SimDevice } from './sim-device.js';
-import { DEFAULT_SIM_DISK, SimDisk } from './sim-disk.js';
+import type { SimDevice } from './sim-device.js';
+import type { SimDisk } from './sim-disk.js';
 import { SimDrbdd } from './sim-drbdd.js';
 import type { SimNet } from './sim-net.js';
 
@@ -40,11 +38,11 @@ export interface NodeWorld extends NodeHeartbeatWorld {
   log(node: NodeName, object: string, level: string, text: string): void;
   /** drbdd died (its machine with it, when `power`). */
   died(node: SimNode, power: boolean): void;
-  client(node: SimNode): Client;
+  client(replica: Replica): Client;
   /** A handler of DRBD ran: its exit status. */
   handled(node: SimNode, event: string, exit: number): void;
   /** A disk that hung and was let go has stored a superblock that it was given before. */
-  metaStoredLate(node: SimNode): void;
+  metaStoredLate(replica: Replica): void;
   /** drbdadm begins. */
   asked(node: SimNode, verb: string): void;
 }
@@ -57,14 +55,13 @@ const HALT_TO_BOOT_MS = 8000;
 export class SimNode {
   readonly name: NodeName;
   readonly clock: NodeClock;
-  readonly disks = new Map<string, SimDisk>();
-  disk: SimDisk;
+  /** By minor. */
+  readonly replicas: readonly Replica[];
   readonly #world: NodeWorld;
   readonly #random: Prng;
-  #lives = 0;
-  device: SimDevice;
+  /** How many drbdd it has had. */
+  lives = 0;
   drbdd: SimDrbdd | null = null;
-  client: Client | null = null;
   readonly handlerFaults: HandlerFaults;
   /** Null: a cluster without heartbeat. */
   readonly heartbeat: NodeHeartbeat | null;
@@ -77,8 +74,6 @@ export class SimNode {
   /** drbdd dies with its next so many requests to the port still to be made; -1: not planned. */
   readonly errors: string[] = [];
 
-  #lastKnownBytes: number; // of the disk, when meta-data at its end were seen, moved or made last (*.lkbd)
-
   constructor(world: NodeWorld, name: NodeName) {
     this.#world = world;
     this.name = name;
@@ -86,47 +81,35 @@ export class SimNode {
     this.clock = new NodeClock(world.clock, config.driftPpm[name]);
     this.handlerFaults = new HandlerFaults(this.clock);
     this.#random = dice(world.seed, `node ${name}`);
-    this.disk = this.#newDisk();
-    this.#lastKnownBytes = this.disk.sizeBytes;
-    this.disks.set(LOWER_DISK, this.disk);
-    this.device = new SimDevice(this.clock);
+    this.replicas = minorsOf(config).map((minor) => new Replica(world, this, minor));
     this.heartbeat = config.heartbeat ? new NodeHeartbeat(world, this) : null;
   }
 
-  /** A disk as from the shop, with meta-data made by create-md. */
-  #newDisk(sizeBytes = this.#world.config.sizeBytes): SimDisk {
-    const { config, seed } = this.#world;
-    const disk = new SimDisk(
-      {
-        ...DEFAULT_SIM_DISK,
-        sizeBytes,
-        canDiscard: config.diskDiscards,
-        discardZeroes: config.diskDiscardZeroes ?? true,
-        latencyMs: config.diskLatencyMs,
-        flushLatencyMs: config.flushLatencyMs,
-      },
-      dice(seed, `disk ${this.name} ${this.#lives}`),
-    );
-    createMeta(disk, sizeBytes);
-    return disk;
+  replica(minor: number): Replica {
+    const found = this.replicas[minor];
+    assert(found, 'a replicated device of the cluster');
+    return found;
   }
 
-  /** Another disk in its place, of the same size. */
-  replaceDisk(): void {
-    this.disk = this.#newDisk(this.disk.nominalBytes);
-    this.disks.set(LOWER_DISK, this.disk);
-    this.#lastKnownBytes = this.disk.nominalBytes;
+  /** drbd0: the one with the service's file system. */
+  get first(): Replica {
+    return this.replica(0);
   }
 
-  /** `drbdadm create-md` on the disk that is there; nothing has it open. */
-  createMeta(): void {
-    createMeta(this.disk, this.disk.nominalBytes);
-    this.#lastKnownBytes = this.disk.nominalBytes; // create-md notes it
+  get disk(): SimDisk {
+    return this.first.disk;
+  }
+
+  get device(): SimDevice {
+    return this.first.device;
+  }
+
+  get client(): Client | null {
+    return this.first.client;
   }
 
   get state(): State | null {
-    const { drbdd } = this;
-    return drbdd && !drbdd.dead ? (drbdd.volume?.state ?? null) : null;
+    return this.first.state;
   }
 
   /** The protocol that its connection uses, or what is still under way by a weaker one; an edited file counts when it is told of. */
@@ -143,7 +126,7 @@ export class SimNode {
     if (this.powered) return;
     this.powered = true;
     this.#world.net.boot(this.name);
-    this.device = new SimDevice(this.clock);
+    for (const replica of this.replicas) replica.boot();
     this.#world.log(this.name, 'node', 'info', 'boots');
     this.#startDrbdd(null);
     this.drbdadm('up', [], () => {});
@@ -157,8 +140,7 @@ export class SimNode {
     this.saved = null;
     this.exposed = {};
     this.clock.resume();
-    this.client?.kill();
-    this.client = null;
+    this.killClient();
     this.heartbeat?.powerCut();
     this.handlerFaults.powerCut();
     this.drbdd?.kill(true, false);
@@ -186,43 +168,51 @@ export class SimNode {
   }
 
   #startDrbdd(saved: SavedState | null): void {
-    this.#lives++;
+    this.lives++;
     this.drbdd = new SimDrbdd({
       name: this.name,
       clock: this.clock,
       net: this.#world.net,
-      disks: this.disks,
-      device: this.device,
-      random: dice(this.#world.seed, `drbdd ${this.name} ${this.#lives}`),
+      disks: new Map(this.replicas.map((replica) => [replica.lowerDisk, replica.disk])),
+      device: (minor) => this.replicas[minor]?.device ?? null,
+      devices: this.replicas.map((replica) => replica.device),
+      random: dice(this.#world.seed, `drbdd ${this.name} ${this.lives}`),
       digests: this.#world.digests,
       dialect: (this.name === 'beta' ? this.#world.config.dialect : null) ?? FULL_DIALECT,
       log: (level, object, text) => this.#world.log(this.name, object, level, text),
       handler: (event, done) => this.#handler(event, done),
       changed: () => {},
       exposed: (minor, generations) => {
-        this.exposed = { [minor]: generations.map((uuid) => uuid.toString(16).toUpperCase()) };
+        const words = generations.map((uuid) => uuid.toString(16).toUpperCase());
+        this.exposed = { ...this.exposed, [minor]: words };
       },
-      metaStoredLate: () => this.#world.metaStoredLate(this),
+      metaStoredLate: (path) => {
+        for (const replica of this.replicas) {
+          if (replica.lowerDisk === path) this.#world.metaStoredLate(replica);
+        }
+      },
       save: (state) => {
         this.saved = state;
       },
-      lowerSize: (bytes) => {
-        this.#lastKnownBytes = bytes;
-      },
+      lowerSize: (minor, bytes) => this.replica(minor).hasMetaDataAt(bytes),
     });
     if (saved) this.drbdd.resume(saved, this.exposed);
   }
 
-  drbdadm(verb: DrbdadmVerb, flags: readonly string[], done: Answered): void {
+  /** `only`: of that volume; null: of the resource. */
+  drbdadm(
+    verb: DrbdadmVerb,
+    flags: readonly string[],
+    done: Answered,
+    only: number | null = null,
+  ): void {
     const { config } = this.#world;
     this.#world.asked(this, verb);
     const mayAttach = verb === 'up' || verb === 'attach' || verb === 'adjust';
-    // drbdmeta opens the disk exclusively: of one that drbdd has (or let go, unanswered requests and all) it keeps its hands off.
-    if (mayAttach && !this.disk.isClaimed && !this.drbdd?.io.claims(LOWER_DISK)) {
-      this.#lastKnownBytes = findMetaData(this.disk, this.#lastKnownBytes);
-    }
-    drbdadm(this.drbdd, { config, node: this.name }, verb, flags, (exit, text) => {
-      const what = ['drbdadm', verb, ...flags, RESOURCE].join(' ');
+    if (mayAttach) for (const replica of this.replicas) replica.findMetaData();
+    drbdadm(this.drbdd, { config, node: this.name, only }, verb, flags, (exit, text) => {
+      const name = only === null ? RESOURCE : `${RESOURCE}/${only}`;
+      const what = ['drbdadm', verb, ...flags, name].join(' ');
       this.#world.log(this.name, 'drbdadm', 'info', `${what}: exit ${exit} ${text}`.trimEnd());
       done(exit, text);
     });
@@ -294,7 +284,7 @@ export class SimNode {
   serve(flags: readonly string[], done: (ok: boolean) => void): void {
     this.drbdadm('primary', flags, (exit) => {
       // Two at once (the operator was impatient): it is opened and served once.
-      if (exit !== 0 || (this.client === null && this.device.open() !== 0)) {
+      if (exit !== 0 || (this.client === null && this.open() !== 0)) {
         done(false);
         return;
       }
@@ -305,46 +295,43 @@ export class SimNode {
 
   unserve(done: (ok: boolean) => void): void {
     this.stopClient(() => {
-      this.device.release();
+      this.release();
       this.drbdadm('secondary', [], (exit) => done(exit === 0));
     });
   }
 
+  /** The service opens its devices: 0 or an errno, and none is open then. */
+  open(): number {
+    const opened: Replica[] = [];
+    for (const replica of this.replicas) {
+      const error = replica.device.open();
+      if (error !== 0) {
+        for (const before of opened) before.device.release();
+        return error;
+      }
+      opened.push(replica);
+    }
+    return 0;
+  }
+
+  release(): void {
+    for (const replica of this.replicas) replica.device.release();
+  }
+
   startClient(): void {
-    if (!this.client) this.client = this.#world.client(this);
+    for (const replica of this.replicas) replica.client ??= this.#world.client(replica);
   }
 
   killClient(): void {
-    this.client?.kill();
-    this.client = null;
+    for (const replica of this.replicas) replica.killClient();
   }
 
   stopClient(done: () => void): void {
-    const { client } = this;
-    if (!client) {
-      done();
-      return;
-    }
-    client.stop(() => {
-      if (this.client === client) this.client = null;
-      done();
-    });
+    let running = this.replicas.length;
+    const stopped = (): void => {
+      running--;
+      if (running === 0) done();
+    };
+    for (const replica of this.replicas) replica.stopClient(stopped);
   }
-}
-
-/** Where the meta-data begin at the end of a disk. */
-export function dataBytes(sizeBytes: number): number {
-  const layout = layoutOfDevice('internal', Math.floor(sizeBytes / 512));
-  assert(!isRefused(layout), 'a disk that is large enough for meta-data');
-  return Math.min(layout.alSector, layout.bitmapSector, layout.superblockSector) * 512;
-}
-
-/** What `drbdadm create-md` leaves on an empty disk. */
-export function createMeta(disk: SimDisk, sizeBytes: number): void {
-  const layout = layoutOfDevice('internal', Math.floor(sizeBytes / 512));
-  assert(!isRefused(layout), 'a disk that is large enough for meta-data');
-  const block = new Uint8Array(4096);
-  encodeSuperblock(freshSuperblock(layout), block);
-  disk.write(layout.alSector * 512, encodeRing(layout.alBlocks), true);
-  disk.write(layout.superblockSector * 512, block, true);
 }

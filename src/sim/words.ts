@@ -47,6 +47,7 @@ function isState(word: string): boolean {
 
 export const PLACES: Readonly<Record<string, Place>> = {
   NODE: oneOf('alpha or beta', NODES),
+  VOLUME: oneOf('0 or 1', ['0', '1']),
   NETWORK: oneOf(`a network (${NETWORKS.join(', ')})`, NETWORKS),
   TIME: { expects: 'a time like 3.2s, 200ms or 2min', read: timeMs },
   PERCENT: {
@@ -87,16 +88,18 @@ export const PLACES: Readonly<Record<string, Place>> = {
 };
 
 export interface Pattern {
-  readonly tokens: readonly { readonly word: string; readonly optional: boolean }[];
+  /** `part`: of what may be left out, only as a whole; 0: it may not. */
+  readonly tokens: readonly { readonly word: string; readonly part: number }[];
 }
 
 export function pattern(text: string): Pattern {
-  let optional = false;
-  const tokens: { word: string; optional: boolean }[] = [];
+  let parts = 0;
+  let part = 0;
+  const tokens: { word: string; part: number }[] = [];
   for (const raw of text.split(' ')) {
-    if (raw.startsWith('[')) optional = true;
-    tokens.push({ word: raw.replace(/[[\]]/g, ''), optional });
-    if (raw.endsWith(']')) optional = false;
+    if (raw.startsWith('[')) part = ++parts;
+    tokens.push({ word: raw.replace(/[[\]]/g, ''), part });
+    if (raw.endsWith(']')) part = 0;
   }
   return { tokens };
 }
@@ -109,21 +112,21 @@ export type Match =
 export function match(p: Pattern, words: readonly string[]): Match {
   const values: Record<string, string | number> = {};
   let i = 0;
-  let begun = false; // a part that may be left out
+  let begun = 0; // a part that may be left out
   for (let t = 0; t < p.tokens.length; t++) {
-    const token = p.tokens[t] as { word: string; optional: boolean };
+    const token = p.tokens[t] as { word: string; part: number };
     const word = words[i];
     const place = PLACES[token.word];
     const value =
       word === undefined ? null : place ? place.read(word) : word === token.word ? word : null;
     if (value !== null) {
       if (place) values[token.word] = value;
-      begun = token.optional;
+      begun = token.part;
       i++;
       continue;
     }
-    if (token.optional && !begun) {
-      while (p.tokens[t + 1]?.optional) t++; // the whole part is left out
+    if (token.part > 0 && begun !== token.part) {
+      while (p.tokens[t + 1]?.part === token.part) t++; // the whole part is left out
       continue;
     }
     return { ok: false, matched: i, expected: place ? place.expects : `"${token.word}"` };

@@ -1,27 +1,25 @@
 /**
- * The simulated cluster: two machines, their networks and disks, the service's client and what it was promised, the checkers
+ * The simulated cluster: two machines, their networks, the devices that they replicate with all that is known of each, the checkers
  * that watch, and the trace. Everything follows from the seed, the configuration and the steps that are carried out.
  */
+import { assert } from '../base/assert.js';
 import type { DigestSource } from '../base/ports.js';
-import { usesPeers } from '../drbd/changes.js';
 import type { LogLevel } from '../drbd/ports.js';
-import { Conns, Disks, Roles, type State } from '../drbd/state.js';
 import { REPLICATION_ADDRESS } from './administrator.js';
-import { CHECKERS } from './check/all.js';
-import type { Checker } from './check/checker.js';
-import { dataOf } from './check/promotion.js';
-import { Client } from './client.js';
-import { type ClusterConfig, NODES, type NodeName, peerOf } from './config.js';
+import { WORLD_CHECKERS } from './check/all.js';
+import type { WorldChecker } from './check/checker.js';
+import type { Client } from './client.js';
+import { type ClusterConfig, minorsOf, NODES, type NodeName } from './config.js';
 import { Coverage } from './coverage.js';
 import { dice } from './dice.js';
 import type { DiskImage } from './disk-content.js';
-import { type BadSector, Ledger, SECTOR_BYTES, type Sectors } from './ledger.js';
+import type { Replica } from './replica.js';
+import { ReplicatedDevice } from './replicated-device.js';
 import { SimClock } from './sim-clock.js';
 import { SimNet } from './sim-net.js';
-import { dataBytes, type NodeWorld, SimNode } from './sim-node.js';
+import { type NodeWorld, SimNode } from './sim-node.js';
 import type { ScriptTrace } from './sim-scripts.js';
 import type { Trace } from './trace.js';
-import { Truth } from './truth.js';
 
 export interface Violation {
   readonly invariant: string; // 'I1'
@@ -31,8 +29,6 @@ export interface Violation {
 }
 
 const TICK_MS = 200;
-/** What operators say when they throw a copy away (Truth.force). */
-const INVALIDATES: readonly string[] = ['invalidate', 'invalidate-remote'];
 /** A busy pair has 5,000. */
 const MOST_EVENTS_PER_S = 500_000;
 
@@ -43,27 +39,14 @@ export class World implements NodeWorld {
   readonly digests: DigestSource;
   config: ClusterConfig;
   readonly nodes: Readonly<Record<NodeName, SimNode>>;
-  readonly ledger = new Ledger();
-  readonly truth: Truth;
+  /** By minor. */
+  readonly devices: readonly ReplicatedDevice[];
   readonly trace: Trace;
   readonly coverage = new Coverage();
   readonly violations: Violation[] = [];
   /** How often each checker looked. */
   readonly looked = new Map<string, number>();
-  readonly #checkers: Checker[];
-  /** Writes that the peer of the node that asked for them held in full as it was made Primary itself. */
-  readonly #heldByNext = new Set<number>();
-  readonly #before: Record<NodeName, State | null> = { alpha: null, beta: null };
-  /** Its copy was as good as the peer's, and an operator throws it away. */
-  readonly #invalidated: Record<NodeName, boolean> = { alpha: false, beta: false };
-  /** The only good copy of its data went with its engine, and it has not noticed: answers are still on their way. */
-  readonly #onlyCopyDied: Record<NodeName, boolean> = { alpha: false, beta: false };
-  /** Its peer died since they met, and it has not noticed. */
-  readonly #peerDied: Record<NodeName, 'with its power' | 'alone' | null> = {
-    alpha: null,
-    beta: null,
-  };
-  #clients = 0;
+  readonly #checkers: readonly WorldChecker[];
   #events = 0; // since then
   #eventsSinceMs = 0;
   rowsAcknowledged = 0;
@@ -74,7 +57,7 @@ export class World implements NodeWorld {
   meddled = false;
   idleSinceMs = 0; // while healing: when somebody last served
   /** Images of disks that a step remembered. */
-  readonly images = new Map<NodeName, DiskImage>();
+  readonly images = new Map<Replica, DiskImage>();
   /** Without heartbeat: where the operator had the service last; whether it is being started. */
   lastActive: NodeName = 'alpha';
   starting = false;
@@ -100,8 +83,8 @@ export class World implements NodeWorld {
         eth1: `10.3.0.${i + 1}`,
       });
     }
-    this.truth = new Truth(this.ledger, config.sizeBytes, dataBytes(config.sizeBytes));
-    this.#checkers = CHECKERS.map((make) => make(this));
+    this.devices = minorsOf(config).map((minor) => new ReplicatedDevice(this, minor));
+    this.#checkers = WORLD_CHECKERS.map((make) => make(this));
     this.nodes = { alpha: new SimNode(this, 'alpha'), beta: new SimNode(this, 'beta') };
     this.#tick();
   }
@@ -136,9 +119,10 @@ export class World implements NodeWorld {
     }
   }
 
-  /** One more that is told everything. */
-  watch(checker: Checker): void {
-    this.#checkers.push(checker);
+  device(minor: number): ReplicatedDevice {
+    const found = this.devices[minor];
+    assert(found, 'a replicated device of the cluster');
+    return found;
   }
 
   violate(invariant: string, checker: string, text: string): void {
@@ -152,6 +136,7 @@ export class World implements NodeWorld {
 
   #tick(): void {
     this.clock.after(TICK_MS, () => {
+      for (const d of this.devices) d.tick();
       for (const c of this.#checkers) c.tick();
       this.#tick();
     });
@@ -159,6 +144,7 @@ export class World implements NodeWorld {
 
   /** Everything has come to rest: the last look. */
   end(): void {
+    for (const d of this.devices) d.end();
     for (const c of this.#checkers) c.end();
   }
 
@@ -166,88 +152,9 @@ export class World implements NodeWorld {
 
   log(node: NodeName, object: string, level: LogLevel | string, text: string): void {
     this.trace.line(this.nowMs, node, object, level === 'info' ? text : `${level}: ${text}`);
-    if (object === 'drbd0' || object === 'r0') {
-      this.coverage.log(text);
-      if (/^Split-Brain detected.* solved/.test(text))
-        this.truth.force(node, 'a split brain was solved');
-      if (level === 'info') this.#maybeTransition(node);
-    }
+    if (/^(drbd\d+|r0)$/.test(object)) this.coverage.log(text);
+    for (const d of this.devices) d.log(node, object, level, text);
     for (const c of this.#checkers) c.logged(node, object, level, text);
-  }
-
-  #maybeTransition(name: NodeName): void {
-    const node = this.nodes[name];
-    const next = node.state;
-    const old = this.#before[name];
-    if (next === null || next === old) return;
-    this.#before[name] = next;
-    this.coverage.state(next);
-    this.#follow(node, old, next);
-    for (const c of this.#checkers) c.changed(node, old, next);
-  }
-
-  #follow(node: SimNode, old: State | null, next: State): void {
-    const { truth, ledger } = this;
-    const target = (s: State | null): boolean =>
-      s !== null && (s.conn === Conns.SyncTarget || s.conn === Conns.PausedSyncT);
-    if (old !== null && inSync(old) && next.conn === Conns.StartingSyncT) {
-      this.#invalidated[node.name] = true;
-    } else if (next.conn < Conns.Connected) this.#invalidated[node.name] = false;
-    if (target(next) && !target(old)) {
-      // It went on alone, unfenced, and has no whole copy of that any more: the peer's older one is what is left.
-      const ruined = old?.disk === Disks.Inconsistent && truth.aloneExcuse[node.name] !== null;
-      if (ruined || this.#choosesData(node)) this.#decided(node.peer);
-      truth.resyncBegins(node.name);
-    }
-    if (next.conn >= Conns.Connected) node.fenceExit = null;
-    else {
-      this.#onlyCopyDied[node.name] = false;
-      this.#peerDied[node.name] = null;
-    }
-    if (old !== null && old.conn >= Conns.Connected && !inSync(next)) truth.parted();
-    if (next.role === Roles.Primary && old?.role !== Roles.Primary) {
-      const held = node.peer.client?.writesHeldBy(node.disk) ?? [];
-      for (const id of held) this.#heldByNext.add(id);
-    }
-    const fails = old?.disk === Disks.UpToDate && next.disk < Disks.UpToDate;
-    if (fails && next.role === Roles.Primary) this.#ownCopyFails(node);
-    const reads = next.role === Roles.Primary && usesPeers(next);
-    if (reads && (old === null || !usesPeers(old))) truth.uses(node.name, dataOf(node.peer));
-    const other = node.peer.state;
-    // Protocol B has answered what the only disk, the peer's, was about to take when it failed: the next flush says so (P_NEG_ACK).
-    const gone = old?.pdsk === Disks.UpToDate && next.pdsk < Disks.Inconsistent;
-    const onlyThere = next.role === Roles.Primary && next.disk < Disks.UpToDate;
-    if (gone && onlyThere && node.protocol === 'B') ledger.flushFailed(truth.lineage[node.name]);
-    // The same as the holder sees it: the Primary may not be connected, and hear of the connection's end only.
-    if (old?.disk === Disks.UpToDate && next.disk < Disks.Inconsistent) this.#onlyCopyGone(node);
-    if (inSync(next) && other !== null && inSync(other)) {
-      const primary = [node, node.peer].find((n) => n.state?.role === Roles.Primary);
-      truth.inSync(primary?.name ?? null);
-      if (node.protocol === 'C') truth.async = false;
-    }
-  }
-
-  /**
-   * Does the resync that begins choose between data that differ? Not when a copy of the same data is thrown away (invalidate
-   * in sync, still the same connection, whatever became of that resync): the source is given every write, and under A and B some
-   * of them are on their way there.
-   */
-  #choosesData(target: SimNode): boolean {
-    const { forced } = this.truth;
-    const why = [forced.alpha, forced.beta].filter((text) => text !== null);
-    if (this.#invalidated[target.name] && why.every((text) => INVALIDATES.includes(text)))
-      return false;
-    return why.length > 0;
-  }
-
-  /** Somebody, or a policy, chose the copy of `source`: it is the data from now on. */
-  #decided(source: SimNode): void {
-    // Its engine may have died since its target has heard from it, and the next one not know the size yet.
-    const sizes = [source, source.peer].map((n) => n.drbdd?.volume?.sizeSectors ?? 0);
-    const sectors = sizes.find((size) => size > 0) ?? 0;
-    const content = source.disk.content(0, sectors * SECTOR_BYTES);
-    const underWay = this.bothNodes.flatMap((n) => n.client?.writesUnderWay ?? []);
-    this.truth.takes(source.name, underWay, content, waiting(source));
   }
 
   scripted(node: SimNode, script: ScriptTrace): void {
@@ -258,173 +165,25 @@ export class World implements NodeWorld {
   }
 
   died(node: SimNode, power: boolean): void {
-    const before = this.#before[node.name];
-    this.#before[node.name] = null;
-    this.truth.parted();
-    const user = node.peer;
-    if (
-      (user.state?.conn ?? Conns.StandAlone) >= Conns.Connected &&
-      before?.disk === Disks.UpToDate
-    ) {
-      const earlier = this.#peerDied[user.name];
-      this.#peerDied[user.name] = power ? 'with its power' : (earlier ?? 'alone');
-    }
     if (power) this.starting = false; // whoever was starting it has no answer
-    if (power) {
-      const primary = before?.role === Roles.Primary && before.disk === Disks.UpToDate;
-      this.truth.powerCut(node.name, primary);
-      // Its copy was the only good one of a Primary that goes on: that one's next flush has to fail.
-      const other = node.peer.state;
-      if (other?.role === Roles.Primary && other.disk < Disks.UpToDate) {
-        this.#onlyCopyDied[node.peer.name] = true;
-        this.ledger.flushFailed(this.truth.lineage[node.peer.name]);
-      }
-    } else if (before?.disk === Disks.UpToDate && this.#onlyCopyGone(node)) {
-      this.#onlyCopyDied[node.peer.name] = true;
-    }
+    for (const d of this.devices) d.died(node.replica(d.minor), power);
     for (const c of this.#checkers) c.died(node, power);
   }
 
-  /** The good copy of a Primary fails; had the peer's died before that, it is the same as the only one that dies. */
-  #ownCopyFails(node: SimNode): void {
-    const died = this.#peerDied[node.name];
-    if (died === null || (died === 'alone' && node.protocol === 'C')) return;
-    this.#onlyCopyDied[node.name] = true;
-    this.ledger.flushFailed(this.truth.lineage[node.name]);
-  }
-
-  /**
-   * A disk is let go, or its engine dies. Under A and B a Primary without a good disk of its own has answered what the engine there
-   * had in its memory only.
-   */
-  #onlyCopyGone(holder: SimNode): boolean {
-    const user = holder.peer;
-    const disk = user.state?.disk ?? Disks.Diskless;
-    if (user.client === null || user.protocol === 'C' || disk === Disks.UpToDate) return false;
-    this.ledger.flushFailed(this.truth.lineage[user.name]);
-    return true;
-  }
-
-  metaStoredLate(node: SimNode): void {
-    this.truth.storedLate(node.name);
+  metaStoredLate(replica: Replica): void {
+    this.device(replica.minor).metaStoredLate(replica);
   }
 
   handled(node: SimNode, event: string, exit: number): void {
     this.coverage.handler(event, exit);
-    for (const c of this.#checkers) c.handled(node, event, exit);
+    for (const d of this.devices) d.handled(node.replica(d.minor), event, exit);
   }
 
   asked(node: SimNode, verb: string): void {
-    for (const c of this.#checkers) c.asked(node, verb);
+    for (const d of this.devices) d.asked(node.replica(d.minor), verb);
   }
 
-  client(node: SimNode): Client {
-    const { config, ledger, truth } = this;
-    this.#clients++;
-    const client = new Client({
-      node: node.name,
-      clock: node.clock,
-      device: node.device,
-      random: dice(this.seed, `client ${this.#clients}`),
-      ledger,
-      depth: config.depth,
-      thinkMs: config.thinkMs,
-      lineage: () => truth.lineage[node.name],
-      acknowledged: (id, sector, sectors, fua) =>
-        this.#acknowledged(node, id, sector, sectors, fua),
-      flushed: () => {
-        this.#flushed(node);
-        for (const c of this.#checkers) c.flushed(node);
-      },
-      bad: (what, found) => this.badSector('reads', what, node.name, found),
-      note: this.tracesRequests
-        ? (text) => this.trace.line(this.nowMs, node.name, 'client', text)
-        : null,
-      rowAcknowledged: () => {
-        this.rowsAcknowledged++;
-      },
-      answered: (error, op, tookMs) => {
-        for (const c of this.#checkers) c.answered(node, error, op, tookMs);
-      },
-    });
-    if (this.ending) client.stop(() => {});
-    return client;
+  client(replica: Replica): Client {
+    return this.device(replica.minor).client(replica);
   }
-
-  /** Alone: what the peer had before, and may lose with its power, is promised from now on. */
-  #flushed(node: SimNode): void {
-    const s = node.state;
-    if (s === null || peerHas(s)) return;
-    const excuse = this.aloneExcuse(node);
-    if (excuse !== null) this.truth.mayWriteAlone(node.name, excuse);
-  }
-
-  #acknowledged(node: SimNode, id: number, sector: number, sectors: number, fua: boolean): void {
-    const s = node.state;
-    if (s) {
-      if (!peerHas(s)) {
-        const both =
-          this.#heldByNext.has(id) || node.disk.equals(node.peer.disk, sector, sectors) < 0;
-        this.truth.wroteAlone(node.name, this.aloneExcuse(node), both);
-      }
-      // Through the peer only: this node's own disk does not have it, wherever it may turn up again.
-      if (s.disk < Disks.Inconsistent) {
-        const excuse = this.config.disk.fencing === 'dont-care' ? 'fencing dont-care' : null;
-        this.truth.wroteAlone(node.peer.name, excuse);
-      }
-      if (this.#onlyCopyDied[node.name]) this.ledger.flushFailed(this.truth.lineage[node.name]);
-    }
-    if (node.protocol !== 'C') this.truth.async = true;
-    for (const c of this.#checkers) c.acknowledged(node, id, sector, sectors, fua);
-  }
-
-  /** Why the peer might become Primary without what is written here alone. */
-  aloneExcuse(node: SimNode): string | null {
-    const { fencing } = this.config.disk;
-    if (fencing === 'dont-care') return 'fencing dont-care';
-    // resource-only does not wait for its handler, and goes on without one.
-    if (
-      node.fenceExit === null &&
-      (fencing === 'resource-only' || this.config.fenceHandler === 'none')
-    ) {
-      return 'fence-peer has not answered';
-    }
-    if (node.fenceExit === null) return null;
-    if (node.fenceExit !== 3 && node.fenceExit !== 4) return `fence-peer said ${node.fenceExit}`;
-    return typeof this.config.fenceHandler === 'object' ? 'fence-peer lies' : null;
-  }
-
-  badSector(checker: string, what: string, node: NodeName, found: BadSector): void {
-    const { sector, content, judgement } = found;
-    const history = this.ledger.history(this.truth.lineage[node], sector, 6).join('; ');
-    const invariant = judgement === 'stale' ? 'I1' : 'reads';
-    this.violate(
-      invariant,
-      checker,
-      `${what}: sector ${sector} holds ${content}: ${judgement}. ${history}`,
-    );
-  }
-}
-
-export function inSync(s: State): boolean {
-  return s.conn === Conns.Connected && s.disk === Disks.UpToDate && s.pdsk === Disks.UpToDate;
-}
-
-/** What is written goes to the peer's disk. */
-function peerHas(s: State): boolean {
-  const { conn, pdsk } = s;
-  if (conn < Conns.Connected || pdsk < Disks.Inconsistent) return false;
-  return pdsk !== Disks.Outdated && pdsk !== Disks.DUnknown;
-}
-
-export { peerOf };
-
-/** What a node has received of its peer's users, and answered under protocol B, and its disk has not got yet. */
-function waiting(node: SimNode): Sectors[] {
-  const requests = node.drbdd?.loop.engine.core.peer;
-  const found: Sectors[] = [];
-  for (let i = 0, p = requests?.find(0); p; p = requests?.find(++i)) {
-    if (p.entered && !p.receiving) found.push({ sector: p.sector, endSector: p.endSector });
-  }
-  return found;
 }

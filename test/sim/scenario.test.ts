@@ -61,13 +61,13 @@ interface Sample {
 /** For each expectation a line that is met and one that is not, and what is said of that. */
 const SAMPLES: readonly Sample[] = [
   {
-    usage: 'NODE STATE',
+    usage: 'NODE [volume VOLUME] STATE',
     met: 'at 5s expect alpha Primary/Secondary',
     unmet: 'at 5s expect alpha UpToDate/Outdated within 2s',
     because: /alpha: cs:Connected ro:Primary\/Secondary ds:UpToDate\/UpToDate/,
   },
   {
-    usage: 'NODE not STATE',
+    usage: 'NODE [volume VOLUME] not STATE',
     met: 'at 5s expect beta not Primary for 3s',
     unmet: 'at 5s serve on beta\nexpect alpha not Connected within 2s',
     because: /cs:Connected/,
@@ -150,7 +150,7 @@ const SAMPLES: readonly Sample[] = [
     because: /sector \d+ differs$/,
   },
   {
-    usage: 'NODE out of sync NUMBER',
+    usage: 'NODE [volume VOLUME] out of sync NUMBER',
     met: 'at 5s expect alpha out of sync 0',
     unmet: 'at 5s expect alpha out of sync 1',
     because: /: 0$/,

@@ -4,16 +4,16 @@
  */
 import { Conns, Disks } from '../../drbd/state.js';
 import { stamp } from '../ledger.js';
-import type { SimNode } from '../sim-node.js';
-import type { World } from '../world.js';
-import { Checker } from './checker.js';
+import type { Replica } from '../replica.js';
+import type { ReplicatedDevice } from '../replicated-device.js';
+import { DeviceChecker } from './checker.js';
 
-export class Acknowledgement extends Checker {
-  constructor(world: World) {
-    super(world, 'acknowledgement', 'A/B/C');
+export class Acknowledgement extends DeviceChecker {
+  constructor(device: ReplicatedDevice) {
+    super(device, 'acknowledgement', 'A/B/C');
   }
 
-  override acknowledged(node: SimNode, id: number, sector: number, sectors: number): void {
+  override acknowledged(node: Replica, id: number, sector: number, sectors: number): void {
     const s = node.state;
     if (!s) return;
     if (s.disk === Disks.UpToDate) this.#has(node, node, sector, sectors);
@@ -30,7 +30,7 @@ export class Acknowledgement extends Checker {
     }
   }
 
-  #has(holder: SimNode, primary: SimNode, sector: number, sectors: number): void {
+  #has(holder: Replica, primary: Replica, sector: number, sectors: number): void {
     this.look();
     const bad = this.#missing(holder, primary, sector, sectors);
     if (bad === null) return;
@@ -39,8 +39,8 @@ export class Acknowledgement extends Checker {
     );
   }
 
-  #missing(holder: SimNode, primary: SimNode, sector: number, sectors: number): string | null {
-    const { ledger, truth } = this.world;
+  #missing(holder: Replica, primary: Replica, sector: number, sectors: number): string | null {
+    const { ledger, truth } = this.device;
     const bytes = holder.disk.content(sector * 512, sectors * 512);
     const lineage = truth.lineage[primary.name];
     const bad = ledger.firstBadAt(lineage, sector, bytes);
@@ -50,14 +50,15 @@ export class Acknowledgement extends Checker {
   }
 
   /** Under B it may wait at the peer for its turn on the disk, with all of its data. */
-  #received(node: SimNode, sector: number, sectors: number): void {
+  #received(node: Replica, sector: number, sectors: number): void {
     this.look();
     const bad = this.#missing(node.peer, node, sector, sectors);
     const requests = node.peer.drbdd?.loop.engine.core.peer;
+    const owner = node.peer.volume?.peerIo;
     if (bad === null || !requests) return;
     let missing = sectors;
     for (let i = 0, p = requests.find(0); p; p = requests.find(++i)) {
-      if (!p.entered || p.receiving) continue;
+      if (p.owner !== owner || !p.entered || p.receiving) continue;
       missing -= Math.max(0, Math.min(p.endSector, sector + sectors) - Math.max(p.sector, sector));
     }
     // Some of it may be on the disk already: a part of a large discard.
@@ -68,7 +69,7 @@ export class Acknowledgement extends Checker {
   }
 
   /** Under A nothing of it may wait in the process any more. */
-  #sent(node: SimNode, id: number, sector: number, sectors: number): void {
+  #sent(node: Replica, id: number, sector: number, sectors: number): void {
     const { drbdd } = node;
     if (!drbdd) return;
     this.look();
@@ -84,10 +85,10 @@ export class Acknowledgement extends Checker {
 }
 
 /** Both say so: the peer's disk is UpToDate, and what is written goes there too. */
-export function peerTakesPart(node: SimNode): boolean {
+export function peerTakesPart(node: Replica): boolean {
   const s = node.state;
   if (s?.conn !== Conns.Connected || s.pdsk !== Disks.UpToDate) return false;
   const other = node.peer.state;
   if (other?.conn !== Conns.Connected || other.disk !== Disks.UpToDate) return false;
-  return !!node.drbdd?.volume?.link && !!node.peer.drbdd?.volume?.link;
+  return !!node.volume?.link && !!node.peer.volume?.link;
 }

@@ -1,9 +1,10 @@
 /** Every checker of a run, in the order in which they look. */
+import type { ReplicatedDevice } from '../replicated-device.js';
 import type { World } from '../world.js';
 import { Acknowledgement } from './acknowledgement.js';
 import { Bits } from './bits.js';
 import { Bounds } from './bounds.js';
-import type { Checker } from './checker.js';
+import type { DeviceChecker, WorldChecker } from './checker.js';
 import { Decision } from './decision.js';
 import { Durable } from './durable.js';
 import { Equal } from './equal.js';
@@ -19,22 +20,26 @@ import { Reads } from './reads.js';
 import { Source } from './source.js';
 import { TwoPrimaries } from './two-primaries.js';
 
-export const CHECKERS: readonly ((world: World) => Checker)[] = [
-  (w) => new Promotion(w),
-  (w) => new TwoPrimaries(w),
-  (w) => new Equal(w),
-  (w) => new Bits(w),
-  (w) => new Source(w),
-  (w) => new Order(w),
-  (w) => new Acknowledgement(w),
-  (w) => new Durable(w),
-  (w) => new Fencing(w),
-  (w) => new Decision(w),
-  (w) => new Outdated(w),
-  (w) => new Progress(w),
-  (w) => new Reads(w),
-  (w) => new Bounds(w),
+/** Of each replicated device. */
+export const CHECKERS: readonly ((device: ReplicatedDevice) => DeviceChecker)[] = [
+  (d) => new Promotion(d),
+  (d) => new TwoPrimaries(d),
+  (d) => new Equal(d),
+  (d) => new Bits(d),
+  (d) => new Source(d),
+  (d) => new Order(d),
+  (d) => new Acknowledgement(d),
+  (d) => new Durable(d),
+  (d) => new Fencing(d),
+  (d) => new Decision(d),
+  (d) => new Outdated(d),
+  (d) => new Progress(d),
+  (d) => new Reads(d),
+  (d) => new Bounds(d),
+  (d) => new Log(d),
+];
+
+export const WORLD_CHECKERS: readonly ((world: World) => WorldChecker)[] = [
   (w) => new Group(w),
   (w) => new Membership(w),
-  (w) => new Log(w),
 ];

@@ -5,9 +5,9 @@
  */
 import { Conns, Disks, type State } from '../../drbd/state.js';
 import type { NodeName } from '../config.js';
-import type { SimNode } from '../sim-node.js';
-import type { World } from '../world.js';
-import { Checker } from './checker.js';
+import type { Replica } from '../replica.js';
+import type { ReplicatedDevice } from '../replicated-device.js';
+import { DeviceChecker } from './checker.js';
 import { isQuiet } from './equal.js';
 
 const BLOCK_SECTORS = 8; // of one bit
@@ -18,27 +18,27 @@ const isSource = (s: State | null): boolean =>
 const isTarget = (s: State | null): boolean =>
   s?.conn === Conns.SyncTarget || s?.conn === Conns.PausedSyncT;
 
-export class Bits extends Checker {
+export class Bits extends DeviceChecker {
   #nextMs = 0;
   readonly #failed = new Set<NodeName>(); // could not write something, since it was last in no resync
 
-  constructor(world: World) {
-    super(world, 'bits', 'I4');
+  constructor(device: ReplicatedDevice) {
+    super(device, 'bits', 'I4');
   }
 
   override tick(): void {
-    const { alpha, beta } = this.world.nodes;
-    for (const node of this.world.bothNodes) {
+    const { alpha, beta } = this.device.nodes;
+    for (const node of this.device.bothNodes) {
       if (isSource(node.state)) this.#source(node);
       if (!isTarget(node.state)) this.#failed.delete(node.name);
     }
     const apart = this.#apart(alpha) && this.#apart(beta);
     if (!apart && !(this.#together(alpha) && this.#together(beta))) return;
-    const { truth } = this.world;
+    const { truth } = this.device;
     if (truth.lineage.alpha !== truth.lineage.beta) return; // a split brain is decided by its generations
     if (truth.forced.alpha !== null || truth.forced.beta !== null) return;
-    const x = alpha.drbdd?.volume;
-    const y = beta.drbdd?.volume;
+    const x = alpha.volume;
+    const y = beta.volume;
     if (!x?.bitmap || !y?.bitmap) return;
     // Copies that never met, or a disk that was replaced: a full resync, decided by the generations.
     if (x.uuids.bitmap === 0n && y.uuids.bitmap === 0n && x.uuids.current !== y.uuids.current)
@@ -51,7 +51,7 @@ export class Bits extends Checker {
       if (sector < 0) return;
       const bit = Math.floor(sector / BLOCK_SECTORS);
       if (!x.bitmap.isSet(bit) && !y.bitmap.isSet(bit)) {
-        const history = this.world.ledger.history(truth.lineage.alpha, sector, 4).join('; ');
+        const history = this.device.ledger.history(truth.lineage.alpha, sector, 4).join('; ');
         this.violate(
           `sector ${sector} differs, and neither node has its bit (block ${bit}). ${history}`,
         );
@@ -62,10 +62,10 @@ export class Bits extends Checker {
   }
 
   /** Connected, and nothing is being copied: one of them may have failed to write. */
-  #together(node: SimNode): boolean {
+  #together(node: Replica): boolean {
     const s = node.state;
     if (s?.conn !== Conns.Connected || s.disk < Disks.Inconsistent) return false;
-    return !!node.drbdd?.volume?.link && isQuiet(node);
+    return !!node.volume?.link && isQuiet(node);
   }
 
   override logged(node: NodeName, _object: string, _level: string, text: string): void {
@@ -75,11 +75,11 @@ export class Bits extends Checker {
   }
 
   /** Of two nodes in a resync. What is being written now may be on one disk only. */
-  #source(node: SimNode): void {
-    const { nowMs } = this.world;
+  #source(node: Replica): void {
+    const { nowMs } = this.device;
     if (nowMs < this.#nextMs || !isTarget(node.peer.state)) return;
     if (this.#failed.has(node.peer.name)) return;
-    const [v, w] = [node.drbdd?.volume, node.peer.drbdd?.volume];
+    const [v, w] = [node.volume, node.peer.volume];
     if (!v?.link || !w?.link || !v.bitmap || node.protocol !== 'C') return;
     this.#nextMs = nowMs + SYNC_LOOK_MS;
     this.look();
@@ -95,9 +95,9 @@ export class Bits extends Checker {
     }
   }
 
-  #apart(node: SimNode): boolean {
+  #apart(node: Replica): boolean {
     const s = node.state;
     if (!s || s.conn > Conns.WFConnection || s.disk < Disks.Outdated) return false;
-    return !node.drbdd?.volume?.link && isQuiet(node);
+    return !node.volume?.link && isQuiet(node);
   }
 }

@@ -6,10 +6,10 @@ import { PEER_RESYNC_WRITE, PEER_WRITE } from '../../drbd/peer-request.js';
 import { Conns, type State } from '../../drbd/state.js';
 import { RESOURCE } from '../administrator.js';
 import type { NodeName } from '../config.js';
+import type { Replica } from '../replica.js';
+import type { ReplicatedDevice } from '../replicated-device.js';
 import type { SimIo } from '../sim-io.js';
-import type { SimNode } from '../sim-node.js';
-import type { World } from '../world.js';
-import { Checker } from './checker.js';
+import { DeviceChecker } from './checker.js';
 import { isQuiet } from './equal.js';
 
 const WINDOW_MS = 60_000;
@@ -29,7 +29,7 @@ interface Dialled {
   readonly count: number;
 }
 
-export class Bounds extends Checker {
+export class Bounds extends DeviceChecker {
   readonly #handshakes: Record<NodeName, number[]> = { alpha: [], beta: [] };
   readonly #dialled: Record<NodeName, Dialled[]> = { alpha: [], beta: [] };
   readonly #seen: Record<NodeName, { readonly io: SimIo; readonly connects: number } | null> = {
@@ -37,13 +37,13 @@ export class Bounds extends Checker {
     beta: null,
   };
 
-  constructor(world: World) {
-    super(world, 'bounds', 'I8');
+  constructor(device: ReplicatedDevice) {
+    super(device, 'bounds', 'I8');
   }
 
-  override changed(node: SimNode, old: State | null, next: State): void {
+  override changed(node: Replica, old: State | null, next: State): void {
     if (next.conn !== Conns.WFReportParams || old?.conn === Conns.WFReportParams) return;
-    const now = this.world.nowMs;
+    const now = this.device.nowMs;
     const times = this.#handshakes[node.name].filter((at) => now - at < WINDOW_MS);
     times.push(now);
     this.#handshakes[node.name] = times;
@@ -54,12 +54,12 @@ export class Bounds extends Checker {
   }
 
   override tick(): void {
-    for (const node of this.world.bothNodes) {
+    for (const node of this.device.bothNodes) {
       const { drbdd } = node;
       if (!drbdd || drbdd.dead) continue;
       this.#connects(node, drbdd.io);
       this.#window(node);
-      if (!isQuiet(node)) continue;
+      if (!node.node.replicas.every(isQuiet)) continue; // its volumes share them
       this.look();
       const held = drbdd.io.buffersInUse;
       if (held > MOST_BUFFERS_AT_REST) {
@@ -68,14 +68,14 @@ export class Bounds extends Checker {
     }
   }
 
-  #connects(node: SimNode, io: SimIo): void {
+  #connects(node: Replica, io: SimIo): void {
     const { name } = node;
     const seen = this.#seen[name];
     const count = io.connects - (seen?.io === io ? seen.connects : 0);
     this.#seen[name] = { io, connects: io.connects };
     if (count === 0) return;
     this.look();
-    const now = this.world.nowMs;
+    const now = this.device.nowMs;
     const times = this.#dialled[name].filter(({ atMs }) => now - atMs < WINDOW_MS);
     times.push({ atMs: now, count });
     this.#dialled[name] = times;
@@ -83,7 +83,7 @@ export class Bounds extends Checker {
     if (sum > MOST_CONNECTS_PER_WINDOW) this.violate(`${name} dialled ${sum} times in a minute`);
   }
 
-  #window(node: SimNode): void {
+  #window(node: Replica): void {
     const engine = node.drbdd?.loop.engine;
     const options = engine?.resource(RESOURCE)?.netOptions;
     if (!engine || !options) return;

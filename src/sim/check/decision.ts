@@ -3,21 +3,21 @@
  * where it was said, with after-sb-0pri discard-zero-changes one that nobody wrote to.
  */
 import { NODES, type NodeName, peerOf } from '../config.js';
-import type { World } from '../world.js';
-import { Checker } from './checker.js';
+import type { ReplicatedDevice } from '../replicated-device.js';
+import { DeviceChecker } from './checker.js';
 
 const SOLVED =
   /^Split-Brain detected, (manually|0 primaries, automatically) solved\. Sync from (this|peer) node/;
 
-export class Decision extends Checker {
+export class Decision extends DeviceChecker {
   readonly #discards: Record<NodeName, boolean> = { alpha: false, beta: false };
 
-  constructor(world: World) {
-    super(world, 'decision', 'I1');
+  constructor(device: ReplicatedDevice) {
+    super(device, 'decision', 'I1');
   }
 
   override tick(): void {
-    const { truth } = this.world;
+    const { truth } = this.device;
     // Nothing is given up any more once both are the same again.
     for (const node of NODES) if (truth.forced[peerOf(node)] === null) this.#discards[node] = false;
   }
@@ -36,7 +36,7 @@ export class Decision extends Checker {
       this.violate(`${victim} gives its data up; --discard-my-data was said on ${peerOf(victim)}`);
       return;
     }
-    const { config, truth } = this.world;
+    const { config, truth } = this.device;
     if (config.net.afterSb0pri !== 'discard-zero-changes' || truth.aloneWrites[victim] === 0)
       return;
     this.violate(`${victim} gives up ${truth.aloneWrites[victim]} writes by discard-zero-changes`);

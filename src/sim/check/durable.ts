@@ -4,18 +4,18 @@
  * caches of the disks could still lose; the power need not go for it.
  */
 import { Disks } from '../../drbd/state.js';
-import type { SimNode } from '../sim-node.js';
-import type { World } from '../world.js';
+import type { Replica } from '../replica.js';
+import type { ReplicatedDevice } from '../replicated-device.js';
 import { peerTakesPart } from './acknowledgement.js';
-import { Checker } from './checker.js';
+import { DeviceChecker } from './checker.js';
 
-export class Durable extends Checker {
-  constructor(world: World) {
-    super(world, 'durable', 'A/B/C');
+export class Durable extends DeviceChecker {
+  constructor(device: ReplicatedDevice) {
+    super(device, 'durable', 'A/B/C');
   }
 
   override acknowledged(
-    node: SimNode,
+    node: Replica,
     _id: number,
     sector: number,
     sectors: number,
@@ -24,20 +24,20 @@ export class Durable extends Checker {
     if (fua) this.#both(node, sector, sector + sectors, 'a write with FUA');
   }
 
-  override flushed(node: SimNode): void {
-    this.#both(node, 0, node.drbdd?.volume?.sizeSectors ?? 0, 'a flush');
+  override flushed(node: Replica): void {
+    this.#both(node, 0, node.volume?.sizeSectors ?? 0, 'a flush');
   }
 
-  #both(node: SimNode, sector: number, endSector: number, what: string): void {
+  #both(node: Replica, sector: number, endSector: number, what: string): void {
     if (node.state?.disk === Disks.UpToDate) this.#one(node, node, sector, endSector, what);
     if (node.protocol === 'C' && peerTakesPart(node)) {
       this.#one(node.peer, node, sector, endSector, what);
     }
   }
 
-  #one(holder: SimNode, primary: SimNode, from: number, end: number, what: string): void {
+  #one(holder: Replica, primary: Replica, from: number, end: number, what: string): void {
     this.look();
-    const { ledger, truth } = this.world;
+    const { ledger, truth } = this.device;
     const lineage = truth.lineage[primary.name];
     for (const [sector, bytes] of holder.disk.volatileIn(from, end)) {
       const bad = ledger.firstBadAt(lineage, sector, bytes, 'durable');

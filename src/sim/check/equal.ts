@@ -6,16 +6,16 @@
  */
 import { BLOCK_SECTORS } from '../../md/units.js';
 import type { NodeName } from '../config.js';
-import type { SimNode } from '../sim-node.js';
-import { inSync, type World } from '../world.js';
-import { Checker } from './checker.js';
+import type { Replica } from '../replica.js';
+import { inSync, type ReplicatedDevice } from '../replicated-device.js';
+import { DeviceChecker } from './checker.js';
 
 /** P_SIZES, or the beginning of a resync, is on its way, or its receiver stands still. */
 const HEARD_MS = 15_000;
 
-export class Equal extends Checker {
-  constructor(world: World) {
-    super(world, 'equal', 'I3');
+export class Equal extends DeviceChecker {
+  constructor(device: ReplicatedDevice) {
+    super(device, 'equal', 'I3');
   }
 
   #next = 0;
@@ -25,30 +25,30 @@ export class Equal extends Checker {
   readonly #oldSectors: Record<NodeName, number> = { alpha: 0, beta: 0 }; // without a part whose resync is due
 
   override tick(): void {
-    for (const node of this.world.bothNodes) this.#note(node);
-    if (this.world.nowMs < this.#next && !this.world.healing) return;
-    const { alpha, beta } = this.world.nodes;
+    for (const node of this.device.bothNodes) this.#note(node);
+    if (this.device.nowMs < this.#next && !this.device.healing) return;
+    const { alpha, beta } = this.device.nodes;
     if (!isQuiet(alpha) || !isQuiet(beta)) return;
     const states = [alpha.state, beta.state];
-    const linked = alpha.drbdd?.volume?.link && beta.drbdd?.volume?.link;
+    const linked = alpha.volume?.link && beta.volume?.link;
     if (!linked || !states.every((s) => s !== null && inSync(s))) {
       this.#unlikeSinceMs = Number.POSITIVE_INFINITY;
       this.#dueSinceMs = Number.POSITIVE_INFINITY;
       return;
     }
     this.look();
-    this.#next = this.world.nowMs + 1500;
-    const [x = 0, y = 0] = [alpha, beta].map((n) => n.drbdd?.volume?.sizeSectors ?? 0);
+    this.#next = this.device.nowMs + 1500;
+    const [x = 0, y = 0] = [alpha, beta].map((n) => n.volume?.sizeSectors ?? 0);
     if (x === y) this.#unlikeSinceMs = Number.POSITIVE_INFINITY;
-    else this.#unlikeSinceMs = Math.min(this.#unlikeSinceMs, this.world.nowMs);
-    if (this.world.nowMs >= this.#unlikeSinceMs + HEARD_MS) {
+    else this.#unlikeSinceMs = Math.min(this.#unlikeSinceMs, this.device.nowMs);
+    if (this.device.nowMs >= this.#unlikeSinceMs + HEARD_MS) {
       this.violate(`the devices have ${x} and ${y} sectors of 512 bytes`);
       return;
     }
     const sector = this.#difference(Math.min(x, y), this.#mayWait());
     if (sector < 0) return;
-    const { ledger, truth } = this.world;
-    const value = (n: SimNode): number =>
+    const { ledger, truth } = this.device;
+    const value = (n: Replica): number =>
       new DataView(n.disk.content(sector * 512, 512).buffer).getUint32(0);
     const history = ledger.history(truth.lineage.alpha, sector, 6).join('; ');
     this.violate(`sector ${sector}: alpha ${value(alpha)}, beta ${value(beta)}. ${history}`);
@@ -59,17 +59,17 @@ export class Equal extends Checker {
     this.tick();
   }
 
-  #note(node: SimNode): void {
-    const v = node.state === null ? null : node.drbdd?.volume;
+  #note(node: Replica): void {
+    const v = node.state === null ? null : node.volume;
     if (v?.bitmap && !v.growth.isDue) this.#oldSectors[node.name] = v.sizeSectors;
   }
 
   /** The resync of a new part has not begun, and it is too early to ask why. */
   #mayWait(): boolean {
-    const { bothNodes, nowMs } = this.world;
-    const isDue = bothNodes.some((n) => n.drbdd?.volume?.growth.isDue);
+    const { bothNodes, nowMs } = this.device;
+    const isDue = bothNodes.some((n) => n.volume?.growth.isDue);
     // The source waits for it, as a kernel does.
-    const isHeld = bothNodes.some((n) => n.handlerFaults.isRunning('before-resync-source'));
+    const isHeld = bothNodes.some((n) => n.node.handlerFaults.isRunning('before-resync-source'));
     if (!isDue || isHeld) {
       this.#dueSinceMs = Number.POSITIVE_INFINITY;
       return isDue;
@@ -80,7 +80,7 @@ export class Equal extends Checker {
 
   /** The first sector that the disks do not have in common, and should; or -1. */
   #difference(sectors: number, mayWait: boolean): number {
-    const { alpha, beta } = this.world.nodes;
+    const { alpha, beta } = this.device.nodes;
     for (let from = 0; from < sectors; ) {
       const sector = alpha.disk.equals(beta.disk, from, sectors - from);
       if (sector < 0) return -1;
@@ -93,16 +93,16 @@ export class Equal extends Checker {
 
   /** In a new part, and marked there. */
   #isNew(sector: number): boolean {
-    const { alpha, beta } = this.world.nodes;
+    const { alpha, beta } = this.device.nodes;
     if (sector < Math.min(this.#oldSectors.alpha, this.#oldSectors.beta)) return false;
     const bit = Math.floor(sector / BLOCK_SECTORS);
-    return [alpha, beta].some((n) => n.drbdd?.volume?.bitmap?.isSet(bit));
+    return [alpha, beta].some((n) => n.volume?.bitmap?.isSet(bit));
   }
 }
 
-/** Nothing of this node's is on its way to a disk or to the peer. */
-export function isQuiet(node: SimNode): boolean {
-  const v = node.drbdd && !node.drbdd.dead ? node.drbdd.volume : null;
+/** Nothing of this copy is on its way to a disk or to the peer; of the connection, nothing of another volume either. */
+export function isQuiet(node: Replica): boolean {
+  const v = node.drbdd?.dead ? null : node.volume;
   if (!v) return false;
   const pending = v.app.pending + v.app.local + v.app.remote + v.app.writesActive;
   const peer = v.peerIo.local + v.peerIo.unacked + v.resync.pending;

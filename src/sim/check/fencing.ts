@@ -5,9 +5,9 @@
  */
 import { Conns, Disks, Roles, type State } from '../../drbd/state.js';
 import type { NodeName } from '../config.js';
-import type { SimNode } from '../sim-node.js';
-import type { World } from '../world.js';
-import { Checker } from './checker.js';
+import type { Replica } from '../replica.js';
+import type { ReplicatedDevice } from '../replicated-device.js';
+import { DeviceChecker } from './checker.js';
 
 /** Exit codes of fence-peer by which I/O may go on. 5 holds for a node that is UpToDate itself. */
 const FENCED: readonly number[] = [3, 4, 5, 7];
@@ -19,17 +19,17 @@ interface Frozen {
   peerLostPower: boolean;
 }
 
-export class Fencing extends Checker {
+export class Fencing extends DeviceChecker {
   readonly #frozen: Record<NodeName, Frozen | null> = { alpha: null, beta: null };
   readonly #resumes: Record<NodeName, number> = { alpha: 0, beta: 0 }; // resume-io asked and not answered
   readonly #diedAt: Record<NodeName, number> = { alpha: 0, beta: 0 }; // its engine, last: position in the ledger
 
-  constructor(world: World) {
-    super(world, 'fencing', 'fencing');
+  constructor(device: ReplicatedDevice) {
+    super(device, 'fencing', 'fencing');
   }
 
-  override changed(node: SimNode, old: State | null, next: State): void {
-    const v = node.drbdd?.volume;
+  override changed(node: Replica, old: State | null, next: State): void {
+    const v = node.volume;
     // Outdated: it has given way (exit 6), and what was frozen has failed. What follows is an operator's word.
     const givenWay = next.disk === Disks.Outdated;
     if (next.role !== Roles.Primary || next.conn >= Conns.Connected || givenWay || !v) {
@@ -45,19 +45,19 @@ export class Fencing extends Checker {
     if (this.#resumes[node.name] > 0) return;
     this.look();
     this.#frozen[node.name] = {
-      sinceMs: this.world.nowMs,
-      at: this.world.ledger.now,
+      sinceMs: this.device.nowMs,
+      at: this.device.ledger.now,
       generation: generationOf(node),
       peerLostPower: !node.peer.powered,
     };
   }
 
-  override handled(node: SimNode, event: string, exit: number): void {
+  override handled(node: Replica, event: string, exit: number): void {
     if (event === 'fence-peer' && FENCED.includes(exit)) this.#frozen[node.name] = null;
   }
 
   /** An operator may take the decision. */
-  override asked(node: SimNode, verb: string): void {
+  override asked(node: Replica, verb: string): void {
     if (verb !== 'resume-io') return;
     this.#frozen[node.name] = null;
     if (node.drbdd) this.#resumes[node.name]++;
@@ -71,19 +71,19 @@ export class Fencing extends Checker {
     }
   }
 
-  override died(node: SimNode, power: boolean): void {
+  override died(node: Replica, power: boolean): void {
     this.#frozen[node.name] = null; // a successor begins with a freeze of its own
     this.#resumes[node.name] = 0;
-    this.#diedAt[node.name] = this.world.ledger.now;
+    this.#diedAt[node.name] = this.device.ledger.now;
     const other = this.#frozen[node.peer.name];
     if (power && other) other.peerLostPower = true;
   }
 
-  override acknowledged(node: SimNode, id: number, sector: number, sectors: number): void {
+  override acknowledged(node: Replica, id: number, sector: number, sectors: number): void {
     const frozen = this.#frozen[node.name];
     if (!frozen) return;
     this.look();
-    const { ledger, truth } = this.world;
+    const { ledger, truth } = this.device;
     const underWay = ledger.beganAt(id) < frozen.at;
     const bytes = node.peer.disk.content(sector * 512, sectors * 512);
     const there = ledger.firstBadAt(truth.lineage[node.name], sector, bytes) === null;
@@ -94,15 +94,15 @@ export class Fencing extends Checker {
     if (underWay && died && node.protocol === 'B') return;
     const { fenceExit } = node;
     this.violate(
-      `write ${id} was acknowledged on ${node.name}, whose peer was lost ${Math.round(this.world.nowMs - frozen.sinceMs)} ms ago and is not fenced (exit ${fenceExit ?? 'none'})`,
+      `write ${id} was acknowledged on ${node.name}, whose peer was lost ${Math.round(this.device.nowMs - frozen.sinceMs)} ms ago and is not fenced (exit ${fenceExit ?? 'none'})`,
     );
   }
 
   override tick(): void {
-    for (const node of this.world.bothNodes) if (node.state) this.#generation(node, node.state);
+    for (const node of this.device.bothNodes) if (node.state) this.#generation(node, node.state);
   }
 
-  #generation(node: SimNode, s: State): void {
+  #generation(node: Replica, s: State): void {
     const frozen = this.#frozen[node.name];
     if (!frozen || generationOf(node) === frozen.generation) return;
     // A peer that comes back is shown that the copies have parted, where something is frozen that only this node has.
@@ -116,6 +116,6 @@ export class Fencing extends Checker {
   }
 }
 
-function generationOf(node: SimNode): bigint {
-  return (node.drbdd?.volume?.uuids.current ?? 0n) & ~1n;
+function generationOf(node: Replica): bigint {
+  return (node.volume?.uuids.current ?? 0n) & ~1n;
 }

@@ -12,7 +12,7 @@ import { HARESOURCES } from '../heartbeat-config.js';
 import type { SimNode } from '../sim-node.js';
 import type { ScriptTrace } from '../sim-scripts.js';
 import type { World } from '../world.js';
-import { Checker } from './checker.js';
+import { WorldChecker } from './checker.js';
 
 const RESOURCES: readonly string[] = HARESOURCES.trim().split(/\s+/).slice(1);
 
@@ -34,7 +34,7 @@ const LOOK_MS = 200;
 /** A daemon needs so long to join one that is there. */
 const JOINING_MS = 5000;
 
-export class Group extends Checker {
+export class Group extends WorldChecker {
   readonly #state: Record<NodeName, Map<string, Running>> = { alpha: new Map(), beta: new Map() };
   #apartMs = 0; // when they last could not hear each other
   #silentMs = 0; // since when, that time

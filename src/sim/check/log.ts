@@ -1,33 +1,33 @@
 /** The log never contradicts the state: what it said last of role, connection and disks is what they are. */
 import { connName, diskName, roleName, type State } from '../../drbd/state.js';
 import type { NodeName } from '../config.js';
-import type { SimNode } from '../sim-node.js';
-import type { World } from '../world.js';
-import { Checker } from './checker.js';
+import type { Replica } from '../replica.js';
+import type { ReplicatedDevice } from '../replicated-device.js';
+import { DeviceChecker } from './checker.js';
 
 const FIELDS = ['role', 'peer', 'conn', 'disk', 'pdsk'] as const;
 
-export class Log extends Checker {
+export class Log extends DeviceChecker {
   readonly #said: Record<string, Map<string, string>> = { alpha: new Map(), beta: new Map() };
 
-  constructor(world: World) {
-    super(world, 'log', 'log');
+  constructor(device: ReplicatedDevice) {
+    super(device, 'log', 'log');
   }
 
-  override died(node: SimNode): void {
+  override died(node: Replica): void {
     this.#said[node.name]?.clear();
   }
 
   override logged(node: NodeName, object: string, level: string, text: string): void {
     if (object === 'drbdadm' && text.startsWith('drbdadm down')) this.#said[node]?.clear();
-    if (object !== 'drbd0' || level !== 'info') return;
+    if (object !== this.device.name || level !== 'info') return;
     for (const [, field, to] of text.matchAll(/(\w+)\( \S+ -> (\S+) \)/g)) {
       if (field && to) this.#said[node]?.set(field, to);
     }
   }
 
   override tick(): void {
-    for (const node of this.world.bothNodes) {
+    for (const node of this.device.bothNodes) {
       const s = node.state;
       const said = this.#said[node.name];
       if (!s || !said) continue;

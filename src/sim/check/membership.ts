@@ -7,7 +7,7 @@ import type { NodeName } from '../config.js';
 import type { SimNode } from '../sim-node.js';
 import type { ScriptTrace } from '../sim-scripts.js';
 import type { World } from '../world.js';
-import { Checker } from './checker.js';
+import { WorldChecker } from './checker.js';
 
 /** On top of some keepalives: for what was lost and is sent again. */
 const HEARD_MS = 5000;
@@ -34,7 +34,7 @@ const fresh = (): Watched => ({
   stopMs: Number.NEGATIVE_INFINITY,
 });
 
-export class Membership extends Checker {
+export class Membership extends WorldChecker {
   readonly #watched: Record<NodeName, Watched> = { alpha: fresh(), beta: fresh() };
 
   constructor(world: World) {

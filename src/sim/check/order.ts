@@ -5,24 +5,24 @@
  * peer's flush, in what its cache could lose while the writes after a flush arrive. (Under C: durable.ts.)
  */
 import { Disks, Roles, type State } from '../../drbd/state.js';
-import type { SimNode } from '../sim-node.js';
-import type { World } from '../world.js';
+import type { Replica } from '../replica.js';
+import type { ReplicatedDevice } from '../replicated-device.js';
 import { peerTakesPart } from './acknowledgement.js';
-import { Checker } from './checker.js';
+import { DeviceChecker } from './checker.js';
 
 /** After each flush so many answered writes are a reason to look. */
 const LOOKS = 4;
 
-export class Order extends Checker {
+export class Order extends DeviceChecker {
   readonly #last: Record<string, { state: State; sectors: number } | undefined> = {};
   #looks = 0;
 
-  constructor(world: World) {
-    super(world, 'order', 'I6');
+  constructor(device: ReplicatedDevice) {
+    super(device, 'order', 'I6');
   }
 
-  override changed(node: SimNode, _old: State | null, next: State): void {
-    const sectors = node.drbdd?.volume?.sizeSectors ?? 0;
+  override changed(node: Replica, _old: State | null, next: State): void {
+    const sectors = node.volume?.sizeSectors ?? 0;
     this.#last[node.name] = { state: next, sectors };
   }
 
@@ -31,7 +31,7 @@ export class Order extends Checker {
   }
 
   override acknowledged(
-    node: SimNode,
+    node: Replica,
     _id: number,
     _sector: number,
     _sectors: number,
@@ -45,9 +45,9 @@ export class Order extends Checker {
   }
 
   /** The newest that its cache may have written, with the oldest that it may have kept elsewhere. */
-  #couldBe(holder: SimNode, primary: SimNode): void {
-    const sectors = holder.drbdd?.volume?.sizeSectors ?? 0;
-    const { ledger, truth } = this.world;
+  #couldBe(holder: Replica, primary: Replica): void {
+    const sectors = holder.volume?.sizeSectors ?? 0;
+    const { ledger, truth } = this.device;
     const lineage = truth.lineage[primary.name];
     const before = holder.disk.volatileIn(0, sectors);
     this.look();
@@ -69,12 +69,12 @@ export class Order extends Checker {
     }
   }
 
-  override died(node: SimNode, power: boolean): void {
+  override died(node: Replica, power: boolean): void {
     const last = this.#last[node.name];
     delete this.#last[node.name];
     if (!power || !last || last.state.role === Roles.Primary) return;
     if (last.state.disk < Disks.Outdated || last.state.disk === Disks.DUnknown) return;
-    const { truth, ledger } = this.world;
+    const { truth, ledger } = this.device;
     this.look();
     const content = node.disk.content(0, last.sectors * 512);
     const lineage = truth.lineage[node.name];

@@ -4,23 +4,23 @@
  */
 import { Conns, Disks, diskName, type State } from '../../drbd/state.js';
 import type { NodeName } from '../config.js';
-import type { SimNode } from '../sim-node.js';
-import type { World } from '../world.js';
-import { Checker } from './checker.js';
+import type { Replica } from '../replica.js';
+import type { ReplicatedDevice } from '../replicated-device.js';
+import { DeviceChecker } from './checker.js';
 
 /** It is in the meta-data by then, on a disk without trouble. */
 const WRITTEN_MS = 1000;
 
-export class Outdated extends Checker {
+export class Outdated extends DeviceChecker {
   readonly #sinceMs: Record<NodeName, number | null> = { alpha: null, beta: null };
   readonly #sure: Record<NodeName, boolean> = { alpha: false, beta: false };
 
-  constructor(world: World) {
-    super(world, 'outdated', 'I1');
+  constructor(device: ReplicatedDevice) {
+    super(device, 'outdated', 'I1');
   }
 
   override tick(): void {
-    for (const { name, disk, state, clock } of this.world.bothNodes) {
+    for (const { name, disk, state, clock } of this.device.bothNodes) {
       if (state?.disk !== Disks.Outdated || state.conn >= Conns.Connected) {
         this.#sinceMs[name] = null;
         continue;
@@ -31,15 +31,15 @@ export class Outdated extends Checker {
         disk.slowMs > 0 ||
         disk.faults.writeChance > 0 ||
         disk.faults.flushChance > 0;
-      const now = this.world.nowMs;
+      const now = this.device.nowMs;
       if (trouble || this.#sinceMs[name] === null) this.#sinceMs[name] = now;
       if (now - (this.#sinceMs[name] ?? now) >= WRITTEN_MS) this.#sure[name] = true;
     }
   }
 
-  override changed(node: SimNode, _old: State | null, next: State): void {
+  override changed(node: Replica, _old: State | null, next: State): void {
     const { name } = node;
-    const { forced } = this.world.truth;
+    const { forced } = this.device.truth;
     if (next.conn >= Conns.Connected || forced.alpha !== null || forced.beta !== null) {
       this.#sure[name] = false;
     }

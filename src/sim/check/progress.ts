@@ -6,28 +6,28 @@ import type { NetOptions } from '../../config/drbd-options.js';
 import { Conns, isSuspended } from '../../drbd/state.js';
 import { RESOURCE } from '../administrator.js';
 import type { NodeName } from '../config.js';
-import type { SimNode } from '../sim-node.js';
-import type { World } from '../world.js';
-import { Checker } from './checker.js';
+import type { Replica } from '../replica.js';
+import type { ReplicatedDevice } from '../replicated-device.js';
+import { DeviceChecker } from './checker.js';
 
 const MARGIN_MS = 3000;
 
-export class Progress extends Checker {
+export class Progress extends DeviceChecker {
   readonly #deafMs: Record<NodeName, number | null> = { alpha: null, beta: null };
   readonly #wasCut: Record<NodeName, boolean> = { alpha: false, beta: false };
   /** Since when writes had no other reason to wait than the peer, and none was answered. */
   readonly #idleMs: Record<NodeName, number> = { alpha: 0, beta: 0 };
 
-  constructor(world: World) {
-    super(world, 'progress', 'progress');
+  constructor(device: ReplicatedDevice) {
+    super(device, 'progress', 'progress');
   }
 
-  override acknowledged(node: SimNode): void {
-    this.#idleMs[node.name] = this.world.nowMs;
+  override acknowledged(node: Replica): void {
+    this.#idleMs[node.name] = this.device.nowMs;
   }
 
   override tick(): void {
-    for (const node of this.world.bothNodes) {
+    for (const node of this.device.bothNodes) {
       const options = node.drbdd?.loop.engine.resource(RESOURCE)?.netOptions;
       const alive = options && node.state !== null && !node.clock.paused;
       this.#pings(node, alive ? options : null);
@@ -35,9 +35,9 @@ export class Progress extends Checker {
     }
   }
 
-  #pings(node: SimNode, options: NetOptions | null): void {
+  #pings(node: Replica, options: NetOptions | null): void {
     const { name, peer, state } = node;
-    const { network } = this.world.net;
+    const { network } = this.device.net;
     // Where only the way there is cut, whatever the peer says of its own accord is heard, and puts the next ping off. The
     // connection ends by the peer, which hears nothing, and from then on it is silent.
     const answers =
@@ -52,7 +52,7 @@ export class Progress extends Checker {
       return;
     }
     this.look();
-    const now = this.world.nowMs;
+    const now = this.device.nowMs;
     this.#deafMs[name] ??= now;
     const deafMs = now - (this.#deafMs[name] ?? now);
     if (deafMs <= options.pingIntS * 1000 + options.pingTimeoutDs * 100 + MARGIN_MS) return;
@@ -61,13 +61,13 @@ export class Progress extends Checker {
     );
   }
 
-  #writes(node: SimNode, options: NetOptions | null): void {
+  #writes(node: Replica, options: NetOptions | null): void {
     const { name, disk, state, client } = node;
-    const now = this.world.nowMs;
+    const now = this.device.nowMs;
     const trouble =
       disk.stuck || disk.slowMs > 0 || disk.faults.writeChance > 0 || disk.faults.flushChance > 0;
     // The peer is not told of the disk before local-io-error has run, and until then nothing is answered (docs/STATES.md, handlers).
-    const untold = Boolean(node.drbdd?.volume?.untold);
+    const untold = Boolean(node.volume?.untold);
     if (!options || options.koCount === 0 || !client || trouble || untold) this.#idleMs[name] = now;
     else if (state?.conn !== Conns.Connected || isSuspended(state)) this.#idleMs[name] = now;
     else {

@@ -8,18 +8,18 @@
  */
 import { Conns, Disks, Roles, type State } from '../../drbd/state.js';
 import type { Counted } from '../ledger.js';
-import type { SimNode } from '../sim-node.js';
-import type { World } from '../world.js';
-import { Checker } from './checker.js';
+import type { Replica } from '../replica.js';
+import type { ReplicatedDevice } from '../replicated-device.js';
+import { DeviceChecker } from './checker.js';
 
-export class Promotion extends Checker {
-  constructor(world: World) {
-    super(world, 'promotion', 'I1');
+export class Promotion extends DeviceChecker {
+  constructor(device: ReplicatedDevice) {
+    super(device, 'promotion', 'I1');
   }
 
-  override changed(node: SimNode, old: State | null, next: State): void {
+  override changed(node: Replica, old: State | null, next: State): void {
     if (next.role !== Roles.Primary || old === null) return;
-    const { truth, ledger } = this.world;
+    const { truth, ledger } = this.device;
     const { name } = node;
     if (old.role === Roles.Primary) {
       // primary --force on a Primary with a bad disk: what is on it counts from now on.
@@ -51,7 +51,7 @@ export class Promotion extends Checker {
       ledger.firstBeyond(lineage, content.length / 512, counted);
     if (bad === null) {
       // What this copy lost with the power is lost by a decision that the other one, where it is whole, may not hear of.
-      const alone = next.conn < Conns.Connected ? this.world.aloneExcuse(node) : null;
+      const alone = next.conn < Conns.Connected ? this.device.aloneExcuse(node) : null;
       if (counted === 'durable' && alone !== null) truth.mayWriteAlone(name, alone);
       ledger.rebase(lineage, content);
       if (lost) truth.tookOver(name);
@@ -60,10 +60,15 @@ export class Promotion extends Checker {
     }
     const excuse = this.#excuse(node, own, content);
     if (excuse === null || bad.judgement === 'torn') {
-      this.world.badSector(this.name, `promotion of ${name}`, name, bad);
+      this.device.badSector(this.name, `promotion of ${name}`, name, bad);
       return;
     }
-    this.world.trace.line(this.world.nowMs, name, 'truth', `older data become Primary: ${excuse}`);
+    this.device.trace.line(
+      this.device.nowMs,
+      name,
+      'truth',
+      `older data become Primary: ${excuse}`,
+    );
     truth.takes(name, node.client?.writesUnderWay ?? [], content);
     truth.tookOver(name);
     // Read through the peer: it is the peer's copy that counts now.
@@ -71,8 +76,8 @@ export class Promotion extends Checker {
     truth.lostVolatile[name] = false;
   }
 
-  #excuse(node: SimNode, ownCopy: boolean, content: Uint8Array): string | null {
-    const { truth, ledger } = this.world;
+  #excuse(node: Replica, ownCopy: boolean, content: Uint8Array): string | null {
+    const { truth, ledger } = this.device;
     const forced = truth.forced[node.name] ?? truth.forced[node.peer.name];
     if (forced !== null) return forced;
     const alone = truth.aloneExcuse[node.peer.name];
@@ -91,14 +96,14 @@ export class Promotion extends Checker {
 }
 
 /** All data of a node's disk, as its reads would see them now. */
-export function dataOf(node: SimNode): Uint8Array {
-  const sectors = node.drbdd?.volume?.sizeSectors ?? 0;
+export function dataOf(node: Replica): Uint8Array {
+  const sectors = node.volume?.sizeSectors ?? 0;
   return node.disk.content(0, sectors * 512);
 }
 
 /** What reads on a node that is being synchronised give: its peer's blocks where its bitmap says so. */
-function throughPeer(node: SimNode): Uint8Array | null {
-  const v = node.drbdd?.volume;
+function throughPeer(node: Replica): Uint8Array | null {
+  const v = node.volume;
   if (!v || v.state.conn < Conns.Connected || node.peer.state?.disk !== Disks.UpToDate) return null;
   const content = dataOf(node.peer);
   const { bitmap } = v;

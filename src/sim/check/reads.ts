@@ -5,38 +5,38 @@
  */
 import { Conns, Disks, type State } from '../../drbd/state.js';
 import type { NodeName } from '../config.js';
+import type { Replica } from '../replica.js';
+import type { ReplicatedDevice } from '../replicated-device.js';
 import type { DeviceOp } from '../sim-device.js';
-import type { SimNode } from '../sim-node.js';
-import type { World } from '../world.js';
-import { Checker } from './checker.js';
+import { DeviceChecker } from './checker.js';
 
 const NEVER = Number.POSITIVE_INFINITY;
 /** The clocks of nodes drift. */
 const MARGIN_MS = 50;
 
-export class Reads extends Checker {
+export class Reads extends DeviceChecker {
   readonly #sinceMs: Record<NodeName, number> = { alpha: NEVER, beta: NEVER }; // the peer can serve
 
-  constructor(world: World) {
-    super(world, 'reads', 'reads');
+  constructor(device: ReplicatedDevice) {
+    super(device, 'reads', 'reads');
   }
 
-  override changed(node: SimNode, _old: State | null, next: State): void {
+  override changed(node: Replica, _old: State | null, next: State): void {
     // A disk that was let go serves nobody, though the peer is yet to hear of it.
     if (next.disk !== Disks.UpToDate) this.#sinceMs[node.peer.name] = NEVER;
     const good = node.peer.state?.disk === Disks.UpToDate;
     const serves = next.conn === Conns.Connected && next.pdsk === Disks.UpToDate && good;
     if (!serves) this.#sinceMs[node.name] = NEVER;
-    else if (this.#sinceMs[node.name] === NEVER) this.#sinceMs[node.name] = this.world.nowMs;
+    else if (this.#sinceMs[node.name] === NEVER) this.#sinceMs[node.name] = this.device.nowMs;
   }
 
-  override died(node: SimNode): void {
+  override died(node: Replica): void {
     this.#sinceMs[node.name] = NEVER;
     this.#sinceMs[node.peer.name] = NEVER;
   }
 
   override tick(): void {
-    for (const node of this.world.bothNodes) {
+    for (const node of this.device.bothNodes) {
       const { faults, badSectors } = node.disk;
       const trouble = faults.readChance > 0 || badSectors.size > 0;
       // Counts again from the next state that says so.
@@ -44,9 +44,9 @@ export class Reads extends Checker {
     }
   }
 
-  override answered(node: SimNode, error: number, op: DeviceOp, tookMs: number): void {
+  override answered(node: Replica, error: number, op: DeviceOp, tookMs: number): void {
     if (op !== 'read') return;
-    const beganMs = this.world.nowMs - tookMs - MARGIN_MS;
+    const beganMs = this.device.nowMs - tookMs - MARGIN_MS;
     if (this.#sinceMs[node.name] > beganMs) return;
     this.look();
     if (error === 0 || node.peer.disk.faults.readChance > 0) return;

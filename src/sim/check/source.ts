@@ -1,15 +1,15 @@
 /** I5: an Outdated or Inconsistent disk is never the source of a resync. */
 import { Conns, Disks, diskName, type State } from '../../drbd/state.js';
-import type { SimNode } from '../sim-node.js';
-import type { World } from '../world.js';
-import { Checker } from './checker.js';
+import type { Replica } from '../replica.js';
+import type { ReplicatedDevice } from '../replicated-device.js';
+import { DeviceChecker } from './checker.js';
 
-export class Source extends Checker {
-  constructor(world: World) {
-    super(world, 'source', 'I5');
+export class Source extends DeviceChecker {
+  constructor(device: ReplicatedDevice) {
+    super(device, 'source', 'I5');
   }
 
-  override changed(node: SimNode, _old: State | null, next: State): void {
+  override changed(node: Replica, _old: State | null, next: State): void {
     const source =
       next.conn === Conns.SyncSource ||
       next.conn === Conns.PausedSyncS ||

@@ -4,16 +4,16 @@
  * peer is outdated has made it so.
  */
 import { Conns, Roles, type State } from '../../drbd/state.js';
-import type { SimNode } from '../sim-node.js';
-import type { World } from '../world.js';
-import { Checker } from './checker.js';
+import type { Replica } from '../replica.js';
+import type { ReplicatedDevice } from '../replicated-device.js';
+import { DeviceChecker } from './checker.js';
 
-export class TwoPrimaries extends Checker {
-  constructor(world: World) {
-    super(world, 'two-primaries', 'I2');
+export class TwoPrimaries extends DeviceChecker {
+  constructor(device: ReplicatedDevice) {
+    super(device, 'two-primaries', 'I2');
   }
 
-  override changed(node: SimNode, old: State | null, next: State): void {
+  override changed(node: Replica, old: State | null, next: State): void {
     if (next.role !== Roles.Primary) return;
     const other = node.peer.state;
     if (other === null || other.role !== Roles.Primary) return;
@@ -22,12 +22,12 @@ export class TwoPrimaries extends Checker {
     if (connected)
       this.violate(`${node.name} and ${node.peer.name} are both Primary and connected`);
     if (old?.role === Roles.Primary || old === null) return;
-    const { truth } = this.world;
-    const { fencing } = this.world.config.disk;
+    const { truth } = this.device;
+    const { fencing } = this.device.config.disk;
     if (fencing === 'dont-care' || truth.forced[node.name] !== null) return;
     // The other Primary knows that it is alone, has fenced this node, and this node becomes Primary all the same.
     const fenced = node.peer.fenceExit === 3 || node.peer.fenceExit === 4;
-    if (fenced && typeof this.world.config.fenceHandler !== 'object') {
+    if (fenced && typeof this.device.config.fenceHandler !== 'object') {
       this.violate(
         `${node.name} becomes Primary although ${node.peer.name} has outdated it (exit ${node.peer.fenceExit})`,
       );

@@ -1,0 +1,144 @@
+/** A cluster with two volumes: each has its own disks, client, promises and checkers, which notice what is wrong with it alone. */
+import test from 'ava';
+import { nodeDigests } from '../../src/real/node-ports.js';
+import { carryOut } from '../../src/sim/actions.js';
+import { contentOf } from '../../src/sim/ledger.js';
+import type { Replica } from '../../src/sim/replica.js';
+import { execute, type RunResult } from '../../src/sim/run.js';
+import { parseScenario } from '../../src/sim/scenario.js';
+import { runScenario } from '../../src/sim/scenario-run.js';
+import type { World } from '../../src/sim/world.js';
+
+const PAIR = `
+set heartbeat none
+set second-volume 2MiB
+set connect-int 1
+set ping-int 2
+set think 50ms
+`;
+const STEPS = `
+at 0s boot alpha
+at 0s boot beta
+at 2s drbdadm new-current-uuid --clear-bitmap on alpha
+at 3s serve on alpha
+`;
+
+function parsed(text: string) {
+  const result = parseScenario(text, 'two-volumes');
+  if (!result.ok) throw new Error(result.text);
+  return result.scenario;
+}
+
+/** A pair that serves for some seconds; then `play`. */
+function played(play: (world: World) => void): RunResult {
+  const { config, lines } = parsed(`${PAIR}${STEPS}`);
+  return execute(
+    1,
+    config,
+    nodeDigests,
+    null,
+    () => {},
+    (world) => {
+      for (const { when, what } of lines) {
+        if (what.type !== 'step' || !('atMs' in when)) continue;
+        world.runUntil(when.atMs);
+        carryOut(world, what.text);
+      }
+      world.runUntil(8000);
+      play(world);
+    },
+  );
+}
+
+function copies(world: World, minor: number): Replica[] {
+  return world.bothNodes.map((n) => n.replica(minor));
+}
+
+function quiet(world: World): void {
+  carryOut(world, 'unserve on alpha');
+  world.runUntil(world.nowMs + 2000);
+}
+
+/** Of each sector of a disk, whose write it holds; 0: zeroes. */
+function writes(r: Replica): number[] {
+  const sectors = r.volume?.sizeSectors ?? 0;
+  const bytes = r.disk.content(0, sectors * 512);
+  return Array.from({ length: sectors }, (_, s) => contentOf(bytes, s * 512, s));
+}
+
+test('both volumes are written, and what is written in one is found in no other', (t) => {
+  const { violation } = played((world) => {
+    quiet(world);
+    const [zero = new Set(), one = new Set()] = [0, 1].map(
+      (minor) => new Set(copies(world, minor).flatMap(writes)),
+    );
+    t.true(zero.size > 20 && one.size > 20);
+    t.deepEqual(
+      [...one].filter((id) => id !== 0 && zero.has(id)),
+      [],
+    );
+    for (const device of world.devices) t.true(device.ledger.writesAcked > 100);
+  });
+  t.is(violation?.text ?? null, null);
+});
+
+for (const minor of [0, 1]) {
+  test(`a block of volume ${minor} that is marked on neither node is noticed there`, (t) => {
+    const { violation } = played((world) => {
+      quiet(world);
+      const [a, b] = copies(world, minor);
+      b?.disk.write(240 * 512, new Uint8Array(512).fill(7), true);
+      t.truthy(a?.volume);
+      world.runUntil(world.nowMs + 5000);
+    });
+    t.is(violation?.checker, 'bits');
+    t.regex(violation?.text ?? '', new RegExp(`^drbd${minor}: sector 240`));
+  });
+}
+
+test('what belongs to volume 1 and lies on volume 0 is noticed at the first read, or promotion', (t) => {
+  const { violation } = played((world) => {
+    quiet(world);
+    const [from] = copies(world, 1);
+    if (!from) return;
+    const sector = writes(from).findIndex((id) => id > 0);
+    for (const to of copies(world, 0)) {
+      to.disk.write(sector * 512, from.disk.content(sector * 512, 512), true);
+    }
+    carryOut(world, 'serve on beta');
+    world.runUntil(world.nowMs + 2000);
+  });
+  t.is(violation?.checker, 'promotion');
+  t.regex(violation?.text ?? '', /^drbd0: .*foreign/);
+});
+
+test('each volume has its own disk, and its own end of a fault', (t) => {
+  const scenario = parsed(`${PAIR}${STEPS}
+at 6s disk beta volume 1 writes fail 100%
+expect beta volume 1 Diskless within 5s
+expect beta UpToDate/UpToDate
+expect alpha volume 1 UpToDate/Diskless within 1s
+at 14s disk beta volume 1 works
+at 15s drbdadm attach volume 1 on beta
+expect beta volume 1 UpToDate within 20s
+expect no I/O error on alpha since 3s
+at 40s settle
+expect same data
+`);
+  t.is(runScenario(scenario, nodeDigests, null).violation?.text ?? null, null);
+});
+
+test('a drbdd that is killed resumes both, and both users wait', (t) => {
+  const scenario = parsed(`${PAIR}${STEPS}
+at 6s crash drbdd on alpha
+after 2s expect alpha Primary/Secondary within 10s
+expect alpha volume 1 Primary/Secondary within 5s
+expect no I/O error on alpha since 3s
+at 30s kill alpha
+at 40s boot alpha
+expect alpha volume 1 UpToDate within 20s
+at 70s settle
+expect same data
+`);
+  t.is(runScenario(scenario, nodeDigests, null).violation?.text ?? null, null);
+});
