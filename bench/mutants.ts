@@ -1,7 +1,7 @@
 /**
  * Measures who catches each planted bug, and after how many seeds: `node build/bench/mutants.js [--write] [--seeds N] [NAME...]`.
  *
- * Seeds 1, 2, 3 ... of the profile that noticed it last time; else of the swarm, then the scenarios, then the other profiles. The
+ * Seeds 1, 2, 3 ... of the profile (and version) that noticed it last time; else of the swarm in its first version and its newest, then the scenarios, then the other profiles. The
  * first violation counts that the machines as they are do not have in the same run. `--write` puts it into src/sim/mutants-caught.ts and docs/MUTANTS.md (those of mutants
  * that are not named stay), and test/sim/mutants-caught.test.ts holds it from then on. One run at a time.
  */
@@ -16,7 +16,7 @@ import {
   type Trial,
   trialText,
 } from '../src/sim/mutants.js';
-import { PROFILES } from '../src/sim/swarm.js';
+import { PROFILES, SWARM_VERSION } from '../src/sim/swarm.js';
 
 const ROOT = new URL('../../', import.meta.url);
 const CAUGHT_FILE = new URL('src/sim/mutants-caught.ts', ROOT);
@@ -38,9 +38,12 @@ for (let word = argv.shift(); word !== undefined; word = argv.shift()) {
 function* trials(recorded: Caught | null): Iterable<Trial> {
   if (recorded && 'scenario' in recorded) yield { scenario: recorded.scenario };
   else if (recorded) {
-    for (let seed = 1; seed <= seeds; seed++) yield { profile: recorded.profile, seed };
+    const { profile, version } = recorded;
+    for (let seed = 1; seed <= seeds; seed++) yield { profile, seed, ...(version && { version }) };
   }
   for (let seed = 1; seed <= seeds; seed++) yield { profile: 'swarm', seed };
+  for (let seed = 1; seed <= seeds; seed++)
+    yield { profile: 'swarm', seed, version: SWARM_VERSION };
   for (const file of readdirSync(new URL('etc/scenarios/', ROOT)).sort()) {
     yield { scenario: file.replace(/\.txt$/, '') };
   }

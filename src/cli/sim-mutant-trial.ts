@@ -27,7 +27,7 @@ const SCENARIOS = new URL('../../../etc/scenarios/', import.meta.url);
 export function runTrial(trial: Trial): TrialResult {
   const { violation, traceHash } =
     'seed' in trial
-      ? runSeed({ seed: trial.seed, version: FIRST_VERSION }, trial.profile)
+      ? runSeed({ seed: trial.seed, version: trial.version ?? FIRST_VERSION }, trial.profile)
       : play(trial);
   return {
     invariant: violation?.invariant ?? null,

@@ -166,7 +166,10 @@ function requestsOf(
   }
 }
 
-/** What `adjust` does when only options changed, a disk is missing or the connection was given up. */
+/**
+ * What `adjust` does when only options changed, a disk is missing or the connection was given up. An order of volumes that is turned
+ * round would be a cycle (133) while the old one holds: that goes first, as somebody at a terminal has to do it.
+ */
 function adjustRequests(c: Configured, drbdd: SimDrbdd, connect: ControlRequest): ControlRequest[] {
   const { config } = c;
   const r = drbdd.loop.engine.resource(RESOURCE);
@@ -177,6 +180,13 @@ function adjustRequests(c: Configured, drbdd: SimDrbdd, connect: ControlRequest)
   const requests: ControlRequest[] = [
     { verb: 'resource-options', resource: RESOURCE, options: config.resource },
   ];
+  for (const minor of minors) {
+    const now = drbdd.volumeOf(minor);
+    const options = diskOptionsOf(config, minor);
+    const after = now && now.dataDisk >= 0 ? now.diskOptions.resyncAfterMinor : -1;
+    if (after === -1 || after === options.resyncAfterMinor) continue;
+    requests.push({ verb: 'disk-options', minor, options: { ...options, resyncAfterMinor: -1 } });
+  }
   for (const minor of minors) {
     const isAttached = (drbdd.volumeOf(minor)?.dataDisk ?? -1) >= 0;
     const options = diskOptionsOf(config, minor);

@@ -10,6 +10,7 @@ import { CAUGHT } from './mutants-caught.js';
 import { DRBD_MUTANTS } from './mutants-drbd.js';
 import { HEARTBEAT_MUTANTS } from './mutants-heartbeat.js';
 import { RESYNC_MUTANTS } from './mutants-resync.js';
+import { VOLUME_MUTANTS } from './mutants-volumes.js';
 import type { Profile } from './swarm.js';
 
 export interface Mutant {
@@ -22,9 +23,9 @@ export interface Mutant {
   readonly replace: string;
 }
 
-/** A run in which a mutant is to be noticed: a seed of the swarm, or a scenario of etc/scenarios. */
+/** A run in which a mutant is to be noticed: a seed of the swarm (without `version`: of its first), or a scenario of etc/scenarios. */
 export type Trial =
-  | { readonly profile: Profile; readonly seed: number }
+  | { readonly profile: Profile; readonly seed: number; readonly version?: number }
   | { readonly scenario: string };
 
 /** Who noticed it first, and where. Seeds are tried from 1 on: the seed is how many it took. */
@@ -36,6 +37,7 @@ export type Caught = Trial & {
 export const MUTANTS: readonly Mutant[] = [
   ...DRBD_MUTANTS,
   ...RESYNC_MUTANTS,
+  ...VOLUME_MUTANTS,
   ...HEARTBEAT_MUTANTS,
 ];
 
@@ -86,11 +88,14 @@ export function caughtBy(name: string): Caught | null {
   return CAUGHT[name] ?? null;
 }
 
-/** `3 seeds`, `12 seeds of heartbeat`, `scenario split-brain`. */
+/** `3 seeds`, `12 seeds of heartbeat`, `4 seeds of version 7`, `scenario split-brain`. */
 export function trialText(trial: Trial): string {
   if ('scenario' in trial) return `scenario ${trial.scenario}`;
   const seeds = trial.seed === 1 ? '1 seed' : `${trial.seed} seeds`;
-  return trial.profile === 'swarm' ? seeds : `${seeds} of ${trial.profile}`;
+  const version = trial.version === undefined ? '' : ` of version ${trial.version}`;
+  return trial.profile === 'swarm'
+    ? `${seeds}${version}`
+    : `${seeds} of ${trial.profile}${version}`;
 }
 
 /** The table of docs/MUTANTS.md. */

@@ -10,13 +10,14 @@ import { withCongestion } from './swarm-congestion.js';
 import { withGrowth } from './swarm-growth.js';
 import { withParity } from './swarm-parity.js';
 import { withThinResync } from './swarm-thin.js';
+import { withVolumes } from './swarm-volumes.js';
 
 /**
  * Which drawing is the newest. A seed means the same schedule only while nothing here or in config.ts that is drawn changes
  * (test/sim/swarm-version.test.ts notices): what is drawn beside it gets a number and dice of its own (3: swarm-parity.ts, 4: swarm-growth.ts,
- * 5: swarm-congestion.ts, 6: swarm-thin.ts), and the seeds of the versions before mean what they did.
+ * 5: swarm-congestion.ts, 6: swarm-thin.ts, 7: swarm-volumes.ts), and the seeds of the versions before mean what they did.
  */
-export const SWARM_VERSION = 6;
+export const SWARM_VERSION = 7;
 /** Without what the versions since have added. */
 export const FIRST_VERSION = 2;
 
@@ -348,7 +349,9 @@ export function plan(seed: number, profile: Profile, version = SWARM_VERSION): P
   const fourth = withGrowth(seed, third);
   if (version === 4) return fourth;
   const fifth = withCongestion(seed, fourth);
-  return version === 5 ? fifth : withThinResync(seed, fifth);
+  if (version === 5) return fifth;
+  const sixth = withThinResync(seed, fifth);
+  return version === 6 ? sixth : withVolumes(seed, sixth);
 }
 
 function firstPlan(seed: number, profile: Profile): Plan {

@@ -34,8 +34,8 @@ test('every mutant was measured, and there are enough of them', (t) => {
 function* trialsFrom(recorded: Trial): Iterable<Trial> {
   yield recorded;
   if ('scenario' in recorded) return;
-  const { profile, seed } = recorded;
-  for (let i = 1; i <= MORE_SEEDS; i++) yield { profile, seed: seed + i };
+  const { seed } = recorded;
+  for (let i = 1; i <= MORE_SEEDS; i++) yield { ...recorded, seed: seed + i };
 }
 
 test('every mutant is noticed, where the machines as they are show nothing', async (t) => {

@@ -55,6 +55,16 @@ const KNOWN: Record<number, Record<string, string>> = {
     heartbeat: 'ca3d93a1f76ea3d6',
     large: 'e91153db80ea3ee7',
   },
+  7: {
+    swarm: 'fcfed631d8e406bf',
+    none: '11ae526617dd9137',
+    network: '0bbe6c80e7304147',
+    crash: '80cae0410e26dd63',
+    disk: '7c0b7845acd0dc19',
+    operator: '4af3e0295495662b',
+    heartbeat: '246ae8de9a40dfb3',
+    large: '128be24af00f38de',
+  },
 };
 
 test('what seeds draw changes only with a version', (t) => {

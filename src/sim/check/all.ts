@@ -17,6 +17,7 @@ import { Outdated } from './outdated.js';
 import { Progress } from './progress.js';
 import { Promotion } from './promotion.js';
 import { Reads } from './reads.js';
+import { ResyncOrder } from './resync-order.js';
 import { Source } from './source.js';
 import { TwoPrimaries } from './two-primaries.js';
 
@@ -27,6 +28,7 @@ export const CHECKERS: readonly ((device: ReplicatedDevice) => DeviceChecker)[] 
   (d) => new Equal(d),
   (d) => new Bits(d),
   (d) => new Source(d),
+  (d) => new ResyncOrder(d),
   (d) => new Order(d),
   (d) => new Acknowledgement(d),
   (d) => new Durable(d),

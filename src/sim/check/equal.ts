@@ -100,13 +100,16 @@ export class Equal extends DeviceChecker {
   }
 }
 
-/** Nothing of this copy is on its way to a disk or to the peer; of the connection, nothing of another volume either. */
+/** Nothing of this copy is on its way to a disk or to the peer. */
 export function isQuiet(node: Replica): boolean {
   const v = node.drbdd?.dead ? null : node.volume;
   if (!v) return false;
   const pending = v.app.pending + v.app.local + v.app.remote + v.app.writesActive;
   const peer = v.peerIo.local + v.peerIo.unacked + v.resync.pending;
   const verify = v.verify.pending + v.verify.unacked;
-  const open = v.link?.transferLog.count ?? 0;
+  let open = 0;
+  v.link?.transferLog.visit((request) => {
+    if (request.owner === v.app) open++;
+  });
   return pending + peer + verify + open + node.device.pending === 0;
 }

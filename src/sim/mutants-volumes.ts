@@ -1,0 +1,34 @@
+/** Planted bugs of resources with several volumes: what is one volume's goes to another one, or to none. See mutants.ts. */
+import type { Mutant } from './mutants.js';
+
+export const VOLUME_MUTANTS: readonly Mutant[] = [
+  {
+    name: 'resync-after-ignored',
+    what: 'a volume that is to come after another one is resynchronised beside it',
+    file: 'drbd/resync-after.js',
+    find: 'const must = mustWait(device, this.#find);',
+    replace: 'const must = false;',
+  },
+  {
+    name: 'state-of-another-volume',
+    what: 'what the peer says of the state of any volume counts for the first one',
+    file: 'drbd/resource.js',
+    find: 'return receiveState(link, v, poolView.getUint32(body));',
+    replace: 'return receiveState(link, this.volumes[0], poolView.getUint32(body));',
+  },
+  {
+    name: 'disk-state-of-another-volume',
+    what: "that the peer has let a volume's disk go counts for the first volume, once they have met",
+    file: 'drbd/resource.js',
+    find: 'return receiveState(link, v, poolView.getUint32(body));',
+    replace:
+      'return receiveState(link, v.state.conn === Conns.Connected ? this.volumes[0] : v, poolView.getUint32(body));',
+  },
+  {
+    name: 'first-volume-flushed',
+    what: 'a barrier is acknowledged when the disk of the first volume is flushed',
+    file: 'drbd/resource.js',
+    find: 'if (!v.diskUsable())\n                continue;\n            left++;',
+    replace: 'if (!v.diskUsable() || v.number > 0)\n                continue;\n            left++;',
+  },
+];
