@@ -67,6 +67,8 @@ export interface ClusterConfig {
   readonly driftPpm: Readonly<Record<NodeName, number>>;
   /** What beta offers to speak, an older peer; alpha knows everything. Absent: so does beta (`null` would be another plan of a seed). */
   readonly dialect?: Dialect;
+  /** One piece in so many of what is sent over TCP is cut anywhere. Absent: one in 24 (a value would be another plan of a seed). */
+  readonly tcpCutOneIn?: number;
   /** Absent: the resource has one volume (a value would be another plan of a seed). */
   readonly second?: SecondVolume;
 }

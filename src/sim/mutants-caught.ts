@@ -102,7 +102,7 @@ export const CAUGHT: Readonly<Record<string, Caught>> = {
     seed: 10,
     version: 7,
   },
-  'thin-not-stored': { invariant: 'I3', checker: 'equal', profile: 'swarm', seed: 10, version: 7 },
+  'thin-not-stored': { invariant: 'I4', checker: 'bits', profile: 'swarm', seed: 16, version: 7 },
   'resync-overtakes-write': { invariant: 'I6', checker: 'order', profile: 'swarm', seed: 19 },
   'checksum-not-compared': { invariant: 'I4', checker: 'bits', scenario: 'checksums' },
   'target-write-not-held': { invariant: 'I3', checker: 'equal', profile: 'swarm', seed: 6 },
@@ -132,10 +132,10 @@ export const CAUGHT: Readonly<Record<string, Caught>> = {
     version: 7,
   },
   'disk-state-of-another-volume': {
-    invariant: 'progress',
-    checker: 'progress',
+    invariant: 'I9',
+    checker: 'liveness',
     profile: 'swarm',
-    seed: 12,
+    seed: 22,
     version: 7,
   },
   'first-volume-flushed': {

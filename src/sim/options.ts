@@ -22,6 +22,7 @@ import {
   RESYNC_ORDERS,
   type SecondVolume,
 } from './config.js';
+import { CUT_ONE_IN } from './sim-tcp.js';
 import { timeMs } from './words.js';
 
 export interface Option {
@@ -100,6 +101,11 @@ const NOT_OF_A_SCENARIO: ReadonlySet<string> = new Set([
 const number: Kind<number> = {
   expects: 'a whole number',
   read: (v) => (/^-?\d+$/.test(v) ? Number(v) : null),
+  write: String,
+};
+const aboveZero: Kind<number> = {
+  expects: 'a whole number above 0',
+  read: (v) => (/^[1-9]\d*$/.test(v) ? Number(v) : null),
   write: String,
 };
 const yesNo: Kind<boolean> = {
@@ -292,6 +298,12 @@ export const OPTIONS: readonly Option[] = [
     ({ diskDiscardZeroes: _, ...rest }, zeroes) =>
       zeroes ? rest : { ...rest, diskDiscardZeroes: false },
     (c) => c.diskDiscardZeroes ?? true,
+  ),
+  option(
+    'tcp-cut-one-in',
+    aboveZero,
+    ({ tcpCutOneIn: _, ...rest }, n) => (n === CUT_ONE_IN ? rest : { ...rest, tcpCutOneIn: n }),
+    (c) => c.tcpCutOneIn ?? CUT_ONE_IN,
   ),
   second('second-volume', 'none, or a size like 2MiB', secondSized, (two) =>
     two ? mebibytes.write(two.sizeBytes) : 'none',

@@ -285,7 +285,10 @@ export class SimNode {
     this.drbdadm('primary', flags, (exit) => {
       // Two at once (the operator was impatient): it is opened and served once.
       if (exit !== 0 || (this.client === null && this.open() !== 0)) {
-        done(false);
+        // One volume may be Primary, and the other one could not: nobody uses either.
+        if (this.replicas.length > 1 && this.client === null) {
+          this.drbdadm('secondary', [], () => done(false));
+        } else done(false);
         return;
       }
       this.startClient();

@@ -23,13 +23,14 @@ export interface SimTcpOptions {
   readonly windowBytes: number;
   /** Largest piece; each is cut at a random place up to this. */
   readonly pieceBytes: number;
+  /** One piece in so many is cut anywhere, however short it is: a header may arrive in two parts, one packet long before the next. */
+  readonly cutOneIn?: number;
 }
 
 /** Repetitions back off to this (TCP_RTO_MAX). */
 const LONGEST_RETRY_MS = 120_000;
 const FIRST_SYN_RETRY_MS = 1000;
-/** One piece in so many is cut anywhere, however short it is: a header may arrive in two parts. */
-const CUT_SHORT_ONE_IN = 24;
+export const CUT_ONE_IN = 24;
 
 /** What is under way: bytes, or a step of the connection's life. */
 interface Piece {
@@ -274,7 +275,8 @@ export class SimTcp {
   }
 
   #pieceLength(leftBytes: number): number {
-    const most = this.#random.below(CUT_SHORT_ONE_IN) === 0 ? leftBytes : this.#options.pieceBytes;
+    const { pieceBytes, cutOneIn = CUT_ONE_IN } = this.#options;
+    const most = this.#random.below(cutOneIn) === 0 ? leftBytes : pieceBytes;
     return Math.min(leftBytes, 1 + this.#random.below(most));
   }
 

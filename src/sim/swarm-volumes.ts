@@ -18,13 +18,19 @@ export function withVolumes(seed: number, plan: Plan): Plan {
   const r = dice(seed, 'swarm volumes');
   const { config } = plan;
   const { protocolMax } = config.dialect ?? FULL_DIALECT;
-  if (r.chance(0.35) || protocolMax < FIRST_PROTOCOL_WITH_VOLUMES) return plan;
+  if (r.chance(0.25) || protocolMax < FIRST_PROTOCOL_WITH_VOLUMES) return plan;
   const second = {
     sizeBytes: r.pick([1, 2, 2, 4]) << 20,
     resyncAfter: r.pick(RESYNC_ORDERS),
   };
+  // What is said of one volume often arrives before what is said of the next.
+  const apart = r.chance(0.7) ? { tcpCutOneIn: r.pick([1, 2, 4]) } : {};
   const steps = [...plan.steps, ...drawSteps(r, plan.faultsMs)];
-  return { ...plan, config: { ...config, second }, steps: steps.sort((a, b) => a.atMs - b.atMs) };
+  return {
+    ...plan,
+    config: { ...config, second, ...apart },
+    steps: steps.sort((a, b) => a.atMs - b.atMs),
+  };
 }
 
 /** One occurrence: [delay after its begin, text]. */
@@ -41,17 +47,28 @@ function copied(r: Prng, volume: string): string {
 
 const other = (volume: string): string => (volume === '0' ? '1' : '0');
 
-/** One copy is let go and comes back, maybe while the other volume is copied. */
+/** The connection, from that time on. */
+function lost(r: Prng, atMs: number): Occurrence {
+  if (r.chance(0.4)) return [[atMs, 'reset replication']];
+  return [
+    [atMs, 'cut replication'],
+    [atMs + ms(r, 100, 12_000), 'heal replication'],
+  ];
+}
+
+/** One copy is let go and comes back, maybe while the other volume is copied, or behind the end of the connection. */
 function letGo(r: Prng): Occurrence {
   const node = r.pick(NODES);
   const volume = anyVolume(r);
   const force = r.chance(0.3) ? ' --force' : '';
   const before = r.chance(0.6) ? ([[0, copied(r, other(volume))]] as const) : [];
   const at = 50 + r.below(1000);
+  const awayMs = ms(r, 50, 8000);
   return [
     ...before,
     [at, `drbdadm detach${force} volume ${volume} on ${node}`],
-    [at + ms(r, 50, 6000), `drbdadm attach volume ${volume} on ${node}`],
+    ...(r.chance(0.4) ? lost(r, at + r.below(awayMs)) : []),
+    [at + awayMs, `drbdadm attach volume ${volume} on ${node}`],
   ];
 }
 
@@ -115,15 +132,56 @@ function both(r: Prng): Occurrence {
   const at = 300 + r.below(1500);
   switch (r.below(5)) {
     case 0:
-      return [...begun, [at, 'reset replication']];
     case 1:
-      return [...begun, [at, 'cut replication'], [at + ms(r, 100, 12_000), 'heal replication']];
+      return [...begun, ...lost(r, at)];
     case 2:
       return [...begun, [at, `kill ${node}`], [at + ms(r, 300, 10_000), `boot ${node}`]];
     case 3:
       return [...begun, [at, `crash drbdd on ${node}`]];
     default:
       return begun;
+  }
+}
+
+/** An operator who means one volume of the resource: maybe Primary where the other one is not. */
+function roles(r: Prng): Occurrence {
+  const node = r.pick(NODES);
+  const volume = anyVolume(r);
+  const force = r.chance(0.15) ? ' --force' : '';
+  const at = r.below(1000);
+  return [
+    ...(r.chance(0.4) ? ([[0, 'cut replication']] as const) : []),
+    [at, `drbdadm primary${force} volume ${volume} on ${node}`],
+    [at + ms(r, 50, 8000), `drbdadm secondary volume ${volume} on ${node}`],
+    [at + ms(r, 50, 8000), 'heal replication'],
+  ];
+}
+
+/** What stops one volume, or makes it old. */
+function stopped(r: Prng): Occurrence {
+  const node = r.pick(NODES);
+  const volume = anyVolume(r);
+  const at = ms(r, 50, 5000);
+  switch (r.below(4)) {
+    case 0:
+      return [[0, `drbdadm outdate volume ${volume} on ${node}`]];
+    case 1:
+      return [
+        [0, `drbdadm suspend-io volume ${volume} on ${node}`],
+        [at, `drbdadm resume-io volume ${volume} on ${node}`],
+      ];
+    case 2:
+      return [
+        [0, `disk ${node} volume 1 full above ${r.below(100)}%`],
+        [at, `disk ${node} volume 1 works`],
+        [at + 500, `drbdadm attach volume 1 on ${node}`],
+      ];
+    default:
+      return [
+        [0, `drbdadm disconnect on ${node}`],
+        [r.below(1000), `drbdadm new-current-uuid volume ${volume} on ${node}`],
+        [1000 + at, `drbdadm connect on ${node}`],
+      ];
   }
 }
 
@@ -143,6 +201,8 @@ const KINDS = [
   { of10: 5, draw: ordered },
   { of10: 5, draw: paused },
   { of10: 7, draw: both },
+  { of10: 3, draw: roles },
+  { of10: 3, draw: stopped },
   { of10: 1, draw: replaced },
   { of10: 1, draw: (r: Prng): Occurrence => [[0, `drbdadm verify volume 1 on ${r.pick(NODES)}`]] },
 ] as const;

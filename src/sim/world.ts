@@ -19,6 +19,7 @@ import { SimClock } from './sim-clock.js';
 import { SimNet } from './sim-net.js';
 import { type NodeWorld, SimNode } from './sim-node.js';
 import type { ScriptTrace } from './sim-scripts.js';
+import { CUT_ONE_IN } from './sim-tcp.js';
 import type { Trace } from './trace.js';
 
 export interface Violation {
@@ -75,6 +76,7 @@ export class World implements NodeWorld {
       delayMs: config.networkDelayMs,
       windowBytes: 1 << 20,
       pieceBytes: 65536,
+      cutOneIn: config.tcpCutOneIn ?? CUT_ONE_IN,
     });
     for (const [i, name] of NODES.entries()) {
       this.net.addHost(name, {

@@ -56,14 +56,14 @@ const KNOWN: Record<number, Record<string, string>> = {
     large: 'e91153db80ea3ee7',
   },
   7: {
-    swarm: 'fcfed631d8e406bf',
+    swarm: 'fa691f56e3ea5f97',
     none: '11ae526617dd9137',
-    network: '0bbe6c80e7304147',
-    crash: '80cae0410e26dd63',
-    disk: '7c0b7845acd0dc19',
-    operator: '4af3e0295495662b',
-    heartbeat: '246ae8de9a40dfb3',
-    large: '128be24af00f38de',
+    network: 'bc30076b7b313c0e',
+    crash: '681c144d507af55e',
+    disk: 'cefbb7133e4bd684',
+    operator: '04ff8c2ed203c148',
+    heartbeat: 'ac9d8b0bda82ffe5',
+    large: 'b39b77ff84ba0fe2',
   },
 };
 
