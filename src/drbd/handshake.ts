@@ -232,6 +232,13 @@ export function receiveState(link: Link, v: Volume, word: number): string | null
     v.resync.beginning.peerPulledAhead();
   }
 
+  // Its disk was let go and is back, and it took a word of the peer's from before for the answer: that one began a resync, has heard
+  // of the disk since, and begins another one.
+  if (mine.conn === Conns.Behind && theirs.conn === Conns.WFBitMapS) {
+    link.failGently('NetworkFailure', 'the peer begins an exchange of bitmaps anew: once more');
+    return null;
+  }
+
   // Both attached at once, and each took the other's last word before that for an answer. (The originals stay like this for ever.)
   const exchanges = mine.conn === Conns.WFBitMapS || mine.conn === Conns.WFBitMapT;
   if (exchanges && theirs.conn === mine.conn) {

@@ -4,7 +4,9 @@
  */
 import test from 'ava';
 import { Prng } from '../../src/base/prng.js';
+import { force } from '../../src/drbd/changes.js';
 import { invalidateRemote } from '../../src/drbd/disk-verbs.js';
+import { sendState } from '../../src/drbd/params.js';
 import { Conns } from '../../src/drbd/state.js';
 import { COMMANDS } from '../../src/wire/constants.js';
 import { packetsSent } from '../support/packets-sent.js';
@@ -197,4 +199,21 @@ test('Behind out of a resync: all of it is to be copied again, whatever is store
     t.true((alpha.volume.bitmap?.count ?? 0) < all);
     t.is(settledAndSame(pair), -1);
   }
+});
+
+// Swarm seed 800187@7: the disk of a node that was Behind was let go and attached again on a slow line, and an old word of the source was
+// taken for the answer. The source has begun an exchange of bitmaps since, and waits for one.
+test('a source that begins an exchange with a node that is Behind is met once more', (t) => {
+  const pair = inSync(3, { net: PULL });
+  const { alpha, beta } = pair;
+  beta.disk.slowMs = 200;
+  pullAhead(pair, new Prng(3));
+  beta.until(/cs:Behind/);
+  alpha.loop.enter(() => {
+    force(alpha.volume, { conn: Conns.Connected });
+    force(alpha.volume, { conn: Conns.WFBitMapS });
+    if (alpha.volume.link) sendState(alpha.volume.link, alpha.volume);
+  });
+  t.is(settledAndSame(pair), -1);
+  t.true(beta.log.some((line) => line.includes('begins an exchange of bitmaps anew')));
 });
