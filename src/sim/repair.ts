@@ -29,6 +29,8 @@ const HEARTBEAT_PATIENCE_MS = 45_000;
 /** A resync, or a verify, that takes longer than this gets more of the network. */
 const RESYNC_PATIENCE_MS = 30_000;
 const FAST_RATE_KIBPS = '50000';
+/** A verify that takes longer than this makes way for the users more than it gets on: it is ended. */
+const VERIFY_PATIENCE_MS = 90_000;
 
 const nothing = (): void => {};
 /** No data of it may be used by itself. */
@@ -214,7 +216,13 @@ export class Repair {
       world.config = setOption(world.config, 'ko-count', '0');
       for (const node of world.bothNodes) node.drbdadm('adjust', [], nothing);
     }
-    if (this.#faster || world.nowMs - notes.syncingSinceMs < RESYNC_PATIENCE_MS) return;
+    const longMs = world.nowMs - notes.syncingSinceMs;
+    if (conn === Conns.VerifyS && longMs > VERIFY_PATIENCE_MS) {
+      notes.syncingSinceMs = world.nowMs;
+      r.node.drbdadm('disconnect', [], nothing);
+      return;
+    }
+    if (this.#faster || longMs < RESYNC_PATIENCE_MS) return;
     this.#faster = true;
     world.config = setOption(world.config, 'resync-rate', FAST_RATE_KIBPS);
     for (const node of world.bothNodes) node.drbdadm('adjust', [], nothing);
