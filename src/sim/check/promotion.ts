@@ -101,9 +101,13 @@ export function dataOf(node: Replica): Uint8Array {
   return node.disk.content(0, sectors * 512);
 }
 
-/** What reads on a node that is being synchronised give: its peer's blocks where its bitmap says so. */
+/**
+ * What reads on a node that is being synchronised give: its peer's blocks where its bitmap says so. Null: nothing, the peer has left a
+ * connection that this node takes for one.
+ */
 function throughPeer(node: Replica): Uint8Array | null {
   const v = node.volume;
+  if ((node.peer.state?.conn ?? Conns.StandAlone) < Conns.WFReportParams) return null;
   if (!v || v.state.conn < Conns.Connected || node.peer.state?.disk !== Disks.UpToDate) return null;
   const content = dataOf(node.peer);
   const { bitmap } = v;
