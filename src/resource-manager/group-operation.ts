@@ -42,7 +42,7 @@ const STOP_RETRY_MS = 1000;
 
 /** Whether the output of `status` says that the resource runs. The exit status does not count. */
 export function saysRunning(output: string): boolean {
-  if (/[nN][oO][tT] [rR]unning/.test(output)) return false;
+  if (/[nN][oO][tT] .*[rR]unning/s.test(output)) return false; // also 'is not currently running', as the original's pattern
   return /[rR]unning|OK/.test(output);
 }
 

@@ -13,16 +13,16 @@ export const VOLUME_MUTANTS: readonly Mutant[] = [
     name: 'state-of-another-volume',
     what: 'what the peer says of the state of any volume counts for the first one',
     file: 'drbd/resource.js',
-    find: 'return receiveState(link, v, poolView.getUint32(body));',
-    replace: 'return receiveState(link, this.volumes[0], poolView.getUint32(body));',
+    find: 'const wrong = receiveState(link, v, poolView.getUint32(body));',
+    replace: 'const wrong = receiveState(link, this.volumes[0], poolView.getUint32(body));',
   },
   {
     name: 'disk-state-of-another-volume',
     what: "that the peer has let a volume's disk go counts for the first volume, once they have met",
     file: 'drbd/resource.js',
-    find: 'return receiveState(link, v, poolView.getUint32(body));',
+    find: 'const wrong = receiveState(link, v, poolView.getUint32(body));',
     replace:
-      'return receiveState(link, v.state.conn === Conns.Connected ? this.volumes[0] : v, poolView.getUint32(body));',
+      'const wrong = receiveState(link, v.state.conn === Conns.Connected ? this.volumes[0] : v, poolView.getUint32(body));',
   },
   {
     name: 'first-volume-flushed',

@@ -74,7 +74,17 @@ test('status is judged by its output', (t) => {
   for (const yes of ['running', 'is Running...', 'OK', 'running (Primary)', 'x running OK']) {
     t.true(saysRunning(yes), yes);
   }
-  for (const no of ['', 'stopped', 'not running', 'NOT running', 'Not Running', 'ok', 'dead']) {
+  for (const no of [
+    '',
+    'stopped',
+    'not running',
+    'NOT running',
+    'Not Running',
+    'ok',
+    'dead',
+    'mysqld is not currently running',
+    'is not  running',
+  ]) {
     t.false(saysRunning(no), no);
   }
 });
