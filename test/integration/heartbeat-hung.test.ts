@@ -71,7 +71,7 @@ test.serial('a configuration that hangs: scripts and a reload wait for it', asyn
   t.is(lab.running('node-a'), ALL, 'nothing was stopped, and nothing handed over');
   t.regex(lab.log('node-a'), /reload: \/etc\/ha.d or \/var\/lib\/heartbeat does not answer/);
   // It comes back: what was asked for goes on.
-  await lab.exec('node-a', 'sh', '-c', `kill ${holder}; umount -l /etc/ha.d`);
+  await lab.exec('node-a', 'sh', '-c', `umount -l /etc/ha.d; kill ${holder}`);
   await lab.untilRunning(t, 'one two', 'three');
   await lab.until(t, 'the reload', () => lab.log('node-a').includes('Configuration unchanged.'));
 });
