@@ -287,6 +287,14 @@ export class HeartbeatLives {
           this.#arm();
         });
       },
+      ask: (kind, ask, answered) => {
+        const node = this.#node;
+        this.#host.ask(this.#config, kind, ask, (answer) => {
+          if (node !== this.#node) return; // of an earlier life
+          answered(answer, this.#nowMs());
+          this.#arm();
+        });
+      },
       log: this.#log,
       stuck: (group) => this.#escalate(group),
       released: (restart) => this.#released(restart),

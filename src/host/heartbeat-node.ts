@@ -24,6 +24,7 @@ import type { ResourceEffect, ResourceMachine } from '../resource-manager/resour
 import { ResourceState } from '../resource-manager/resource-state.js';
 import { decodeHaMessage, fieldOf, type HaMessage } from '../wire/hamsg.js';
 import { isAuthentic, type SigningKeys, signNetstring } from '../wire/hamsg-auth.js';
+import type { NodeAsk } from './heartbeat-questions.js';
 
 export type NodeLogLevel = 'debug' | 'info' | 'WARN' | 'ERROR' | 'CRIT';
 
@@ -32,6 +33,7 @@ export interface HeartbeatPorts {
   transmit(datagram: Uint8Array): void;
   /** Run `resource`'s script; its end is told by `scriptDone(id)`. */
   runScript(id: number, resource: HaResource, action: Action): void;
+  readonly ask: NodeAsk;
   log(level: NodeLogLevel, text: string): void;
   /** A group cannot be stopped: the machine must go down before anybody may take the group over. */
   stuck(group: HaResourceGroup): void;

@@ -9,6 +9,7 @@ import type { HaResource, HaResourceGroup } from '../config/haresources.js';
 import type { TwinbeatIni } from '../config/twinbeat-ini.js';
 import type { Action, ScriptOutcome } from '../resource-manager/group-operation.js';
 import type { NodeLogLevel } from './heartbeat-node.js';
+import type { Ask } from './heartbeat-questions.js';
 import type { Timers } from './timers.js';
 
 /** Everything that /etc/ha.d and /etc/twinbeat.ini say. */
@@ -111,6 +112,7 @@ export interface LivesHost {
   readonly reboot: ((way: RebootWay, ended: (worked: boolean) => void) => void) | null;
   /** dopd: `ended` with the exit status, null for one that did not end by itself; once, never inside. */
   runDrbdadmOutdate(resource: string, ended: (status: number | null) => void): void;
+  readonly ask: Ask;
   log(level: NodeLogLevel, text: string): void;
   /** A new configuration is in force. */
   configured(config: HeartbeatConfig): void;

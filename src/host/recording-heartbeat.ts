@@ -244,6 +244,18 @@ export class RecordedLives implements LivesCalls {
           }),
         );
       },
+      ask: (config, kind, ask, answered) => {
+        const id = this.#nextCall++;
+        foldText(rec, `${kind} ${flightJson(ask)}`);
+        rec.note({ type: 'question', kind, ask });
+        this.#callback(() =>
+          host.ask(config, kind, ask, (answer) => {
+            this.#input({ k: 'answered', id, answer });
+            rec.note({ type: 'answer', kind, answer });
+            answered(answer);
+          }),
+        );
+      },
       log: (level, text) => {
         if (!rec.stopped) {
           const r = rec.record(R.LOG, text.length * 3 + 32);

@@ -6,9 +6,11 @@ import { readFileSync } from 'node:fs';
 import { HeartbeatLives } from '../host/heartbeat-lives.js';
 import type { NodeLogLevel } from '../host/heartbeat-node.js';
 import type { ConfigSource, HeartbeatConfig, LivesHost } from '../host/heartbeat-ports.js';
+import { askOf } from '../host/heartbeat-questions.js';
 import { VERSION } from '../host/heartbeat-report.js';
 import { type LivesCalls, RecordedLives } from '../host/recording-heartbeat.js';
 import { FlightKeeper, flightMemory } from './flight-files.js';
+import { realAnswers } from './heartbeat-answers.js';
 import { configTimes, filesAnswer } from './heartbeat-config.js';
 import { HeartbeatControlServer } from './heartbeat-control-server.js';
 import { HeartbeatFifo } from './heartbeat-fifo.js';
@@ -93,6 +95,7 @@ export class HeartbeatDaemon {
       reboot: root === '' ? runReboot : null,
       runDrbdadmOutdate: (resource, ended) =>
         runDrbdadmOutdate(resource, (text) => this.log('ERROR', text), ended),
+      ask: askOf(realAnswers((level, text) => this.log(level, text))),
       log: (level, text) => this.log(level, text),
       configured: (current) => {
         this.#log.configure(this.#logOptions(current));

@@ -7,6 +7,7 @@ import { roleName } from '../drbd/state.js';
 import { RESOURCE } from './administrator.js';
 import type { ClusterConfig } from './config.js';
 import { dice } from './dice.js';
+import { NO_ANSWERS } from './heartbeat-answers.js';
 import { heartbeatTexts } from './heartbeat-config.js';
 import { SimHeartbeat } from './sim-heartbeat.js';
 import type { SimNet } from './sim-net.js';
@@ -50,6 +51,7 @@ export class NodeHeartbeat {
         scripts: this.scripts,
         drbdadmOutdate: (_resource, ended) => node.drbdadm('outdate', [], (exit) => ended(exit)),
         powerOff: () => node.reboot(),
+        answers: NO_ANSWERS,
         log: (level, text) => world.log(node.name, 'heartbeat', level, text),
         loadMs: LOAD_MS,
         respawnMs: RESPAWN_MS,

@@ -34,6 +34,11 @@ interface Setup {
   readonly environment: Readonly<Record<string, string>>;
 }
 
+interface Question {
+  readonly what: string;
+  readonly answered: (answer: never) => void; // of its kind: as it was recorded
+}
+
 type Input = Readonly<Record<string, unknown>> & { readonly k: string; readonly id: number };
 
 export class HeartbeatReplay implements Replay {
@@ -50,6 +55,7 @@ export class HeartbeatReplay implements Replay {
   readonly #closing = new Map<number, () => void>();
   readonly #reboots = new Map<number, (worked: boolean) => void>();
   readonly #outdates = new Map<number, (status: number | null) => void>();
+  readonly #questions = new Map<number, Question>();
   #config: HeartbeatConfig;
   #nextTimer = 0;
   #nextCall = 0;
@@ -218,6 +224,13 @@ export class HeartbeatReplay implements Replay {
         this.#cause = `drbdadm outdate ended with ${String(i['status'])}`;
         this.#of(this.#outdates, i.id, 'an outdate')(i['status'] as number | null);
         return;
+      case 'answered': {
+        const { what, answered } = this.#of(this.#questions, i.id, 'an answer');
+        this.#cause = `${what} was answered: ${flightJson(i['answer'])}`;
+        this.#event('handler', this.#cause, '');
+        answered(i['answer'] as never);
+        return;
+      }
       default:
         this.#heard(i);
     }
@@ -378,6 +391,14 @@ export class HeartbeatReplay implements Replay {
         foldText(this, resource);
         this.#outdates.set(id, ended);
         this.#event('handler', `runs drbdadm outdate ${resource}`, this.#cause);
+        this.#inside();
+      },
+      ask: (_config, kind, ask, answered) => {
+        const id = this.#nextCall++;
+        const what = `${kind} ${flightJson(ask)}`;
+        foldText(this, what);
+        this.#questions.set(id, { what, answered });
+        this.#event('handler', `asks ${what}`, this.#cause);
         this.#inside();
       },
       log: (level, text) => {

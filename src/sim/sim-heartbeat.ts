@@ -26,6 +26,7 @@ import type {
   MediaEvents,
   ScriptEvents,
 } from '../host/heartbeat-ports.js';
+import type { Answers } from '../host/heartbeat-questions.js';
 import type { LivesCalls, RecordedLives } from '../host/recording-heartbeat.js';
 import { ScriptWatch } from '../host/script-watch.js';
 import type { Action } from '../resource-manager/group-operation.js';
@@ -49,6 +50,8 @@ export interface SimHeartbeatHost {
   drbdadmOutdate(resource: string, ended: (status: number | null) => void): void;
   /** `reboot -nf`: a group cannot be stopped. */
   powerOff(): void;
+  /** What the world of this node answers. It may answer inside. */
+  readonly answers: Answers;
   log(level: NodeLogLevel, text: string): void;
   /** A process with a flight recorder. */
   readonly record?: (host: LivesHost, config: HeartbeatConfig) => RecordedLives;
@@ -288,6 +291,8 @@ export class SimHeartbeat {
       openMedia: (config, events) => this.#openMedia(process, config, events),
       reboot: () => process.after(0, () => host.powerOff()),
       runDrbdadmOutdate: (resource, ended) => this.#runOutdate(process, resource, ended),
+      ask: (config, kind, ask, answered) =>
+        host.answers[kind](config, ask, (answer) => process.after(0, () => answered(answer))),
       log: host.log,
       configured: () => {},
       ended: () => {

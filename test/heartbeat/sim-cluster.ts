@@ -168,6 +168,11 @@ export class SimCluster {
             });
           }
         },
+        ask: (_kind, _ask, answered) => {
+          this.at(0, () => {
+            if (isCurrent()) answered('none', this.nowMs);
+          });
+        },
         changed: () => {},
         message: () => {},
       },

@@ -4,8 +4,10 @@
  */
 import { Prng } from '../../src/base/prng.js';
 import { ERRNO } from '../../src/host/errno.js';
+import type { Answers } from '../../src/host/heartbeat-questions.js';
 import { nodeDigests } from '../../src/real/node-ports.js';
 import { DEFAULT_CONFIG, NODES, type NodeName, peerOf } from '../../src/sim/config.js';
+import { NO_ANSWERS } from '../../src/sim/heartbeat-answers.js';
 import { HARESOURCES, heartbeatTexts } from '../../src/sim/heartbeat-config.js';
 import { NodeClock } from '../../src/sim/node-clock.js';
 import { SimClock } from '../../src/sim/sim-clock.js';
@@ -61,6 +63,8 @@ export class PairNode {
   outdateStatus: number | null = 0;
   readonly outdating: ((status: number) => void)[] = [];
   outdated = 0;
+  /** What its world answers; a test puts its own there. */
+  readonly answers: { -readonly [K in keyof Answers]: Answers[K] } = { ...NO_ANSWERS };
   /** The service ignores SIGTERM. */
   stubborn = false;
 
@@ -92,6 +96,7 @@ export class PairNode {
           pair.note(`${name} reboots`);
           pair.powerCut(name);
         },
+        answers: this.answers,
         log: (level, text) => pair.note(`${name} ${level}: ${text}`),
         loadMs: [80, 200],
         ...recording(pair.options, name),

@@ -1,0 +1,42 @@
+/**
+ * What the lives of heartbeat ask of the world and is answered later: one port for all of it, so that recorder, replay and
+ * simulator know it once. A new question is a row here, and in the tables of answers of real/ and sim/.
+ */
+import type { FenceAnswer } from '../resource-manager/answers.js';
+import type { HeartbeatConfig } from './heartbeat-ports.js';
+
+export interface Questions {
+  /** Reset a node. */
+  readonly fence: { readonly ask: { readonly node: string }; readonly answer: FenceAnswer };
+}
+
+export type QuestionKind = keyof Questions;
+
+/** `answered` is called once, never inside the call. Nothing of a question may be secret: it is recorded. */
+export type Ask = <K extends QuestionKind>(
+  config: HeartbeatConfig,
+  kind: K,
+  ask: Questions[K]['ask'],
+  answered: (answer: Questions[K]['answer']) => void,
+) => void;
+
+/** The same for a machine, which knows of no configuration and is not told what was asked by another life. */
+export type NodeAsk = <K extends QuestionKind>(
+  kind: K,
+  ask: Questions[K]['ask'],
+  answered: (answer: Questions[K]['answer'], nowMs: number) => void,
+) => void;
+
+/** One function for each kind of question. */
+export type Answers = {
+  readonly [K in QuestionKind]: (
+    config: HeartbeatConfig,
+    ask: Questions[K]['ask'],
+    answered: (answer: Questions[K]['answer']) => void,
+  ) => void;
+};
+
+/** A port that looks into a table of answers. */
+export function askOf(answers: Answers): Ask {
+  return (config, kind, ask, answered) => answers[kind](config, ask, answered);
+}

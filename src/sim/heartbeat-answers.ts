@@ -1,0 +1,6 @@
+/** A simulated node's answers to the questions of the lives of heartbeat: what a node has where nothing else is said. */
+import type { Answers } from '../host/heartbeat-questions.js';
+
+export const NO_ANSWERS: Answers = {
+  fence: (_config, _ask, answered) => answered('none'),
+};
