@@ -249,6 +249,7 @@ export class HeartbeatLives {
         stopRetryMax: this.#stopRetryMax(),
         innerSignature: haCf.msgfmt === 'classic',
         logBadpack: haCf.logBadpack,
+        permission: { stonith: false, fenceDelayMs: 0 }, // ha.cf refuses stonith
       },
       authkeys,
       digests,

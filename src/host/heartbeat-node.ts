@@ -20,9 +20,14 @@ import type { Action, ScriptOutcome } from '../resource-manager/group-operation.
 import { type Hold, includes } from '../resource-manager/hold.js';
 import { LegacyState } from '../resource-manager/legacy-state.js';
 import { Operations, type QueueEffect } from '../resource-manager/operations.js';
+import {
+  Permission,
+  type PermissionConfig,
+  type PermissionEffect,
+} from '../resource-manager/permission.js';
 import type { ResourceEffect, ResourceMachine } from '../resource-manager/resource-machine.js';
 import { ResourceState } from '../resource-manager/resource-state.js';
-import { decodeHaMessage, fieldOf, type HaMessage } from '../wire/hamsg.js';
+import { decodeHaMessage, fieldOf, type HaMessage, haFields } from '../wire/hamsg.js';
 import { isAuthentic, type SigningKeys, signNetstring } from '../wire/hamsg-auth.js';
 import type { NodeAsk } from './heartbeat-questions.js';
 
@@ -53,6 +58,7 @@ export interface HeartbeatNodeConfig {
   readonly stopRetryMax: number;
   readonly innerSignature: boolean; // msgfmt classic
   readonly logBadpack: boolean;
+  readonly permission: Omit<PermissionConfig, 'peer'>;
 }
 
 /** After a healed partition: first the peer hears of it, then we let go. */
@@ -63,6 +69,7 @@ export class HeartbeatNode {
   readonly membership: Membership;
   readonly resources: ResourceMachine;
   readonly operations: Operations;
+  readonly permission: Permission;
   readonly #config: HeartbeatNodeConfig;
   readonly #ports: HeartbeatPorts;
   readonly #digests: DigestSource;
@@ -89,6 +96,7 @@ export class HeartbeatNode {
     this.#peer = nodes.find((name) => name !== node) ?? null;
     this.membership = new Membership(config.membership, around, nowMs);
     this.operations = new Operations({ stopRetryMax: config.stopRetryMax });
+    this.permission = new Permission({ ...config.permission, peer: this.#peer });
     const { groups, resume } = config;
     this.resources =
       config.autoFailback === 'legacy'
@@ -243,6 +251,9 @@ export class HeartbeatNode {
     const queue: QueueEffect[] = [];
     this.operations.tick(nowMs, queue);
     this.#fromOperations(queue, nowMs);
+    const asked: PermissionEffect[] = [];
+    this.permission.tick(nowMs, asked);
+    this.#fromPermission(asked, nowMs);
     const effects: ResourceEffect[] = [];
     this.resources.tick(nowMs, effects);
     this.#fromResources(effects, nowMs);
@@ -253,6 +264,7 @@ export class HeartbeatNode {
     return Math.min(
       this.membership.deadlineMs,
       this.operations.deadlineMs,
+      this.permission.deadlineMs,
       this.resources.deadlineMs,
       this.#releaseMs,
     );
@@ -296,6 +308,9 @@ export class HeartbeatNode {
           }
           break;
         case 'node-status':
+          if (effect.node === this.#peer && effect.status !== 'dead') resources.peerHeard(out);
+          this.#ports.changed();
+          break;
         case 'link-status':
           this.#ports.changed();
           break;
@@ -347,6 +362,16 @@ export class HeartbeatNode {
           this.#fromOperations(out, nowMs);
           break;
         }
+        case 'permission': {
+          const out: PermissionEffect[] = [];
+          const holds = this.resources.claims() !== 'none';
+          this.permission.ask(effect.id, effect.needed, holds, nowMs, out);
+          this.#fromPermission(out, nowMs);
+          break;
+        }
+        case 'withdraw':
+          this.permission.withdraw();
+          break;
         case 'released':
           this.#end();
           break;
@@ -357,6 +382,36 @@ export class HeartbeatNode {
           this.#ports.log(effect.level, effect.text);
           break;
       }
+    }
+  }
+
+  #fromPermission(effects: readonly PermissionEffect[], nowMs: number): void {
+    for (const effect of effects) {
+      const out: ResourceEffect[] = [];
+      switch (effect.type) {
+        case 'fence': {
+          const { id, node } = effect;
+          this.#ports.ask('fence', { node }, (answer, answeredMs) => {
+            this.tick(answeredMs); // a node that stood still meanwhile lets go first
+            const answered: PermissionEffect[] = [];
+            this.permission.fenced(id, answer, answeredMs, answered);
+            this.#fromPermission(answered, answeredMs);
+          });
+          break;
+        }
+        case 'told': {
+          const { node, result } = effect;
+          out.push({ type: 'send', message: haFields({ t: 'stonith', node, result }) });
+          break;
+        }
+        case 'permitted':
+          this.resources.permitted(effect.id, nowMs, out);
+          break;
+        case 'log':
+          out.push(effect);
+          break;
+      }
+      this.#fromResources(out, nowMs);
     }
   }
 

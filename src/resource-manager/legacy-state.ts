@@ -27,6 +27,7 @@ export interface LegacyConfig {
   readonly resume: Hold;
 }
 
+const CANCELLED = 'Resource takeover cancelled - shutdown in progress.';
 const REQUEST_RETRY_MS = 10_000;
 const NO_STANDBY = 'Standby mode only implemented when nice_failback on';
 
@@ -38,6 +39,9 @@ export class LegacyState implements ResourceMachine {
   readonly #jobs = new Map<number, readonly string[]>(); // open jobs -> keys held before, being given up
   #state: RscState = 'INIT';
   #deadBeforeActive = false;
+  #left = false; // the peer said `shutdone`, and nothing since
+  #asked = 0; // may the dead peer's be taken? 0: not asked
+  #lastAsked = 0;
   #requestMs = Number.POSITIVE_INFINITY;
   #lastJob = 0;
   #releaseJob = 0;
@@ -89,8 +93,12 @@ export class LegacyState implements ResourceMachine {
   active(nowMs: number, out: ResourceEffect[]): void {
     if (this.#state === 'SHUTDOWN') return; // told to leave before that
     this.#state = 'STABLE';
-    if (this.#config.peer === null || this.#deadBeforeActive) {
+    if (this.#config.peer === null) {
       this.#takeOver(out);
+      return;
+    }
+    if (this.#deadBeforeActive) {
+      this.peerDied(false, nowMs, out);
       return;
     }
     // The other node lives: what we resume of its groups it asks for, or has started already without our hearing of it.
@@ -114,7 +122,9 @@ export class LegacyState implements ResourceMachine {
   }
 
   receive(message: HaMessage, own: boolean, _nowMs: number, out: ResourceEffect[]): void {
+    if (!own) this.peerHeard(out);
     if (own || this.#state === 'INIT') return;
+    this.#left = fieldOf(message, 't') === 'shutdone';
     const key = fieldOf(message, 'ipaddr') ?? '';
     const group = this.#config.groups.find((each) => each.key === key);
     switch (fieldOf(message, 't')) {
@@ -167,7 +177,7 @@ export class LegacyState implements ResourceMachine {
 
   #takeOver(out: ResourceEffect[]): void {
     if (this.#state === 'SHUTDOWN') {
-      this.#log('info', 'Resource takeover cancelled - shutdown in progress.', out);
+      this.#log('info', CANCELLED, out);
       return;
     }
     const { peer } = this.#config;
@@ -189,9 +199,30 @@ export class LegacyState implements ResourceMachine {
       this.#deadBeforeActive = true;
       return;
     }
-    const message = haFields({ t: 'stonith', node: peer, result: 'n_stnth' });
-    out.push({ type: 'send', message });
+    if (this.#state === 'SHUTDOWN') {
+      this.#log('info', CANCELLED, out); // and who takes nothing need not shoot
+      return;
+    }
+    this.#asked = ++this.#lastAsked;
+    out.push({ type: 'permission', id: this.#asked, needed: !this.#left });
+  }
+
+  /** The peer is dead and fenced, or left, or nobody here can fence: what it ran may be started. */
+  permitted(id: number, _nowMs: number, out: ResourceEffect[]): void {
+    if (id !== this.#asked) return;
+    this.#asked = 0;
     this.#takeOver(out);
+  }
+
+  peerHeard(out: ResourceEffect[]): void {
+    if (this.#asked === 0) return;
+    this.#log('WARN', `Node ${this.#config.peer} is heard again: nothing is taken over.`, out);
+    this.#withdraw(out);
+  }
+
+  #withdraw(out: ResourceEffect[]): void {
+    if (this.#asked !== 0) out.push({ type: 'withdraw' });
+    this.#asked = 0;
   }
 
   requestStandby(_rsc: Hold, out: ResourceEffect[]): void {
@@ -237,6 +268,7 @@ export class LegacyState implements ResourceMachine {
     if (this.#state === 'SHUTDOWN') return;
     this.#state = 'SHUTDOWN';
     this.#shutdownWaits = false;
+    this.#withdraw(out);
     this.#requested.clear();
     const held = [...this.#held];
     this.#held.clear();

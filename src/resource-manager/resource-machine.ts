@@ -19,6 +19,12 @@ export type ResourceEffect =
       readonly scope: Hold; // in our terms; 'all' for every group of the file
       readonly key: string | null; // only this group
     }
+  /**
+   * The peer is dead: may its groups be taken over? Comes back by `permitted`; `needed`: it may run something.
+   * `withdraw`: the question is not open any more.
+   */
+  | { readonly type: 'permission'; readonly id: number; readonly needed: boolean }
+  | { readonly type: 'withdraw' }
   /** Nothing is held any more and the peer has been told. */
   | { readonly type: 'released' }
   /** The peer runs what we run: give everything up and start again. */
@@ -46,6 +52,10 @@ export interface ResourceMachine {
   receive(message: HaMessage, own: boolean, nowMs: number, out: ResourceEffect[]): void;
   peerRestarted(out: ResourceEffect[]): void;
   peerDied(heard: boolean, nowMs: number, out: ResourceEffect[]): void;
+  /** Of the question with this id; of another one: nothing. */
+  permitted(id: number, nowMs: number, out: ResourceEffect[]): void;
+  /** A sign of life of the peer, before anything that it says: what was asked because of its death is not open any more. */
+  peerHeard(out: ResourceEffect[]): void;
   requestStandby(rsc: Hold, out: ResourceEffect[]): void;
   /** A group runs; a group did not start and has been stopped again. */
   started(key: string): void;

@@ -5,8 +5,8 @@
  *     peer is stable) STABLE -> (shutdown) SHUTDOWN
  *
  * What either node claims is in claims.ts. A claim is no proof: it is made before the scripts run and dropped before they
- * stop. So a group changes hands only by `done` (standby-exchange.ts), `shutdone` (it left), or death; it is started without
- * these only at start-up, when the peer claims nothing of ours.
+ * stop. So a group changes hands only by `done` (standby-exchange.ts), `shutdone` (it left), or death and permission
+ * (permission.ts); it is started without these only at start-up, when the peer claims nothing of ours.
  *
  * Pure. Jobs (take, give) go to `Operations`; `jobDone` brings them back. Source: docs/HEARTBEAT.md, resources.
  *
@@ -37,6 +37,7 @@ export interface ResourceConfig {
 /** `info` of the claim that a resuming node makes before it has heard the peer's. Ours; the original passes it over. */
 const RESUME = 'resume';
 const RSC_TIMER_MS = 10_000;
+const CANCELLED = 'Resource takeover cancelled - shutdown in progress.';
 const FAILBACK_RETRY_MS = 1000;
 
 export class ResourceState implements ResourceMachine {
@@ -45,6 +46,8 @@ export class ResourceState implements ResourceMachine {
   readonly #claims: Claims;
   #otherStable = false;
   #peerDead = false;
+  #asked: { readonly id: number; readonly needed: boolean } | null = null; // may the dead peer's be taken?
+  #lastAsked = 0;
   #peerClean = false; // at its last start nothing ran there that it did not claim
   #deadBeforeActive: boolean | null = null; // heard, when the peer died before we were active
   readonly #standby: StandbyExchange;
@@ -110,6 +113,7 @@ export class ResourceState implements ResourceMachine {
   /** A message for us, from the peer or (own) our own, in the order it was sent. */
   receive(message: HaMessage, own: boolean, nowMs: number, out: ResourceEffect[]): void {
     const type = fieldOf(message, 't');
+    if (!own) this.peerHeard(out);
     if (type === 'starting' && !own) this.#peerStarts(message, out);
     else if (type === 'resource') this.#receiveResource(message, own, nowMs, out);
     else if (type === 'ask_resources') this.#receiveAsk(message, own, nowMs, out);
@@ -282,7 +286,7 @@ export class ResourceState implements ResourceMachine {
   }
 
   /** The peer was declared dead; `heard`: packets of it had come in since it was last dead. */
-  peerDied(heard: boolean, nowMs: number, out: ResourceEffect[]): void {
+  peerDied(heard: boolean, _nowMs: number, out: ResourceEffect[]): void {
     const { peer } = this.#config;
     if (peer === null) return;
     if (this.#state === 'INIT') {
@@ -293,22 +297,35 @@ export class ResourceState implements ResourceMachine {
     this.#peerDead = true;
     this.#standby.cancel('Cancelling pending standby operation', out);
     this.#needsFailback = true;
-    const stonith = (result: string) =>
-      out.push({ type: 'send', message: haFields({ t: 'stonith', node: peer, result }) });
-    if (heard && this.#claims.otherMay === 'none') {
-      this.#log('info', `Dead node ${peer} gave up resources.`, out);
-      stonith('unneeded');
-      if (this.#claims.hold === 'all') {
-        this.#otherStable = true;
-        return;
-      }
-    } else {
-      stonith('n_stnth');
-      this.#log('WARN', 'No STONITH device configured.', out);
-      this.#log('WARN', 'Shared disks are not protected.', out);
+    if (this.#state === 'SHUTDOWN') {
+      this.#log('info', CANCELLED, out); // and who takes nothing need not shoot
+      return;
     }
-    this.#takeOver(peer, out);
+    // One that was starting may have taken its own since: only a stable one that claims nothing runs nothing.
+    const needed = !heard || !this.#otherStable || this.#claims.otherMay !== 'none';
+    this.#asked = { id: ++this.#lastAsked, needed };
+    out.push({ type: 'permission', ...this.#asked });
+  }
+
+  /** The peer is dead and fenced, or held nothing, or nobody here can fence: what it ran may be started. */
+  permitted(id: number, nowMs: number, out: ResourceEffect[]): void {
+    if (this.#asked?.id !== id) return;
+    const { needed } = this.#asked;
+    this.#asked = null;
+    if (!needed && this.#claims.hold === 'all') this.#otherStable = true;
+    else this.#takeOver(this.#config.peer, out);
     if (this.#shutdownWaits) this.shutdown(nowMs, out);
+  }
+
+  peerHeard(out: ResourceEffect[]): void {
+    if (this.#asked === null) return;
+    this.#log('WARN', `Node ${this.#config.peer} is heard again: nothing is taken over.`, out);
+    this.#withdraw(out);
+  }
+
+  #withdraw(out: ResourceEffect[]): void {
+    if (this.#asked !== null) out.push({ type: 'withdraw' });
+    this.#asked = null;
   }
 
   /** The peer has released everything and leaves: no need to wait for deadtime. */
@@ -333,8 +350,7 @@ export class ResourceState implements ResourceMachine {
 
   #takeOver(peer: string | null, out: ResourceEffect[]): void {
     if (this.#state === 'SHUTDOWN') {
-      const text = 'Resource takeover cancelled - shutdown in progress.';
-      this.#log('info', text, out);
+      this.#log('info', CANCELLED, out);
       return;
     }
     if (peer !== null) this.#log('info', `Resources being acquired from ${peer}.`, out);
@@ -415,6 +431,7 @@ export class ResourceState implements ResourceMachine {
   release(out: ResourceEffect[]): void {
     if (this.#state === 'SHUTDOWN') return;
     this.#shutdownWaits = false;
+    this.#withdraw(out);
     this.#standby.end();
     const wasActive = this.#state !== 'INIT';
     this.#state = 'SHUTDOWN';
@@ -429,7 +446,7 @@ export class ResourceState implements ResourceMachine {
   tick(nowMs: number, out: ResourceEffect[]): void {
     if (this.#state === 'SHUTDOWN') return;
     this.#expireStandby(nowMs, out);
-    if (this.#state === 'RSCRCVD' && nowMs >= this.#timerMs) {
+    if (this.#state === 'RSCRCVD' && nowMs >= this.#timerMs && this.#asked === null) {
       this.#log('info', 'local resource transition completed.', out);
       this.#becomeStable('T_RESOURCES(us)', nowMs, out);
     }
@@ -441,6 +458,8 @@ export class ResourceState implements ResourceMachine {
   get deadlineMs(): number {
     if (this.#state === 'SHUTDOWN') return Number.POSITIVE_INFINITY;
     const { deadlineMs: standbyMs } = this.#standby;
-    return Math.min(standbyMs, this.#timerMs, this.#failbackMs, this.#failed.deadlineMs);
+    // Our own may run on a peer that only seems dead: the timer's acquisition waits for permission like any other.
+    const timerMs = this.#asked === null ? this.#timerMs : Number.POSITIVE_INFINITY;
+    return Math.min(standbyMs, timerMs, this.#failbackMs, this.#failed.deadlineMs);
   }
 }

@@ -16,6 +16,8 @@ function cluster(options: Partial<SimOptions> = {}): SimCluster {
     loss: 0,
     maxDelayMs: 5,
     maxScriptMs: 50,
+    fence: null,
+    fenceDelayMs: 0,
     ...options,
   });
 }

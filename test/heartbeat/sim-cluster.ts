@@ -6,6 +6,7 @@ import { Prng } from '../../src/base/prng.js';
 import { parseHaResources } from '../../src/config/haresources.js';
 import { HeartbeatNode } from '../../src/host/heartbeat-node.js';
 import { nodeDigests } from '../../src/real/node-ports.js';
+import type { FenceAnswer } from '../../src/resource-manager/answers.js';
 import type { ScriptOutcome } from '../../src/resource-manager/group-operation.js';
 import type { Hold } from '../../src/resource-manager/hold.js';
 
@@ -16,6 +17,9 @@ export interface SimOptions {
   readonly loss: number; // probability for each datagram and receiver
   readonly maxDelayMs: number; // of a datagram: also reorders
   readonly maxScriptMs: number;
+  /** What a reset of a node comes to; null: no device. With OK the machine goes down. */
+  readonly fence: ((victim: Name) => FenceAnswer) | null;
+  readonly fenceDelayMs: number;
 }
 
 export const NAMES = ['node-a', 'node-b'] as const;
@@ -131,6 +135,10 @@ export class SimCluster {
         stopRetryMax: 10,
         innerSignature: true,
         logBadpack: true,
+        permission: {
+          stonith: this.#options.fence !== null,
+          fenceDelayMs: this.#options.fenceDelayMs,
+        },
       },
       { current: key, keys: [key] },
       nodeDigests,
@@ -169,8 +177,9 @@ export class SimCluster {
           }
         },
         ask: (_kind, _ask, answered) => {
-          this.at(0, () => {
-            if (isCurrent()) answered('none', this.nowMs);
+          this.at(1 + this.#prng.below(this.#options.maxScriptMs), () => {
+            const answer = this.#fence(other);
+            if (isCurrent()) answered(answer, this.nowMs);
           });
         },
         changed: () => {},
@@ -180,6 +189,14 @@ export class SimCluster {
     );
     machine.node = node;
     node.start(this.nowMs);
+  }
+
+  /** A plug-in does what it does, whether the daemon that started it still runs or not. */
+  #fence(victim: Name): FenceAnswer {
+    const answer = this.#options.fence?.(victim) ?? 'none';
+    this.log.push(`${this.nowMs} fence ${victim} ${answer}`);
+    if (answer === 'OK') this.crash(victim);
+    return answer;
   }
 
   #script(machine: Machine, text: string, action: 'start' | 'stop' | 'status'): ScriptOutcome {

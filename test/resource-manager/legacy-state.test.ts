@@ -16,6 +16,7 @@ function node(resume: Hold) {
     resume,
   });
   let lastJob = 0;
+  let lastAsked = 0;
   const call = (action: (state: LegacyState, out: ResourceEffect[]) => void): string[] => {
     const out: ResourceEffect[] = [];
     action(state, out);
@@ -24,6 +25,7 @@ function node(resume: Hold) {
         lastJob = e.id;
         return [`${e.kind} ${e.key ?? e.scope}`];
       }
+      if (e.type === 'permission') lastAsked = e.id;
       if (e.type !== 'send') return e.type === 'log' ? [] : [e.type];
       return [`${fieldOf(e.message, 't')} ${fieldOf(e.message, 'ipaddr') ?? ''}`.trim()];
     });
@@ -31,7 +33,8 @@ function node(resume: Hold) {
   const hear = (fields: Readonly<Record<string, string>>) =>
     call((s, out) => s.receive(haFields(fields), false, 0, out));
   const finish = () => call((s, out) => s.jobDone(lastJob, 0, out));
-  return { state, call, hear, finish };
+  const permit = () => call((s, out) => s.permitted(lastAsked, 0, out));
+  return { state, call, hear, finish, permit };
 }
 
 test('the home node asks for its group, and starts it when the other has stopped it', (t) => {
@@ -45,12 +48,13 @@ test('the home node asks for its group, and starts it when the other has stopped
 });
 
 test('what it is asked for it stops first, and claims until then', (t) => {
-  const { state, call, hear, finish } = node('none');
+  const { state, call, hear, finish, permit } = node('none');
   call((s, out) => s.peerDied(false, 0, out));
   t.deepEqual(
     call((s, out) => s.active(0, out)),
-    ['take all'],
+    ['permission'],
   );
+  t.deepEqual(permit(), ['take all']);
   finish();
   t.deepEqual(hear({ t: 'ip-request', ipaddr: 'his' }), ['give his']);
   t.deepEqual([state.hold, state.claims()], ['local', 'all']);

@@ -1,5 +1,7 @@
-/** A node's resource state machine in the hand of a test, which speaks as the peer `b` and ends its jobs. */
+/** A node's resource state and permission machines in the hand of a test, which speaks as the peer `b`, ends the jobs and fences. */
+import type { FenceAnswer } from '../../src/resource-manager/answers.js';
 import type { Hold } from '../../src/resource-manager/hold.js';
+import { Permission, type PermissionEffect } from '../../src/resource-manager/permission.js';
 import type { ResourceEffect } from '../../src/resource-manager/resource-machine.js';
 import { ResourceState } from '../../src/resource-manager/resource-state.js';
 import { fieldOf, type HaMessage, haFields } from '../../src/wire/hamsg.js';
@@ -11,10 +13,13 @@ export class Hand {
   readonly jobs: { id: number; what: string }[] = [];
   readonly logs: string[] = [];
   readonly others: string[] = [];
+  readonly permission: Permission;
+  readonly fences: number[] = []; // resets that were asked for
   nowMs = 0;
 
-  constructor(autoFailback = false, resume: Hold = 'none') {
+  constructor(autoFailback = false, resume: Hold = 'none', stonith = false) {
     this.state = new ResourceState({ node: 'a', peer: 'b', autoFailback, resume });
+    this.permission = new Permission({ peer: 'b', stonith, fenceDelayMs: 0 });
   }
 
   apply(effects: readonly ResourceEffect[]): void {
@@ -24,8 +29,29 @@ export class Hand {
         this.say(e.message, true);
       } else if (e.type === 'job') this.jobs.push({ id: e.id, what: `${e.kind} ${e.scope}` });
       else if (e.type === 'log') this.logs.push(e.text);
+      else if (e.type === 'permission') {
+        const { id, needed } = e;
+        this.#door((p, out) => p.ask(id, needed, true, this.nowMs, out));
+      } else if (e.type === 'withdraw') this.permission.withdraw();
       else this.others.push(e.type);
     }
+  }
+
+  #door(action: (permission: Permission, out: PermissionEffect[]) => void): void {
+    const out: PermissionEffect[] = [];
+    action(this.permission, out);
+    for (const e of out) {
+      if (e.type === 'fence') this.fences.push(e.id);
+      else if (e.type === 'permitted') this.call((s, more) => s.permitted(e.id, this.nowMs, more));
+      else if (e.type === 'told') this.sent.push(`stonith(${e.node},${e.result})`);
+      else this.logs.push(e.text);
+    }
+  }
+
+  /** The oldest reset that was asked for ends. */
+  fenced(answer: FenceAnswer): void {
+    const id = this.fences.shift() ?? 0;
+    this.#door((p, out) => p.fenced(id, answer, this.nowMs, out));
   }
 
   say(message: HaMessage, own = false): void {
@@ -56,6 +82,7 @@ export class Hand {
 
   until(ms: number): void {
     this.nowMs = ms;
+    this.#door((p, out) => p.tick(ms, out));
     this.call((s, out) => s.tick(ms, out));
   }
 
@@ -72,8 +99,8 @@ export class Hand {
   }
 
   /** Both started, each with its own groups. */
-  static stable(autoFailback = false): Hand {
-    const hand = new Hand(autoFailback);
+  static stable(autoFailback = false, stonith = false): Hand {
+    const hand = new Hand(autoFailback, 'none', stonith);
     hand.call((s, out) => s.active(0, out));
     hand.hear({ t: 'starting' });
     hand.resource('none', '0');
