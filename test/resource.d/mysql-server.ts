@@ -28,16 +28,28 @@ export async function server(t: ExecutionContext, moreOptions = '') {
   const sql = (text: string): string => room.must(...client, text).trim();
   /** A connection that stays, with what it has done first; ends when the function is called. */
   const hold = async (first: string, user = 'root'): Promise<() => Promise<void>> => {
-    const child = room.spawn([
-      ...['mariadb', '--no-defaults', '-N', '-B', '--unbuffered', '-u', user, '-S', SOCKET],
-      ...['-e', `${first}; select connection_id(); do sleep(1000)`],
-    ]);
-    const ended = new Promise<void>((done) => child.once('exit', () => done()));
-    const id = await new Promise((ready) => child.stdout?.once('data', ready));
+    const child = room.spawn(
+      [
+        ...['mariadb', '--no-defaults', '-N', '-B', '--unbuffered', '-u', user, '-S', SOCKET],
+        ...['-e', `${first}; select connection_id(); do sleep(1000)`],
+      ],
+      'pipe',
+    );
+    let complaint = '';
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      complaint += text;
+    });
+    const ended = new Promise<void>((done) => child.once('close', () => done()));
+    const id = await new Promise((ready, fail) => {
+      child.stdout?.once('data', ready);
+      void ended.then(() => fail(new Error(`no connection is held: ${complaint}`)));
+    });
     return async () => {
       // There may be no connection free for this one.
       await until(() => room.run([...client, `kill ${id}`]).status === 0);
       await ended;
+      // The client says that its connection was killed, and nothing else.
+      t.regex(complaint, /^-+\ndo sleep\(1000\)\n-+\n\nERROR 2013 .*\n$/);
     };
   };
   const install = (): string => {

@@ -75,8 +75,9 @@ export class Room {
     return done.out;
   }
 
-  spawn(argv: readonly string[]): ChildProcess {
-    return spawn('nsenter', this.#argv(argv), { stdio: ['ignore', 'pipe', 'inherit'] });
+  /** `stderr`: shown, or for the caller to read. */
+  spawn(argv: readonly string[], stderr: 'inherit' | 'pipe' = 'inherit'): ChildProcess {
+    return spawn('nsenter', this.#argv(argv), { stdio: ['ignore', 'pipe', stderr] });
   }
 
   /** A veth pair: `here` in this room, `there` in the other one. From outside, where both processes are visible. */
