@@ -5,7 +5,15 @@
  *
  *     N MILLISECONDS        acknowledged (wall clock of the machine, milliseconds since 1970, fractional)
  */
-import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import type { Limits, Store } from './demo-store.js';
 
 /** Between two tries while there is no connection. */
@@ -13,10 +21,32 @@ const RETRY_MS = 20;
 /** The answer to a commit is waited for twice as long after each one that did not come, up to this. */
 const MOST_PATIENT_MS = 8_000;
 
+/** Between two rows while there is little room. */
+const SLOW_MS = 20;
+
+/** How far the client may go, so that its rows never fill the disk. Who removes rows moves it on. */
+export interface Room {
+  readonly slow: number; // from this row on with a pause before each
+  readonly stop: number; // this row is not sent before there is room for it
+}
+export const ENDLESS: Room = { slow: Number.POSITIVE_INFINITY, stop: Number.POSITIVE_INFINITY };
+
+/** Room in a file: two numbers. */
+export function readRoom(file: string): Room {
+  const [slow, stop] = readFileSync(file, 'utf8').split(' ').map(Number);
+  return { slow: slow ?? Number.NaN, stop: stop ?? Number.NaN };
+}
+
+export function writeRoom(file: string, room: Room): void {
+  writeFileSync(`${file}.new`, `${room.slow} ${room.stop}`);
+  renameSync(`${file}.new`, file);
+}
+
 export interface ClientOptions {
   readonly open: (limits: Limits) => Promise<Store>;
   readonly journal: string;
   readonly limits: Limits; // CLIENT_LIMITS, unless late answers are what is measured
+  readonly room: () => Room; // asked again before each row behind `slow`
   readonly stopped: () => boolean;
   /** Every failed try, in words. */
   readonly complain: (row: number, why: string) => void;
@@ -31,8 +61,14 @@ export async function runClient(options: ClientOptions): Promise<void> {
   let store: Store | null = null;
   let answerMs = options.limits.answerMs;
   let row = (readJournal(options.journal).at(-1)?.row ?? 0) + 1;
+  let room = options.room();
   try {
     while (!options.stopped()) {
+      if (row >= room.slow) {
+        await sleep(SLOW_MS);
+        room = options.room();
+        if (row >= room.stop) continue;
+      }
       try {
         store ??= await options.open({ ...options.limits, answerMs });
         await store.commit(row);
@@ -45,13 +81,17 @@ export async function runClient(options: ClientOptions): Promise<void> {
         if (store) answerMs = Math.max(answerMs, Math.min(answerMs * 2, MOST_PATIENT_MS));
         store?.close();
         store = null;
-        await new Promise((done) => setTimeout(done, RETRY_MS));
+        await sleep(RETRY_MS);
       }
     }
   } finally {
     store?.close();
     closeSync(journal);
   }
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((done) => setTimeout(done, ms));
 }
 
 export interface Acknowledged {
@@ -61,11 +101,47 @@ export interface Acknowledged {
 
 /** What the client has acknowledged so far. A last line that is being written is left out. */
 export function readJournal(file: string): Acknowledged[] {
-  const lines = readFileSync(file, 'utf8').split('\n').slice(0, -1);
+  return parseJournal(readFileSync(file, 'utf8').split('\n').slice(0, -1));
+}
+
+function parseJournal(lines: readonly string[]): Acknowledged[] {
   return lines.map((line) => {
     const [row, atMs] = line.split(' ').map(Number);
     return { row: row ?? Number.NaN, atMs: atMs ?? Number.NaN };
   });
+}
+
+const READ_BYTES = 1 << 16;
+
+/** A journal read while it grows: what is new since the last time. */
+export class JournalReader {
+  readonly #file: string;
+  readonly #buffer = Buffer.alloc(READ_BYTES);
+  #fd: number | null = null;
+  #partial = ''; // the last line is being written
+
+  constructor(file: string) {
+    this.#file = file;
+  }
+
+  /** Throws ENOENT until the client has made it. */
+  more(): Acknowledged[] {
+    this.#fd ??= openSync(this.#file, 'r');
+    let text = this.#partial;
+    for (;;) {
+      const length = readSync(this.#fd, this.#buffer);
+      if (length === 0) break;
+      text += this.#buffer.toString('latin1', 0, length);
+    }
+    const lines = text.split('\n');
+    this.#partial = lines.pop() ?? '';
+    return parseJournal(lines);
+  }
+
+  close(): void {
+    if (this.#fd !== null) closeSync(this.#fd);
+    this.#fd = null;
+  }
 }
 
 export interface Gap {

@@ -2,22 +2,37 @@
  * The ledger: a service that only writes numbers down, for machines without a database. It answers `ok N` when N is on the disk, and
  * never before: in a file (fdatasync), or on bare blocks through an NBD export (demo-nbd.ts) where nothing can be mounted.
  *
- * The file holds one number a line. A torn last line, of a write that was never answered, is cut off at the start.
+ * The file holds one number a line. A torn last line, of a write that was never answered, is cut off at the start. Rows are removed
+ * by a new file that takes the place of the old one, so that a power cut finds either.
  */
-import { fdatasyncSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  fdatasyncSync,
+  fsyncSync,
+  ftruncateSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  writeSync,
+} from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
+import { dirname } from 'node:path';
 
 export interface LedgerBook {
   /** The row is durable when this returns; an error of the disk is thrown. */
   commit(row: number): Promise<void>;
   rows(): Promise<number[]>;
+  /** Rows `from` to `to`, both included, are gone for good when it returns. */
+  remove(from: number, to: number): Promise<void>;
 }
 
 export class FileBook implements LedgerBook {
-  readonly #fd: number;
+  readonly #file: string;
   readonly #rows: Set<number>;
+  #fd: number;
 
   constructor(file: string) {
+    this.#file = file;
     this.#fd = openSync(file, 'a+', 0o644);
     const text = readFileSync(this.#fd, 'utf8');
     const whole = text.slice(0, text.lastIndexOf('\n') + 1);
@@ -36,12 +51,32 @@ export class FileBook implements LedgerBook {
   async rows(): Promise<number[]> {
     return [...this.#rows];
   }
+
+  async remove(from: number, to: number): Promise<void> {
+    const left = [...this.#rows].filter((row) => row < from || row > to);
+    const fd = openSync(`${this.#file}.new`, 'w+', 0o644);
+    writeSync(fd, left.map((row) => `${row}\n`).join(''));
+    fdatasyncSync(fd);
+    renameSync(`${this.#file}.new`, this.#file);
+    const dir = openSync(dirname(this.#file), 'r');
+    fsyncSync(dir);
+    closeSync(dir);
+    closeSync(this.#fd);
+    this.#fd = fd;
+    this.#rows.clear();
+    for (const row of left) this.#rows.add(row);
+  }
 }
 
 /** The answer to one line. A ledger that cannot write has to end, so errors of the book are thrown. */
 export async function ledgerAnswer(book: LedgerBook, line: string): Promise<string> {
   if (line === 'list') {
     return [...(await book.rows()).map(String), 'end', ''].join('\n');
+  }
+  const [, from, to] = /^remove (\d{1,15}) (\d{1,15})$/.exec(line) ?? [];
+  if (from && to) {
+    await book.remove(Number(from), Number(to));
+    return `removed ${from} ${to}\n`;
   }
   const row = Number(line);
   if (!/^\d+$/.test(line) || !Number.isSafeInteger(row)) return 'not a number\n';

@@ -1,6 +1,6 @@
 /** The processes of the demo beside the nodes' daemons: the committing client, the count, and the ledger. */
 import { rmSync, writeFileSync } from 'node:fs';
-import { runClient } from './demo-client.js';
+import { ENDLESS, readRoom, runClient } from './demo-client.js';
 import { FileBook, serveLedger } from './demo-ledger.js';
 import { openBlocks } from './demo-nbd.js';
 import { CLIENT_LIMITS, type Limits, openStore, PATIENT_LIMITS, type Store } from './demo-store.js';
@@ -47,6 +47,7 @@ export async function clientMain(options: Options, world: World): Promise<number
   await runClient({
     open: opener(options),
     journal: wanted(options, 'journal'),
+    room: options['room'] === undefined ? () => ENDLESS : () => readRoom(wanted(options, 'room')),
     limits: {
       ...CLIENT_LIMITS,
       answerMs: Number(options['patience'] ?? CLIENT_LIMITS.answerMs),
@@ -62,6 +63,17 @@ export async function rowsMain(options: Options, world: World): Promise<number> 
   const store = await opener(options)(PATIENT_LIMITS);
   try {
     world.out((await store.rows()).map((row) => `${row}\n`).join(''));
+  } finally {
+    store.close();
+  }
+  return 0;
+}
+
+/** Removes rows `--from` to `--to`. */
+export async function removeMain(options: Options): Promise<number> {
+  const store = await opener(options)(PATIENT_LIMITS);
+  try {
+    await store.remove(Number(wanted(options, 'from')), Number(wanted(options, 'to')));
   } finally {
     store.close();
   }

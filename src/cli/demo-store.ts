@@ -11,6 +11,8 @@ export interface Store {
   commit(row: number): Promise<void>;
   /** All rows that are there, ascending. */
   rows(): Promise<number[]>;
+  /** Rows `from` to `to`, both included, are gone for good when it returns. */
+  remove(from: number, to: number): Promise<void>;
   close(): void;
 }
 
@@ -30,6 +32,8 @@ export const PATIENT_LIMITS: Limits = { connectMs: 10_000, answerMs: 60_000 };
 
 export const DEMO_LOGIN = { user: 'demo', password: 'twinbeat' } as const;
 export const TABLE = 'demo.ledger';
+/** Rows removed by one statement: no transaction is long, and nothing else waits long for it. */
+const REMOVE_ROWS = 1_000;
 export const CREATE_TABLE = `CREATE DATABASE IF NOT EXISTS demo;
 CREATE TABLE IF NOT EXISTS ${TABLE} (
   n BIGINT PRIMARY KEY, written TIMESTAMP(3) DEFAULT CURRENT_TIMESTAMP(3), note CHAR(200)) ENGINE=InnoDB;
@@ -64,11 +68,17 @@ async function openMysql(login: Login, limits: Limits): Promise<Store> {
     },
     rows: async () =>
       (await client.query(`SELECT n FROM ${TABLE} ORDER BY n`)).map(([n]) => Number(n)),
+    async remove(from, to) {
+      for (let first = from; first <= to; first += REMOVE_ROWS) {
+        const last = Math.min(to, first + REMOVE_ROWS - 1);
+        await client.query(`DELETE FROM ${TABLE} WHERE n BETWEEN ${first} AND ${last}`);
+      }
+    },
     close: () => client.close(),
   };
 }
 
-/** The ledger's protocol: `N` -> `ok N`; `list` -> one number a line, then `end`. */
+/** The ledger's protocol: `N` -> `ok N`; `list` -> one number a line, then `end`; `remove N M` -> `removed N M`. */
 async function openLedger(host: string, port: number, limits: Limits): Promise<Store> {
   const stream = await Stream.open(host, port, limits.connectMs);
   return {
@@ -85,6 +95,11 @@ async function openLedger(host: string, port: number, limits: Limits): Promise<S
         if (line === 'end') return rows.sort((a, b) => a - b);
         rows.push(Number(line));
       }
+    },
+    async remove(from, to) {
+      stream.write(`remove ${from} ${to}\n`);
+      const answer = await stream.readLine(limits.answerMs);
+      if (answer !== `removed ${from} ${to}`) throw new Error(`the ledger answered ${answer}`);
     },
     close: () => stream.close(),
   };

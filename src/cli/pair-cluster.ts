@@ -4,6 +4,7 @@
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { ledgerScript } from './demo-ledger-script.js';
 import { CLIENT_LIMITS, CREATE_TABLE, type StoreKind } from './demo-store.js';
 import { Pair, PROJECT } from './pair.js';
@@ -22,7 +23,7 @@ import {
 } from './pair-config.js';
 import type { Spawned } from './pair-namespace.js';
 import type { PairNode } from './pair-node.js';
-import { CommandError, type Ran, waitUntil } from './pair-run.js';
+import { CommandError, type Ran } from './pair-run.js';
 
 /** What is said of the steps: the demo's face. */
 export interface Narrator {
@@ -46,6 +47,7 @@ export interface ClusterOptions {
 /** For what only looks: a status file whose daemon is gone answers when the next one is there. */
 const QUICK = { timeoutMs: 5_000 };
 const STEP_LIMIT_MS = 120_000; // nothing here takes that long on a sound machine
+const POLL_MS = 100;
 export const PROC_DRBD = '/run/twinbeat/proc/drbd';
 
 export function haveMariadb(): boolean {
@@ -168,11 +170,20 @@ export class Cluster {
     return parseProcDrbd(await this.procDrbd(index));
   }
 
-  /** Until both disks are UpToDate and nothing is left to send; tells the progress as /proc/drbd shows it. */
+  /**
+   * Until both disks are UpToDate and nothing is left to send; tells the progress as /proc/drbd shows it. A large disk on a slow
+   * machine takes long: given up is only what gets no further.
+   */
   async waitInSync(index: 0 | 1): Promise<void> {
-    await this.#until('both disks are UpToDate', async () => {
+    let leastKiB = Number.POSITIVE_INFINITY;
+    await this.#until('both disks are UpToDate', async (advanced) => {
       const status = await this.status(index);
       this.#tell.progress(status.progress || `${status.cs} ${status.ds}`);
+      // 0 is also what a node says that has no peer to count for yet.
+      if (status.oosKiB > 0 && status.oosKiB < leastKiB) {
+        leastKiB = status.oosKiB;
+        advanced();
+      }
       return status.cs === 'Connected' && status.ds === 'UpToDate/UpToDate' && status.oosKiB === 0;
     });
   }
@@ -252,38 +263,53 @@ export class Cluster {
 
   /** All rows of the service, asked through its address as the client does, from beside the nodes. */
   async rows(): Promise<number[]> {
-    const argv = [process.execPath, join(PROJECT, 'build', 'src', 'bin', 'twinbeat.js')];
-    const ran = await this.pair.cable.exec(
-      [
-        ...argv,
-        'demo-rows',
-        '--kind',
-        this.kind,
-        '--host',
-        SERVICE_ADDRESS,
-        '--port',
-        `${SERVICE_PORT}`,
-      ],
-      { timeoutMs: STEP_LIMIT_MS },
-    );
-    if (ran.status !== 0) throw new CommandError(['demo-rows'], ran);
-    return ran.stdout.split('\n').filter(Boolean).map(Number);
+    const text = await this.#atService('demo-rows');
+    return text.split('\n').filter(Boolean).map(Number);
   }
 
-  /** The client, committing through the service address from beside the nodes. */
-  startClient(journal: string, answerMs = CLIENT_LIMITS.answerMs): Promise<Spawned> {
-    const argv = [process.execPath, join(PROJECT, 'build', 'src', 'bin', 'twinbeat.js')];
-    return this.pair.cable.spawn(
-      [
-        ...[...argv, 'demo-client', '--kind', this.kind, '--host', SERVICE_ADDRESS],
-        ...['--port', `${SERVICE_PORT}`, '--journal', journal, '--patience', `${answerMs}`],
-      ],
-      join(this.pair.dir, 'client.out'),
-    );
+  /** Rows `from` to `to` are taken away, for good. */
+  async removeRows(from: number, to: number): Promise<void> {
+    await this.#atService('demo-remove', '--from', `${from}`, '--to', `${to}`);
   }
 
-  async #until(what: string, ready: () => Promise<boolean>): Promise<void> {
-    if (await waitUntil(ready, STEP_LIMIT_MS, 100)) return;
+  async #atService(part: string, ...args: readonly string[]): Promise<string> {
+    const ran = await this.pair.cable.exec([...this.#part(part), ...args], {
+      timeoutMs: STEP_LIMIT_MS,
+    });
+    if (ran.status !== 0) throw new CommandError([part, ...args], ran);
+    return ran.stdout;
+  }
+
+  /** A program of the demo that talks to the service address. */
+  #part(name: string): string[] {
+    const program = join(PROJECT, 'build', 'src', 'bin', 'twinbeat.js');
+    const service = ['--host', SERVICE_ADDRESS, '--port', `${SERVICE_PORT}`];
+    return [process.execPath, program, name, '--kind', this.kind, ...service];
+  }
+
+  /** The client, committing through the service address from beside the nodes; as far as the file `room` says, if any. */
+  startClient(
+    journal: string,
+    answerMs = CLIENT_LIMITS.answerMs,
+    room: string | null = null,
+  ): Promise<Spawned> {
+    const args = ['--journal', journal, '--patience', `${answerMs}`];
+    if (room !== null) args.push('--room', room);
+    const out = join(this.pair.dir, 'client.out');
+    return this.pair.cable.spawn([...this.#part('demo-client'), ...args], out);
+  }
+
+  /** Given up when STEP_LIMIT_MS are over, counted from the last time that `ready` called `advanced`. */
+  async #until(what: string, ready: (advanced: () => void) => Promise<boolean>): Promise<void> {
+    let fromMs = performance.now();
+    const advanced = (): void => {
+      fromMs = performance.now();
+    };
+    for (;;) {
+      if (await ready(advanced)) return;
+      if (performance.now() - fromMs > STEP_LIMIT_MS) break;
+      await sleep(POLL_MS);
+    }
     const states: string[] = [];
     for (const node of this.pair.nodes) {
       if (!node.isOn) continue;
@@ -292,7 +318,7 @@ export class Cluster {
       const drbdd = (await node.exec(['tail', '-n', '25', '/var/log/drbdd.out'], QUICK)).stdout;
       states.push(`--- ${node.name}\n${proc}${drbdd}${log}`);
     }
-    throw new Error(`after ${STEP_LIMIT_MS / 1000} s still not: ${what}\n${states.join('')}`);
+    throw new Error(`for ${STEP_LIMIT_MS / 1000} s still not: ${what}\n${states.join('')}`);
   }
 
   destroy(): Promise<void> {

@@ -4,7 +4,7 @@
  */
 import { Command, CommanderError } from 'commander';
 import { demoDown, demoMain } from './demo.js';
-import { clientMain, ledgerMain, rowsMain } from './demo-parts.js';
+import { clientMain, ledgerMain, removeMain, rowsMain } from './demo-parts.js';
 import { type ReplayOptions, replayMain } from './twinbeat-replay.js';
 import { restartMain } from './twinbeat-restart.js';
 import { simCommand, simMain } from './twinbeat-sim.js';
@@ -87,12 +87,16 @@ function build(argv: readonly string[], world: World, done: (status: number) => 
       .option('--port <port>')
       .option('--journal <file>')
       .option('--patience <ms>')
+      .option('--room <file>')
+      .option('--from <row>')
+      .option('--to <row>')
       .option('--file <file>')
       .option('--export <socket>')
       .option('--name <resource>')
       .option('--pid-file <file>');
   part('demo-client').action(async (o: Record<string, string>) => done(await clientMain(o, world)));
   part('demo-rows').action(async (o: Record<string, string>) => done(await rowsMain(o, world)));
+  part('demo-remove').action(async (o: Record<string, string>) => done(await removeMain(o)));
   part('demo-ledger').action(async (o: Record<string, string>) => done(await ledgerMain(o, world)));
   return program;
 }

@@ -13,7 +13,16 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import { longestGap, lostRows, readJournal, runClient } from '../../src/cli/demo-client.js';
+import {
+  ENDLESS,
+  JournalReader,
+  longestGap,
+  lostRows,
+  readJournal,
+  readRoom,
+  runClient,
+  writeRoom,
+} from '../../src/cli/demo-client.js';
 import { FileBook, ledgerAnswer, serveLedger } from '../../src/cli/demo-ledger.js';
 import { MysqlClient, SqlError } from '../../src/cli/demo-mysql.js';
 import { openBlocks } from '../../src/cli/demo-nbd.js';
@@ -95,6 +104,9 @@ test.serial('rows are committed to a real MariaDB, and known again', async (t) =
   const store = await openStore('mysql', '127.0.0.1', port, PATIENT_LIMITS);
   for (const row of [1, 2, 3, 2]) await store.commit(row);
   t.deepEqual(await store.rows(), [1, 2, 3]);
+  for (const row of [4, 5, 6]) await store.commit(row);
+  await store.remove(4, 6);
+  t.deepEqual(await store.rows(), [1, 2, 3]);
   store.close();
   // A row that is there already may be there in memory alone: asking again committed something, so it is on the disk.
   const looks = await MysqlClient.connect(login, 5_000, 5_000);
@@ -131,7 +143,55 @@ test.serial('the ledger keeps what it answered, and cuts off a torn line', async
   const store = await openStore('ledger', '127.0.0.1', port, PATIENT_LIMITS);
   await store.commit(9);
   t.deepEqual(await store.rows(), [5, 7, 8, 9]);
+  await store.remove(1, 7);
+  await store.commit(10);
+  t.deepEqual(await store.rows(), [8, 9, 10]);
   store.close();
+  t.is(readFileSync(file, 'utf8'), '8\n9\n10\n', 'removed from the file, too');
+});
+
+test.serial('the client goes no further than its room', async (t) => {
+  const dir = directory(t);
+  const journal = join(dir, 'journal');
+  const room = join(dir, 'room');
+  const ledger = new FileBook(join(dir, 'ledger'));
+  writeRoom(room, { slow: 5, stop: 8 });
+  let asked = 0;
+  let stopped = false;
+  const client = runClient({
+    journal,
+    limits: CLIENT_LIMITS,
+    room: () => {
+      asked++;
+      return readRoom(room);
+    },
+    open: async () => ({
+      commit: (row) => ledger.commit(row),
+      rows: () => ledger.rows(),
+      remove: (from, to) => ledger.remove(from, to),
+      close: () => undefined,
+    }),
+    stopped: () => stopped,
+    complain: (_row, why) => t.fail(why),
+  });
+  const reader = new JournalReader(journal);
+  t.teardown(() => reader.close());
+  const rows: number[] = [];
+  const reach = (last: number): Promise<boolean> =>
+    waitUntil(() => {
+      rows.push(...reader.more().map((r) => r.row));
+      return rows.at(-1) === last;
+    }, 20_000);
+  t.true(await reach(7));
+  const then = asked;
+  t.true(await waitUntil(() => asked >= then + 3, 20_000), 'it asks whether there is more');
+  t.deepEqual(await ledger.rows(), [1, 2, 3, 4, 5, 6, 7]);
+  writeRoom(room, { slow: 9, stop: 12 });
+  t.true(await reach(11));
+  stopped = true;
+  await client;
+  t.deepEqual(rows, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], 'the journal read while it grows');
+  t.deepEqual(await ledger.rows(), rows);
 });
 
 test.serial(
@@ -161,6 +221,7 @@ test.serial(
     await runClient({
       journal,
       limits: CLIENT_LIMITS,
+      room: () => ENDLESS,
       open: (limits) => openStore('ledger', '127.0.0.1', port, limits),
       stopped: () => stopped,
       complain: () => {

@@ -1,7 +1,14 @@
 /** What the soak tests share: arguments, the client's journal, and the comparison of both lower disks. */
 import { cpSync, lstatSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Acknowledged, lostRows, readJournal } from '../../src/cli/demo-client.js';
+import {
+  type Acknowledged,
+  ENDLESS,
+  JournalReader,
+  lostRows,
+  type Room,
+  writeRoom,
+} from '../../src/cli/demo-client.js';
 import { PROJECT } from '../../src/cli/pair.js';
 import type { Cluster } from '../../src/cli/pair-cluster.js';
 import { DEVICE, MOUNT_POINT } from '../../src/cli/pair-config.js';
@@ -22,38 +29,86 @@ export function say(text: string): void {
   process.stdout.write(`${text}\n`);
 }
 
-/** The committing client of a cluster and what it has written down. */
+/**
+ * What the disk is asked to hold for one row. It is about 250 bytes long; as much again for half-empty pages, undo logs, and what is
+ * removed but not purged.
+ */
+const ROW_BYTES = 512;
+
+export interface Verdict {
+  readonly lost: readonly number[]; // acknowledged, never removed, and not found
+  readonly back: readonly number[]; // removed, and found again
+}
+
+/**
+ * The committing client of a cluster and what it has written down. Its rows must not fill the disk, however fast the machine is and
+ * however long a cycle lasts, so it is given room for half of what fits at each check, and the checks take rows away:
+ *
+ *     1 ........ removed | ........ found by one check | ........ not checked | slow ........ stop
+ *
+ * A row is removed when two checks have found it: it has been through a switch-over and a power cut. From then on it must not be
+ * found. A row that a check does not find is said once and counted for ever.
+ */
 export class Committer {
   readonly #cluster: Cluster;
-  readonly #journal: string;
+  readonly #journal: JournalReader;
+  readonly #files: { readonly journal: string; readonly room: string };
+  readonly #rows: Acknowledged[] = []; // not removed
   #client: Spawned | null = null;
+  #roomRows = 0; // between two checks
+  #room: Room = ENDLESS;
+  #acknowledged = 0; // the last row; rows are numbered from 1 without a gap
+  #checked = 0; // the last row of the last check
+  #removable = 0; // the last row of the one before
+  #removed = 0; // rows 1 to this one
+  #lost = 0;
 
   constructor(cluster: Cluster) {
+    const file = join(cluster.pair.dir, 'journal');
     this.#cluster = cluster;
-    this.#journal = join(cluster.pair.dir, 'journal');
+    this.#files = { journal: file, room: `${file}.room` };
+    this.#journal = new JournalReader(file);
   }
 
-  async start(answerMs?: number): Promise<void> {
-    this.#client = await this.#cluster.startClient(this.#journal, answerMs);
+  /** The service runs on `active`. `roomRows` between two checks, when less is wanted than the disk allows. */
+  async start(
+    active: 0 | 1,
+    answerMs?: number,
+    roomRows = Number.POSITIVE_INFINITY,
+  ): Promise<void> {
+    const free = await this.#cluster.node(active).must(['stat', '-f', '-c', '%a %S', MOUNT_POINT]);
+    const [blocks = 0, blockBytes = 0] = free.split(' ').map(Number);
+    this.#roomRows = Math.min(roomRows, Math.floor((blocks * blockBytes) / ROW_BYTES / 2));
+    this.#giveRoom();
+    const { journal, room } = this.#files;
+    this.#client = await this.#cluster.startClient(journal, answerMs, room);
     await this.more(1);
   }
 
-  rows(): Acknowledged[] {
-    try {
-      return readJournal(this.#journal);
-    } catch (e) {
-      if ((e as NodeJS.ErrnoException).code === 'ENOENT') return []; // its first moment
-      throw e;
-    }
+  /** Rows acknowledged so far, with those that are removed. */
+  get acknowledged(): number {
+    this.#read();
+    return this.#acknowledged;
   }
 
-  /** Until so many more rows are acknowledged. */
-  async more(count: number): Promise<Acknowledged[]> {
-    const goal = this.rows().length + count;
-    if (!(await waitUntil(() => this.rows().length >= goal, LIMIT_MS, 25))) {
-      throw new Error(`the client is stuck at row ${this.rows().length + 1}`);
+  /** Rows that any check did not find. */
+  get lostRows(): number {
+    return this.#lost;
+  }
+
+  /** More than half of the room is used: a check is due. */
+  get isSlow(): boolean {
+    return this.acknowledged >= this.#room.slow;
+  }
+
+  /** Until so many more rows are acknowledged. Those that are not removed, the newest last. */
+  async more(count: number): Promise<readonly Acknowledged[]> {
+    const goal = this.acknowledged + count;
+    if (!(await waitUntil(() => this.acknowledged >= goal, LIMIT_MS, 25))) {
+      const why = goal >= this.#room.stop ? ': its room is used up, no check made more' : '';
+      throw new Error(`the client is stuck at row ${this.acknowledged + 1}${why}`);
     }
-    return this.rows();
+    return this.#rows;
   }
 
   async stop(): Promise<void> {
@@ -61,9 +116,55 @@ export class Committer {
     await this.#client?.done;
   }
 
-  async lost(): Promise<number[]> {
-    const acknowledged = this.rows();
-    return lostRows(acknowledged, await this.#cluster.rows());
+  /** Whether every row acknowledged until now is there, and none that was removed. */
+  async check(): Promise<Verdict> {
+    const last = this.acknowledged;
+    const known = this.#rows.slice();
+    const found = await this.#cluster.rows();
+    const lost = lostRows(known, found);
+    const back = found.filter((row) => row <= this.#removed);
+    this.#lost += lost.length;
+    this.#forget(new Set(lost));
+    this.#removable = this.#checked;
+    this.#checked = last;
+    return { lost, back };
+  }
+
+  /** After a check: rows that two checks have found are removed, and the client may go further. */
+  async makeRoom(): Promise<void> {
+    if (this.#removable > this.#removed) {
+      await this.#cluster.removeRows(this.#removed + 1, this.#removable);
+      this.#removed = this.#removable;
+      const kept = this.#rows.findIndex(({ row }) => row > this.#removed);
+      this.#rows.splice(0, kept < 0 ? this.#rows.length : kept);
+    }
+    this.#giveRoom();
+  }
+
+  /** At most two times #roomRows are in the table: those since the last check but one. */
+  #giveRoom(): void {
+    const stop = this.#checked + this.#roomRows;
+    this.#room = { slow: stop - Math.floor(this.#roomRows / 2), stop };
+    writeRoom(this.#files.room, this.#room);
+  }
+
+  #forget(lost: ReadonlySet<number>): void {
+    if (lost.size === 0) return;
+    const kept = this.#rows.filter(({ row }) => !lost.has(row));
+    this.#rows.splice(0, this.#rows.length, ...kept);
+  }
+
+  #read(): void {
+    try {
+      for (const row of this.#journal.more()) {
+        if (row.row !== this.#acknowledged + 1)
+          throw new Error(`journal: row ${row.row} is no next`);
+        this.#acknowledged = row.row;
+        this.#rows.push(row);
+      }
+    } catch (e) {
+      if ((e as NodeJS.ErrnoException).code !== 'ENOENT') throw e; // its first moment
+    }
   }
 }
 

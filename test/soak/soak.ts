@@ -1,6 +1,9 @@
 /**
  * make soak CYCLES=20: switch-over and power cut by turns, under a client that commits without a pause. After each: no acknowledged row
- * lost, InnoDB started without complaint, and, once in sync, both lower disks identical over the data area.
+ * lost, InnoDB started without complaint, and, once in sync, both lower disks identical over the data area. Rows that the checks of a
+ * switch-over and of a power cut have found are removed, so that no number of cycles fills the disk.
+ *
+ *     node build/test/soak/soak.js [--cycles 20] [--size 256] [--room ROWS]      room: rows between two checks, less than fits
  *
  * Prints a table and ends with exit status 1 when anything was wrong.
  */
@@ -18,6 +21,7 @@ import {
 } from './soak-support.js';
 
 const ROWS_BETWEEN = 100;
+const ROWS_BEFORE = 10;
 /** Longer than any take-over on a machine that is not overloaded: the logs are shown. */
 const LONG_PAUSE_MS = 12_000;
 
@@ -29,6 +33,8 @@ async function cycle(
   client: Committer,
 ): Promise<boolean> {
   const to = from === 0 ? 1 : 0;
+  // In full swing: a commit that the last check held up would be the longest pause of this cycle.
+  await client.more(ROWS_BEFORE);
   const planned = n % 2 === 1;
   const startMs = wallMs();
   if (planned) await cluster.type(from, 'hb_standby');
@@ -41,8 +47,8 @@ async function cycle(
   await cluster.waitInSync(to);
   await cluster.waitAtRest();
 
-  const acknowledged = client.rows().length;
-  const lost = await client.lost();
+  const acknowledged = client.acknowledged;
+  const { lost, back } = await client.check();
   const complaints = await innodbComplaints(cluster, to);
   const same = await identicalDisks(cluster, to);
   say(
@@ -65,8 +71,14 @@ async function cycle(
     }
   }
   for (const line of complaints) say(`      ${line}`);
+  tell(lost, back);
+  await client.makeRoom();
+  return lost.length === 0 && back.length === 0 && complaints.length === 0 && same;
+}
+
+function tell(lost: readonly number[], back: readonly number[]): void {
   if (lost.length > 0) say(`      lost: ${lost.slice(0, 20).join(' ')}`);
-  return lost.length === 0 && complaints.length === 0 && same;
+  if (back.length > 0) say(`      removed, and there again: ${back.slice(0, 20).join(' ')}`);
 }
 
 const cycles = argument('cycles', 20);
@@ -77,7 +89,8 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 try {
   await cluster.setUp();
   const client = new Committer(cluster);
-  await client.start();
+  const room = argument('room', 0);
+  await client.start(0, undefined, room === 0 ? undefined : room);
   await client.more(ROWS_BETWEEN);
   await cluster.waitAtRest();
   say('   #  what         from -> to      pause s  dirty KiB      rows   lost  InnoDB   disks');
@@ -89,9 +102,12 @@ try {
     say(`      logs and recordings of both nodes: ${keepTraces(cluster, n)}`);
   }
   await client.stop();
-  const lost = await client.lost();
-  const rows = client.rows().length;
-  say(`soak: ${cycles} cycles, ${rows} rows acknowledged, ${lost.length} lost, ${failures} failed`);
+  const { lost, back } = await client.check();
+  tell(lost, back);
+  if (lost.length + back.length > 0) failures++;
+  say(
+    `soak: ${cycles} cycles, ${client.acknowledged} rows acknowledged, ${client.lostRows} lost, ${failures} failed`,
+  );
   const recordings = replayRecordings(cluster.pair.nodes);
   for (const r of recordings) {
     const kind = r.whole ? 'inputs' : 'decisions (its beginning is overwritten)';
@@ -101,7 +117,7 @@ try {
   }
   const wrong = recordings.filter((r) => r.wrong !== '').length;
   say(`soak: ${recordings.length} recordings replayed, ${wrong} of them differ`);
-  process.exitCode = failures === 0 && lost.length === 0 && wrong === 0 ? 0 : 1;
+  process.exitCode = failures === 0 && wrong === 0 ? 0 : 1;
 } catch (e) {
   say(`soak: failed: ${e instanceof Error ? (e.stack ?? e.message) : String(e)}`);
   process.exitCode = 1;
