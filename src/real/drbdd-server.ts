@@ -31,6 +31,7 @@ import { lastKnownFile, saveLastKnown } from './last-known.js';
 import { setIoFlusher } from './native-addon.js';
 import { RunFile } from './run-file.js';
 import { StateSaver } from './state-saver.js';
+import { within } from './within.js';
 
 /** Exit status that the angel takes as "start me again at once". */
 export const RESTART_STATUS = 75;
@@ -506,16 +507,6 @@ function markIoFlusher(log: Logger): void {
   } catch (e) {
     log.info(`not marked as I/O flusher: ${text(e)}`);
   }
-}
-
-/** Done, or the time is over. */
-async function within(ms: number, done: Promise<unknown>): Promise<void> {
-  let limit: NodeJS.Timeout | undefined;
-  const over = new Promise<void>((resolve) => {
-    limit = setTimeout(resolve, ms);
-  });
-  await Promise.race([done, over]);
-  clearTimeout(limit);
 }
 
 function rootedListen(root: string, listen: string): string {

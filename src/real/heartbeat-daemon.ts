@@ -30,6 +30,7 @@ import { exitNow } from './native-addon.js';
 import { nodeDigests, nodeRandom, nodeTimers } from './node-ports.js';
 import { becomeRealtime } from './realtime.js';
 import { TestingLoss } from './testing-loss.js';
+import { within } from './within.js';
 
 /** Of the size that [flight] gives to drbdd. */
 const FLIGHT_SHARE = 4;
@@ -208,7 +209,12 @@ export class HeartbeatDaemon {
 
   /** The recording and the last lines of the log, within a bound each: /var may hang. */
   async #finish(status: number): Promise<void> {
-    const isCopied = !this.#recorded || !this.#flight || (await within(this.#flight.end(), END_MS));
+    const copied = this.#recorded && this.#flight ? this.#flight.end() : Promise.resolve();
+    // A recording that cannot be written does not keep it from ending, either.
+    const isCopied = await within(
+      END_MS,
+      copied.catch(() => {}),
+    );
     await this.#log.end();
     removePidFile(this.#root);
     // Threads of Node that hang in the kernel would keep process.exit() waiting.
@@ -231,21 +237,6 @@ export class HeartbeatDaemon {
       },
     };
   }
-}
-
-/** Whether it settles in time. */
-async function within(work: Promise<void>, limitMs: number): Promise<boolean> {
-  let limit: NodeJS.Timeout | undefined;
-  const late = new Promise<boolean>((done) => {
-    limit = setTimeout(done, limitMs, false);
-  });
-  const settled = work.then(
-    () => true,
-    () => true,
-  );
-  const isDone = await Promise.race([settled, late]);
-  clearTimeout(limit);
-  return isDone;
 }
 
 /** What scripts find in their environment. */

@@ -1,0 +1,14 @@
+/** Waiting for work that may never end: a disk or a thread that hangs must not hold up what comes after it. */
+
+/** Whether it is done in time; it goes on when it is not. Throws what the work throws in that time. */
+export async function within(limitMs: number, work: Promise<unknown>): Promise<boolean> {
+  let limit: NodeJS.Timeout | undefined;
+  const late = new Promise<boolean>((over) => {
+    limit = setTimeout(over, limitMs, false);
+  });
+  try {
+    return await Promise.race([work.then(() => true), late]);
+  } finally {
+    clearTimeout(limit);
+  }
+}
