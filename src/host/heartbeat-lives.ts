@@ -49,6 +49,11 @@ const RESUME_MARGIN_MS = 1000;
 const LINGER_MS = 1000;
 const RESTART_EXTRA_MS = 1000;
 const SCRIPT_POLL_MS = 100;
+const CONFIG_FILES = [
+  ['haCf', 'ha.cf'],
+  ['haresources', 'haresources'],
+  ['authkeys', 'authkeys'],
+] as const;
 
 export class HeartbeatLives {
   readonly #host: LivesHost;
@@ -420,6 +425,13 @@ export class HeartbeatLives {
   reload(): void {
     const times = this.#host.config.times();
     const before = this.#times;
+    const hidden = CONFIG_FILES.filter(([file]) => times[file] === null).map(([, name]) => name);
+    if (hidden.length > 0) {
+      // Nobody knows whether they changed, and what cannot be looked at could not be taken.
+      const text = `The configuration is not read again: cannot look at ${hidden.join(', ')}. The old one stays in force.`;
+      this.#log('ERROR', text);
+      return;
+    }
     if (times.haCf !== before.haCf || times.haresources !== before.haresources) {
       this.#reloadTimes = times;
       this.#reloadWhenIdle();

@@ -23,8 +23,8 @@ export interface HeartbeatConfig {
 
 export type ConfigMessage = Pick<HaCfMessage, 'level' | 'text'>;
 
-/** Modification times, to see at SIGHUP what changed. */
-export type ConfigTimes = Readonly<Record<'haCf' | 'haresources' | 'authkeys', number>>;
+/** Modification times, to see at SIGHUP what changed. Null: the file cannot be looked at. */
+export type ConfigTimes = Readonly<Record<'haCf' | 'haresources' | 'authkeys', number | null>>;
 
 export interface ConfigSource {
   /** Null: refused; the messages say why. */

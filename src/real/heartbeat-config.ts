@@ -161,11 +161,11 @@ async function answers(path: string): Promise<void> {
 
 /** Modification times, to see at SIGHUP what changed. */
 export function configTimes(root: string): ConfigTimes {
-  const time = (path: string): number => {
+  const time = (path: string): number | null => {
     try {
       return statSync(root + path).mtimeMs;
     } catch {
-      return 0;
+      return null;
     }
   };
   return { haCf: time(HA_CF), haresources: time(HARESOURCES), authkeys: time(AUTHKEYS) };

@@ -20,6 +20,7 @@ import type {
 import { HeartbeatLives } from '../host/heartbeat-lives.js';
 import type { HeartbeatNode, NodeLogLevel } from '../host/heartbeat-node.js';
 import type {
+  ConfigTimes,
   HeartbeatConfig,
   LivesHost,
   Media,
@@ -72,6 +73,8 @@ type Phase = 'off' | 'booting' | 'running';
 
 export class SimHeartbeat {
   readonly files = new HeartbeatFiles();
+  /** Files that cannot be looked at. */
+  readonly hidden = new Set<keyof ConfigTimes>();
   readonly #host: SimHeartbeatHost;
   #texts: HeartbeatTexts;
   #configTime = 1; // "modification time" of the texts
@@ -282,8 +285,8 @@ export class SimHeartbeat {
       config: {
         load: () => readHeartbeatTexts(host.node, this.#texts),
         times: () => {
-          const time = this.#configTime;
-          return { haCf: time, haresources: time, authkeys: time };
+          const of = (file: keyof ConfigTimes) => (this.hidden.has(file) ? null : this.#configTime);
+          return { haCf: of('haCf'), haresources: of('haresources'), authkeys: of('authkeys') };
         },
       },
       environment: {},

@@ -303,6 +303,30 @@ test('a refused reload is not forgotten: the next one reads the files again, unt
   t.deepEqual([...pair.calls('alpha', fromMs), ...pair.calls('beta', fromMs)], []);
 });
 
+test('a file that cannot be looked at for a moment has not changed', (t) => {
+  const pair = HeartbeatPair.started();
+  const count = (words: string) => pair.log.filter((line) => line.includes(words)).length;
+  for (const [i, file] of (['haCf', 'haresources', 'authkeys'] as const).entries()) {
+    pair.alpha.heartbeat.hidden.add(file);
+    pair.alpha.heartbeat.reload();
+    pair.runFor(15_000);
+    t.is(count('keeping local resources') + count('Rereading authentication file.'), 0, file);
+    t.is(count('The configuration is not read again: cannot look at'), i + 1, file);
+    pair.alpha.heartbeat.hidden.delete(file);
+  }
+  // What changed meanwhile is taken by the next reload.
+  pair.alpha.heartbeat.hidden.add('authkeys');
+  pair.alpha.heartbeat.configure({ ...pair.texts(), haCf: `${pair.texts().haCf}debug 1\n` });
+  pair.alpha.heartbeat.reload();
+  pair.runFor(15_000);
+  t.is(count('keeping local resources'), 0);
+  pair.alpha.heartbeat.hidden.clear();
+  pair.alpha.heartbeat.reload();
+  pair.runFor(15_000);
+  t.is(count('keeping local resources'), 1);
+  expectGroup(t, pair, { alpha: EVERYTHING, beta: '' });
+});
+
 test('dopd: the peer is outdated, refuses, does not answer, cannot be reached', (t) => {
   const pair = HeartbeatPair.started();
   const exits: (number | string)[] = [];
