@@ -1,18 +1,19 @@
 /**
  * Fencing: make sure that the peer's data count as old before this node goes on alone. The handler `fence-peer` says by
- * its exit code what became of the peer (docs/STATES.md, fencing).
+ * its exit code what became of the peer. It is called once for the resource; what its answer proves is judged for each volume
+ * (docs/STATES.md, fencing).
  */
 import { force } from './changes.js';
 import type { Resource } from './resource.js';
 import { Conns, Disks, Roles } from './state.js';
 import type { Volume } from './volume.js';
 
-/** Fence the peer of a resource; `done(true)` when its disk is now known to be old. */
-export function fencePeer(r: Resource, done: (fenced: boolean) => void): void {
+/** Fence the peer of a resource; `done` gets the volumes of which its data are known to be old now. */
+export function fencePeer(r: Resource, done: (fenced: readonly Volume[]) => void): void {
   const { host } = r.core;
   if (!r.volumes.some((v) => v.state.disk >= Disks.Consistent)) {
     host.log('warn', r.name, "Not fencing peer, I'm not even Consistent myself.");
-    done(false);
+    done([]);
     return;
   }
   const { incarnation } = r;
@@ -20,24 +21,21 @@ export function fencePeer(r: Resource, done: (fenced: boolean) => void): void {
   const met = isMet(); // it is being met just now
   host.handler('fence-peer', r.name, null, (exit) => {
     if (isMet()) {
-      done(true); // the connection came back meanwhile: its handshake decides
+      done(r.volumes); // the connection came back meanwhile: its handshake decides
       return;
     }
     if (met || r.incarnation !== incarnation) {
       // It came and went: what was true of the peer then need not be so now. Who lost it again has asked again.
       host.log('info', r.name, 'Ignoring fence-peer exit code');
-      done(false);
+      done([]);
       return;
     }
     const pdsk = verdict(r, exit);
-    if (pdsk === null) {
-      done(false);
-      return;
+    const fenced = pdsk === null ? [] : r.volumes.filter((v) => believes(v, exit));
+    for (const v of fenced) {
+      if (pdsk !== null && v.state.pdsk > pdsk) force(v, { pdsk });
     }
-    for (const v of r.volumes) {
-      if (v.state.pdsk > pdsk) force(v, { pdsk });
-    }
-    done(true);
+    done(fenced);
   });
 }
 
@@ -46,17 +44,11 @@ function verdict(r: Resource, exit: number): number | null {
   const { host } = r.core;
   switch (exit) {
     case 3:
-      // It has no disk, perhaps since it was started: it cannot say whether the one that it had was newer. (The originals go on.)
-      if (r.volumes.some((v) => v.state.disk === Disks.UpToDate)) return Disks.Inconsistent;
-      host.log('warn', r.name, 'fence-peer: peer has no data, and our own disk is not UpToDate');
-      return null;
+      return Disks.Inconsistent;
     case 4:
+    case 5:
     case 7:
       return Disks.Outdated;
-    case 5:
-      if (r.volumes.some((v) => v.state.disk === Disks.UpToDate)) return Disks.Outdated;
-      host.log('warn', r.name, 'fence-peer: peer is unreachable, and our own disk is not UpToDate');
-      return null;
     case 6:
       if (r.volumes.some((v) => v.keepsPeersData)) {
         host.log('warn', r.name, 'Peer is primary without a disk: its data are on this one.');
@@ -67,6 +59,25 @@ function verdict(r: Resource, exit: number): number | null {
       host.log('error', r.name, `fence-peer helper broken, returned ${exit}`);
       return null;
   }
+}
+
+/**
+ * "Not reachable" (5) and "without a disk" (3) prove nothing to a copy that is not UpToDate: the peer may have gone on without it, and
+ * have newer data, or have had them. (The originals go on after 3, and after 5 if any other volume is UpToDate.)
+ */
+function believes(v: Volume, exit: number): boolean {
+  if ((exit !== 3 && exit !== 5) || v.state.disk === Disks.UpToDate) return true;
+  const peer = exit === 3 ? 'peer has no data' : 'peer is unreachable';
+  v.core.host.log('warn', v.name, `fence-peer: ${peer}, and our own disk is not UpToDate`);
+  return false;
+}
+
+/**
+ * May a frozen volume go on? One that has no whole copy may, when the peer is fenced at all: alone it answers nothing but errors, or waits
+ * for data (on-no-data-accessible).
+ */
+export function mayGoOn(v: Volume, fenced: readonly Volume[]): boolean {
+  return fenced.includes(v) || (fenced.length > 0 && v.state.disk < Disks.Consistent);
 }
 
 /**
@@ -114,7 +125,9 @@ export function fenceAfterLoss(r: Resource): void {
   fencePeer(r, (fenced) => {
     // The connection is being made again: its handshake decides, and thaws (Resource.established).
     if (r.volumes.some((v) => v.state.conn >= Conns.WFReportParams)) return;
-    if (!fenced) return; // with stonith, I/O stays frozen until the peer returns or resume-io
-    for (const v of r.volumes) if (v.state.suspFen !== 0) force(v, { suspFen: 0 });
+    for (const v of r.volumes) {
+      if (!mayGoOn(v, fenced)) continue; // with stonith, I/O stays frozen until the peer returns or resume-io
+      if (v.state.suspFen !== 0) force(v, { suspFen: 0 });
+    }
   });
 }

@@ -3,7 +3,7 @@
  * code. Source: docs/STATES.md, administrative operations.
  */
 import { beginGeneration, callPriOnInconDegr, change, force, setUuids } from './changes.js';
-import { fencePeer } from './fencing.js';
+import { fencePeer, mayGoOn } from './fencing.js';
 import { promotionBeginsGeneration, withRole } from './generation.js';
 import { clusterChange, type Done, OK, type Outcome, refused } from './outcome.js';
 import { sendState, sendUuids } from './params.js';
@@ -128,8 +128,10 @@ class Promotion {
             this.#try(); // it has come back meanwhile: what it is without a disk says nothing of its data
             return;
           }
-          if (!fenced || v.state.pdsk > Disks.Outdated || v.state.disk !== Disks.Consistent) {
-            this.#done(refused(code, 'the peer could not be fenced'));
+          const isOld = fenced.includes(v) && v.state.pdsk <= Disks.Outdated;
+          if (!isOld || v.state.disk !== Disks.Consistent) {
+            const why = 'fence-peer did not prove that the peer has no newer data of this volume';
+            this.#done(refused(code, why));
             return;
           }
           this.#fields = { ...this.#fields, disk: Disks.UpToDate };
@@ -139,7 +141,7 @@ class Promotion {
       }
       if (code === Ss.PRIMARY_NOP) {
         fencePeer(v.resource, (fenced) => {
-          if (fenced) this.#try();
+          if (fenced.includes(v)) this.#try();
           else if (this.#force) {
             v.core.host.log('warn', v.name, 'Forced into split brain situation!');
             this.#fields = { ...this.#fields, pdsk: Disks.Outdated };
@@ -256,7 +258,7 @@ function fenceAfterResume(v: Volume): void {
   fencePeer(v.resource, (fenced) => {
     if (v.state.suspFen === 0 || v.state.conn >= Conns.WFReportParams) return;
     const waits = v.diskOptions.fencing === 'resource-and-stonith';
-    if (fenced || !waits) force(v, { suspFen: 0 });
+    if (mayGoOn(v, fenced) || !waits) force(v, { suspFen: 0 });
   });
 }
 

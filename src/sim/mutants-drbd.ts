@@ -231,7 +231,7 @@ export const DRBD_MUTANTS: readonly Mutant[] = [
     name: 'thaw-after-failed-fence',
     what: 'I/O goes on although the peer could not be fenced',
     file: 'drbd/fencing.js',
-    find: 'if (!fenced)\n            return;',
+    find: 'if (!mayGoOn(v, fenced))\n                continue;',
     replace: '',
   },
   {

@@ -3,7 +3,7 @@
  */
 import test from 'ava';
 import { EIO } from '../../src/drbd/app-io.js';
-import { detach, invalidateRemote, outdate } from '../../src/drbd/disk-verbs.js';
+import { detach, invalidate, invalidateRemote, outdate } from '../../src/drbd/disk-verbs.js';
 import { Ss } from '../../src/drbd/return-codes.js';
 import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
 import { Disks } from '../../src/drbd/state.js';
@@ -61,6 +61,54 @@ test('the peer of the first volume is known to be old, that of the second is not
   }
   t.is(second(alpha).state.pdsk, Disks.Outdated);
   t.regex(beta.shown, /ds:Inconsistent/);
+});
+
+// Swarm 1400003129@7: the originals take the peer's data of all volumes for old as soon as one of ours is UpToDate.
+test('fence-peer says 5 or 3, one volume is UpToDate and the other only Consistent: that one is not promoted', (t) => {
+  for (const exit of [5, 3]) {
+    const pair = inSync(1, { disk: { fencing: 'resource-and-stonith' } });
+    const { alpha, beta } = pair;
+    alpha.exits = { 'fence-peer': 7 };
+    beta.exits = { 'fence-peer': exit };
+    cut(pair);
+    alpha.until(/cs:WFConnection/);
+    beta.until(/cs:WFConnection/);
+    t.is(alpha.write(0, block(1), second(alpha)), 0);
+    const old = second(beta);
+    t.is(beta.ask((v, done) => detach(v, false, done), old).kind, 'ok');
+    beta.attachTo(old);
+    t.is(old.state.disk, Disks.Consistent);
+    const refused = beta.ask((v, done) => setPrimary(v, false, done), old);
+    t.is(refused.code, Ss.NO_UP_TO_DATE_DISK);
+    t.regex(refused.info.join(), /did not prove that the peer has no newer data of this volume/);
+    t.is(old.state.disk, Disks.Consistent);
+    t.is(old.state.pdsk, Disks.DUnknown);
+    t.is(beta.ask((v, done) => setPrimary(v, false, done)).kind, 'ok', 'as if it were alone');
+    t.is(beta.ask(setSecondary).kind, 'ok');
+    // Nothing is refused for ever: the peer comes back, or fence-peer proves it.
+    beta.exits = { 'fence-peer': 4 };
+    t.is(beta.ask((v, done) => setPrimary(v, false, done), old).kind, 'ok');
+  }
+});
+
+test('frozen, fence-peer says 5, and one volume has no whole copy: both go on, its users hear that', (t) => {
+  const pair = inSync(1, { disk: { fencing: 'resource-and-stonith', resyncRateKiBps: 100 } });
+  const { alpha } = pair;
+  alpha.exits = { 'fence-peer': 5 };
+  const bad = second(alpha);
+  t.is(alpha.ask(invalidate, bad).kind, 'ok');
+  alpha.until(/cs:SyncTarget/, bad);
+  cut(pair);
+  alpha.until(/cs:WFConnection/);
+  pair.run(100);
+  t.is(alpha.volume.state.pdsk, Disks.Outdated);
+  t.is(alpha.write(0, block(1)), 0);
+  t.is(bad.state.pdsk, Disks.DUnknown);
+  t.is(alpha.write(0, block(1), bad), EIO);
+  pair.net.heal('replication');
+  pair.settled();
+  t.is(pair.firstDifference(), -1);
+  t.is(alpha.write(0, block(2), bad), 0);
 });
 
 test('--discard-my-data is of all volumes', (t) => {
