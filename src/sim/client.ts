@@ -50,7 +50,7 @@ export class Client {
   readonly #host: ClientHost;
   readonly #busy = new Set<Busy>();
   #running = true;
-  #stopped: (() => void) | null = null;
+  readonly #stopped: (() => void)[] = []; // who waits for its end
   #sinceFlush = 0;
   #nextRow = 0;
   errors = 0;
@@ -90,11 +90,11 @@ export class Client {
     return [...this.#busy].filter((busy) => busy.id > 0 && held(busy)).map(({ id }) => id);
   }
 
-  /** No new requests; `done` when the last one is answered. */
+  /** No new requests; `done` when the last one is answered. Several may ask for it. */
   stop(done: () => void): void {
     this.#running = false;
     if (this.#busy.size === 0) done();
-    else this.#stopped = done;
+    else this.#stopped.push(done);
   }
 
   /** The process is killed: nobody hears the answers of what is under way. */
@@ -102,8 +102,7 @@ export class Client {
     this.#running = false;
     for (const { id } of this.#busy) if (id > 0) this.#host.ledger.lost(id);
     this.#busy.clear();
-    this.#stopped?.();
-    this.#stopped = null;
+    this.#ended();
   }
 
   #later(least: number): void {
@@ -167,10 +166,11 @@ export class Client {
 
   #next(error: number): void {
     if (this.#running) this.#later(error === 0 ? 0 : 20);
-    else if (this.#busy.size === 0) {
-      this.#stopped?.();
-      this.#stopped = null;
-    }
+    else if (this.#busy.size === 0) this.#ended();
+  }
+
+  #ended(): void {
+    for (const stopped of this.#stopped.splice(0)) stopped();
   }
 
   #write(place: { sector: number; sectors: number }, fua: boolean, row: boolean): void {

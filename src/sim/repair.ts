@@ -192,7 +192,7 @@ export class Repair {
   }
 
   #endService(n: SimNode): void {
-    if (n.heartbeat && n.client) {
+    if (n.heartbeat && n.replicas.some((r) => r.client !== null)) {
       n.heartbeat.heartbeat.stop(); // started again by #service
       return;
     }
