@@ -3,6 +3,7 @@
  * that a person would take after reading the log and `drbdadm status`, seconds apart:
  *
  *     no volume -> up;  Diskless -> attach;  suspended, paused -> resume;  StandAlone -> connect
+ *     attach refused, since drbd.conf has another order of resyncs than the node goes by -> adjust
  *     refused again -> one node's data are kept, the other's are given up: --discard-my-data, then create-md, then new-current-uuid
  *     no good copy -> primary --force where the data are
  *     frozen for lack of data, and its own disk is refused; or told that the peer is Primary -> the service ends
@@ -14,8 +15,9 @@
  * concerns one volume is done to that one; the connection is that of all, and where it is refused the data of one node are kept in all.
  */
 import { maskUuid, UUID_JUST_CREATED } from '../drbd/generation.js';
+import { Err } from '../drbd/return-codes.js';
 import { Conns, Disks, isSuspended, Roles, type State } from '../drbd/state.js';
-import type { DrbdadmVerb } from './administrator.js';
+import type { Answered, DrbdadmVerb } from './administrator.js';
 import { setOption } from './options.js';
 import type { Replica } from './replica.js';
 import type { SimNode } from './sim-node.js';
@@ -31,6 +33,9 @@ const RESYNC_PATIENCE_MS = 30_000;
 const FAST_RATE_KIBPS = '50000';
 /** A verify that takes longer than this makes way for the users more than it gets on: it is ended. */
 const VERIFY_PATIENCE_MS = 90_000;
+
+/** What drbdadm says then. */
+const RESYNC_AFTER_CYCLE = `(${Err.RESYNC_AFTER_CYCLE})`;
 
 const nothing = (): void => {};
 /** No data of it may be used by itself. */
@@ -120,7 +125,7 @@ export class Repair {
     r: Replica,
     verb: DrbdadmVerb,
     flags: readonly string[] = [],
-    done: () => void = nothing,
+    done: Answered = nothing,
   ): void {
     r.node.drbdadm(verb, flags, done, r.node.replicas.length > 1 ? r.minor : null);
   }
@@ -141,7 +146,10 @@ export class Repair {
       this.#end(r.node);
       return;
     }
-    this.#drbdadm(r, 'attach');
+    this.#drbdadm(r, 'attach', [], (_exit, text) => {
+      // Its resync-after was turned round in the file, and the other volume goes by the old one: it has to be told.
+      if (text.startsWith(RESYNC_AFTER_CYCLE)) r.node.drbdadm('adjust', [], nothing);
+    });
   }
 
   /** Connected, but no disk that anybody may use, or a bad one beside a good one that nobody copies. */
