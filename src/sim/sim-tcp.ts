@@ -62,6 +62,7 @@ export class SimSocket {
   unreadBytes = 0; // arrived and not taken
   heldAckBytes = 0; // taken, but the sender could not be told
   arrivedBytes = 0;
+  takenMs = Number.NEGATIVE_INFINITY; // when its process took bytes last
   readonly flight: Piece[] = []; // what it sent and what has not arrived, oldest first
   lastArrivalMs = 0; // of the last piece: no later one may overtake it
   stalledMs = -1; // since when it repeats in vain; -1: it does not
@@ -174,8 +175,15 @@ export class SimTcp {
   /** The receiver has taken `count` bytes that it was given. */
   taken(socket: SimSocket, count: number): void {
     socket.unreadBytes -= count;
+    socket.takenMs = this.#clock.nowMs;
     socket.heldAckBytes += count;
     this.#acknowledge(socket);
+  }
+
+  /** When a host took bytes last that had arrived over the network, by a connection that it still has; -Infinity: never. */
+  takenMs(host: string, network: string): number {
+    const own = [...this.#sockets].filter((s) => s.host === host && s.network === network);
+    return Math.max(...own.map((s) => s.takenMs));
   }
 
   /** Of a process. What was sent still arrives, then the end; or a reset when it had not read everything. */

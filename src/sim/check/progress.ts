@@ -53,8 +53,10 @@ export class Progress extends DeviceChecker {
     }
     this.look();
     const now = this.device.nowMs;
-    this.#deafMs[name] ??= now;
-    const deafMs = now - (this.#deafMs[name] ?? now);
+    // What had arrived before is read as fast as the disk takes it, and counts as heard then.
+    const takenMs = this.device.net.tcp.takenMs(name, 'replication');
+    this.#deafMs[name] = Math.max(this.#deafMs[name] ?? now, takenMs);
+    const deafMs = now - this.#deafMs[name];
     if (deafMs <= options.pingIntS * 1000 + options.pingTimeoutDs * 100 + MARGIN_MS) return;
     this.violate(
       `${name} has not heard ${peer.name} for ${Math.round(deafMs)} ms and stays connected (ping-int ${options.pingIntS} s, ping-timeout ${options.pingTimeoutDs} ds)`,
