@@ -1,6 +1,15 @@
 /** Two hosts in namespaces for the integration tests of heartbeat (test/lab/heartbeat/lab). */
 import { execFile } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { ExecutionContext } from 'ava';
@@ -16,13 +25,24 @@ const LAB = resolve('test/lab/heartbeat/lab');
 const BIN = resolve('build/bin');
 const ORIGINAL = '/usr/libexec/heartbeat/heartbeat';
 
+/** What is in a host's own /run/bin stands in for the machine's programs. */
+const ENV = { ...process.env, PATH: `/run/bin:${process.env['PATH']}` };
+
 function run(command: string, args: readonly string[]): Promise<Ran> {
   return new Promise((done) => {
-    execFile(command, args, { timeout: 60_000 }, (error, stdout, stderr) => {
+    execFile(command, args, { timeout: 60_000, env: ENV }, (error, stdout, stderr) => {
       const status = error === null ? 0 : typeof error.code === 'number' ? error.code : -1;
       done({ status, out: `${stdout}${stderr}` });
     });
   });
+}
+
+/** A resource that began or ceased to run on a host, by the machine's clock. */
+export interface Turn {
+  readonly atMs: number;
+  readonly host: Host;
+  readonly name: string;
+  readonly on: boolean;
 }
 
 export class HeartbeatLab {
@@ -37,6 +57,13 @@ export class HeartbeatLab {
     haCf: readonly string[],
     haresources: string,
   ): Promise<HeartbeatLab> {
+    const lab = await HeartbeatLab.create(haCf, haresources);
+    t.teardown(() => lab.down());
+    return lab;
+  }
+
+  /** The same for whoever ends it himself, with `down`. */
+  static async create(haCf: readonly string[], haresources: string): Promise<HeartbeatLab> {
     const dir = mkdtempSync(join(tmpdir(), 'heartbeat-lab-'));
     const config = join(dir, 'ha.d');
     mkdirSync(config);
@@ -44,22 +71,46 @@ export class HeartbeatLab {
     writeFileSync(join(config, 'ha.cf'), lines.join('\n'));
     writeFileSync(join(config, 'haresources'), haresources);
     writeFileSync(join(config, 'authkeys'), 'auth 1\n1 sha1 of-the-tests\n', { mode: 0o600 });
-    t.teardown(async () => {
-      await run(LAB, [dir, 'down']);
-      rmSync(dir, { recursive: true, force: true });
-    });
     const lab = new HeartbeatLab(dir);
     const up = await run(LAB, [dir, 'up']);
-    if (up.status !== 0) throw new Error(up.out);
-    return lab;
+    if (up.status === 0) return lab;
+    await lab.down();
+    throw new Error(up.out);
+  }
+
+  async down(): Promise<void> {
+    await run(LAB, [this.#dir, 'down']);
+    rmSync(this.#dir, { recursive: true, force: true });
+  }
+
+  /** Of the host's first process. */
+  #pid(host: Host): string {
+    return readFileSync(join(this.#dir, host, 'holder'), 'utf8').trim();
+  }
+
+  /** The host's files, seen from this machine: our programs take it as TWINBEAT_ROOT. */
+  root(host: Host): string {
+    return `/proc/${this.#pid(host)}/root`;
+  }
+
+  /** How this machine runs a command on the host. */
+  inside(host: Host): readonly string[] {
+    return ['nsenter', '-t', this.#pid(host), '-m', '-p', '-u', '-n', '-i', '--wdns=/', '--'];
   }
 
   exec(host: Host, ...command: readonly string[]): Promise<Ran> {
-    return run(LAB, [this.#dir, 'exec', host, ...command]);
+    const [program = '', ...words] = this.inside(host);
+    return run(program, [...words, ...command]);
   }
 
-  async link(state: 'cut' | 'heal'): Promise<void> {
-    await run(LAB, [this.#dir, state]);
+  async link(state: 'cut' | 'heal', number: 1 | 2 = 1): Promise<void> {
+    await run(LAB, [this.#dir, state, String(number)]);
+  }
+
+  /** The host's own cable: it loses its carrier. */
+  async cable(host: Host, number: 1 | 2, state: 'up' | 'down'): Promise<void> {
+    const { status, out } = await run(LAB, [this.#dir, 'cable', host, String(number), state]);
+    if (status !== 0) throw new Error(out);
   }
 
   async crash(host: Host): Promise<void> {
@@ -73,14 +124,20 @@ export class HeartbeatLab {
 
   /** Debian's daemon. */
   async original(host: Host, ...args: readonly string[]): Promise<Ran> {
+    return this.exec(host, 'env', `LD_PRELOAD=${await this.#nosync()}`, ORIGINAL, ...args);
+  }
+
+  /** At its start it calls sync(2), for all file systems of the machine: minutes beside tests that write. */
+  async #nosync(): Promise<string> {
     const library = join(this.#dir, 'nosync.so');
-    if (!existsSync(library)) {
-      // At its start it calls sync(2), for all file systems of the machine: minutes beside tests that write.
-      const source = join(this.#dir, 'nosync.c');
-      writeFileSync(source, 'void sync(void) {}\n');
-      await run('cc', ['-shared', '-fPIC', '-o', library, source]);
-    }
-    return this.exec(host, 'env', `LD_PRELOAD=${library}`, ORIGINAL, ...args);
+    if (existsSync(library)) return library;
+    const source = join(this.#dir, 'nosync.c');
+    writeFileSync(source, 'void sync(void) {}\n');
+    // Two hosts may want it at once: it appears whole.
+    const mine = join(this.#dir, `nosync.${randomUUID()}`);
+    await run('cc', ['-shared', '-fPIC', '-o', mine, source]);
+    renameSync(mine, library);
+    return library;
   }
 
   /** The groups' resources that run there. */
@@ -98,6 +155,19 @@ export class HeartbeatLab {
     return lines
       .map((line) => line.split(' ').slice(1).join(' '))
       .filter((c) => !c.endsWith('status'));
+  }
+
+  /** What ran when, oldest first. */
+  turns(): Turn[] {
+    const found = (['node-a', 'node-b'] as const).flatMap((host) => {
+      const path = join(this.#dir, host, 'lib/labres/life');
+      const lines = existsSync(path) ? readFileSync(path, 'utf8').trimEnd().split('\n') : [];
+      return lines.map((line) => {
+        const [at = '', name = '', state] = line.split(' ');
+        return { atMs: Number(at) * 1000, host, name, on: state === 'on' };
+      });
+    });
+    return found.sort((x, y) => x.atMs - y.atMs);
   }
 
   log(host: Host): string {
