@@ -12,7 +12,7 @@ NODE_PREFIX := $(shell $(NODE) -p 'require("path").resolve(process.execPath, "..
 NODEDIR := $(if $(wildcard $(NODE_PREFIX)/include/node/node_api.h),--nodedir=$(NODE_PREFIX))
 PROGRAMS := drbdd drbdadm drbdsetup drbdmeta heartbeat hb_standby hb_takeover cl_status drbd-peer-outdater twinbeat drbd-overview
 
-.PHONY: all ts native native-asan test test-kernel check format demo soak sim fuzz bench bench-sim install clean
+.PHONY: all ts native native-asan test test-heartbeat test-kernel check format demo soak sim fuzz bench bench-sim install clean
 
 all: ts native
 
@@ -37,6 +37,11 @@ native-asan:
 
 test: all
 	@bash test/run
+
+# Ours beside Debian's heartbeat through what two of Debian's were recorded doing, ours in either seat, and two of Debian's as a
+# control: a table. ONLY=crash plays those with that in their name.
+test-heartbeat: all
+	@TWINBEAT_HEARTBEAT=all ONLY='$(ONLY)' bash test/run build/test/integration/heartbeat-mixed.test.js
 
 # Ours beside a kernel's DRBD, at length: every recorded scenario in either seat, docs/MIGRATION.md, and three random runs. SEED=7
 # STEPS=31 plays one run again.
