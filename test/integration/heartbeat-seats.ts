@@ -19,8 +19,6 @@ export const ORIGINALS = {
 } as const;
 type Named = keyof typeof ORIGINALS;
 
-/** Most machines need a tenth: nothing here takes longer than its timers unless it is broken. */
-const LIMIT_MS = 60_000;
 const LOOK_MS = 150;
 
 /**
@@ -118,6 +116,8 @@ export class MixedPair {
   readonly lab: HeartbeatLab;
   readonly a: Seat;
   readonly b: Seat;
+  /** How long is waited for anything. Most needs a tenth: nothing here takes longer than its timers unless it is broken. */
+  limitMs = 60_000;
   /** Hand-overs that a node refused because the other was still busy, and that were asked for once more. */
   refused = 0;
   #cutMs = Number.POSITIVE_INFINITY;
@@ -145,7 +145,7 @@ export class MixedPair {
   }
 
   async until(what: string, ready: () => Promise<boolean> | boolean): Promise<void> {
-    const endMs = performance.now() + LIMIT_MS;
+    const endMs = performance.now() + this.limitMs;
     while (!(await ready())) {
       for (const seat of this.seats)
         if (seat.program === 'original' && RACE.test(seat.log)) throw new OriginalsRace(what);
@@ -200,7 +200,7 @@ export class MixedPair {
     b: string,
   ) {
     const refusals = () => this.a.logged(/ignored/) + this.b.logged(/ignored/);
-    const endMs = performance.now() + LIMIT_MS;
+    const endMs = performance.now() + this.limitMs;
     for (let done = false; !done; ) {
       const before = refusals();
       const { status, out } = await seat.run(by, ...(word === null ? [] : [word]));
