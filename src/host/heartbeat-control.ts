@@ -43,6 +43,7 @@ export interface HeartbeatReport {
   readonly standby: string;
   readonly leaving: boolean;
   readonly stuck: readonly string[]; // keys of groups that could not be stopped
+  readonly disputes: readonly string[]; // keys of groups that the other node's haresources has at home elsewhere
   readonly nodes: readonly NodeReport[];
   readonly groups: readonly {
     readonly key: string;

@@ -30,6 +30,7 @@ import { ResourceState } from '../resource-manager/resource-state.js';
 import { decodeHaMessage, fieldOf, type HaMessage, haFields } from '../wire/hamsg.js';
 import { isAuthentic, type SigningKeys, signNetstring } from '../wire/hamsg-auth.js';
 import type { NodeAsk } from './heartbeat-questions.js';
+import { NodeHomes } from './node-homes.js';
 
 export type NodeLogLevel = 'debug' | 'info' | 'WARN' | 'ERROR' | 'CRIT';
 
@@ -70,6 +71,7 @@ export class HeartbeatNode {
   readonly resources: ResourceMachine;
   readonly operations: Operations;
   readonly permission: Permission;
+  readonly homes: NodeHomes;
   readonly #config: HeartbeatNodeConfig;
   readonly #ports: HeartbeatPorts;
   readonly #digests: DigestSource;
@@ -98,6 +100,7 @@ export class HeartbeatNode {
     this.operations = new Operations({ stopRetryMax: config.stopRetryMax });
     this.permission = new Permission({ ...config.permission, peer: this.#peer });
     const { groups, resume } = config;
+    this.homes = new NodeHomes(groups, this.#peer, digests, ports.log);
     this.resources =
       config.autoFailback === 'legacy'
         ? new LegacyState({
@@ -110,6 +113,7 @@ export class HeartbeatNode {
             peer: this.#peer,
             autoFailback: config.autoFailback === 'on',
             resume,
+            homes: this.homes.text,
           });
   }
 
@@ -304,7 +308,10 @@ export class HeartbeatNode {
           if (fieldOf(effect.message, 'to_id') !== null) {
             this.#ports.message(effect.from, effect.message);
           } else {
+            const homes = effect.own ? null : fieldOf(effect.message, 'homes');
+            const isFree = this.homes.hear(homes);
             resources.receive(effect.message, effect.own, nowMs, out);
+            if (isFree) resources.takeAgain(out);
           }
           break;
         case 'node-status':
@@ -356,8 +363,10 @@ export class HeartbeatNode {
           const out: QueueEffect[] = [];
           const leaving =
             this.#releaseMs < Number.POSITIVE_INFINITY || this.resources.state === 'SHUTDOWN';
-          const refused = leaving && effect.kind === 'take';
-          const job = { id: effect.id, kind: effect.kind, groups: refused ? [] : groups };
+          const isTake = effect.kind === 'take';
+          // Everything of a peer is only taken when nothing runs there.
+          const mine = isTake && effect.scope !== 'all' ? this.homes.undisputed(groups) : groups;
+          const job = { id: effect.id, kind: effect.kind, groups: leaving && isTake ? [] : mine };
           this.operations.add(job, nowMs, out);
           this.#fromOperations(out, nowMs);
           break;

@@ -30,6 +30,7 @@ export function heartbeatReport(source: ReportSource): HeartbeatReport {
     standby: node?.resources.standby ?? 'NOT',
     leaving: stopAsked || (node?.leaving ?? true),
     stuck: [...stuck],
+    disputes: (node?.homes.disputes ?? []).map((dispute) => dispute.group.key),
     nodes: nodeReports(source),
     groups: groups.map(groupReport),
     current: node?.operations.current ?? null,

@@ -19,10 +19,12 @@ export class Claims {
   #otherMay: Hold = 'none';
   readonly #jobs = new Map<number, Hold>(); // open jobs -> what they are giving up ('none' for a take)
   #lastJob = 0;
+  readonly #homes: string;
 
-  /** `resume`: what was claimed before a restart that left the services running. */
-  constructor(resume: Hold) {
+  /** `resume`: what was claimed before a restart that left the services running. `homes`: homes.ts. */
+  constructor(resume: Hold, homes: string) {
     this.#hold = resume;
+    this.#homes = homes;
   }
 
   get hold(): Hold {
@@ -97,6 +99,7 @@ export class Claims {
       isstable: isStable && !isStopping ? '1' : '0',
       ...(info === null ? {} : { info }),
       clean: '1',
+      ...(this.#homes === '' ? {} : { homes: this.#homes }),
     });
     out.push({ type: 'send', message });
   }

@@ -225,6 +225,9 @@ export class LegacyState implements ResourceMachine {
     this.#asked = 0;
   }
 
+  /** Nothing is held back: a group is asked for before it is started, whatever the files say. */
+  takeAgain(_out: ResourceEffect[]): void {}
+
   requestStandby(_rsc: Hold, out: ResourceEffect[]): void {
     this.#log('WARN', NO_STANDBY, out);
   }

@@ -56,6 +56,8 @@ export interface ResourceMachine {
   permitted(id: number, nowMs: number, out: ResourceEffect[]): void;
   /** A sign of life of the peer, before anything that it says: what was asked because of its death is not open any more. */
   peerHeard(out: ResourceEffect[]): void;
+  /** Groups that were held back need not be any more: take again what is claimed. What runs is left alone. */
+  takeAgain(out: ResourceEffect[]): void;
   requestStandby(rsc: Hold, out: ResourceEffect[]): void;
   /** A group runs; a group did not start and has been stopped again. */
   started(key: string): void;

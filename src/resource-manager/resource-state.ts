@@ -32,6 +32,8 @@ export interface ResourceConfig {
   readonly autoFailback: boolean;
   /** What was claimed before a restart that left the services running; 'none' otherwise. */
   readonly resume: Hold;
+  /** Whose resources are whose, by our file (homes.ts). */
+  readonly homes: string;
 }
 
 /** `info` of the claim that a resuming node makes before it has heard the peer's. Ours; the original passes it over. */
@@ -62,7 +64,7 @@ export class ResourceState implements ResourceMachine {
 
   constructor(config: ResourceConfig) {
     this.#config = config;
-    this.#claims = new Claims(config.resume);
+    this.#claims = new Claims(config.resume, config.homes);
     this.#standby = new StandbyExchange(this.#claims);
   }
 
@@ -103,7 +105,8 @@ export class ResourceState implements ResourceMachine {
     // `clean` is ours, also in `resource`: nothing runs here that we do not claim. The original ignores it.
     // So is `rsc_hold` here, what we resume: a peer that starts too has no other way to know in time.
     const resumed = this.#claims.hold === 'none' ? {} : { rsc_hold: this.#claims.hold };
-    const starting = haFields({ t: 'starting', ...resumed, clean: '1' });
+    const homes = this.#config.homes === '' ? {} : { homes: this.#config.homes };
+    const starting = haFields({ t: 'starting', ...resumed, clean: '1', ...homes });
     out.push({ type: 'send', message: starting });
     if (this.#claims.hold !== 'none') this.#claims.say(false, RESUME, out); // for the original
     if (this.#config.peer === null) this.#takeOver(null, out);
@@ -370,6 +373,13 @@ export class ResourceState implements ResourceMachine {
     const asked = fieldOf(message, 'rsc_hold');
     const rsc = parseHold(asked);
     this.requestStandby(rsc === null ? 'all' : swapped(rsc), out); // `failback` is all, as in 3.0.6
+  }
+
+  takeAgain(out: ResourceEffect[]): void {
+    // A peer that says it is clean runs nothing that it does not claim; with a change under way its end looks after it.
+    if (this.inTransition || !this.#peerClean || this.#peerDead) return;
+    const { hold } = this.#claims;
+    if (hold !== 'none') this.#claims.take(hold, out);
   }
 
   requestStandby(rsc: Hold, out: ResourceEffect[]): void {

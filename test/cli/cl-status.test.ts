@@ -27,6 +27,7 @@ const REPORT: HeartbeatReport = {
   standby: 'NOT',
   leaving: false,
   stuck: [],
+  disputes: [],
   nodes: [
     { name: 'node-a', status: 'active', type: 'normal', links: [{ name: 'eth0', status: 'dead' }] },
     { name: 'node-b', status: 'active', type: 'normal', links: [{ name: 'eth0', status: 'up' }] },

@@ -61,6 +61,8 @@ export class SimCluster {
   /** cut['node-a']: nothing sent by node-a arrives. */
   readonly cut: Record<Name, boolean> = { 'node-a': false, 'node-b': false };
   loss: number;
+  /** haresources of each machine. */
+  readonly files: Record<Name, string>;
   readonly violations: string[] = [];
   /** While false, a group may run twice (partition) without being noted. */
   checking = true;
@@ -69,6 +71,7 @@ export class SimCluster {
     this.#options = options;
     this.#prng = new Prng(options.seed);
     this.loss = options.loss;
+    this.files = { 'node-a': options.haresources, 'node-b': options.haresources };
   }
 
   at(inMs: number, run: () => void): void {
@@ -106,7 +109,7 @@ export class SimCluster {
   boot(name: Name, resume: Hold = 'none'): void {
     const machine = this.machines[name];
     const life = ++machine.life;
-    const groups = parseHaResources(this.#options.haresources, 'haresources', NAMES).groups;
+    const groups = parseHaResources(this.files[name], 'haresources', NAMES).groups;
     if (!groups) throw new Error('bad haresources');
     const key = { number: 1, method: 'md5', key: 'k' } as const;
     const isCurrent = () => machine.life === life;

@@ -18,7 +18,7 @@ export class Hand {
   nowMs = 0;
 
   constructor(autoFailback = false, resume: Hold = 'none', stonith = false) {
-    this.state = new ResourceState({ node: 'a', peer: 'b', autoFailback, resume });
+    this.state = new ResourceState({ node: 'a', peer: 'b', autoFailback, resume, homes: '' });
     this.permission = new Permission({ peer: 'b', stonith, fenceDelayMs: 0 });
   }
 
