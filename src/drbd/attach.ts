@@ -61,6 +61,8 @@ type Done = (failure: AttachFailure | null) => void;
 const EBUSY = 16;
 /** So long an attach waits for the peer's word on the volume: nothing else is done for the resource meanwhile. Many times what it takes. */
 const MEETS_MS = 10_000;
+/** And for buffers: data never have the spare ones, so they come back. */
+const BUFFERS_MS = 10_000;
 /** The kernel's smallest meta-data device, internal or flexible. */
 const MIN_DEVICE_SECTORS = 2048;
 
@@ -171,18 +173,31 @@ class Attach {
 
   #readSuperblock(): void {
     const { port } = this.#core;
-    const { metaIndex } = this.#request;
     const capacity = Math.floor(port.diskInfo(this.#meta).sizeBytes / 512);
     if (capacity < MIN_DEVICE_SECTORS) {
       this.#fail(Err.MD_DISK_TOO_SMALL, [`${capacity} sectors; at least ${MIN_DEVICE_SECTORS}`]);
       return;
     }
-    const store = MetaStore.create(this.#core, this.#meta, () => this.#v.superblock());
-    if (!store) {
-      this.#fail(Err.NOMEM, ['no I/O buffers are free']);
+    this.#takeBuffers(port.nowMs() + BUFFERS_MS, (store) => {
+      this.#store = store;
+      this.#readSuperblockOf(store, capacity);
+    });
+  }
+
+  #takeBuffers(untilMs: number, taken: (store: MetaStore) => void): void {
+    if (this.#isCalledOff) {
+      this.#fail(Err.NO_DISK, []);
       return;
     }
-    this.#store = store;
+    const store = MetaStore.create(this.#core, this.#meta, () => this.#v.superblock());
+    if (store) taken(store);
+    else if (this.#core.port.nowMs() < untilMs) {
+      this.#v.resource.retryLater(() => this.#takeBuffers(untilMs, taken));
+    } else this.#fail(Err.NOMEM, ['no I/O buffers are free']);
+  }
+
+  #readSuperblockOf(store: MetaStore, capacity: number): void {
+    const { metaIndex } = this.#request;
     const unread = (): void =>
       this.#failMeta(metaFailure(118, `${this.#request.metaDisk}: can not be read`));
     store.readSuperblock(metaIndex, capacity, (sb) => {

@@ -81,10 +81,10 @@ export class MetaStore {
     [this.#block, this.#logBlock, this.#run] = buffers as [number, number, number];
   }
 
-  /** Null when no buffers are left. */
+  /** Null when no buffers are left, spare ones included. */
   static create(core: Core, disk: number, make: () => Superblock): MetaStore | null {
     const { port } = core;
-    const buffers = [port.alloc(PAGE_BYTES), port.alloc(PAGE_BYTES), port.alloc(RUN_BYTES)];
+    const buffers = [PAGE_BYTES, PAGE_BYTES, RUN_BYTES].map((bytes) => port.alloc(bytes, true));
     if (buffers.every((at) => at >= 0)) return new MetaStore(core, disk, make, buffers);
     for (const at of buffers) if (at >= 0) port.free(at);
     return null;

@@ -35,7 +35,7 @@ export interface StreamOwner {
 export interface DataPort {
   readonly pool: Uint8Array;
   readonly poolView: DataView;
-  alloc(payloadBytes: number): number;
+  alloc(payloadBytes: number, spare?: boolean): number;
   free(at: number): void;
   capacity(at: number): number;
   openDisk(path: string, how: { write: boolean; exclusive: boolean }, tag: number): void;

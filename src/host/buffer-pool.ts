@@ -9,6 +9,10 @@
  * even for the class without payload. Free slots are a stack per class: what was used last is warm. There is no
  * falling through to a larger class: a burst of small requests must not eat what 1 MiB writes need.
  *
+ * A few of each class but the largest are spare: data do not get them, however busy they are. They are for what must go on beside
+ * data, or instead of them: meta-data of a disk that is attached, connections. What is freed fills them up again first. (Nothing
+ * of that takes 1 MiB, and a device that got none of those would read no request at all.)
+ *
  * A buffer that a disk still has, although nobody waits for that disk any more, is held: it is free only when it has been
  * freed and the disk has given it back.
  */
@@ -18,6 +22,8 @@ import { HEAD_BYTES } from './io.js';
 export const CLASS_PAYLOAD_BYTES = [0, 4096, 65536, 1 << 20] as const;
 export const MAX_PAYLOAD_BYTES = 1 << 20;
 const CLASSES = CLASS_PAYLOAD_BYTES.length;
+/** Below 1 MiB, one buffer in so many is spare: a volume takes two small and a medium one, a connection four medium ones. */
+const SPARE_SHARE = 16;
 
 /** How many buffers of each class. */
 export interface PoolCounts {
@@ -45,6 +51,7 @@ export class BufferPool {
   readonly #slot0 = new Int32Array(CLASSES); // index of a class's first slot among all slots
   readonly #free: Int32Array[] = []; // per class a stack of `at`
   readonly #freeCount = new Int32Array(CLASSES);
+  readonly #spare = new Int32Array(CLASSES); // so many of the free ones are not for data
   readonly #used: Uint8Array; // per slot 1 while handed out
   readonly #held = new Map<number, Hold>(); // by `at`
 
@@ -65,6 +72,7 @@ export class BufferPool {
       for (let i = 0; i < count; i++) stack[count - 1 - i] = offset + i * stride + HEAD_BYTES;
       this.#free.push(stack);
       this.#freeCount[c] = count;
+      this.#spare[c] = c < CLASSES - 1 ? Math.floor(count / SPARE_SHARE) : 0;
       offset += count * stride;
       slots += count;
     }
@@ -73,12 +81,12 @@ export class BufferPool {
     this.#used = new Uint8Array(slots);
   }
 
-  /** The payload offset of a buffer for at least `payloadBytes`, or -1 when that class is exhausted. */
-  alloc(payloadBytes: number): number {
+  /** The payload offset of a buffer for at least `payloadBytes`, or -1 when that class is exhausted. `spare`: not for data. */
+  alloc(payloadBytes: number, spare = false): number {
     const c = payloadBytes === 0 ? 0 : payloadBytes <= 4096 ? 1 : payloadBytes <= 65536 ? 2 : 3;
     assert(payloadBytes >= 0 && payloadBytes <= MAX_PAYLOAD_BYTES, 'a payload of 0 to 1 MiB');
     const count = this.#freeCount[c] as number;
-    if (count === 0) return -1;
+    if (count <= (spare ? 0 : (this.#spare[c] as number))) return -1;
     this.#freeCount[c] = count - 1;
     const at = (this.#free[c] as Int32Array)[count - 1] as number;
     this.#used[this.#slotIndex(at, c)] = 1;

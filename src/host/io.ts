@@ -88,9 +88,10 @@ export interface Io {
 
   /**
    * A buffer for at least `payloadBytes` (0 to 1 MiB) of payload: the page-aligned offset of the payload, with
-   * HEAD_BYTES of its own in front. -1 when that size class is exhausted: the caller waits for a `free`.
+   * HEAD_BYTES of its own in front. -1 when that size class is exhausted: the caller waits for a `free`. `spare`: not for data,
+   * so also one of the few that these never get.
    */
-  alloc(payloadBytes: number): number;
+  alloc(payloadBytes: number, spare?: boolean): number;
   free(at: number): void;
   /** Usable payload bytes of a buffer from `alloc`. */
   capacity(at: number): number;

@@ -180,8 +180,8 @@ export class RecordingIo implements Io {
     }
   }
 
-  alloc(payloadBytes: number): number {
-    const at = this.#io.alloc(payloadBytes);
+  alloc(payloadBytes: number, spare = false): number {
+    const at = this.#io.alloc(payloadBytes, spare);
     this.#allocs++;
     if (at < 0 && !this.#rec.stopped) {
       const r = this.#rec.record(R.NO_BUFFER, 16);

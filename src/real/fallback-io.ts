@@ -74,8 +74,8 @@ export class FallbackIo implements Io {
     return this.#owners.register(owner);
   }
 
-  alloc(payloadBytes: number): number {
-    return this.#buffers.alloc(payloadBytes);
+  alloc(payloadBytes: number, spare = false): number {
+    return this.#buffers.alloc(payloadBytes, spare);
   }
 
   free(at: number): void {

@@ -127,8 +127,8 @@ export class NativeIo implements Io {
     return this.#owners.register(owner);
   }
 
-  alloc(payloadBytes: number): number {
-    return this.#buffers.alloc(payloadBytes);
+  alloc(payloadBytes: number, spare = false): number {
+    return this.#buffers.alloc(payloadBytes, spare);
   }
 
   free(at: number): void {

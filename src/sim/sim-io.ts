@@ -104,8 +104,8 @@ export class SimIo implements Io {
   }
 
   /** A buffer holds noise when it is given out for the first time. */
-  alloc(payloadBytes: number): number {
-    const at = this.#buffers.alloc(payloadBytes);
+  alloc(payloadBytes: number, spare = false): number {
+    const at = this.#buffers.alloc(payloadBytes, spare);
     if (at >= 0 && !this.#givenOut.has(at)) {
       this.#givenOut.add(at);
       this.pool.fill(NOISE, at - HEAD_BYTES, at + this.#buffers.capacity(at));

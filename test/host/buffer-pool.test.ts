@@ -50,6 +50,20 @@ test('the last one freed is the next one given: it is warm', (t) => {
   t.is(pool.alloc(4096), b);
 });
 
+test('a sixteenth of a class is spare: not for data, and filled up again before they get more', (t) => {
+  const pool = new BufferPool({ head: 1, small: 32, medium: 16, large: 16 });
+  for (let i = 0; i < 30; i++) t.true(pool.alloc(4096) >= 0);
+  t.is(pool.alloc(4096), -1);
+  const spare = [pool.alloc(4096, true), pool.alloc(4096, true)];
+  t.true(spare.every((at) => at >= 0));
+  t.is(pool.alloc(4096, true), -1);
+  pool.free(spare[0] as number);
+  pool.free(spare[1] as number);
+  t.is(pool.alloc(4096), -1);
+  t.is(pool.available(4096), 2);
+  for (let i = 0; i < 16; i++) t.true(pool.alloc(1 << 20) >= 0, 'of the largest none is');
+});
+
 test('the default pool takes about 100 MiB', (t) => {
   const mib = new BufferPool(DEFAULT_POOL).sizeBytes / (1 << 20);
   t.true(mib > 90 && mib < 105, `${mib} MiB`);
