@@ -9,9 +9,16 @@ export function randomBytes(rng: Prng, length: number): Uint8Array {
   return bytes;
 }
 
+function joined(a: Uint8Array, b: Uint8Array): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(a.length + b.length);
+  bytes.set(a);
+  bytes.set(b, a.length);
+  return bytes;
+}
+
 /** A changed copy. */
 export function spoiled(rng: Prng, good: Uint8Array): Uint8Array {
-  let bytes = Uint8Array.from(good);
+  let bytes = new Uint8Array(good);
   for (let n = 1 + rng.below(4); n > 0 && bytes.length > 0; n--) {
     const at = rng.below(bytes.length);
     switch (rng.below(6)) {
@@ -28,7 +35,7 @@ export function spoiled(rng: Prng, good: Uint8Array): Uint8Array {
         bytes = bytes.slice(0, at);
         break;
       case 4:
-        bytes = Uint8Array.from([...bytes.subarray(0, at), ...bytes.subarray(at >> 1)]);
+        bytes = joined(bytes.subarray(0, at), bytes.subarray(at >> 1));
         break;
       case 5:
         bytes.copyWithin(at, rng.below(bytes.length), rng.below(bytes.length) + 1);

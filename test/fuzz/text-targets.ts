@@ -202,10 +202,11 @@ function show(): FuzzTarget {
   const running = pairOf(1).alpha.control({ verb: 'running' });
   if (!running.ok) throw new Error(running.text);
   const text = (running.value as readonly RunningResource[]).map((r) => showText(r, true)).join('');
+  const good = Buffer.from(text);
   return {
     name: 'drbdsetup show',
     input: (rng) => {
-      const bytes = spoiled(rng, Buffer.from(text));
+      const bytes = spoiled(rng, good);
       wholeConf(new Map([['/show', Buffer.from(bytes).toString()]]), '/show');
       return 1;
     },
