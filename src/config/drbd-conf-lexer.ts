@@ -58,8 +58,10 @@ const PATTERNS: readonly (readonly [TokenKind, RegExp])[] = [
   ],
   ['int', /\d{1,8}[MKGs]?/y],
 ];
-const BLANK = /(?:[ \t\r\n]|#[^\n]*)+/y;
-const QUOTED = /"((?:[^"\\\n]|\\[^\n])*)"/y;
+/** Nothing can begin with these but themselves. */
+const OPERATORS = '{};[]';
+// With a bound: a repetition of alternatives without one runs out of stack on a text that is long enough.
+const QUOTED = new RegExp(`"((?:[^"\\\\\\n]|\\\\[^\\n]){0,${MAX_QUOTED}})"`, 'y');
 
 export class Lexer {
   readonly #text: string;
@@ -83,31 +85,37 @@ export class Lexer {
     const first = this.#text[this.#at];
     if (first === undefined) return { kind: 'eof', text: '', place, quoted: false };
     if (first === '"') return this.#quoted(place);
+    if (OPERATORS.includes(first)) {
+      this.#at++;
+      return { kind: 'op', text: first, place, quoted: false };
+    }
 
     let kind: TokenKind = 'bad';
-    let text = first;
+    let length = 0;
     for (const [patternKind, pattern] of PATTERNS) {
       const found = this.#match(pattern);
-      if (found !== null && (kind === 'bad' || found.length > text.length)) {
-        kind = patternKind;
-        text = found;
-      }
+      if (found <= length) continue;
+      kind = patternKind;
+      length = found;
     }
     const plain = this.#match(STRING);
-    // A keyword wins over another match of its length; an address or a number wins over a plain string.
-    if (plain !== null && (kind === 'bad' || plain.length > text.length)) {
-      kind = KEYWORDS.has(plain) || OPTION_NAMES.has(plain) ? 'word' : 'string';
-      text = plain;
-      if (plain.length > MAX_STRING) kind = 'bad';
+    // An address or a number wins over a plain string of its length.
+    if (plain > length) {
+      const word = this.#text.slice(this.#at, this.#at + plain);
+      kind = KEYWORDS.has(word) || OPTION_NAMES.has(word) ? 'word' : 'string';
+      length = plain;
+      if (plain > MAX_STRING) kind = 'bad';
     }
-    if (kind === 'bad' && '{};[]:'.includes(first)) kind = 'op';
+    if (kind === 'bad' && first === ':') kind = 'op';
+    const text = length === 0 ? first : this.#text.slice(this.#at, this.#at + length);
     this.#at += text.length;
     return { kind, text, place, quoted: false };
   }
 
-  #match(pattern: RegExp): string | null {
+  /** How long the match here is; 0: there is none. */
+  #match(pattern: RegExp): number {
     pattern.lastIndex = this.#at;
-    return pattern.exec(this.#text)?.[0] ?? null;
+    return pattern.test(this.#text) ? pattern.lastIndex - this.#at : 0;
   }
 
   #quoted(place: Place): Token {
@@ -124,13 +132,25 @@ export class Lexer {
   }
 
   #skipBlank(): void {
-    const blank = this.#match(BLANK);
-    if (blank === null) return;
-    for (let i = 0; i < blank.length; i++) {
-      if (blank[i] !== '\n') continue;
-      this.#line++;
-      this.#lineStart = this.#at + i + 1;
+    for (;;) {
+      switch (this.#text[this.#at]) {
+        case '\n':
+          this.#line++;
+          this.#lineStart = ++this.#at;
+          break;
+        case ' ':
+        case '\t':
+        case '\r':
+          this.#at++;
+          break;
+        case '#': {
+          const end = this.#text.indexOf('\n', this.#at);
+          this.#at = end < 0 ? this.#text.length : end;
+          break;
+        }
+        default:
+          return;
+      }
     }
-    this.#at += blank.length;
   }
 }

@@ -6,7 +6,8 @@
  *     resource = { section | volume-statement | "volume" N {...} | "on" NAME... {...} | "floating" ADDRESS ({...} | ";") }
  *
  * Stricter than drbdadm: a block that the end of the file leaves open is an error (drbdadm takes such a resource as it
- * stands), and so is one disk used by two volumes. Source: drbd.conf(5), drbdadm 9.22 observed, docs/CONFIGURATION.md.
+ * stands), and so is one disk used by two volumes; an `on` section has at most MAX_HOST_NAMES names.
+ * Source: drbd.conf(5), drbdadm 9.22 observed, docs/CONFIGURATION.md.
  */
 import { ConfCursor, SyntaxFailure } from './drbd-conf-cursor.js';
 import { Lexer, type Place, type Token } from './drbd-conf-lexer.js';
@@ -26,6 +27,8 @@ import { parseAddress, parseVolumeStatement, readVolume } from './drbd-conf-volu
 import { scaledNumber } from './drbd-option-table.js';
 
 const MAX_INCLUDE_DEPTH = 10;
+/** Of one `on` section: each of its volumes is looked at under each name. A cluster of two needs a handful. */
+const MAX_HOST_NAMES = 256;
 /** Sections of `drbdsetup show`, which leaves things out. */
 const DRBDSETUP_HOSTS: ReadonlySet<string> = new Set(['_this_host', '_remote_host']);
 
@@ -261,7 +264,7 @@ export class Parser extends ConfCursor {
         return;
       }
       case 'on':
-        this.#host(r, this.names('{'), token.place);
+        this.#host(r, this.names('{', MAX_HOST_NAMES), token.place);
         return;
       case 'floating':
         this.#floating(r, token.place);
@@ -337,11 +340,12 @@ export class Parser extends ConfCursor {
     return volume;
   }
 
-  names(end: string): string[] {
+  names(end: string, most = Number.POSITIVE_INFINITY): string[] {
     const names: string[] = [];
     for (;;) {
       const token = this.next();
       if (names.length > 0 && this.isOp(token, end)) return names;
+      if (names.length >= most) this.fail(token, `at most ${most} names of a host`);
       if (token.kind !== 'string') this.fail(token, 'a host name (a string)');
       names.push(token.text);
     }
@@ -443,11 +447,13 @@ export class Parser extends ConfCursor {
   #sameVolumes(r: ConfResource): void {
     const [first, ...others] = r.hosts;
     if (!first) return;
+    const expected = byNumber(first.volumes);
     for (const other of others) {
       const where = `in resource ${r.name}, on ${first.names.join(' ')} { ... }:`;
       const name = other.names.join(' ');
+      const there = byNumber(other.volumes);
       for (const volume of first.volumes) {
-        const same = other.volumes.find((v) => v.vnr === volume.vnr);
+        const same = there.get(volume.vnr);
         if (!same) {
           this.error(volume.place, `${where} volume ${volume.vnr} not defined on ${name}`);
         } else if (same.implicit !== volume.implicit) {
@@ -458,7 +464,7 @@ export class Parser extends ConfCursor {
         }
       }
       for (const volume of other.volumes) {
-        if (first.volumes.some((v) => v.vnr === volume.vnr)) continue;
+        if (expected.has(volume.vnr)) continue;
         this.error(volume.place, `${where} volume ${volume.vnr} missing (present on ${name})`);
       }
     }
@@ -479,16 +485,28 @@ function emptyHost(names: readonly string[], floating: boolean, place: Place): C
 
 /** Sorted by number; of two with one number the later stands behind. */
 function insertVolume(volumes: ConfVolume[], volume: ConfVolume): void {
-  const at = volumes.findIndex((v) => v.vnr > volume.vnr);
-  volumes.splice(at < 0 ? volumes.length : at, 0, volume);
+  let at = volumes.length;
+  for (let from = 0; from < at; ) {
+    const middle = (from + at) >> 1;
+    if ((volumes[middle]?.vnr ?? 0) > volume.vnr) at = middle;
+    else from = middle + 1;
+  }
+  volumes.splice(at, 0, volume);
+}
+
+/** Of two with one number the first. */
+function byNumber(volumes: readonly ConfVolume[]): Map<number, ConfVolume> {
+  return new Map(volumes.map((volume) => [volume.vnr, volume] as const).reverse());
 }
 
 /** Statements at resource level hold for each host that lacks them. */
 function inheritVolumes(from: readonly ConfVolume[], host: ConfHost): void {
+  const own = byNumber(host.volumes);
   for (const s of from) {
-    let t = host.volumes.find((v) => v.vnr === s.vnr);
+    let t = own.get(s.vnr);
     if (!t) {
       t = emptyVolume(s.vnr, s.implicit, s.place);
+      own.set(s.vnr, t);
       insertVolume(host.volumes, t);
     }
     t.disk ??= s.disk;

@@ -61,24 +61,28 @@ export function localConf(
     return { conf: r, me, peer: me ? findPeer(r, me, peerName) : null };
   });
   const stale = reader === 'script' ? warnings : errors;
-  const resources = all.map((r) => ({ ...r, conf: withoutStale(r.conf, all, stale) }));
+  const named = byName(all);
+  const resources = all.map((r) => ({ ...r, conf: withoutStale(r.conf, named, stale) }));
   for (const resource of resources) validate(resource, errors);
   if (detail === 'for commands' && errors.length === 0) {
-    for (const resource of resources) convertForHost(resource, resources, host, errors, stale);
+    const last = byName(resources);
+    for (const resource of resources) convertForHost(resource, last, host, errors, stale);
   }
   return { conf: expanded, resources, errors, warnings: [...new Set(warnings)] };
 }
 
+type ByName = ReadonlyMap<string, LocalResource>;
+
+function byName(resources: readonly LocalResource[]): ByName {
+  return new Map(resources.map((r) => [r.conf.name, r]));
+}
+
 /** Without the `resync-after` of resources that are not there. */
-function withoutStale(
-  r: ConfResource,
-  all: readonly LocalResource[],
-  stale: string[],
-): ConfResource {
+function withoutStale(r: ConfResource, all: ByName, stale: string[]): ConfResource {
   const disk = r.disk.filter((option) => {
     if (option.name !== 'resync-after') return true;
     const name = option.value.split('/', 1)[0] ?? '';
-    const after = all.find((other) => other.conf.name === name);
+    const after = all.get(name);
     if (after?.me) return true;
     stale.push(staleText(r, option, after !== undefined));
     return false;
@@ -173,20 +177,43 @@ function inherit(from: readonly ConfOption[], to: readonly ConfOption[]): ConfOp
   return result;
 }
 
+/** What is inherited of a section in which an option may stand again and again: the first of each. */
+function firsts(options: readonly ConfOption[]): ConfOption[] {
+  const seen = new Set<string>();
+  return options.filter(({ name }) => !seen.has(name) && seen.add(name));
+}
+
 function expandConf(conf: DrbdConf): DrbdConf {
-  return { ...conf, resources: conf.resources.map((r) => expandResource(r, conf.common)) };
+  const c = conf.common;
+  const common = c && {
+    ...c,
+    disk: firsts(c.disk),
+    net: firsts(c.net),
+    startup: firsts(c.startup),
+    handlers: firsts(c.handlers),
+    options: firsts(c.options),
+    proxy: { ...c.proxy, options: firsts(c.proxy.options) },
+  };
+  return { ...conf, resources: conf.resources.map((r) => expandResource(r, common)) };
 }
 
 function expandResource(r: ConfResource, common: ConfResource | null): ConfResource {
   const c = common;
   const disk = c ? inherit(c.disk, r.disk) : r.disk;
+  const inherited = firsts(disk);
+  const ofResource = new Map<number, ConfOption[][]>();
+  for (const { vnr, diskOptions } of r.volumes) {
+    const same = ofResource.get(vnr);
+    if (same) same.push(firsts(diskOptions));
+    else ofResource.set(vnr, [firsts(diskOptions)]);
+  }
   const expandVolume = (volume: ConfVolume): ConfVolume => {
-    const own = r.volumes.filter((v) => v.vnr === volume.vnr);
-    const base = inherit(disk, volume.diskOptions);
+    const own = ofResource.get(volume.vnr) ?? [];
+    const base = inherit(inherited, volume.diskOptions);
     return {
       ...volume,
       device: volume.device ?? `/dev/drbd${volume.minor}`,
-      diskOptions: own.reduce((options, v) => inherit(v.diskOptions, options), base),
+      diskOptions: own.reduce((options, more) => inherit(more, options), base),
     };
   };
   const expanded: ConfResource = {
@@ -214,7 +241,7 @@ function expandResource(r: ConfResource, common: ConfResource | null): ConfResou
 /** Names that only drbdadm knows become what drbdsetup takes: a minor, discard-local or discard-remote. */
 function convertForHost(
   { conf: r }: LocalResource,
-  all: readonly LocalResource[],
+  all: ByName,
   host: LocalHost,
   errors: string[],
   stale: string[],
@@ -229,8 +256,8 @@ function convertForHost(
   for (const volume of r.hosts.flatMap((h) => h.volumes)) {
     volume.diskOptions = volume.diskOptions.flatMap((option) => {
       if (option.name !== 'resync-after') return [option];
-      const [name, number] = option.value.split('/');
-      const volumes = all.find((other) => other.conf.name === name)?.me?.volumes ?? [];
+      const [name = '', number] = option.value.split('/');
+      const volumes = all.get(name)?.me?.volumes ?? [];
       const found = number === undefined ? volumes : volumes.filter((v) => `${v.vnr}` === number);
       if (found.length === 1) return [{ ...option, value: `${found[0]?.minor}` }];
       if (found.length === 0) stale.push(staleText(r, option, false));
