@@ -499,22 +499,25 @@ export class Membership {
 
   #checkDead(node: NodeRecord, nowMs: number, out: MembershipEffect[]): void {
     const limitMs = this.#commUp ? node.deadtimeMs : this.#config.initdeadMs;
+    if (node.status !== 'dead' && nowMs - node.statusMs > limitMs) this.#died(node, nowMs, out);
+    // After its node, as in the original: ipfail counts the ping nodes when a link of one is dead.
     for (const link of node.links) {
       if (link.status === 'dead' || nowMs - link.heardMs <= limitMs) continue;
       link.status = 'dead';
       this.#logLink(node.name, link.name, 'dead', out);
     }
-    if (node.status === 'dead' || nowMs - node.statusMs <= limitMs) return;
+  }
+
+  #died(node: NodeRecord, nowMs: number, out: MembershipEffect[]): void {
     node.status = 'dead';
     node.incoming.forget();
     this.#outgoing.forget(node.name);
     out.push({ type: 'log', level: 'WARN', text: `node ${node.name}: is dead` });
     out.push({ type: 'node-status', node: node.name, status: 'dead' });
-    if (node.kind === 'normal') {
-      // Before communication is up nobody listens yet: becoming active comes first, then the takeover.
-      this.#checkComm(nowMs, out);
-      out.push({ type: 'node-dead', node: node.name, heard: node.generation > 0 });
-    }
+    if (node.kind !== 'normal') return;
+    // Before communication is up nobody listens yet: becoming active comes first, then the takeover.
+    this.#checkComm(nowMs, out);
+    out.push({ type: 'node-dead', node: node.name, heard: node.generation > 0 });
   }
 
   #logLink(node: string, link: string, status: 'up' | 'dead', out: MembershipEffect[]): void {
