@@ -54,6 +54,8 @@ export interface SimHeartbeatHost {
   /** What the world of this node answers. It may answer inside. */
   readonly answers: Answers;
   log(level: NodeLogLevel, text: string): void;
+  /** Whether a ping node answers this node now; without it, none does. */
+  readonly ping?: (name: string) => boolean;
   /** A process with a flight recorder. */
   readonly record?: (host: LivesHost, config: HeartbeatConfig) => RecordedLives;
   /** How long the program takes to load, random in [min, max). */
@@ -324,6 +326,12 @@ export class SimHeartbeat {
     process.after(0, () => {
       if (!isClosed) events.opened();
     });
+    const ping = (name: string) => {
+      if (isClosed) return;
+      if (this.#host.ping?.(name)) events.pingAnswered(name);
+      process.after(config.haCf.keepaliveMs, () => ping(name));
+    };
+    for (const { name } of config.haCf.pings) process.after(0, () => ping(name));
     return {
       links: networks,
       send: (datagram) => {

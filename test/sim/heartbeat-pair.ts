@@ -65,6 +65,8 @@ export class PairNode {
   outdated = 0;
   /** What its world answers; a test puts its own there. */
   readonly answers: { -readonly [K in keyof Answers]: Answers[K] } = { ...NO_ANSWERS };
+  /** Ping nodes that answer here. */
+  readonly reaches = new Set<string>();
   /** The service ignores SIGTERM. */
   stubborn = false;
 
@@ -98,6 +100,7 @@ export class PairNode {
         },
         answers: this.answers,
         log: (level, text) => pair.note(`${name} ${level}: ${text}`),
+        ping: (host) => this.reaches.has(host),
         loadMs: [80, 200],
         ...recording(pair.options, name),
         respawnMs: pair.options.respawnMs,
