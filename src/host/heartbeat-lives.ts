@@ -18,6 +18,7 @@ import type { HaResourceGroup } from '../config/haresources.js';
 import { type Hold, parseHold } from '../resource-manager/hold.js';
 import { fieldOf, type HaMessage } from '../wire/hamsg.js';
 import { Dopd } from './dopd.js';
+import { builtInClients, builtInOf } from './heartbeat-clients.js';
 import type { HeartbeatReply, HeartbeatReport, HeartbeatRequest } from './heartbeat-control.js';
 import { HeartbeatNode, type HeartbeatPorts } from './heartbeat-node.js';
 import type {
@@ -100,9 +101,9 @@ export class HeartbeatLives {
     if (taken.isFirst) {
       this.#log('info', 'No uuid found for current node - generating a new uuid.');
     }
-    for (const { path } of this.#config.haCf.respawns) {
-      if (path.endsWith('/dopd')) continue; // built in
-      this.#log('WARN', `respawn ${path}: not run, there is no client API for it`);
+    for (const client of this.#config.haCf.respawns) {
+      if (builtInOf(client) !== null) continue;
+      this.#log('WARN', `respawn ${client.path}: not run, there is no client API for it`);
     }
     this.#inherit((resume) => this.#begin(resume));
   }
@@ -250,6 +251,7 @@ export class HeartbeatLives {
         },
         groups,
         autoFailback: haCf.autoFailback,
+        clients: builtInClients(haCf.respawns),
         resume,
         stopRetryMax: this.#stopRetryMax(),
         innerSignature: haCf.msgfmt === 'classic',

@@ -17,7 +17,7 @@ import type {
 } from '../heartbeat/membership-types.js';
 import type { NodeStatus } from '../heartbeat/node-record.js';
 import type { Action, ScriptOutcome } from '../resource-manager/group-operation.js';
-import { type Hold, includes } from '../resource-manager/hold.js';
+import { both, type Hold, includes } from '../resource-manager/hold.js';
 import { LegacyState } from '../resource-manager/legacy-state.js';
 import { Operations, type QueueEffect } from '../resource-manager/operations.js';
 import {
@@ -29,7 +29,9 @@ import type { ResourceEffect, ResourceMachine } from '../resource-manager/resour
 import { ResourceState } from '../resource-manager/resource-state.js';
 import { decodeHaMessage, fieldOf, type HaMessage, haFields } from '../wire/hamsg.js';
 import { isAuthentic, type SigningKeys, signNetstring } from '../wire/hamsg-auth.js';
+import { type BuiltIn, HeartbeatClients } from './heartbeat-clients.js';
 import type { NodeAsk } from './heartbeat-questions.js';
+import type { IpfailEffect } from './ipfail.js';
 import { NodeHomes } from './node-homes.js';
 
 export type NodeLogLevel = 'debug' | 'info' | 'WARN' | 'ERROR' | 'CRIT';
@@ -55,6 +57,7 @@ export interface HeartbeatNodeConfig {
   readonly membership: MembershipConfig;
   readonly groups: readonly HaResourceGroup[];
   readonly autoFailback: 'on' | 'off' | 'legacy';
+  readonly clients: readonly BuiltIn[]; // that ha.cf asks for
   readonly resume: Hold;
   readonly stopRetryMax: number;
   readonly innerSignature: boolean; // msgfmt classic
@@ -72,6 +75,7 @@ export class HeartbeatNode {
   readonly operations: Operations;
   readonly permission: Permission;
   readonly homes: NodeHomes;
+  readonly #clients: HeartbeatClients;
   readonly #config: HeartbeatNodeConfig;
   readonly #ports: HeartbeatPorts;
   readonly #digests: DigestSource;
@@ -115,6 +119,31 @@ export class HeartbeatNode {
             resume,
             homes: this.homes.text,
           });
+    const { resources } = this;
+    this.#clients = new HeartbeatClients(
+      {
+        peer: this.#peer,
+        keepaliveMs: config.membership.keepaliveMs,
+        autoFailback: config.autoFailback,
+        clients: config.clients,
+      },
+      {
+        pings: () => this.#pings(),
+        isPeerAlive: () => this.#peer !== null && this.membership.isAlive(this.#peer),
+        get inTransition() {
+          return resources.inTransition;
+        },
+        holds: (rsc) => {
+          const scope = both(resources.hold, rsc);
+          return config.groups.some((group) => includes(scope, this.#scopeOf(group)));
+        },
+      },
+    );
+  }
+
+  #pings(): string[] {
+    const nodes = [...this.membership.nodes.values()];
+    return nodes.filter((node) => node.status === 'ping').map((node) => node.name);
   }
 
   get peer(): string | null {
@@ -227,7 +256,7 @@ export class HeartbeatNode {
     this.#restart = false;
     const out: ResourceEffect[] = [];
     if (!this.membership.commUp && this.#config.resume === 'none') {
-      this.#end(); // nothing is held, and nobody counts on us
+      this.#end(nowMs); // nothing is held, and nobody counts on us
       this.abandon(); // nor takes over what nobody would stop again, should initdead be over now
       return;
     }
@@ -241,8 +270,11 @@ export class HeartbeatNode {
     this.#ended = true;
   }
 
-  #end(): void {
+  #end(nowMs: number): void {
     if (this.#ended) return;
+    const out: IpfailEffect[] = [];
+    this.#clients.end(out);
+    this.#fromClients(out, nowMs);
     this.#ports.released(this.#restart);
   }
 
@@ -261,6 +293,9 @@ export class HeartbeatNode {
     const effects: ResourceEffect[] = [];
     this.resources.tick(nowMs, effects);
     this.#fromResources(effects, nowMs);
+    const clients: IpfailEffect[] = [];
+    this.#clients.tick(nowMs, clients);
+    this.#fromClients(clients, nowMs);
   }
 
   get deadlineMs(): number {
@@ -270,6 +305,7 @@ export class HeartbeatNode {
       this.operations.deadlineMs,
       this.permission.deadlineMs,
       this.resources.deadlineMs,
+      this.#clients.deadlineMs,
       this.#releaseMs,
     );
   }
@@ -298,6 +334,7 @@ export class HeartbeatNode {
     const { resources } = this;
     for (const effect of effects) {
       const out: ResourceEffect[] = [];
+      const clients: IpfailEffect[] = [];
       switch (effect.type) {
         case 'transmit':
           this.#ports.transmit(
@@ -305,21 +342,16 @@ export class HeartbeatNode {
           );
           break;
         case 'deliver':
-          if (fieldOf(effect.message, 'to_id') !== null) {
-            this.#ports.message(effect.from, effect.message);
-          } else {
-            const homes = effect.own ? null : fieldOf(effect.message, 'homes');
-            const isFree = this.homes.hear(homes);
-            resources.receive(effect.message, effect.own, nowMs, out);
-            if (isFree) resources.takeAgain(out);
-          }
+          this.#deliver(effect, nowMs, out, clients);
           break;
         case 'node-status':
           if (effect.node === this.#peer && effect.status !== 'dead') resources.peerHeard(out);
           this.#ports.changed();
+          this.#clients.nodeStatus(effect.node, effect.status, clients);
           break;
         case 'link-status':
           this.#ports.changed();
+          this.#clients.linkStatus(effect.node, effect.link, effect.status, clients);
           break;
         case 'node-restarted':
           resources.peerRestarted(out);
@@ -329,6 +361,7 @@ export class HeartbeatNode {
           break;
         case 'comm-up':
           resources.active(nowMs, out);
+          this.#clients.start(clients);
           break;
         case 'partition-healed':
           this.#beginRestart(HEALED_RELEASE_MS, nowMs);
@@ -341,6 +374,48 @@ export class HeartbeatNode {
           break;
       }
       this.#fromResources(out, nowMs);
+      this.#fromClients(clients, nowMs);
+    }
+  }
+
+  #deliver(
+    effect: Extract<MembershipEffect, { type: 'deliver' }>,
+    nowMs: number,
+    out: ResourceEffect[],
+    clients: IpfailEffect[],
+  ): void {
+    const { from, own, message } = effect;
+    // By its type, as in the original: its ipfail asks to go standby under its own name.
+    const isForResources =
+      fieldOf(message, 'to_id') === null || fieldOf(message, 't') === 'ask_resources';
+    if (isForResources) {
+      const isFree = this.homes.hear(own ? null : fieldOf(message, 'homes'));
+      this.resources.receive(message, own, nowMs, out);
+      if (isFree) this.resources.takeAgain(out);
+    }
+    if (own) return;
+    if (!isForResources) this.#ports.message(from, message);
+    this.#clients.receive(message, nowMs, clients);
+  }
+
+  #fromClients(effects: readonly IpfailEffect[], nowMs: number): void {
+    for (const effect of effects) {
+      const out: IpfailEffect[] = [];
+      switch (effect.type) {
+        case 'send':
+          this.send(effect.message, nowMs);
+          break;
+        case 'standby': {
+          // The ordinary standby: nothing starts on the other node before it has stopped here.
+          const refusal = this.standby(effect.resources, nowMs);
+          if (refusal !== null) this.#clients.refused(refusal, out);
+          break;
+        }
+        case 'log':
+          this.#ports.log(effect.level, effect.text);
+          break;
+      }
+      this.#fromClients(out, nowMs);
     }
   }
 
@@ -382,7 +457,7 @@ export class HeartbeatNode {
           this.permission.withdraw();
           break;
         case 'released':
-          this.#end();
+          this.#end(nowMs);
           break;
         case 'yield':
           this.#beginRestart(0, nowMs);

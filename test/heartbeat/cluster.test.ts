@@ -18,6 +18,7 @@ function cluster(options: Partial<SimOptions> = {}): SimCluster {
     maxScriptMs: 50,
     fence: null,
     fenceDelayMs: 0,
+    pings: [],
     ...options,
   });
 }

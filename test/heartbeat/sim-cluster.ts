@@ -20,6 +20,7 @@ export interface SimOptions {
   /** What a reset of a node comes to; null: no device. With OK the machine goes down. */
   readonly fence: ((victim: Name) => FenceAnswer) | null;
   readonly fenceDelayMs: number;
+  readonly pings: readonly string[]; // with any, ipfail runs
 }
 
 export const NAMES = ['node-a', 'node-b'] as const;
@@ -45,6 +46,7 @@ class Machine {
   life = 0; // answers for an earlier life are dropped
   stuck: string[] = [];
   paused = false;
+  readonly reaches = new Set<string>(); // ping nodes that answer
 }
 
 export class SimCluster {
@@ -120,7 +122,7 @@ export class SimCluster {
         membership: {
           node: name,
           nodes: NAMES,
-          pings: [],
+          pings: this.#options.pings,
           links: ['eth0'],
           uuid: new TextEncoder().encode(`uuid of ${name}..`).slice(0, 16),
           generation: machine.generation,
@@ -134,6 +136,7 @@ export class SimCluster {
         },
         groups,
         autoFailback: this.#options.autoFailback,
+        clients: this.#options.pings.length > 0 ? ['ipfail'] : [],
         resume,
         stopRetryMax: 10,
         innerSignature: true,
@@ -192,6 +195,12 @@ export class SimCluster {
     );
     machine.node = node;
     node.start(this.nowMs);
+    const ping = () => {
+      if (!isCurrent() || machine.node !== node) return;
+      for (const host of machine.reaches) node.pingAnswered(host, this.nowMs);
+      this.at(KEEPALIVE_MS, ping);
+    };
+    if (this.#options.pings.length > 0) ping();
   }
 
   /** A plug-in does what it does, whether the daemon that started it still runs or not. */
