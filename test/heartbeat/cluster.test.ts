@@ -6,21 +6,8 @@ import test, { type ExecutionContext } from 'ava';
 import { Prng } from '../../src/base/prng.js';
 import { DEADTIME_MS, NAMES, type Name, SimCluster, type SimOptions } from './sim-cluster.js';
 
-const HARESOURCES = 'node-a LabRes::one LabRes::two\nnode-b LabRes::three\n';
-
 function cluster(options: Partial<SimOptions> = {}): SimCluster {
-  return new SimCluster({
-    seed: 1,
-    haresources: HARESOURCES,
-    autoFailback: 'off',
-    loss: 0,
-    maxDelayMs: 5,
-    maxScriptMs: 50,
-    fence: null,
-    fenceDelayMs: 0,
-    pings: [],
-    ...options,
-  });
+  return new SimCluster(options);
 }
 
 function started(options: Partial<SimOptions> = {}): SimCluster {

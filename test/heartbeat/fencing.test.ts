@@ -11,17 +11,7 @@ function started(
   fence: (victim: Name) => FenceAnswer,
   options: Partial<SimOptions> = {},
 ): SimCluster {
-  const c = new SimCluster({
-    seed: 1,
-    haresources: 'node-a LabRes::one LabRes::two\nnode-b LabRes::three\n',
-    autoFailback: 'off',
-    loss: 0,
-    maxDelayMs: 5,
-    maxScriptMs: 50,
-    fence,
-    fenceDelayMs: 0,
-    ...options,
-  });
+  const c = new SimCluster({ fence, ...options });
   c.boot('node-a');
   c.runFor(700);
   c.boot('node-b');

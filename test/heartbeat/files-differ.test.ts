@@ -4,17 +4,7 @@ import { Prng } from '../../src/base/prng.js';
 import { DEADTIME_MS, NAMES, SimCluster, type SimOptions } from './sim-cluster.js';
 
 function cluster(a: string, b: string, options: Partial<SimOptions> = {}): SimCluster {
-  const c = new SimCluster({
-    seed: 1,
-    haresources: a,
-    autoFailback: 'off',
-    loss: 0,
-    maxDelayMs: 5,
-    maxScriptMs: 50,
-    fence: null,
-    fenceDelayMs: 0,
-    ...options,
-  });
+  const c = new SimCluster({ haresources: a, ...options });
   c.files['node-b'] = b;
   return c;
 }

@@ -23,6 +23,18 @@ export interface SimOptions {
   readonly pings: readonly string[]; // with any, ipfail runs
 }
 
+const DEFAULTS: SimOptions = {
+  seed: 1,
+  haresources: 'node-a LabRes::one LabRes::two\nnode-b LabRes::three\n',
+  autoFailback: 'off',
+  loss: 0,
+  maxDelayMs: 5,
+  maxScriptMs: 50,
+  fence: null,
+  fenceDelayMs: 0,
+  pings: [],
+};
+
 export const NAMES = ['node-a', 'node-b'] as const;
 export type Name = (typeof NAMES)[number];
 
@@ -69,7 +81,8 @@ export class SimCluster {
   /** While false, a group may run twice (partition) without being noted. */
   checking = true;
 
-  constructor(options: SimOptions) {
+  constructor(given: Partial<SimOptions>) {
+    const options = { ...DEFAULTS, ...given };
     this.#options = options;
     this.#prng = new Prng(options.seed);
     this.loss = options.loss;
