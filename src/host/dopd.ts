@@ -8,7 +8,12 @@
  *     exit status      4    3    6    20                5
  *
  * An answer must be to what was asked: one that comes when its asker has given up says nothing about the disk of the
- * next, which has been resynchronised meanwhile, perhaps. So ours carry `dop_id`; the original's answers have none.
+ * next, which has been resynchronised meanwhile, perhaps. So ours carry `dop_id`. The original's answers have none, but come
+ * in the order of the requests, one for each.
+ *
+ * The original's dopd crashes when it has served a program of its own node, and is back a second later (`join`). A request
+ * that came meanwhile is lost, so it is sent again then. What the old one answered was heard before the join: messages are
+ * delivered in order. So nothing is asked twice of one dopd.
  *
  * Source: docs/HEARTBEAT.md, dopd; drbd-peer-outdater observed.
  */
@@ -20,7 +25,8 @@ export interface DopdHost {
   readonly timers: Timers;
   /** Of the present life; no other has it. */
   readonly generation: number;
-  isPeerAlive(): boolean;
+  /** The other node as membership knows it. */
+  peerState(): { readonly status: string | null; readonly generation: number };
   send(message: HaMessage): void;
   /** Runs `drbdadm outdate`; null for one that did not end by itself. Once, never inside this call. */
   runDrbdadmOutdate(resource: string, ended: (status: number | null) => void): void;
@@ -33,6 +39,8 @@ export const DRBDADM_LIMIT_MS = 60_000;
 const PENDING = 21;
 const RESOURCE = /^[A-Za-z0-9_.+-]{1,128}$/;
 const ID = /^[0-9.]{1,32}$/;
+/** Requests about a resource whose answer may still come. More only without any dopd on the other node. */
+const MAX_UNANSWERED = 16;
 
 /** drbdadm's exit status as what drbd-peer-outdater reports; null: it did not end by itself. */
 export function outdateResult(status: number | null): number {
@@ -41,12 +49,16 @@ export function outdateResult(status: number | null): number {
 
 interface Pending {
   readonly id: string;
+  peerGeneration: number; // of the life that was asked
   readonly finish: (result: number) => void;
 }
 
 export class Dopd {
   readonly #host: DopdHost;
   readonly #pending = new Map<string, Pending>(); // by resource
+  /** By resource, the numbers that the present dopd of the other node has not answered, in their order. */
+  readonly #unanswered = new Map<string, string[]>();
+  #joins = false; // the other's dopd says when it starts: one of ours without a `respawn` line does not
   #asked = 0;
 
   constructor(host: DopdHost) {
@@ -55,7 +67,9 @@ export class Dopd {
 
   /** A local drbd-peer-outdater asks. `done` gets its exit status, perhaps inside this call. */
   outdate(peer: string, resource: string, timeoutMs: number, done: (result: number) => void): void {
-    if (peer.toLowerCase() !== this.#host.peer || !this.#host.isPeerAlive()) {
+    const { status, generation } = this.#host.peerState();
+    const isAlive = status === 'up' || status === 'active';
+    if (peer.toLowerCase() !== this.#host.peer || !isAlive) {
       done(UNREACHABLE);
       return;
     }
@@ -70,8 +84,38 @@ export class Dopd {
       done(result);
     };
     const id = `${this.#host.generation}.${++this.#asked}`;
-    this.#pending.set(resource, { id, finish });
+    this.#pending.set(resource, { id, peerGeneration: generation, finish });
+    this.#ask(resource, id);
+  }
+
+  #ask(resource: string, id: string): void {
+    const ids = [...(this.#unanswered.get(resource) ?? []), id];
+    this.#unanswered.set(resource, ids.slice(-MAX_UNANSWERED));
     this.#send({ t: 'start_outdate', dop_res: resource, dop_id: id });
+  }
+
+  /** The dopd that was asked is gone. */
+  #askAgain(): void {
+    this.#unanswered.clear();
+    const { generation } = this.#host.peerState();
+    for (const [resource, pending] of this.#pending) {
+      pending.peerGeneration = generation;
+      this.#host.log('info', `dopd of the other node started anew: asked again about ${resource}`);
+      this.#ask(resource, pending.id);
+    }
+  }
+
+  /** The other node's state may have changed. */
+  look(): void {
+    const { status, generation } = this.#host.peerState();
+    if (status === 'dead') {
+      for (const { finish } of [...this.#pending.values()]) finish(UNREACHABLE);
+      return;
+    }
+    if (status !== 'active' || this.#joins) return;
+    if ([...this.#pending.values()].some((each) => each.peerGeneration !== generation)) {
+      this.#askAgain();
+    }
   }
 
   #send(fields: Readonly<Record<string, string>>): void {
@@ -84,18 +128,31 @@ export class Dopd {
   /** A message for dopd from the other node. */
   receive(message: HaMessage): void {
     const type = fieldOf(message, 't');
+    if (type === 'hbapi-clstat') {
+      if (fieldOf(message, 'from_id') !== 'dopd' || fieldOf(message, 'st') !== 'join') return;
+      this.#joins = true;
+      this.#askAgain();
+      return;
+    }
     const resource = fieldOf(message, 'dop_res') ?? '';
     if (!RESOURCE.test(resource)) return;
     const given = fieldOf(message, 'dop_id');
     const id = given !== null && ID.test(given) ? given : null;
     if (type === 'start_outdate') this.#runOutdate(resource, id);
-    if (type === 'outdate_rc') {
-      const pending = this.#pending.get(resource);
-      const value = fieldOf(message, 'dop_value') ?? '';
-      if (!pending || !/^\d{1,3}$/.test(value)) return;
-      if (given === null || given === pending.id) pending.finish(Number(value));
-      else this.#host.log('info', `late answer about ${resource} ignored: ${value}`);
-    }
+    if (type === 'outdate_rc') this.#answered(resource, given, fieldOf(message, 'dop_value') ?? '');
+  }
+
+  #answered(resource: string, given: string | null, value: string): void {
+    if (!/^\d{1,3}$/.test(value)) return;
+    const ids = this.#unanswered.get(resource) ?? [];
+    const id = given ?? ids[0];
+    this.#unanswered.set(
+      resource,
+      ids.filter((each) => each !== id),
+    );
+    const pending = this.#pending.get(resource);
+    if (pending && pending.id === id) pending.finish(Number(value));
+    else this.#host.log('info', `late answer about ${resource} ignored: ${value}`);
   }
 
   #runOutdate(resource: string, id: string | null): void {

@@ -272,7 +272,10 @@ export class HeartbeatLives {
       peer: this.#node.peer,
       timers,
       generation,
-      isPeerAlive: () => ['up', 'active'].includes(this.#node?.peerStatus() ?? ''),
+      peerState: () => ({
+        status: this.#node?.peerStatus() ?? null,
+        generation: this.#node?.peerGeneration() ?? 0,
+      }),
       send: (message) => this.#send(message),
       runDrbdadmOutdate: (resource, ended) => this.#host.runDrbdadmOutdate(resource, ended),
       log: this.#log,
@@ -306,7 +309,10 @@ export class HeartbeatLives {
       log: this.#log,
       stuck: (group) => this.#escalate(group),
       released: (restart) => this.#released(restart),
-      changed: () => this.#save(),
+      changed: () => {
+        this.#save();
+        this.#dopd?.look();
+      },
       message: (_from, message) => {
         if (message.some((f) => f.name === 'to_id' && f.value === 'dopd')) {
           this.#dopd?.receive(message);

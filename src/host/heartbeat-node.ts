@@ -159,6 +159,11 @@ export class HeartbeatNode {
     return this.#peer === null ? null : (this.membership.nodes.get(this.#peer)?.status ?? null);
   }
 
+  /** 0: none known. */
+  peerGeneration(): number {
+    return this.#peer === null ? 0 : (this.membership.nodes.get(this.#peer)?.generation ?? 0);
+  }
+
   start(nowMs: number): void {
     const out: MembershipEffect[] = [];
     this.membership.start(out);
