@@ -9,7 +9,8 @@ import type { HeartbeatConfig } from '../host/heartbeat-ports.js';
 import { scriptEnvironment } from '../real/heartbeat-daemon.js';
 import { livesFiles } from '../real/heartbeat-files.js';
 import { runScript } from '../real/heartbeat-script.js';
-import { type ScriptOutcome, saysRunning } from '../resource-manager/group-operation.js';
+import type { ScriptOutcome } from '../resource-manager/group-operation.js';
+import { judge } from '../resource-manager/verdict.js';
 import type { World } from './world.js';
 
 /** A boot does not wait for ever for a script that hangs. */
@@ -36,10 +37,11 @@ export async function verifyIdle(world: World, config: HeartbeatConfig): Promise
   }
   let active = 0;
   for (const resource of config.groups.flatMap((group) => group.resources)) {
-    const outcome = await askStatus(world.root, config, resource);
-    if (outcome.failure !== null || !saysRunning(outcome.output)) continue;
+    const verdict = judge(resource, await askStatus(world.root, config, resource));
+    if (verdict === 'stopped' || verdict === 'unknown') continue;
     active++;
-    world.err(`CRITICAL: Resource ${resource.text} is active, and should not be!\n`);
+    const is = verdict === 'running' ? 'is active' : 'is neither running nor stopped';
+    world.err(`CRITICAL: Resource ${resource.text} ${is}, and should not be!\n`);
     world.err('CRITICAL: Non-idle resources can affect data integrity!\n');
   }
   return Math.min(active, 99);

@@ -15,7 +15,7 @@
  * The same class runs in production (real/heartbeat-daemon) and in the simulator (sim/sim-heartbeat).
  */
 import type { HaResourceGroup } from '../config/haresources.js';
-import { type Hold, parseHold } from '../resource-manager/hold.js';
+import { type Hold, includes, parseHold } from '../resource-manager/hold.js';
 import { fieldOf, type HaMessage } from '../wire/hamsg.js';
 import { Dopd } from './dopd.js';
 import { builtInClients, builtInOf } from './heartbeat-clients.js';
@@ -195,7 +195,11 @@ export class HeartbeatLives {
       stuck: (group: HaResourceGroup) => this.#escalate(group),
       log: this.#log,
     };
-    stopGroups(this.#config.groups, this.#stopRetryMax(), host, stopped);
+    const { groups, node } = this.#config;
+    const mayRun = groups.filter((group) =>
+      includes(this.#savedHold, group.node === node ? 'local' : 'foreign'),
+    );
+    stopGroups(groups, mayRun, this.#stopRetryMax(), host, stopped);
   }
 
   #stopRetryMax(): number {

@@ -101,9 +101,12 @@ export class HeartbeatNode {
     this.#ports = ports;
     this.#peer = nodes.find((name) => name !== node) ?? null;
     this.membership = new Membership(config.membership, around, nowMs);
-    this.operations = new Operations({ stopRetryMax: config.stopRetryMax });
-    this.permission = new Permission({ ...config.permission, peer: this.#peer });
     const { groups, resume } = config;
+    this.operations = new Operations(
+      { stopRetryMax: config.stopRetryMax },
+      groups.filter((group) => includes(resume, this.#scopeOf(group))),
+    );
+    this.permission = new Permission({ ...config.permission, peer: this.#peer });
     this.homes = new NodeHomes(groups, this.#peer, digests, ports.log);
     this.resources =
       config.autoFailback === 'legacy'

@@ -16,13 +16,15 @@ export interface StopGroupsHost {
   log(level: NodeLogLevel, text: string): void;
 }
 
+/** `mayRun`: those of `groups` that the predecessor claimed. */
 export function stopGroups(
   groups: readonly HaResourceGroup[],
+  mayRun: readonly HaResourceGroup[],
   stopRetryMax: number,
   host: StopGroupsHost,
   stopped: () => void,
 ): void {
-  const queue = new Operations({ stopRetryMax });
+  const queue = new Operations({ stopRetryMax }, mayRun);
   let timer: TimerId | null = null;
   const apply = (effects: readonly QueueEffect[]): void => {
     for (const effect of effects) {

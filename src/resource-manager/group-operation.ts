@@ -1,18 +1,23 @@
 /**
  * One operation on one resource group: take it (start left to right) or give it up (stop right to left).
  *
- *     take   for each resource: status; not running -> start; start fails -> give the whole group up, right to left
+ *     take   for each resource: status; stopped -> start; start fails -> give the whole group up, right to left
+ *                               failed or unknown -> stop from the right down to it, then start it and go on
  *     give   for each resource from the right: stop; fails -> again every second, 10 times; then status decides:
- *            not running -> go on; running or nobody knows -> `stuck`
+ *            stopped -> go on; running or nobody knows -> `stuck`
  *
  * A group that is stuck is never reported as stopped: whatever waits for it (hand-over, shutdown) waits for ever, and the
- * host escalates. `status` is judged by its output only, `stop` is called for resources that were never started.
+ * host escalates. `stop` is called for resources that were never started. What an answer to `status` means: verdict.ts.
+ *
+ * NEVER TWICE: on the other node, because whoever asks for a take has its word, or it is dead; on this node, because a start
+ * comes only after `status` has said "stopped", or after a `stop` that worked.
  *
  * Pure: one script call is outstanding at a time; its outcome comes back by `answered`. Source: docs/HEARTBEAT.md,
  * scripts and failures.
  */
 import { assert } from '../base/assert.js';
 import type { HaResource, HaResourceGroup } from '../config/haresources.js';
+import { isSilent, judge, type Verdict } from './verdict.js';
 
 export type Action = 'start' | 'stop' | 'status';
 
@@ -40,36 +45,44 @@ export interface OperationOptions {
 export const DEFAULT_STOP_RETRY_MAX = 10;
 const STOP_RETRY_MS = 1000;
 
-/** Whether the output of `status` says that the resource runs. The exit status does not count. */
-export function saysRunning(output: string): boolean {
-  if (/[nN][oO][tT] .*[rR]unning/s.test(output)) return false; // also 'is not currently running', as the original's pattern
-  return /[rR]unning|OK/.test(output);
+/** What the operations of a node have in common. By the text of a resource. */
+export interface OperationMemory {
+  /** That this daemon, or the one before it, has started and nobody has seen stopped. */
+  readonly started: Set<string>;
+  /** Scripts of which it was said that they say nothing. */
+  readonly silent: Set<string>;
 }
 
 export class GroupOperation {
   readonly group: HaResourceGroup;
   readonly kind: 'take' | 'give';
   readonly #options: OperationOptions;
-  /** Resources that this daemon has started and not seen stopped. Shared by all operations of a node. */
   readonly #started: Set<string>;
+  readonly #silent: Set<string>;
   #phase: 'status' | 'start' | 'stop' | 'stop-retry' | 'verify' | 'done' = 'done';
   #index = 0;
   #retries = 0;
   #retryMs = Number.POSITIVE_INFINITY;
   #startFailed = false;
   #abort = false;
+  /** Where stopping ends: at the left end of a group that is given up, else where it is started again from. */
+  #stopTo = 0;
+  #startAgain = false;
+  /** From here to the right everything has been stopped by this operation, before it started anything there. */
+  #stoppedFrom = Number.POSITIVE_INFINITY;
 
   constructor(
     group: HaResourceGroup,
     kind: 'take' | 'give',
     options: OperationOptions,
-    started: Set<string>,
+    memory: OperationMemory,
   ) {
     assert(group.resources.length > 0, 'a group has a resource');
     this.group = group;
     this.kind = kind;
     this.#options = options;
-    this.#started = started;
+    this.#started = memory.started;
+    this.#silent = memory.silent;
   }
 
   begin(out: OperationEffect[]): void {
@@ -95,20 +108,7 @@ export class GroupOperation {
     const { text } = resource;
     switch (this.#phase) {
       case 'status':
-        if (outcome.failure !== null) {
-          // Whether it runs is not known: starting it could be a second start.
-          this.#logFailure(resource, 'status', outcome, out);
-          this.#giveUp(text, out);
-        } else if (saysRunning(outcome.output)) {
-          this.#started.add(text);
-          this.#take(this.#index + 1, out);
-        } else if (this.#abort) {
-          this.#finish('aborted', out);
-        } else {
-          this.#phase = 'start';
-          this.#started.add(text); // from now on it may run, whatever the script reports
-          this.#run(resource, 'start', out);
-        }
+        this.#asked(resource, outcome, out);
         return;
       case 'start':
         if (outcome.exitStatus === 0) this.#take(this.#index + 1, out);
@@ -152,6 +152,34 @@ export class GroupOperation {
     return this.#retryMs;
   }
 
+  /** `status` before a start. */
+  #asked(resource: HaResource, outcome: ScriptOutcome, out: OperationEffect[]): void {
+    const { text } = resource;
+    const verdict = judge(resource, outcome);
+    const isMissing = outcome.failure === 'missing';
+    if (isMissing || (outcome.failure === 'killed' && resource.kind === 'heartbeat')) {
+      // Whether it runs is not known: starting it could be a second start.
+      this.#logFailure(resource, 'status', outcome, out);
+      this.#giveUp(text, out);
+    } else if (verdict === 'running') {
+      this.#started.add(text);
+      this.#take(this.#index + 1, out);
+    } else if (this.#abort) {
+      this.#finish('aborted', out);
+    } else if (verdict === 'stopped' || this.#index >= this.#stoppedFrom) {
+      // Not on the other node: it gave the group, or is dead, before this take was asked for. Not here: `status` says so, or
+      // the `stop` of this very operation has worked.
+      this.#phase = 'start';
+      this.#started.add(text); // from now on it may run, whatever the script reports
+      this.#run(resource, 'start', out);
+    } else {
+      this.#logVerdict(resource, verdict, outcome, out);
+      this.#stopTo = this.#index;
+      this.#startAgain = true;
+      this.#giveAll(out); // what is to its right may need it
+    }
+  }
+
   #resource(): HaResource {
     const resource = this.group.resources[this.#index];
     assert(resource, 'the index is within the group');
@@ -179,12 +207,18 @@ export class GroupOperation {
 
   #giveUp(text: string, out: OperationEffect[]): void {
     this.#startFailed = true;
+    this.#startAgain = false;
+    this.#stopTo = 0;
+    this.#logGivingUp(text, out);
+    this.#giveAll(out);
+  }
+
+  #logGivingUp(text: string, out: OperationEffect[]): void {
     const message = `Giving up resources due to failure of ${text}`;
     out.push({ type: 'log', level: 'CRIT', text: message });
     const names = this.group.resources.map((resource) => resource.text).join(' ');
     const release = `Releasing resource group: ${this.group.node} ${names}`;
     out.push({ type: 'log', level: 'info', text: release });
-    this.#giveAll(out);
   }
 
   #giveAll(out: OperationEffect[]): void {
@@ -192,14 +226,22 @@ export class GroupOperation {
   }
 
   #give(index: number, out: OperationEffect[]): void {
-    if (index < 0) {
-      this.#finish(this.#startFailed ? 'start-failed' : 'stopped', out);
+    if (index < this.#stopTo) {
+      if (this.#startAgain) this.#again(out);
+      else this.#finish(this.#startFailed ? 'start-failed' : 'stopped', out);
       return;
     }
     this.#index = index;
     this.#retries = 0;
     this.#phase = 'stop';
     this.#run(this.#resource(), 'stop', out);
+  }
+
+  /** All from `stopTo` to the right is stopped: on, as if it had never run. */
+  #again(out: OperationEffect[]): void {
+    this.#startAgain = false;
+    this.#stoppedFrom = this.#stopTo;
+    this.#take(this.#stopTo, out);
   }
 
   #stopFailed(nowMs: number, out: OperationEffect[]): void {
@@ -216,20 +258,62 @@ export class GroupOperation {
 
   /** `stop` failed for good: the last word is with `status`. */
   #verified(outcome: ScriptOutcome, out: OperationEffect[]): void {
-    const { text } = this.#resource();
+    const resource = this.#resource();
+    const { text } = resource;
     const log = (level: OperationLevel, line: string) =>
       out.push({ type: 'log', level, text: line });
-    const isUnknown =
-      outcome.failure === 'killed' || (outcome.failure === 'missing' && this.#started.has(text));
-    if (isUnknown || (outcome.failure === null && saysRunning(outcome.output))) {
+    const verdict = this.#afterStop(resource, outcome);
+    if (verdict === 'running') {
       log('CRIT', `Resource STOP failure. Reboot required! [${text}]`);
       this.#finish('stuck', out);
       return;
     }
-    log('ERROR', `Resource STOP failure, but [${text}] does not run.`);
+    if (verdict === 'stopped') log('ERROR', `Resource STOP failure, but [${text}] does not run.`);
+    else log('ERROR', `Resource STOP failure, but [${text}] was not started here.`);
     log('ERROR', 'Machine reboot narrowly avoided!');
     this.#started.delete(text);
+    if (verdict === 'unknown' && this.#startAgain) {
+      // It may run, so it is not started.
+      this.#startFailed = true;
+      this.#startAgain = false;
+      this.#stopTo = 0;
+      this.#logGivingUp(text, out);
+    }
     this.#give(this.#index - 1, out);
+  }
+
+  /** Unknown: nothing is known of it, but nobody here has started it. */
+  #afterStop(resource: HaResource, outcome: ScriptOutcome): 'running' | 'stopped' | 'unknown' {
+    const verdict = judge(resource, outcome);
+    const isKilled = outcome.failure === 'killed';
+    if (verdict === 'running' || verdict === 'failed' || isKilled) return 'running';
+    // 0 is LSB's word for "it runs": without another one it says nothing of what was started here.
+    const isMute = resource.kind === 'heartbeat' && outcome.exitStatus === 0 && isSilent(outcome);
+    const isDoubtful = verdict === 'unknown' || isMute;
+    return isDoubtful && this.#started.has(resource.text) ? 'running' : verdict;
+  }
+
+  #logVerdict(
+    resource: HaResource,
+    verdict: Verdict,
+    outcome: ScriptOutcome,
+    out: OperationEffect[],
+  ): void {
+    const { text, kind, script } = resource;
+    if (kind === 'heartbeat') {
+      if (this.#silent.has(script)) return;
+      this.#silent.add(script);
+      const line = `${script} status says nothing, exit status ${outcome.exitStatus}: what does not say whether it runs is stopped before it is started`;
+      out.push({ type: 'log', level: 'WARN', text: line });
+      return;
+    }
+    if (outcome.failure !== null) this.#logFailure(resource, 'status', outcome, out);
+    const state = /^ActiveState=.*$/m.exec(outcome.output)?.[0];
+    const said = state ?? `exit status ${outcome.exitStatus}`;
+    const is =
+      verdict === 'failed' ? 'is neither running nor stopped' : 'cannot say whether it runs';
+    const line = `${text} ${is} (${said}): it is stopped before it is started`;
+    out.push({ type: 'log', level: 'WARN', text: line });
   }
 
   #logFailure(

@@ -12,6 +12,7 @@ import {
   GroupOperation,
   type OperationEffect,
   type OperationLevel,
+  type OperationMemory,
   type OperationOptions,
   type ScriptOutcome,
 } from './group-operation.js';
@@ -37,15 +38,18 @@ export interface Job {
 
 export class Operations {
   readonly #options: OperationOptions;
-  readonly #started = new Set<string>();
+  readonly #memory: OperationMemory;
   readonly #queue: Job[] = []; // bounded by the jobs that the state machine has open: fewer than ten
   #left: HaResourceGroup[] = []; // of the first job, not yet begun
   #operation: GroupOperation | null = null;
   #runId = 0;
   #isStuck = false;
 
-  constructor(options: OperationOptions) {
+  /** `mayRun`: groups that a predecessor may have left running. */
+  constructor(options: OperationOptions, mayRun: readonly HaResourceGroup[]) {
     this.#options = options;
+    const resources = mayRun.flatMap((group) => group.resources.map((resource) => resource.text));
+    this.#memory = { started: new Set(resources), silent: new Set() };
   }
 
   get busy(): boolean {
@@ -113,7 +117,7 @@ export class Operations {
       this.#beginJob(nowMs, out);
       return;
     }
-    const operation = new GroupOperation(group, job.kind, this.#options, this.#started);
+    const operation = new GroupOperation(group, job.kind, this.#options, this.#memory);
     this.#operation = operation;
     const effects: OperationEffect[] = [];
     operation.begin(effects);

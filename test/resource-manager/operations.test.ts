@@ -1,8 +1,9 @@
 /** Taking and giving groups: order, judging by output, failures (docs/HEARTBEAT.md, scripts and failures). */
 import test from 'ava';
 import { type HaResourceGroup, parseHaResources } from '../../src/config/haresources.js';
-import { type ScriptOutcome, saysRunning } from '../../src/resource-manager/group-operation.js';
+import type { ScriptOutcome } from '../../src/resource-manager/group-operation.js';
 import { Operations, type QueueEffect } from '../../src/resource-manager/operations.js';
+import { saysRunning } from '../../src/resource-manager/verdict.js';
 
 function groups(text: string): readonly HaResourceGroup[] {
   return parseHaResources(text, 'haresources', ['a', 'b']).groups ?? [];
@@ -21,7 +22,7 @@ function play(
   answer: (call: string, nth: number) => ScriptOutcome,
   stopRetryMax = 10,
 ) {
-  const queue = new Operations({ stopRetryMax });
+  const queue = new Operations({ stopRetryMax }, []);
   const calls: string[] = [];
   const effects: QueueEffect[] = [];
   let nowMs = 0;
@@ -112,6 +113,34 @@ for (const [what, outcome] of [
   });
 }
 
+// [B6] The original starts it: beside what may run. A script that says nothing and exits 1 may have failed itself.
+test('a status that says nothing and fails does not lead to a start: first it is stopped', (t) => {
+  const { calls, types, logs } = play([['take', 'a r1 r2 r3']], (c) =>
+    c === 'r2 status' ? FAIL : byStatus(c),
+  );
+  t.deepEqual(calls, [
+    'r1 status',
+    'r1 start',
+    'r2 status',
+    'r3 stop', // may be what needs r2
+    'r2 stop',
+    'r2 status',
+    'r2 start',
+    'r3 status',
+    'r3 start',
+  ]);
+  t.deepEqual(types, ['started', 'job-done']);
+  t.is(logs.filter((l) => l.startsWith('r2 status says nothing')).length, 1, 'once');
+});
+
+test('a stop that fails before such a start: given up, not started', (t) => {
+  const { calls, types } = play([['take', 'a r1 r2']], (c) =>
+    c.startsWith('r2 ') ? FAIL : byStatus(c),
+  );
+  t.false(calls.includes('r2 start'));
+  t.deepEqual(types, ['start-failed', 'job-done']);
+});
+
 // 7.3: "retried every 1 s, HA_STOPRETRYMAX (10) retries = 11 calls"
 test('a stop that fails is retried ten times, a second apart, then status decides: stuck', (t) => {
   const { calls, types, nowMs, queue, logs } = play(
@@ -175,7 +204,7 @@ test('jobs run one after the other, groups in the order of the file', (t) => {
 });
 
 test('takes can be called off: the running script is waited for, nothing more is started', (t) => {
-  const queue = new Operations({ stopRetryMax: 10 });
+  const queue = new Operations({ stopRetryMax: 10 }, []);
   const out: QueueEffect[] = [];
   queue.add({ id: 1, kind: 'take', groups: groups('a r1 r2\nb r3') }, 0, out);
   queue.add({ id: 2, kind: 'take', groups: groups('b r4') }, 0, out);

@@ -6,7 +6,8 @@
  * promises. So a second start counts unless one has held the other for dead a moment ago, and they were apart for so long. A daemon that was killed and has a successor at once is no such excuse: the successor goes on with what runs.
  * Once they hear each other again, one lets go.
  */
-import { saysRunning } from '../../resource-manager/group-operation.js';
+import { parseHaResource } from '../../config/haresources.js';
+import { judge } from '../../resource-manager/verdict.js';
 import { NODES, type NodeName, peerOf } from '../config.js';
 import { HARESOURCES } from '../heartbeat-config.js';
 import type { SimNode } from '../sim-node.js';
@@ -104,10 +105,14 @@ export class Group extends WorldChecker {
     this.look();
     if (action === 'status') {
       // The last word on what could not be stopped.
-      const gone = outcome && outcome.failure === null && !saysRunning(outcome.output);
       const is = state.get(text);
-      if (gone && (is === 'not stopped' || is === 'being stopped again'))
-        state.set(text, 'stopped');
+      const verdict = outcome?.failure === null ? judge(parseHaResource(text), outcome) : null;
+      // Of what nobody has started here it is enough that it does not say the contrary.
+      const gone =
+        is === 'being stopped again'
+          ? verdict === 'stopped' || verdict === 'unknown'
+          : is === 'not stopped' && verdict === 'stopped';
+      if (gone) state.set(text, 'stopped');
     } else if (event === 'begins') {
       const is = state.get(text) ?? 'stopped';
       const ran = is !== 'stopped' && is !== 'being stopped again';
