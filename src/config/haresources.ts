@@ -5,9 +5,9 @@
  *     resource = ip | script | script "::" arg ("::" arg)*
  *     ip       = a.b.c.d[/mask[/interface]][/broadcast]     shorthand for IPaddr::ip
  *
- * Two forms of ours, which are known and cannot be run yet, so that a file with them is refused:
+ * Two forms of ours, which the original does not know:
  *
- *     ocf::PROVIDER:TYPE[::NAME=VALUE]...        an OCF agent
+ *     ocf::PROVIDER:TYPE[::NAME=VALUE]...        an OCF agent of /usr/lib/ocf/resource.d
  *     systemd::UNIT                              a unit of systemd
  *
  * `#` starts a comment anywhere. A resource is an address when it begins with a digit and contains three dots. The
@@ -42,7 +42,7 @@ export interface HaResourcesResult {
   readonly messages: readonly HaResourcesMessage[];
 }
 
-const OCF_AGENT = /^[\w.-]+:[\w.-]+$/;
+const OCF_AGENT = /^\w[\w.-]*:\w[\w.-]*$/;
 const OCF_VALUE = /^[A-Za-z_]\w*=/;
 const UNIT = /^[\w:.@\\-]+$/; // systemd.unit(5)
 
@@ -58,7 +58,7 @@ export function parseHaResource(text: string): HaResource {
   return { text, script, args, kind: 'heartbeat' };
 }
 
-/** What a resource should have been, or why it cannot be run: null when it can. */
+/** What a resource should have been: null when it is well. */
 function refusal({ kind, script, args, text }: HaResource): string | null {
   switch (kind) {
     case 'heartbeat':
@@ -67,10 +67,12 @@ function refusal({ kind, script, args, text }: HaResource): string | null {
       if (!OCF_AGENT.test(script) || !args.every((arg) => OCF_VALUE.test(arg))) {
         return `expected ocf::PROVIDER:TYPE[::NAME=VALUE...], got '${text}'`;
       }
-      return `expected a script, got '${text}': OCF agents are not run in this form yet. Write OCF::TYPE::INSTANCE, with its NAME=VALUE lines in /etc/ha.d/conf/OCF/TYPE/INSTANCE`;
+      if (new Set(args.map((arg) => arg.split('=', 1)[0])).size < args.length) {
+        return `expected each NAME once, got '${text}'`;
+      }
+      return null;
     case 'systemd':
-      if (!UNIT.test(script) || args.length > 0) return `expected systemd::UNIT, got '${text}'`;
-      return `expected a script, got '${text}': units of systemd are not run yet. Write a script of /etc/ha.d/resource.d that starts, stops and asks it`;
+      return !UNIT.test(script) || args.length > 0 ? `expected systemd::UNIT, got '${text}'` : null;
   }
 }
 

@@ -1,34 +1,23 @@
 /**
- * Running resource scripts: where they are found, what they get, when they are given up.
- *
- *     /etc/ha.d/resource.d/NAME, then the resource.d of this project, then /etc/init.d/NAME
+ * Running resource scripts, OCF agents and systemctl (resource-command.ts): what they get, when they are given up.
  *
  * A script runs in a process group of its own with HA_* in its environment. Its output goes to a file, not to a pipe: a
  * service that it leaves behind keeps what it inherited, and must not get SIGPIPE when heartbeat ends. `status` is
- * judged by that output. One that exceeds `script-timeout` of twinbeat.ini (0, the default as in the original: never) is
+ * judged by that output and the exit status (resource-manager/verdict.ts). One that exceeds `script-timeout` of twinbeat.ini (0, the default as in the original: never) is
  * killed with its group (host/script-watch.ts).
  *
  * Looking for it and reading it may take for ever, on a file system that hangs: nothing here waits for either.
  */
 import type { ChildProcess } from 'node:child_process';
-import {
-  closeSync,
-  constants,
-  fstatSync,
-  mkdirSync,
-  openSync,
-  readSync,
-  unlinkSync,
-} from 'node:fs';
-import { access, stat } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { closeSync, fstatSync, mkdirSync, openSync, readSync, unlinkSync } from 'node:fs';
+import { basename } from 'node:path';
 import type { HaResource } from '../config/haresources.js';
 import { IoError } from '../host/io-error.js';
 import { ScriptWatch } from '../host/script-watch.js';
 import type { Action, ScriptOutcome } from '../resource-manager/group-operation.js';
 import { loadAddon, memoryFile } from './native-addon.js';
 import { nodeTimers } from './node-ports.js';
+import { type ResourceCommand, resourceCommand } from './resource-command.js';
 import { couldNotRun, spawnAside } from './spawn-aside.js';
 
 export interface ScriptHost {
@@ -41,28 +30,6 @@ export interface ScriptHost {
 }
 
 const MAX_OUTPUT_BYTES = 64 << 10;
-
-/** The resource.d of this project: beside build/ or, installed, beside it in lib/twinbeat. */
-function ownResourceDir(): string {
-  const here = dirname(fileURLToPath(import.meta.url)); // build/src/real
-  return resolve(here, '../../../resource.d');
-}
-
-export async function findScript(root: string, script: string): Promise<string | null> {
-  if (script.includes('/')) return null;
-  const dirs = [`${root}/etc/ha.d/resource.d`, ownResourceDir(), `${root}/etc/init.d`];
-  for (const dir of dirs) {
-    const path = join(dir, script);
-    try {
-      if (!(await stat(path)).isFile()) continue;
-      await access(path, constants.X_OK);
-      return path;
-    } catch {
-      // not here
-    }
-  }
-  return null;
-}
 
 let outputs = 0;
 
@@ -97,7 +64,7 @@ export function runScript(
   action: Action,
   done: (outcome: ScriptOutcome) => void,
 ): void {
-  const { script, args } = resource;
+  const { kind, script, args, text } = resource;
   let child: ChildProcess | null = null;
   let ended = false;
   const end = (outcome: ScriptOutcome): void => {
@@ -106,7 +73,8 @@ export function runScript(
     watch.end();
     done(outcome);
   };
-  const watch = new ScriptWatch([script, ...args, action].join(' '), host.timeoutMs, {
+  const words = kind === 'heartbeat' ? [script, ...args, action] : [text, action];
+  const watch = new ScriptWatch(words.join(' '), host.timeoutMs, {
     timers: nodeTimers,
     nowMs: () => performance.now(),
     kill: (signal) => {
@@ -117,10 +85,10 @@ export function runScript(
     },
     log: host.log,
   });
-  void findScript(host.root, script).then((path) => {
+  void resourceCommand(host.root, resource, action, host.timeoutMs).then((command) => {
     if (ended) return;
-    if (path === null) end(MISSING);
-    else child = startScript(host, path, [...args, action], end, () => watch.killed);
+    if (command === null) end(MISSING);
+    else child = startScript(host, command, action, end, () => watch.killed);
   });
 }
 
@@ -135,13 +103,13 @@ function killGroup(pid: number, signal: 'SIGTERM' | 'SIGKILL'): void {
 /** Null when it cannot be started: `ended` has been called. */
 function startScript(
   host: ScriptHost,
-  path: string,
-  words: readonly string[],
+  { program, words, env }: ResourceCommand,
+  action: Action,
   ended: (outcome: ScriptOutcome) => void,
   isKilled: () => boolean,
 ): ChildProcess | null {
-  const line = [path, ...words].join(' ');
-  host.log(words.at(-1) === 'status' ? 'debug' : 'info', `Running ${line}`);
+  const line = [program, ...words].join(' ');
+  host.log(action === 'status' ? 'debug' : 'info', `Running ${line}`);
   const cannot = (why: string): void => {
     host.log('ERROR', `cannot run ${line}: ${why}`);
     ended(MISSING);
@@ -153,9 +121,9 @@ function startScript(
     cannot(e instanceof Error ? e.message : String(e));
     return null;
   }
-  const child = spawnAside(path, words, {
+  const child = spawnAside(program, words, {
     cwd: '/',
-    env: { ...process.env, ...host.env, HA_CURHOST: host.env['HA_CURHOST'] ?? '' },
+    env: { ...process.env, ...host.env, HA_CURHOST: host.env['HA_CURHOST'] ?? '', ...env },
     stdio: ['ignore', fd, fd],
     detached: true,
   });
@@ -173,7 +141,7 @@ function startScript(
       return;
     }
     for (const said of output.split('\n')) {
-      if (said.trim() !== '') host.log('debug', `${basename(path)}: ${said.trimEnd()}`);
+      if (said.trim() !== '') host.log('debug', `${basename(program)}: ${said.trimEnd()}`);
     }
     ended(how);
   };

@@ -17,6 +17,7 @@
  */
 import { assert } from '../base/assert.js';
 import type { HaResource, HaResourceGroup } from '../config/haresources.js';
+import { doubtWords, failureWords } from './script-words.js';
 import { isSilent, judge, type Verdict } from './verdict.js';
 
 export type Action = 'start' | 'stop' | 'status';
@@ -173,7 +174,7 @@ export class GroupOperation {
       this.#started.add(text); // from now on it may run, whatever the script reports
       this.#run(resource, 'start', out);
     } else {
-      this.#logVerdict(resource, verdict, outcome, out);
+      this.#logDoubt(resource, verdict, outcome, out);
       this.#stopTo = this.#index;
       this.#startAgain = true;
       this.#giveAll(out); // what is to its right may need it
@@ -293,27 +294,16 @@ export class GroupOperation {
     return isDoubtful && this.#started.has(resource.text) ? 'running' : verdict;
   }
 
-  #logVerdict(
+  #logDoubt(
     resource: HaResource,
     verdict: Verdict,
     outcome: ScriptOutcome,
     out: OperationEffect[],
   ): void {
-    const { text, kind, script } = resource;
-    if (kind === 'heartbeat') {
-      if (this.#silent.has(script)) return;
-      this.#silent.add(script);
-      const line = `${script} status says nothing, exit status ${outcome.exitStatus}: what does not say whether it runs is stopped before it is started`;
-      out.push({ type: 'log', level: 'WARN', text: line });
-      return;
-    }
-    if (outcome.failure !== null) this.#logFailure(resource, 'status', outcome, out);
-    const state = /^ActiveState=.*$/m.exec(outcome.output)?.[0];
-    const said = state ?? `exit status ${outcome.exitStatus}`;
-    const is =
-      verdict === 'failed' ? 'is neither running nor stopped' : 'cannot say whether it runs';
-    const line = `${text} ${is} (${said}): it is stopped before it is started`;
-    out.push({ type: 'log', level: 'WARN', text: line });
+    const { kind, script } = resource;
+    if (kind === 'heartbeat' && this.#silent.has(script)) return;
+    if (kind === 'heartbeat') this.#silent.add(script);
+    out.push({ type: 'log', level: 'WARN', text: doubtWords(resource, verdict, outcome) });
   }
 
   #logFailure(
@@ -322,12 +312,6 @@ export class GroupOperation {
     outcome: ScriptOutcome,
     out: OperationEffect[],
   ): void {
-    const what =
-      outcome.failure === 'missing'
-        ? `Cannot locate resource script ${resource.script}`
-        : outcome.failure === 'killed'
-          ? `${resource.text} ${action} was killed: it did not end in time`
-          : `Return code ${outcome.exitStatus} from ${resource.script} (${resource.text} ${action})`;
-    out.push({ type: 'log', level: 'ERROR', text: what });
+    out.push({ type: 'log', level: 'ERROR', text: failureWords(resource, action, outcome) });
   }
 }

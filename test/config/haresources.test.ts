@@ -83,16 +83,13 @@ test('kinds: a script, an OCF agent, a unit of systemd', (t) => {
   }
 });
 
-test('what cannot be run is refused with what to write instead, not taken and found missing', (t) => {
+test('an agent and a unit that cannot be are refused, not taken and found missing', (t) => {
   const refusals: readonly (readonly [string, RegExp])[] = [
-    [
-      'systemd::nginx',
-      /^f:2: expected a script, got 'systemd::nginx': units of systemd are not run yet\. Write /,
-    ],
-    [
-      'ocf::heartbeat:nginx',
-      /^f:2: expected a script, got .*not run in this form yet\. Write OCF::TYPE::INSTANCE/,
-    ],
+    ['ocf::..:..::a=b', /^f:2: expected ocf::PROVIDER:TYPE/],
+    ['ocf::heartbeat:nginx::port=80::port=81', /^f:2: expected each NAME once, got 'ocf::/],
+    ['systemd::a/b', /^f:2: expected systemd::UNIT, got 'systemd::a\/b'$/],
+    // A value cannot have "::" in it: an IPv6 address is written in full.
+    ['ocf::heartbeat:IPv6addr::ipv6addr=fe80::1', /^f:2: expected ocf::PROVIDER:TYPE/],
     ['systemd::', /^f:2: expected systemd::UNIT, got 'systemd::'$/],
     ['systemd::a::b', /^f:2: expected systemd::UNIT, got/],
     ['ocf::nginx', /^f:2: expected ocf::PROVIDER:TYPE\[::NAME=VALUE\.\.\.\], got 'ocf::nginx'$/],
@@ -107,6 +104,16 @@ test('what cannot be run is refused with what to write instead, not taken and fo
     );
     t.regex(messages[0]?.text ?? '', said);
   }
+});
+
+test('an agent and a unit are taken', (t) => {
+  const text = 'a systemd::nginx ocf::heartbeat:IPaddr2::ip=10.0.0.1::cidr_netmask=24\n';
+  const { groups, messages } = parseHaResources(text, 'f', ['a']);
+  t.deepEqual(messages, []);
+  t.deepEqual(
+    groups?.[0]?.resources.map(({ kind }) => kind),
+    ['systemd', 'ocf'],
+  );
 });
 
 // The original takes it; the script OCF fails at its start, and the other groups run.

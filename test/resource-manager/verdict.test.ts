@@ -11,6 +11,8 @@ import { judge, type Verdict } from '../../src/resource-manager/verdict.js';
 
 const TEXTS: Readonly<Record<string, string>> = {
   script: 'R',
+  OCF: 'ocf::heartbeat:Dummy::state=/run/x',
+  systemd: 'systemd::nginx',
 };
 type Exit = number | 'killed' | 'missing';
 const EXITS: readonly Exit[] = [
@@ -45,6 +47,16 @@ const WORDS: readonly string[] = [
   'INFO:  Resource is stopped\n',
   'ERROR:  Generic error\n',
   'ERROR:  Program is not installed\n',
+  'ActiveState=active\nSubState=exited\n',
+  'ActiveState=reloading\nSubState=reload\n',
+  'ActiveState=refreshing\nSubState=x\n',
+  'ActiveState=inactive\nSubState=dead\n',
+  'ActiveState=failed\nSubState=failed\n',
+  'ActiveState=activating\nSubState=auto-restart\n',
+  'ActiveState=deactivating\nSubState=stop-sigkill\n',
+  'ActiveState=maintenance\nSubState=x\n',
+  'Failed to connect to bus: Host is down\n',
+  'Warning: a word before\nActiveState=inactive\n',
 ];
 
 interface Case {
@@ -90,11 +102,21 @@ function page(): readonly Row[] {
   return rows;
 }
 
+const UNIT_STATE = /^ActiveState=(.+)$/m;
+const isUnitState = (words: string, ...states: string[]) =>
+  states.includes(UNIT_STATE.exec(words)?.[1] ?? '');
+
 /** What a cell of the column "says" stands for. */
 const SAYS: Readonly<Record<string, (words: string) => boolean>> = {
   any: () => true,
   nothing: (words) => words.trim() === '',
   '`running` or `OK`': (words) => !/not .*running/s.test(words) && /[Rr]unning|OK/.test(words),
+  '`ActiveState` active, reloading, refreshing': (words) =>
+    isUnitState(words, 'active', 'reloading', 'refreshing'),
+  '`ActiveState` inactive': (words) => isUnitState(words, 'inactive'),
+  'another `ActiveState`': (words) =>
+    UNIT_STATE.test(words) && !isUnitState(words, 'active', 'reloading', 'refreshing', 'inactive'),
+  'no `ActiveState`': (words) => !UNIT_STATE.test(words),
   'something else': (words) =>
     words.trim() !== '' && (/not .*running/s.test(words) || !/[Rr]unning|OK/.test(words)),
 };
@@ -116,13 +138,9 @@ function matches(row: Row, c: Case, all: readonly Row[]): boolean {
   if (row.exit === 'any') return true;
   if (row.exit !== 'any other') return numbers(row.exit).includes(c.exit);
   const { exit } = c;
-  return !all.some(
-    (other) =>
-      other !== row &&
-      other.kind === row.kind &&
-      other.says === row.says &&
-      /^\d/.test(other.exit) &&
-      numbers(other.exit).includes(exit),
+  const numbered = all.filter((other) => other.kind === row.kind && /^\d/.test(other.exit));
+  return !numbered.some(
+    (other) => numbers(other.exit).includes(exit) && SAYS[other.says]?.(c.words),
   );
 }
 
