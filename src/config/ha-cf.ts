@@ -54,6 +54,14 @@ export interface ApiAuth {
   readonly gids: readonly string[];
 }
 
+/** A device that resets the other node. */
+export interface StonithDevice {
+  readonly host: string | null; // of stonith_host: this node or '*'; null: of a `stonith` line
+  readonly type: string; // of a plug-in, as `stonith -L` lists them
+  readonly file: string | null; // with the parameters
+  readonly params: readonly string[]; // secret; joined by blanks they are what is written
+}
+
 export interface HaCf {
   readonly nodes: readonly string[]; // lower case, in the order of the file; repeated names are kept
   readonly media: readonly Medium[];
@@ -69,6 +77,7 @@ export interface HaCf {
   readonly autoFailback: AutoFailback;
   readonly respawns: readonly RespawnClient[];
   readonly apiauths: readonly ApiAuth[];
+  readonly stonith: readonly StonithDevice[]; // that this node may use; the last one is used
   readonly watchdog: string | null;
   readonly logfacility: string | null; // null: not given; 'none' switches syslog off
   readonly logfile: string | null;
@@ -110,6 +119,8 @@ export interface HaCfSystem {
   readonly defaultUdpPort: number; // ha-cluster/udp of services, else 694
   userExists(user: string): boolean;
   isExecutable(path: string): boolean;
+  isStonithType(type: string): boolean;
+  hasStonithConfig(file: string): boolean; // with a line that is not a comment
   /** Null when the interface can be used for it, else the system's reason ("No such device"). */
   interfaceError(device: string, use: 'device' | 'address' | 'broadcast'): string | null;
 }
@@ -151,6 +162,7 @@ function defaults(system: HaCfSystem): HaCfDraft {
     autoFailback: 'legacy',
     respawns: [],
     apiauths: [],
+    stonith: [],
     watchdog: null,
     logfacility: null,
     logfile: null,

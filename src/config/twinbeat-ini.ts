@@ -35,6 +35,13 @@ export interface TwinbeatIni {
     readonly logLevel: LogLevel;
     readonly logFormat: LogFormat;
   };
+  /** A fence-agent that resets the other node, in place of the device of ha.cf (docs/FENCING.md). */
+  readonly fence: {
+    readonly agent: string; // '': none
+    readonly options: string; // NAME=VALUE..., secret
+    readonly delayS: number; // a node that holds nothing waits so long before it resets the other one
+    readonly timeoutS: number; // of a whole reset, with either device
+  };
 }
 
 export const DEFAULT_TWINBEAT_INI: TwinbeatIni = {
@@ -50,6 +57,7 @@ export const DEFAULT_TWINBEAT_INI: TwinbeatIni = {
   },
   heartbeat: { scriptTimeoutS: 0, logLevel: 'info', logFormat: 'text' },
   flight: { enabled: 'yes', sizeMiB: 32, lives: 4 },
+  fence: { agent: '', options: '', delayS: 0, timeoutS: 60 },
 };
 
 export interface TwinbeatIniResult {
@@ -62,6 +70,7 @@ interface Key {
   readonly field: string;
   readonly expected: string;
   readonly convert: Convert;
+  readonly isSecret?: true; // never shown
 }
 
 function oneOf(field: string, ...words: readonly string[]): Key {
@@ -82,6 +91,17 @@ function whole(field: string, min: number, max: number): Key {
   };
 }
 
+const FENCE_OPTIONS: Key = {
+  field: 'options',
+  expected: 'none or NAME=VALUE, separated by blanks, without action',
+  isSecret: true,
+  convert: (value) => {
+    if (value === 'none') return '';
+    const options = value.split(/\s+/).filter((word) => word !== '');
+    const isOption = (word: string) => /^[\w-]+=./.test(word) && !/^(action|option)=/i.test(word);
+    return options.every(isOption) ? options.join(' ') : null;
+  },
+};
 const LISTEN = /^(unix:\/.+|(\[[0-9a-fA-F:.]+\]|[0-9.]+):[0-9]{1,5})$/;
 const LOG = {
   'log-level': oneOf('logLevel', 'debug', 'info', 'warn', 'error'),
@@ -107,6 +127,19 @@ const KEYS: Readonly<Record<keyof TwinbeatIni, Readonly<Record<string, Key>>>> =
     enabled: oneOf('enabled', 'yes', 'no'),
     'size-mib': whole('sizeMiB', 4, 1024),
     lives: whole('lives', 1, 1000),
+  },
+  fence: {
+    agent: {
+      field: 'agent',
+      expected: 'none, fence_NAME or /PATH',
+      convert: (value) => {
+        if (value === 'none') return '';
+        return /^(fence_[\w.-]+|\/[\w./-]+)$/.test(value) ? value : null;
+      },
+    },
+    options: FENCE_OPTIONS,
+    delay: whole('delayS', 0, 3600),
+    timeout: whole('timeoutS', 1, 3600),
   },
 };
 
@@ -134,7 +167,8 @@ export function parseTwinbeatIni(text: string, file: string): TwinbeatIniResult 
         continue;
       }
       const converted = key.convert(String(value));
-      if (converted === null) expect(section, name, `${name} = ${key.expected}`, `'${value}'`);
+      const got = key.isSecret ? 'something else (it is not shown)' : `'${value}'`;
+      if (converted === null) expect(section, name, `${name} = ${key.expected}`, got);
       else fields[key.field] = converted;
     }
     values[section] = fields;
@@ -145,6 +179,7 @@ export function parseTwinbeatIni(text: string, file: string): TwinbeatIniResult 
       drbdd: { ...DEFAULT_TWINBEAT_INI.drbdd, ...values['drbdd'] },
       heartbeat: { ...DEFAULT_TWINBEAT_INI.heartbeat, ...values['heartbeat'] },
       flight: { ...DEFAULT_TWINBEAT_INI.flight, ...values['flight'] },
+      fence: { ...DEFAULT_TWINBEAT_INI.fence, ...values['fence'] },
     },
     errors,
   };

@@ -3,7 +3,7 @@
  * tells them or answers is written down; what they do goes into a hash, log lines and answers as they are.
  *
  * Keys are not: of a datagram its fields and whether its signature was right are recorded, of the configuration everything but
- * the keys. A replay signs with keys of its own.
+ * the keys and what a fencing device is told. A replay signs with keys of its own.
  */
 import type { AuthKey } from '../config/authkeys.js';
 import { decodeHaMessage, type HaMessage } from '../wire/hamsg.js';
@@ -27,8 +27,19 @@ export const HEARTBEAT_LEVELS = ['debug', 'info', 'WARN', 'ERROR', 'CRIT'] as co
 
 export function withoutKeys(config: HeartbeatConfig): HeartbeatConfig {
   const hide = (key: AuthKey): AuthKey => ({ ...key, key: key.key === '' ? '' : NO_KEY });
-  const { current, keys } = config.authkeys;
-  return { ...config, authkeys: { current: hide(current), keys: keys.map(hide) } };
+  const { authkeys, haCf, ini } = config;
+  const { current, keys } = authkeys;
+  const stonith = haCf.stonith.map((device) => ({
+    ...device,
+    params: device.params.map(() => NO_KEY),
+  }));
+  const options = ini.fence.options === '' ? '' : NO_KEY;
+  return {
+    ...config,
+    authkeys: { current: hide(current), keys: keys.map(hide) },
+    haCf: { ...haCf, stonith },
+    ini: { ...ini, fence: { ...ini.fence, options } },
+  };
 }
 
 /** The fields of a sent datagram: with keys of its own a replay signs otherwise. */

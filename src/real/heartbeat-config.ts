@@ -31,6 +31,8 @@ const DIR = '/etc/ha.d/';
 const HA_CF = `${DIR}/ha.cf`;
 const HARESOURCES = `${DIR}/haresources`;
 const AUTHKEYS = `${DIR}/authkeys`;
+/** Of cluster-glue; libstonith looks nowhere else. */
+const PLUGINS = '/usr/lib/stonith/plugins';
 
 /** `uname -n`, or the first line of nodeinfo, in lower case. */
 export function ownNodeName(root: string): string {
@@ -68,6 +70,26 @@ function isExecutable(path: string): boolean {
   }
 }
 
+/** As libstonith looks for its plug-ins: programs in external/, else a library, which may have a second name behind a slash. */
+function isStonithType(type: string): boolean {
+  const [first = '', second, ...more] = type.split('/');
+  const isName = (name: string) => /^[\w-][\w.-]*$/.test(name);
+  if (!isName(first) || (second !== undefined && !isName(second)) || more.length > 0) return false;
+  if (first === 'external') {
+    return second !== undefined && isExecutable(`${PLUGINS}/external/${second}`);
+  }
+  try {
+    return statSync(`${PLUGINS}/stonith2/${first}.so`).isFile();
+  } catch {
+    return false;
+  }
+}
+
+/** The plug-in's parameters are the first line that is neither empty nor a comment. */
+function hasStonithConfig(path: string): boolean {
+  return readLines(path).some((line) => /^\s*[^\s#]/.test(line));
+}
+
 export function loadConfig(root: string): LoadedConfig {
   const node = ownNodeName(root);
   const messages: ConfigMessage[] = [];
@@ -97,6 +119,8 @@ export function loadConfig(root: string): LoadedConfig {
     defaultUdpPort: udpPort(),
     userExists: (user) => users.has(user),
     isExecutable,
+    isStonithType,
+    hasStonithConfig: (file) => hasStonithConfig(root + file),
     interfaceError,
   });
   messages.push(...parsed.messages);

@@ -51,6 +51,8 @@ export function readHeartbeatTexts(
     defaultUdpPort: HEARTBEAT_PORT,
     userExists: () => true,
     isExecutable: () => true,
+    isStonithType: () => true,
+    hasStonithConfig: () => true,
     interfaceError: () => null,
   });
   const keys = parseAuthKeys(texts.authkeys, 'authkeys', 0o600);

@@ -78,6 +78,8 @@ test('the defaults that -D prints are those of the parser', (t) => {
     defaultUdpPort: 694,
     userExists: () => true,
     isExecutable: () => true,
+    isStonithType: () => true,
+    hasStonithConfig: () => true,
     interfaceError: () => null,
   };
   const config = (line: string) => {

@@ -10,6 +10,8 @@ const SYSTEM: HaCfSystem = {
   defaultUdpPort: 694,
   userExists: (user) => user === 'root' || user === 'hacluster',
   isExecutable: (path) => path === '/bin/true' || path === '/usr/libexec/heartbeat/ipfail',
+  isStonithType: (type) => type === 'external/ssh' || type === 'null',
+  hasStonithConfig: (file) => file === '/etc/ha.d/ssh.cf',
   interfaceError: (device) => (device.endsWith('9') ? 'No such device' : null),
 };
 

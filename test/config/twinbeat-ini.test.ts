@@ -32,7 +32,10 @@ test('values are converted', (t) => {
 
 test('what is not known is an error with its place, and nothing is applied', (t) => {
   const cases: readonly (readonly [string, RegExp])[] = [
-    ['[drbd]\n', /^f:1:1: expected \[drbdd\] or \[heartbeat\] or \[flight\], got \[drbd\]$/],
+    [
+      '[drbd]\n',
+      /^f:1:1: expected \[drbdd\] or \[heartbeat\] or \[flight\] or \[fence\], got \[drbd\]$/,
+    ],
     ['x = 1\n', /^f:1:1: expected .*, got 'x'$/],
     ['[drbdd]\n\n  pool = 1\n', /^f:3:3: expected one of device-driver.*, got 'pool'$/],
     [
@@ -49,4 +52,22 @@ test('what is not known is an error with its place, and nothing is applied', (t)
     t.is(result.config, null, text);
     t.regex(result.errors[0] ?? '', error);
   }
+});
+
+test('a fence-agent and what it is told, which no message shows', (t) => {
+  const fence = (lines: string) => parseTwinbeatIni(`[fence]\n${lines}\n`, 'f');
+  t.deepEqual(
+    fence('agent=fence_ipmilan\noptions = ip=10.0.0.9  password=a\\;b\ndelay=7').config?.fence,
+    { agent: 'fence_ipmilan', options: 'ip=10.0.0.9 password=a;b', delayS: 7, timeoutS: 60 },
+  );
+  t.is(fence('agent=/opt/x/fence').config?.fence.agent, '/opt/x/fence');
+  t.is(fence('agent=none\noptions=none').config?.fence.options, '');
+  for (const options of ['secret', 'password=secret action=off', 'option=secret', '=secret']) {
+    const { config, errors } = fence(`options = ${options}`);
+    t.is(config, null, options);
+    t.regex(errors[0] ?? '', /^f:2:1: expected options = .*, got something else/);
+    t.false(errors.join().includes('secret'));
+  }
+  t.is(fence('agent = rm').config, null);
+  t.is(fence('timeout = 0').config, null);
 });

@@ -95,6 +95,8 @@ const SYSTEM: HaCfSystem = {
   defaultUdpPort: 694,
   userExists: () => true,
   isExecutable: () => true,
+  isStonithType: () => true,
+  hasStonithConfig: () => true,
   interfaceError: () => null,
 };
 

@@ -81,6 +81,8 @@ const SYSTEM: HaCfSystem = {
   defaultUdpPort: 694,
   userExists: (user) => user === 'root',
   isExecutable: (path) => path === '/bin/true',
+  isStonithType: (type) => type === 'null',
+  hasStonithConfig: (file) => file === '/f',
   interfaceError: (device) => (device === 'eth0' ? null : 'No such device'),
 };
 
