@@ -9,16 +9,15 @@
  * Looking for it and reading it may take for ever, on a file system that hangs: nothing here waits for either.
  */
 import type { ChildProcess } from 'node:child_process';
-import { closeSync, fstatSync, mkdirSync, openSync, readSync, unlinkSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import { basename } from 'node:path';
 import type { HaResource } from '../config/haresources.js';
-import { IoError } from '../host/io-error.js';
 import { ScriptWatch } from '../host/script-watch.js';
 import type { Action, ScriptOutcome } from '../resource-manager/group-operation.js';
-import { loadAddon, memoryFile } from './native-addon.js';
+import { outputFile, readOutput } from './child-output.js';
 import { nodeTimers } from './node-ports.js';
 import { type ResourceCommand, resourceCommand } from './resource-command.js';
-import { couldNotRun, spawnAside } from './spawn-aside.js';
+import { couldNotRun, killGroup, spawnAside } from './spawn-aside.js';
 
 export interface ScriptHost {
   readonly root: string;
@@ -27,31 +26,6 @@ export interface ScriptHost {
   log(level: 'debug' | 'info' | 'WARN' | 'ERROR', text: string): void;
   /** The script that runs now, for the state file: a successor of a killed daemon waits for it. */
   running(pid: number | null): void;
-}
-
-const MAX_OUTPUT_BYTES = 64 << 10;
-
-let outputs = 0;
-
-/**
- * A file for a script's output, without a name. Not in a file system: what a `status` says decides whether a resource is started,
- * and when /run is full it would say nothing.
- */
-function outputFile(root: string): number {
-  if (!(loadAddon() instanceof IoError)) return memoryFile();
-  const dir = `${root}/run/twinbeat`;
-  mkdirSync(dir, { recursive: true });
-  const path = `${dir}/script-output.${process.pid}.${outputs++}`;
-  const fd = openSync(path, 'wx+', 0o600);
-  unlinkSync(path);
-  return fd;
-}
-
-function readOutput(fd: number): string {
-  const length = Math.min(fstatSync(fd).size, MAX_OUTPUT_BYTES);
-  const bytes = Buffer.alloc(length);
-  const got = length > 0 ? readSync(fd, bytes, 0, length, 0) : 0;
-  return bytes.toString('utf8', 0, got);
 }
 
 const MISSING: ScriptOutcome = { exitStatus: null, output: '', failure: 'missing' };
@@ -90,14 +64,6 @@ export function runScript(
     if (command === null) end(MISSING);
     else child = startScript(host, command, action, end, () => watch.killed);
   });
-}
-
-function killGroup(pid: number, signal: 'SIGTERM' | 'SIGKILL'): void {
-  try {
-    process.kill(-pid, signal);
-  } catch {
-    // gone
-  }
 }
 
 /** Null when it cannot be started: `ended` has been called. */

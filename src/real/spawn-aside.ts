@@ -22,3 +22,12 @@ export function spawnAside(
 export function couldNotRun(status: number | null, output: string): boolean {
   return status !== null && NOT_RUN.has(status) && output.startsWith(`${NAME}: `);
 }
+
+/** To a program that was started `detached`, and to all that it started. */
+export function killGroup(pid: number, signal: 'SIGTERM' | 'SIGKILL'): void {
+  try {
+    process.kill(-pid, signal);
+  } catch {
+    // gone
+  }
+}
