@@ -2,9 +2,11 @@
 
 import type { LivesHost } from '../host/heartbeat-ports.js';
 import type { Answers } from '../host/heartbeat-questions.js';
+import { Fencing } from './answer-fence.js';
 
-export function realAnswers(_log: LivesHost['log']): Answers {
+export function realAnswers(root: string, log: LivesHost['log']): Answers {
+  const fencing = new Fencing({ root, log });
   return {
-    fence: (_config, _ask, answered) => setImmediate(answered, 'none'), // ha.cf refuses stonith: there is no device
+    fence: (config, { node }, answered) => fencing.answer(config, node, answered),
   };
 }

@@ -96,7 +96,7 @@ export class HeartbeatDaemon {
       reboot: root === '' ? runReboot : null,
       runDrbdadmOutdate: (resource, ended) =>
         runDrbdadmOutdate(resource, (text) => this.log('ERROR', text), ended),
-      ask: askOf(realAnswers((level, text) => this.log(level, text))),
+      ask: askOf(realAnswers(root, (level, text) => this.log(level, text))),
       log: (level, text) => this.log(level, text),
       configured: (current) => {
         this.#log.configure(this.#logOptions(current));

@@ -1,0 +1,72 @@
+/**
+ * Programs that are run one after the other and have one time together. What exceeds it is killed with everything that it started, and
+ * what would come after it is not begun.
+ */
+import { closeSync } from 'node:fs';
+import { inputFile, outputFile, readOutput } from './child-output.js';
+import { killGroup, spawnAside } from './spawn-aside.js';
+
+export interface RunEnd {
+  readonly status: number | null; // null: killed, or not run at all
+  readonly out: string;
+  readonly err: string;
+}
+
+/** A program that cannot even be killed (it hangs in the kernel) is left to itself after this. */
+const KILLED_MS = 2000;
+const SBIN = '/usr/sbin:/sbin';
+
+export class LimitedRun {
+  readonly #root: string;
+  readonly #limit: NodeJS.Timeout;
+  #isLate = false;
+  #kill: (() => void) | null = null; // of the program that runs
+
+  constructor(root: string, limitMs: number) {
+    this.#root = root;
+    this.#limit = setTimeout(() => {
+      this.#isLate = true;
+      this.#kill?.();
+    }, limitMs);
+  }
+
+  get isLate(): boolean {
+    return this.#isLate;
+  }
+
+  /** `input`: its stdin, which is for nobody else to see; null: nothing. */
+  run(program: string, args: readonly string[], input: string | null): Promise<RunEnd> {
+    if (this.#isLate) return Promise.resolve({ status: null, out: '', err: '' });
+    const files = [outputFile(this.#root), outputFile(this.#root)] as const;
+    const told = input === null ? null : inputFile(this.#root, input);
+    const [out, err] = files;
+    const child = spawnAside(program, args, {
+      cwd: '/',
+      env: { ...process.env, PATH: `${process.env['PATH'] ?? '/usr/bin:/bin'}:${SBIN}` },
+      stdio: [told ?? 'ignore', out, err],
+      detached: true,
+    });
+    return new Promise((resolve) => {
+      let isOver = false;
+      const end = (status: number | null, why: string): void => {
+        if (isOver) return;
+        isOver = true;
+        this.#kill = null;
+        const said = files.map((fd) => readOutput(fd)) as [string, string];
+        for (const fd of [...files, ...(told === null ? [] : [told])]) closeSync(fd);
+        resolve({ status, out: said[0], err: said[1] + why });
+      };
+      this.#kill = () => {
+        if (child.pid !== undefined) killGroup(child.pid, 'SIGKILL');
+        setTimeout(end, KILLED_MS, null, '');
+      };
+      child.on('error', (e) => end(null, e.message));
+      child.on('exit', (status) => end(this.#isLate ? null : status, ''));
+    });
+  }
+
+  /** No more of it. */
+  end(): void {
+    clearTimeout(this.#limit);
+  }
+}
