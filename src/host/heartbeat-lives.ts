@@ -18,6 +18,7 @@ import type { HaResourceGroup } from '../config/haresources.js';
 import { type Hold, includes, parseHold } from '../resource-manager/hold.js';
 import { fieldOf, type HaMessage } from '../wire/hamsg.js';
 import { Dopd } from './dopd.js';
+import { fenceDeviceOf } from './fence-device.js';
 import { builtInClients, builtInOf } from './heartbeat-clients.js';
 import type { HeartbeatReply, HeartbeatReport, HeartbeatRequest } from './heartbeat-control.js';
 import { HeartbeatNode, type HeartbeatPorts } from './heartbeat-node.js';
@@ -260,7 +261,10 @@ export class HeartbeatLives {
         stopRetryMax: this.#stopRetryMax(),
         innerSignature: haCf.msgfmt === 'classic',
         logBadpack: haCf.logBadpack,
-        permission: { stonith: false, fenceDelayMs: 0 }, // ha.cf refuses stonith
+        permission: {
+          stonith: fenceDeviceOf(this.#config) !== null,
+          fenceDelayMs: this.#config.ini.fence.delayS * 1000,
+        },
       },
       authkeys,
       digests,
