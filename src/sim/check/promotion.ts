@@ -9,7 +9,7 @@
 import { Conns, Disks, Roles, type State } from '../../drbd/state.js';
 import type { Counted } from '../ledger.js';
 import type { Replica } from '../replica.js';
-import type { ReplicatedDevice } from '../replicated-device.js';
+import { inSync, type ReplicatedDevice } from '../replicated-device.js';
 import { DeviceChecker } from './checker.js';
 
 export class Promotion extends DeviceChecker {
@@ -71,8 +71,10 @@ export class Promotion extends DeviceChecker {
     );
     truth.takes(name, node.client?.writesUnderWay ?? [], content);
     truth.tookOver(name);
-    // Read through the peer: it is the peer's copy that counts now.
-    if (next.disk !== Disks.UpToDate) truth.lineage[node.peer.name] = truth.lineage[name];
+    // Read through the peer: it is the peer's copy that counts now. And in sync with it, the other copy is the same.
+    const other = node.peer.state;
+    const isSame = inSync(next) && other !== null && inSync(other);
+    if (next.disk !== Disks.UpToDate || isSame) truth.lineage[node.peer.name] = truth.lineage[name];
     truth.lostVolatile[name] = false;
   }
 
