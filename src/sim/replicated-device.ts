@@ -39,6 +39,8 @@ export class ReplicatedDevice {
   readonly #invalidated: Record<NodeName, boolean> = { alpha: false, beta: false };
   /** The only good copy of its data went with its engine, and it has not noticed: answers are still on their way. */
   readonly #onlyCopyDied: Record<NodeName, boolean> = { alpha: false, beta: false };
+  /** Under protocol B the peer's disk, the only good one, has failed to write these: the answer that they were received may be on its way. */
+  readonly #failedThere: Record<NodeName, Sectors[]> = { alpha: [], beta: [] };
   /** Its peer died since they met, and it has not noticed. */
   readonly #peerDied: Record<NodeName, 'with its power' | 'alone' | null> = {
     alpha: null,
@@ -119,6 +121,8 @@ export class ReplicatedDevice {
       if (/^Split-Brain detected.* solved/.test(text))
         this.truth.force(node, 'a split brain was solved');
       if (level === 'info') this.#maybeTransition(node);
+      const failed = /^local write IO error .* on sector (\d+)$/.exec(text);
+      if (failed) this.#writeFails(this.nodes[node], Number(failed[1]));
     }
     for (const c of this.#checkers) c.logged(node, object, level, text);
   }
@@ -150,6 +154,7 @@ export class ReplicatedDevice {
     if (next.conn >= Conns.Connected) node.node.fenceExit = null;
     else {
       this.#onlyCopyDied[node.name] = false;
+      this.#failedThere[node.name] = [];
       this.#peerDied[node.name] = null;
     }
     if (old !== null && old.conn >= Conns.Connected && !inSync(next)) truth.parted();
@@ -246,6 +251,29 @@ export class ReplicatedDevice {
     return true;
   }
 
+  /**
+   * The source of a resync stays the one that counts (pass_on). Protocol B has answered what it received, and it has no more of that than
+   * the target, which fetches the older block: the Primary's next flush says so (P_NEG_ACK).
+   */
+  #writeFails(holder: Replica, sector: number): void {
+    const user = holder.peer;
+    const onlyThere = (user.state?.disk ?? Disks.Diskless) < Disks.UpToDate;
+    if (user.client === null || user.protocol !== 'B' || !onlyThere) return;
+    if (holder.state?.disk !== Disks.UpToDate) return;
+    const failed = waiting(holder).filter((w) => w.sector === sector);
+    if (failed.length === 0) return; // a block of its own
+    this.#failedThere[user.name].push(...failed);
+    this.ledger.flushFailed(this.truth.lineage[user.name]);
+  }
+
+  /** Once for each: what is written there afterwards is another write. */
+  #isFailedThere(user: NodeName, sector: number, sectors: number): boolean {
+    const failed = this.#failedThere[user];
+    const i = failed.findIndex((f) => f.sector < sector + sectors && sector < f.endSector);
+    if (i >= 0) failed.splice(i, 1);
+    return i >= 0;
+  }
+
   metaStoredLate(node: Replica): void {
     this.truth.storedLate(node.name);
   }
@@ -313,7 +341,10 @@ export class ReplicatedDevice {
         const excuse = this.config.disk.fencing === 'dont-care' ? 'fencing dont-care' : null;
         this.truth.wroteAlone(node.peer.name, excuse);
       }
-      if (this.#onlyCopyDied[node.name]) this.ledger.flushFailed(this.truth.lineage[node.name]);
+      const missed = this.#isFailedThere(node.name, sector, sectors);
+      if (this.#onlyCopyDied[node.name] || missed) {
+        this.ledger.flushFailed(this.truth.lineage[node.name]);
+      }
     }
     if (node.protocol !== 'C') this.truth.async = true;
     for (const c of this.#checkers) c.acknowledged(node, id, sector, sectors, fua);
