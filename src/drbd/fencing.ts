@@ -33,10 +33,22 @@ export function fencePeer(r: Resource, done: (fenced: readonly Volume[]) => void
     const pdsk = verdict(r, exit);
     const fenced = pdsk === null ? [] : r.volumes.filter((v) => believes(v, exit));
     for (const v of fenced) {
-      if (pdsk !== null && v.state.pdsk > pdsk) force(v, { pdsk });
+      if (pdsk === null || v.state.pdsk <= pdsk) continue;
+      if (pdsk === Disks.Outdated && exit !== 5 && isOnlyUnsure(v)) {
+        force(v, { pdsk, disk: Disks.UpToDate });
+      } else force(v, { pdsk });
     }
     done(fenced);
   });
+}
+
+/**
+ * A Primary that was left alone has its disk back, with the data that its users saw last; whether the peer has gone on without it, nobody
+ * could say. Now it has not. (The originals leave it Consistent: its users get errors until the peer is back.)
+ */
+function isOnlyUnsure(v: Volume): boolean {
+  const { role, disk } = v.state;
+  return role === Roles.Primary && disk === Disks.Consistent && v.hasSeenOfOwn(v.uuids.current);
 }
 
 /** The peer's disk state that an exit code proves, or null. */

@@ -4,7 +4,9 @@
  */
 import test from 'ava';
 import { detach } from '../../src/drbd/disk-verbs.js';
+import { fencePeer } from '../../src/drbd/fencing.js';
 import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
+import type { Volume } from '../../src/drbd/volume.js';
 import { block, SimPair } from '../support/sim-pair.js';
 
 function fencedPair(): SimPair {
@@ -164,3 +166,40 @@ test('a Primary without a disk goes on with a disk that it has vouched for: a ge
   t.not(beta.volume.uuids.current, before);
   t.is(alpha.write(8, block(2)), 0);
 });
+
+// Swarm 1500001078@7: its users got errors, though it had the data in use and the peer was known to be old.
+for (const [exit, disk] of [
+  [4, 'UpToDate'],
+  [7, 'UpToDate'],
+  [5, 'Consistent'],
+] as const) {
+  test(`a Primary that was left alone has its disk back, and fence-peer says ${exit}: ${disk}`, (t) => {
+    const pair = new SimPair(1, { sizeBytes: 2 << 20, disk: { fencing: 'resource-only' } });
+    pair.upToDate();
+    pair.run(100);
+    const { alpha, beta } = pair;
+    t.is(alpha.write(0, block(1)), 0);
+    alpha.exits['fence-peer'] = 1;
+    beta.crash(true);
+    alpha.until(/cs:WFConnection ro:Primary/);
+    pair.run(100);
+    t.is(alpha.ask((v, done) => detach(v, true, done)).kind, 'ok');
+    alpha.attach();
+    t.regex(alpha.shown, /ro:Primary\/Unknown ds:Consistent\/DUnknown/);
+    t.not(alpha.write(8, block(2)), 0);
+    alpha.exits['fence-peer'] = exit;
+    const fenced = alpha.wait<readonly Volume[]>(
+      (done) => fencePeer(alpha.resource, done),
+      'fence-peer',
+    );
+    const good = disk === 'UpToDate';
+    t.is(fenced.length > 0, good);
+    t.regex(alpha.shown, new RegExp(`ds:${disk}/${good ? 'Outdated' : 'DUnknown'}`));
+    t.is(alpha.write(8, block(2)) === 0, good);
+    beta.attach();
+    beta.connect();
+    pair.settled();
+    if (good) t.deepEqual(beta.disk.content(8 * 512, 4096), block(2));
+    t.is(pair.firstDifference(), -1);
+  });
+}
