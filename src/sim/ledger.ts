@@ -191,6 +191,24 @@ export class Ledger {
     });
   }
 
+  /** What was written to these sectors, and is not durable, was answered too early: it may be gone. */
+  missed(lineage: Lineage, { sector, endSector }: Sectors): void {
+    const at = this.#now++;
+    const there = new Set<number>();
+    for (let s = sector; s < endSector; s++) {
+      for (let e = lineage.head[s] ?? NONE; e >= 0; e = this.#before[e] as number) {
+        there.add(this.#op[e] as number);
+      }
+    }
+    this.#undurable = this.#undurable.filter((id) => {
+      if (!there.has(id)) return true;
+      const op = this.#at(id);
+      op.acked = false;
+      op.endedAt = at;
+      return false;
+    });
+  }
+
   /** A position for `read`. */
   readBegin(): number {
     return this.#now++;

@@ -263,13 +263,13 @@ export class ReplicatedDevice {
     const failed = waiting(holder).filter((w) => w.sector === sector);
     if (failed.length === 0) return; // a block of its own
     this.#failedThere[user.name].push(...failed);
-    this.ledger.flushFailed(this.truth.lineage[user.name]);
+    for (const f of failed) this.ledger.missed(this.truth.lineage[user.name], f);
   }
 
   /** Once for each: what is written there afterwards is another write. */
-  #isFailedThere(user: NodeName, sector: number, sectors: number): boolean {
+  #isFailedThere(user: NodeName, { sector, endSector }: Sectors): boolean {
     const failed = this.#failedThere[user];
-    const i = failed.findIndex((f) => f.sector < sector + sectors && sector < f.endSector);
+    const i = failed.findIndex((f) => f.sector < endSector && sector < f.endSector);
     if (i >= 0) failed.splice(i, 1);
     return i >= 0;
   }
@@ -341,9 +341,10 @@ export class ReplicatedDevice {
         const excuse = this.config.disk.fencing === 'dont-care' ? 'fencing dont-care' : null;
         this.truth.wroteAlone(node.peer.name, excuse);
       }
-      const missed = this.#isFailedThere(node.name, sector, sectors);
-      if (this.#onlyCopyDied[node.name] || missed) {
-        this.ledger.flushFailed(this.truth.lineage[node.name]);
+      if (this.#onlyCopyDied[node.name]) this.ledger.flushFailed(this.truth.lineage[node.name]);
+      const written = { sector, endSector: sector + sectors };
+      if (this.#isFailedThere(node.name, written)) {
+        this.ledger.missed(this.truth.lineage[node.name], written);
       }
     }
     if (node.protocol !== 'C') this.truth.async = true;

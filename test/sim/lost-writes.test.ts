@@ -98,3 +98,27 @@ test('a decision for a copy counts what its disk is about to get', (t) => {
   ledger.rebase(lineage, new Uint8Array(16 * 512));
   t.is(ledger.read(lineage, ledger.readBegin(), 0, stamp(later, 0, 4))?.judgement, 'stale');
 });
+
+// Swarm 1520000611@7.
+test('a write that was answered too early may be gone; others, and what a flush has made durable, may not', (t) => {
+  const ledger = new Ledger();
+  const data = ledger.lineage(16);
+  const write = (sector: number): number => {
+    const id = ledger.begin(data, sector, 4, false);
+    ledger.acknowledged(id, false);
+    return id;
+  };
+  const judged = (id: number, sector: number): string =>
+    ledger.firstBadAt(data, sector, stamp(id, sector, 4))?.judgement ?? 'legal';
+  const durable = [write(0), write(8)];
+  ledger.flushed(data, ledger.flushBegin());
+  const first = write(0);
+  const second = write(8);
+  ledger.missed(data, { sector: 2, endSector: 3 });
+  t.is(judged(durable[0] as number, 0), 'legal');
+  t.is(judged(first, 0), 'legal', 'or it is there');
+  t.is(judged(durable[1] as number, 8), 'stale');
+  t.is(judged(second, 8), 'legal');
+  const zeroes = new Uint8Array(4 * 512);
+  t.is(ledger.firstBadAt(data, 0, zeroes)?.judgement, 'stale', 'older than what is durable');
+});
