@@ -83,8 +83,8 @@ export class HeartbeatLab {
     rmSync(this.#dir, { recursive: true, force: true });
   }
 
-  /** Of the host's first process. */
-  #pid(host: Host): string {
+  /** Of the host's first process, or of the switch's. */
+  #pid(host: Host | 'switch'): string {
     return readFileSync(join(this.#dir, host, 'holder'), 'utf8').trim();
   }
 
@@ -96,6 +96,11 @@ export class HeartbeatLab {
   /** How this machine runs a command on the host. */
   inside(host: Host): readonly string[] {
     return ['nsenter', '-t', this.#pid(host), '-m', '-p', '-u', '-n', '-i', '--wdns=/', '--'];
+  }
+
+  /** How this machine runs a command beside the switch: it has its own files, and only the network of the lab. */
+  outside(): readonly string[] {
+    return ['nsenter', '-t', this.#pid('switch'), '-n', '--'];
   }
 
   exec(host: Host, ...command: readonly string[]): Promise<Ran> {

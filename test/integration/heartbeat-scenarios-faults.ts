@@ -51,25 +51,40 @@ const PARTITION: Scenario = {
   },
 };
 
+/** A third of what a node receives is lost while `work` is done. */
+async function lossy(pair: MixedPair, seat: Seat, work: () => Promise<void>): Promise<void> {
+  const path = '/etc/ha.d/OnlyForTesting';
+  await seat.sh(`printf 'rcvloss=0.3\\n' >${path}`);
+  await seat.must(...RELOAD);
+  await pair.untilLogs(seat, /Receive loss probability = 0\.300/);
+  const before = seat.logged(/lost packet\(s\) for/);
+  await work();
+  await pair.untilLogs(seat, /lost packet\(s\) for/, before + 5);
+  await pair.untilLogs(seat, /No pkts missing from/);
+  await seat.sh(`rm ${path}`);
+  await seat.must(...RELOAD);
+  await pair.untilLogs(seat, /Test Code Now disabled/);
+}
+
+/**
+ * The original acts on messages as they arrive, also on one that was sent again after a later one. Two of them that hand over under
+ * loss end, about one time in three, with a node for which the other is in transition for ever. So nothing moves while it is an
+ * original that loses.
+ */
 const LOSS: Scenario = {
-  name: '30 % loss at both: hand-overs, no death',
+  name: '30 % loss at either: hand-overs, no death',
   async play(pair) {
     const { a, b } = pair;
     await pair.start();
-    for (const seat of pair.seats) {
-      await seat.sh("printf 'rcvloss=0.3\\n' >/etc/ha.d/OnlyForTesting");
-      await seat.must(...RELOAD);
-      await pair.untilLogs(seat, /Receive loss probability = 0\.300/);
-    }
-    await pair.move(a, 'hb_standby', 'all', '', ALL);
-    await pair.move(a, 'hb_takeover', 'all', ALL, '');
-    await pair.move(b, 'hb_takeover', 'local', 'one two', 'three');
-    await pair.move(b, 'hb_standby', 'all', ALL, '');
-    for (const seat of pair.seats) {
-      await pair.untilLogs(seat, /lost packet\(s\) for/);
-      await seat.sh('rm /etc/ha.d/OnlyForTesting');
-      await seat.must(...RELOAD);
-    }
+    for (const seat of pair.seats)
+      await lossy(pair, seat, async () => {
+        if (seat.program === 'original') return;
+        await pair.move(a, 'hb_standby', 'all', '', ALL);
+        await pair.move(a, 'hb_takeover', 'all', ALL, '');
+        await pair.move(b, 'hb_takeover', 'local', 'one two', 'three');
+        await pair.move(b, 'hb_standby', 'all', ALL, '');
+        await pair.move(a, 'hb_standby', 'foreign', 'one two', 'three');
+      });
     await pair.move(a, 'hb_standby', 'all', '', ALL);
     for (const seat of pair.seats)
       if (seat.logged(/: is dead/) > 0) fails(`${seat} lost the other`);

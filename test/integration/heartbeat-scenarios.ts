@@ -27,7 +27,7 @@ const USUAL = [
 export const ALONE_SOON = `initdead ${INITDEAD_MS / 1000}`;
 export const GROUPS = 'node-a LabRes::one LabRes::two\nnode-b LabRes::three\n';
 
-export function haCfOf({ haCf = [] }: Scenario): string[] {
+export function haCfOf({ haCf = [] }: Pick<Scenario, 'haCf'>): string[] {
   const words = new Set(haCf.map((line) => line.split(' ')[0]));
   return [...USUAL.filter((line) => !words.has(line.split(' ')[0] ?? '')), ...haCf];
 }

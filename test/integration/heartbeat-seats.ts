@@ -18,21 +18,25 @@ export const ORIGINALS = {
   'drbd-peer-outdater': '/usr/libexec/heartbeat/drbd-peer-outdater',
 } as const;
 type Named = keyof typeof ORIGINALS;
+/** Where `make install` puts ours. */
+const INSTALLED = '/usr/local/sbin/';
 
 const LOOK_MS = 150;
 
 /**
- * Two scripts of the original write to its FIFO at the same time, about once in twenty take-overs, and the message that starts its
- * groups is lost. Nothing that another node does would prevent or mend it: the scenario is begun again.
+ * Two scripts of the original write to its FIFO at the same time, about once in twenty take-overs, and a message is lost: the one
+ * that starts its groups, or what hb_takeover asks. Nothing that another node does would prevent or mend it: the scenario is begun
+ * again.
  */
 export class OriginalsRace extends Error {
   override name = 'OriginalsRace';
 }
-const RACE = /NV failure \(msgfromsteam\)/;
+const RACE = /NV failure \(msgfromsteam\)|msg2string: Message with zero fields/;
 
 export class Seat {
   readonly host: Host;
-  readonly program: Program;
+  /** It changes while no daemon runs. */
+  program: Program;
   readonly lab: HeartbeatLab;
   /** Its daemon was started, and not ended since. */
   up = false;
@@ -45,9 +49,15 @@ export class Seat {
 
   /** The program of that name which belongs to this seat. */
   run(name: Named, ...args: readonly string[]): Promise<Ran> {
-    if (this.program === 'ours') return this.lab.ours(this.host, name, ...args);
-    if (name === 'heartbeat') return this.lab.original(this.host, ...args);
-    return this.lab.exec(this.host, ORIGINALS[name], ...args);
+    return this.runs(this.program === 'ours' ? INSTALLED + name : ORIGINALS[name], ...args);
+  }
+
+  /** A program by its path; of what is installed in /usr/local/sbin the one that was built. */
+  runs(path: string, ...args: readonly string[]): Promise<Ran> {
+    if (path.startsWith(INSTALLED))
+      return this.lab.ours(this.host, path.slice(INSTALLED.length), ...args);
+    if (path === ORIGINALS.heartbeat) return this.lab.original(this.host, ...args);
+    return this.lab.exec(this.host, path, ...args);
   }
 
   async must(name: Named, ...args: readonly string[]): Promise<void> {
@@ -144,11 +154,16 @@ export class MixedPair {
     return seat === this.a ? this.b : this.a;
   }
 
+  /** What a node logged of the race; null: nothing. */
+  get raced(): string | null {
+    const lines = this.seats.flatMap((seat) => seat.log.split('\n'));
+    return lines.find((line) => RACE.test(line)) ?? null;
+  }
+
   async until(what: string, ready: () => Promise<boolean> | boolean): Promise<void> {
     const endMs = performance.now() + this.limitMs;
     while (!(await ready())) {
-      for (const seat of this.seats)
-        if (seat.program === 'original' && RACE.test(seat.log)) throw new OriginalsRace(what);
+      if (this.raced !== null) throw new OriginalsRace(this.raced);
       const cl = async (seat: Seat) =>
         `${seat} runs '${seat.running}' and says ${seat.up ? await seat.says('rscstatus') : '-'}`;
       if (performance.now() > endMs)

@@ -1,4 +1,4 @@
-/** The heartbeat daemon in namespaces: two of ours, and one of ours beside Debian's. */
+/** The heartbeat daemon in namespaces: two of ours. One of ours beside Debian's: heartbeat-mixed.test.ts. */
 import { resolve } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { need } from '../support/need.js';
@@ -97,91 +97,6 @@ test.serial(
     const { out: then } = await state();
     await lab.until(t, 'its state is written on', async () => (await state()).out !== then);
     await killed(t, lab, before);
-  },
-);
-
-test.serial(
-  "ours beside Debian's: standby in each direction, takeover in each direction",
-  async (t) => {
-    if (
-      !need(
-        t,
-        'root',
-        'netns',
-        'nsenter',
-        'cc',
-        '/usr/libexec/heartbeat/heartbeat',
-        '/usr/bin/cl_status',
-      )
-    )
-      return;
-    const media = ['udpport 694', 'mcast eth0 239.77.0.1 694 1 0'];
-    const lab = await HeartbeatLab.up(t, [...PATIENT, ...media], GROUPS);
-    await Promise.all([lab.original('node-b'), lab.ours('node-a', 'heartbeat')]);
-    for (const [host, which] of [
-      ['node-a', 'ours'],
-      ['node-b', 'original'],
-    ] as const) {
-      for (const name of ['node-a', 'node-b']) {
-        await lab.untilSays(t, host, which, ['nodestatus', name], 'active');
-      }
-    }
-    // When the disk was slow one of them was alone for a while and has it all: then share.
-    await lab.until(t, 'all groups run', () => {
-      return `${lab.running('node-a')} ${lab.running('node-b')}`.trim().split(/ +/).length === 3;
-    });
-    await lab.until(t, 'the original is at rest', async () => {
-      const said = await lab.exec('node-b', '/usr/bin/cl_status', 'rscstatus');
-      return ['local', 'all', 'none'].includes(said.out.trim());
-    });
-    await lab.until(t, 'ours is at rest', async () => {
-      const said = await lab.ours('node-a', 'cl_status', 'rscstatus');
-      return ['local', 'all', 'none'].includes(said.out.trim());
-    });
-    t.is((await lab.ours('node-a', 'hb_standby', 'all')).status, 0);
-    await lab.untilRunning(t, '', ALL);
-    await lab.untilSays(t, 'node-b', 'original', ['rscstatus'], 'all');
-    await lab.untilSays(t, 'node-a', 'ours', ['rscstatus'], 'none');
-
-    await lab.exec('node-b', '/usr/share/heartbeat/hb_standby', 'all');
-    await lab.untilRunning(t, ALL, '');
-    await lab.untilSays(t, 'node-b', 'original', ['rscstatus'], 'none');
-    await lab.untilSays(t, 'node-a', 'ours', ['rscstatus'], 'all');
-
-    t.is((await lab.ours('node-a', 'heartbeat', '-k')).status, 0);
-    await lab.untilRunning(t, '', ALL);
-    await lab.ours('node-a', 'heartbeat');
-    await lab.untilSays(t, 'node-a', 'ours', ['rscstatus'], 'none');
-    await lab.untilSays(t, 'node-b', 'original', ['nodestatus', 'node-a'], 'active');
-
-    await lab.crash('node-b');
-    await lab.untilRunning(t, ALL, '');
-    await lab.untilSays(t, 'node-a', 'ours', ['nodestatus', 'node-b'], 'dead');
-  },
-);
-
-// 9.6: ip-request, ip-request-resp, shutdone; no claims.
-test.serial(
-  "auto_failback legacy beside Debian's: each group runs at home while its home lives",
-  async (t) => {
-    if (!need(t, 'root', 'netns', 'nsenter', 'cc', '/usr/libexec/heartbeat/heartbeat')) return;
-    const timing = TIMING.filter((line) => !/deadtime|auto_failback/.test(line));
-    const lab = await HeartbeatLab.up(
-      t,
-      [...timing, 'deadtime 4', 'auto_failback legacy', 'udpport 694', 'bcast eth0'],
-      GROUPS,
-    );
-    await Promise.all([lab.original('node-b'), lab.ours('node-a', 'heartbeat')]);
-    await lab.untilRunning(t, 'one two', 'three');
-    await lab.ours('node-a', 'heartbeat', '-k');
-    await lab.untilRunning(t, '', ALL);
-    await lab.ours('node-a', 'heartbeat');
-    await lab.untilRunning(t, 'one two', 'three');
-    await lab.original('node-b', '-k');
-    await lab.untilRunning(t, ALL, '');
-    await lab.original('node-b');
-    await lab.untilRunning(t, 'one two', 'three');
-    t.is((await lab.ours('node-a', 'hb_standby')).status, 1, 'no standby in legacy');
   },
 );
 
