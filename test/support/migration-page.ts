@@ -16,23 +16,34 @@ export interface Command {
 }
 
 export type Stands = 'kernel' | 'twinbeat' | 'off';
-export interface Step {
+/** `S`: what a node can be. */
+export interface Step<S extends string = Stands> {
   readonly what: string;
   /** Null: the node loses power. */
   readonly procedure: string | null;
   /** Who is meant by node, peer, from, to. */
   readonly cast: Readonly<Record<string, NodeName>>;
-  readonly stands: Readonly<Record<NodeName, Stands>>;
+  readonly stands: Readonly<Record<NodeName, S>>;
   readonly service: NodeName | null;
+  /** Columns to the right of the nodes. */
+  readonly more: readonly string[];
 }
 
-export interface MigrationPage {
+export interface MigrationPage<S extends string = Stands> {
   readonly procedures: ReadonlyMap<string, readonly Command[]>;
   /** By the heading above the table; the first row is where it begins. */
-  readonly plans: ReadonlyMap<string, readonly Step[]>;
+  readonly plans: ReadonlyMap<string, readonly Step<S>[]>;
 }
 
-const STEPS: readonly (readonly [RegExp, string | null, string])[] = [
+/** The words of the tables. */
+export interface Vocabulary<S extends string> {
+  /** What a step is called, its procedure, and the role of the node that it names. */
+  readonly steps: readonly (readonly [RegExp, string | null, string])[];
+  /** What stands in the cell of a node, and what it means. */
+  readonly stands: Readonly<Record<string, S>>;
+}
+
+const STEPS: Vocabulary<Stands>['steps'] = [
   [/^move from (alpha|beta) to (alpha|beta)$/, 'move', 'from'],
   [/^(alpha|beta) to twinbeat$/, 'to twinbeat', 'node'],
   [/^(alpha|beta) to the kernel$/, 'to the kernel', 'node'],
@@ -76,17 +87,16 @@ function commands(block: readonly string[]): Command[] {
   }));
 }
 
-function stepOf(cells: readonly string[]): Step {
-  const [, what = '', alpha = '', beta = ''] = cells;
-  const known = STEPS.find(([words]) => words.test(what));
+function stepOf<S extends string>(cells: readonly string[], vocabulary: Vocabulary<S>): Step<S> {
+  const [, what = '', alpha = '', beta = '', ...more] = cells;
+  const known = vocabulary.steps.find(([words]) => words.test(what));
   if (what !== '' && known === undefined) throw new Error(`'${what}' is no step`);
   const [words, procedure = null, role = ''] = known ?? [];
   const name = words?.exec(what)?.[1];
-  const stands = (cell: string): Stands => {
-    const word = cell.replace(/ \*$/, '');
-    if (word === '') return 'off';
-    if (word === 'kernel' || word === 'twinbeat') return word;
-    throw new Error(`'${cell}' is no state of a node`);
+  const stands = (cell: string): S => {
+    const found = new Map(Object.entries(vocabulary.stands)).get(cell.replace(/ \*$/, ''));
+    if (found === undefined) throw new Error(`'${cell}' is no state of a node`);
+    return found;
   };
   const starred = NODE_NAMES.filter((_, i) => [alpha, beta][i]?.endsWith(' *'));
   if (starred.length > 1) throw new Error(`the service is on both nodes: ${cells.join(' | ')}`);
@@ -95,12 +105,21 @@ function stepOf(cells: readonly string[]): Step {
     cast: name === undefined ? {} : castOf(role, name === 'alpha' ? 'alpha' : 'beta'),
     stands: { alpha: stands(alpha), beta: stands(beta) },
     service: starred[0] ?? null,
+    more,
   };
 }
 
 export function parseMigrationPage(text: string): MigrationPage {
+  const stands = { '': 'off', kernel: 'kernel', twinbeat: 'twinbeat' } as const;
+  return parsePage<Stands>(text, { steps: STEPS, stands });
+}
+
+export function parsePage<S extends string>(
+  text: string,
+  vocabulary: Vocabulary<S>,
+): MigrationPage<S> {
   const procedures = new Map<string, Command[]>();
-  const plans = new Map<string, Step[]>();
+  const plans = new Map<string, Step<S>[]>();
   let heading = '';
   let procedure = '';
   let block: string[] = [];
@@ -119,11 +138,19 @@ export function parseMigrationPage(text: string): MigrationPage {
     if (marks === '###') procedure = title;
     const cells = line.split('|').map((cell) => cell.trim());
     if (/^\d+$/.test(cells[1] ?? ''))
-      plans.set(heading, [...(plans.get(heading) ?? []), stepOf(cells.slice(1, -1))]);
+      plans.set(heading, [...(plans.get(heading) ?? []), stepOf(cells.slice(1, -1), vocabulary)]);
   }
   return { procedures, plans };
 }
 
+/** The page has a part for each program, with a title of its own. */
+export function partOfMigrationPage(title: 'Migration' | 'Heartbeat'): string {
+  const parts = readFileSync('docs/MIGRATION.md', 'utf8').split(/^# /m);
+  const part = parts.find((each) => each.startsWith(`${title}\n`));
+  if (part === undefined) throw new Error(`docs/MIGRATION.md has no part '${title}'`);
+  return part;
+}
+
 export function readMigrationPage(): MigrationPage {
-  return parseMigrationPage(readFileSync('docs/MIGRATION.md', 'utf8'));
+  return parseMigrationPage(partOfMigrationPage('Migration'));
 }
