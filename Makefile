@@ -39,9 +39,10 @@ test: all
 	@bash test/run
 
 # Ours beside Debian's heartbeat through what two of Debian's were recorded doing, ours in either seat, and two of Debian's as a
-# control: a table. ONLY=crash plays those with that in their name.
+# control: a table; and docs/MIGRATION.md's part about heartbeat. ONLY=crash plays those with that in their name.
 test-heartbeat: all
-	@TWINBEAT_HEARTBEAT=all ONLY='$(ONLY)' bash test/run build/test/integration/heartbeat-mixed.test.js
+	@TWINBEAT_HEARTBEAT=all ONLY='$(ONLY)' bash test/run build/test/integration/heartbeat-mixed.test.js \
+	  $(if $(ONLY),,build/test/integration/heartbeat-migration.test.js)
 
 # Ours beside a kernel's DRBD, at length: every recorded scenario in either seat, docs/MIGRATION.md, and three random runs. SEED=7
 # STEPS=31 plays one run again.
