@@ -10,6 +10,7 @@ export interface MembershipConfig {
   readonly links: readonly string[]; // names of the media that are not ping
   readonly uuid: Uint8Array;
   readonly generation: number;
+  readonly generations: ReadonlyMap<string, number>; // of other nodes, heard in earlier lives of ours
   readonly keepaliveMs: number;
   readonly deadtimeMs: number;
   readonly warntimeMs: number;

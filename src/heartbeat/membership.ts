@@ -25,6 +25,7 @@ import {
   haFields,
   hexOf,
 } from '../wire/hamsg.js';
+import { Doubt, type DoubtEffect } from './doubt.js';
 import { Incoming, type IncomingEffect } from './incoming.js';
 import type {
   LogLevel,
@@ -91,10 +92,13 @@ export class Membership {
       uuid: null,
       heard: false,
       generation: 0,
+      knownGeneration: this.#config.generations.get(name) ?? 0,
+      doubt: new Doubt(name, this.#around.random),
       statusMs: this.#startMs,
       statusSeq: 0,
       statusHeard: false,
       deadtimeMs: kind === 'ping' ? this.#config.deadpingMs : this.#config.deadtimeMs,
+      shortDtMs: 0,
       askedNodes: false,
     });
   }
@@ -202,18 +206,43 @@ export class Membership {
       return;
     }
     const generation = hexOf(message, 'hg') ?? 0;
-    if (generation < node.generation) {
-      const text = `should_drop_message: attempted replay attack [${node.name}]? [gen = ${generation}, curgen = ${node.generation}]`;
-      out.push({ type: 'log', level: 'ERROR', text });
-      return;
+    if (generation < node.knownGeneration) {
+      if (!this.#doubted(node, generation, message, nowMs, out)) return;
     }
     if (linkUp(node, link, nowMs)) this.#logLink(node.name, link, 'up', out);
     node.uuid = bytesOf(message, 'srcuuid') ?? node.uuid;
-    if (generation > node.generation) this.#restarted(node, generation, out);
+    if (generation !== node.generation) this.#restarted(node, generation, out);
     node.heard = true;
     if (isNs) this.#receiveNs(node, type, message, nowMs, out);
     else this.#receiveSequenced(node, type, seq ?? 0, message, nowMs, out);
     this.#checkComm(nowMs, out);
+  }
+
+  /** A lower generation than was heard before. True: it is its node, which lives. */
+  #doubted(
+    node: NodeRecord,
+    generation: number,
+    message: HaMessage,
+    nowMs: number,
+    out: MembershipEffect[],
+  ): boolean {
+    const known = node.knownGeneration;
+    if (node.heard && node.status !== 'dead') {
+      // It lives with its higher generation: this is a late datagram of its last life, or a replay.
+      const text = `should_drop_message: attempted replay attack [${node.name}]? [gen = ${generation}, curgen = ${known}]`;
+      out.push({ type: 'log', level: 'ERROR', text });
+      return false;
+    }
+    const effects: DoubtEffect[] = [];
+    const isProved = node.doubt.hear(message, generation, known, nowMs, effects);
+    for (const effect of effects) {
+      if (effect.type === 'ask') this.send(effect.message, out);
+      else if (effect.type === 'log') out.push(effect);
+      else if (this.#isForUs(message)) {
+        out.push({ type: 'deliver', from: node.name, own: false, message });
+      }
+    }
+    return isProved;
   }
 
   #find(message: HaMessage, source: string): NodeRecord | null {
@@ -237,6 +266,7 @@ export class Membership {
   #restarted(node: NodeRecord, generation: number, out: MembershipEffect[]): void {
     const known = node.generation > 0;
     node.generation = generation;
+    node.knownGeneration = generation;
     node.incoming.forget();
     node.statusSeq = 0;
     node.statusHeard = false;
@@ -342,7 +372,7 @@ export class Membership {
     node.statusSeq = seq;
     node.statusHeard = true;
     const dt = hexOf(message, 'dt') ?? 0;
-    node.deadtimeMs = dt > 0 ? Math.min(dt, MAX_DEADTIME_MS) : this.#config.deadtimeMs;
+    node.deadtimeMs = this.#deadtimeOf(node, dt, out);
     if (fieldOf(message, 'protocol') === null && this.#flowControl) {
       this.#flowControl = false;
       const text = 'flow control disabled due to different version heartbeat';
@@ -355,6 +385,19 @@ export class Membership {
     const text = `Status update for node ${node.name}: status ${status}`;
     out.push({ type: 'log', level: 'info', text });
     out.push({ type: 'node-status', node: node.name, status });
+  }
+
+  /** Believed within bounds: with less than a keepalive or two a living node would be taken for dead. */
+  #deadtimeOf(node: NodeRecord, dt: number, out: MembershipEffect[]): number {
+    const leastMs = 2 * this.#config.keepaliveMs;
+    if (dt === 0) return this.#config.deadtimeMs;
+    if (dt >= leastMs) return Math.min(dt, MAX_DEADTIME_MS);
+    if (node.shortDtMs !== dt) {
+      node.shortDtMs = dt;
+      const text = `node ${node.name} announces a deadtime of ${dt} ms: taken as ${leastMs} ms, 2 x keepalive`;
+      out.push({ type: 'log', level: 'WARN', text });
+    }
+    return leastMs;
   }
 
   /** A starting node asks who the members are; it does not become active before it knows. */

@@ -1,4 +1,5 @@
 /** What is known of one other node: its state, its deadtime, its links, its stream of messages. */
+import type { Doubt } from './doubt.js';
 import type { Incoming } from './incoming.js';
 
 /** `init`: nothing heard yet. A node says init, up or active of itself; dead is what others say of it. */
@@ -28,11 +29,14 @@ export interface NodeRecord {
   status: NodeStatus;
   uuid: Uint8Array | null;
   heard: boolean; // any packet in our life
-  generation: number; // 0: none known
+  generation: number; // of the present life; 0: not heard in ours
+  knownGeneration: number; // the same, or what was heard in an earlier life of ours; lower ones are replays
+  readonly doubt: Doubt;
   statusMs: number; // when its last status came; our start before the first
   statusSeq: number; // of the last status, 0 after a restart; survives its death
   statusHeard: boolean; // a status of this generation came: `statusMs` is an interval's start
-  deadtimeMs: number; // what the node itself last said (dt)
+  deadtimeMs: number; // what the node itself last said (dt), within bounds
+  shortDtMs: number; // the last dt below them, 0: none
   askedNodes: boolean; // it sent reqnodes in this generation: it joined through us
 }
 

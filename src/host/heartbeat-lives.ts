@@ -30,7 +30,14 @@ import type {
   ScriptProcess,
 } from './heartbeat-ports.js';
 import { heartbeatReport } from './heartbeat-report.js';
-import { loadState, saveState, takeGeneration, takeUuid } from './heartbeat-state.js';
+import {
+  loadPeers,
+  loadState,
+  savePeers,
+  saveState,
+  takeGeneration,
+  takeUuid,
+} from './heartbeat-state.js';
 import { ScriptWatch } from './script-watch.js';
 import { type StopGroupsHost, stopGroups } from './stop-groups.js';
 import { rebootFor } from './stuck-group.js';
@@ -68,6 +75,7 @@ export class HeartbeatLives {
   #timer: TimerId | null = null; // the machines' own deadline
   #rest: TimerId | null = null; // the end of the pause between two lives
   #uuid = new Uint8Array(16);
+  #peers = new Map<string, number>(); // generations of other nodes, as they are in the file
   #script: ScriptProcess | null = null;
   /** A script that a killed predecessor left running: ours wait for its end, the life does not. */
   #left: ScriptProcess | null = null;
@@ -102,6 +110,13 @@ export class HeartbeatLives {
     if (taken.isFirst) {
       this.#log('info', 'No uuid found for current node - generating a new uuid.');
     }
+    const peers = loadPeers(this.#host.files);
+    if (peers === null) {
+      const text =
+        'the generations of other nodes cannot be read: what one sent in an older life is believed until it is heard';
+      this.#log('WARN', text);
+    }
+    this.#peers = peers ?? new Map();
     for (const client of this.#config.haCf.respawns) {
       if (builtInOf(client) !== null) continue;
       this.#log('WARN', `respawn ${client.path}: not run, there is no client API for it`);
@@ -251,6 +266,7 @@ export class HeartbeatLives {
           links: [...new Set(this.#media?.links ?? [])],
           uuid: this.#uuid,
           generation,
+          generations: this.#peers,
           ...timingOf(haCf),
           hopfudge: haCf.hopfudge,
         },
@@ -388,7 +404,16 @@ export class HeartbeatLives {
     const hold = this.#node?.resources.claims() ?? this.#savedHold;
     this.#savedHold = hold;
     const aliveMs = this.#staleMs ?? this.#savedMs;
+    this.#savePeer();
     saveState(this.#host.files, { hold, aliveMs, script: this.#script });
+  }
+
+  #savePeer(): void {
+    const node = this.#node;
+    const generation = node?.peerGeneration() ?? 0;
+    if (!node?.peer || generation === 0 || this.#peers.get(node.peer) === generation) return;
+    this.#peers.set(node.peer, generation);
+    savePeers(this.#host.files, this.#peers);
   }
 
   // ---- the end of a life

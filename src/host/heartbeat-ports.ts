@@ -77,13 +77,16 @@ export interface ScriptRunner {
   kill(script: ScriptProcess, signal: 'SIGTERM' | 'SIGKILL'): void;
 }
 
-/** hb_generation and hb_uuid outlive a power cut, the state file only a process. */
-export type LivesFile = 'generation' | 'uuid' | 'state';
+/** hb_generation, hb_uuid and `peers` outlive a power cut, the state file only a process. */
+export type LivesFile = 'generation' | 'uuid' | 'peers' | 'state';
 
 export interface LivesFiles {
   /** Null: there is none. */
   read(file: LivesFile): Uint8Array | null;
-  /** After a crash there is the old content or the new. `durable`: also after a power cut, from the return on. */
+  /**
+   * After a crash there is the old content or the new. `durable`: also after a power cut, from the return on; `peers`, which is
+   * written while services run, a little later, so that a disk that hangs does not silence the node.
+   */
   write(file: LivesFile, content: Uint8Array, durable: boolean): void;
   /** Harmless when there is none. */
   remove(file: LivesFile): void;

@@ -1,6 +1,9 @@
 /**
  * What heartbeat keeps in files, as content: its generation and UUID (as the original writes them), and its state.
  *
+ * `peers` has the generation of the other node that was heard last, `NODE GENERATION` a line: what it sent in an older life is not
+ * believed after a restart of ours either.
+ *
  * The state file tells a successor of a killed daemon what still runs here: what was claimed, when the last keepalive
  * went out, and the script that was running. It is removed when a daemon ends in good order. /run does not survive a
  * boot, so neither does the claim.
@@ -42,6 +45,23 @@ export function takeUuid(
   uuid[8] = ((uuid[8] ?? 0) & 0x3f) | 0x80;
   files.write('uuid', uuid, true);
   return { uuid, isFirst: true };
+}
+
+/** Generations of other nodes that were heard, by name. Null: the file is damaged. */
+export function loadPeers(files: LivesFiles): Map<string, number> | null {
+  const peers = new Map<string, number>();
+  const content = files.read('peers');
+  for (const line of content ? latin1Text(content).trim().split('\n') : []) {
+    const [, node, generation] = /^(\S+) (\d{1,15})$/.exec(line) ?? [];
+    if (node === undefined) return null;
+    peers.set(node, Number(generation));
+  }
+  return peers;
+}
+
+export function savePeers(files: LivesFiles, peers: ReadonlyMap<string, number>): void {
+  const lines = [...peers].map(([node, generation]) => `${node} ${generation}\n`);
+  files.write('peers', latin1Bytes(lines.join('')), true);
 }
 
 export function saveState(files: LivesFiles, state: SavedState): void {

@@ -1,6 +1,6 @@
 /**
  * Where heartbeat keeps what it keeps (host/heartbeat-state.ts says what): its generation and UUID in /var/lib/heartbeat,
- * synced before they are used; its pid file; the state file in /run/twinbeat, which does not survive a boot.
+ * synced before they are used; its pid file; the state file in /run/twinbeat, which does not survive a boot; what it knows of other nodes in /var/lib/twinbeat.
  */
 import {
   chmodSync,
@@ -15,6 +15,7 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
+import { mkdir, open, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { GENERATION_FILE, UUID_FILE } from '../heartbeat/identity.js';
 import type { LivesFile, LivesFiles } from '../host/heartbeat-ports.js';
@@ -22,6 +23,7 @@ import { RunFile, readRunFile } from './run-file.js';
 
 export const PID_FILE = '/run/heartbeat.pid';
 const STATE_FILE = '/run/twinbeat/heartbeat.state';
+export const PEERS_FILE = '/var/lib/twinbeat/heartbeat.peers';
 
 function readOrNull(path: string): Buffer | null {
   try {
@@ -52,9 +54,61 @@ function writeDurably(path: string, content: Uint8Array, mode: number): void {
   }
 }
 
+/** The same by calls that nobody waits for: it is written while services run, and the disk may hang. */
+class AsideFile {
+  readonly #path: string;
+  readonly #failed: (text: string) => void;
+  #next: Uint8Array | null = null; // only the newest is worth writing
+  #busy = false;
+
+  constructor(path: string, failed: (text: string) => void) {
+    this.#path = path;
+    this.#failed = failed;
+  }
+
+  write(content: Uint8Array): void {
+    this.#next = content.slice();
+    if (!this.#busy) void this.#run();
+  }
+
+  async #run(): Promise<void> {
+    this.#busy = true;
+    while (this.#next !== null) {
+      const content = this.#next;
+      this.#next = null;
+      try {
+        await this.#replace(content);
+      } catch (e) {
+        this.#failed(`cannot write ${this.#path}: ${(e as Error).message}`);
+      }
+    }
+    this.#busy = false;
+  }
+
+  async #replace(content: Uint8Array): Promise<void> {
+    await mkdir(dirname(this.#path), { recursive: true });
+    const aside = `${this.#path}.new`;
+    const file = await open(aside, 'w', 0o644);
+    try {
+      await file.writeFile(content);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(aside, this.#path);
+    const dir = await open(dirname(this.#path), 'r');
+    try {
+      await dir.sync();
+    } finally {
+      await dir.close();
+    }
+  }
+}
+
 const PATHS: Readonly<Record<LivesFile, string>> = {
   generation: GENERATION_FILE,
   uuid: UUID_FILE,
+  peers: PEERS_FILE,
   state: STATE_FILE,
 };
 
@@ -69,16 +123,34 @@ export function makeRsctmp(root: string): void {
   chmodSync(dir, 0o1777);
 }
 
-export function livesFiles(root: string): LivesFiles {
+/** A node starts without it, too. */
+function readPeers(path: string, failed: (text: string) => void): Uint8Array | null {
+  try {
+    const content = readOrNull(path);
+    return content && new Uint8Array(content);
+  } catch (e) {
+    failed(`cannot read ${path}: ${(e as Error).message}`);
+    return null;
+  }
+}
+
+/** `failed`: what is known of other nodes could not be read or written. */
+export function livesFiles(
+  root: string,
+  failed: (text: string) => void = () => undefined,
+): LivesFiles {
   const state = new RunFile(root + PATHS.state);
+  const peers = new AsideFile(root + PATHS.peers, failed);
   return {
     read(file) {
       if (file === 'state') return readRunFile(root + PATHS.state);
+      if (file === 'peers') return readPeers(root + PATHS.peers, failed);
       const content = readOrNull(root + PATHS[file]);
       return content && new Uint8Array(content);
     },
     write(file, content) {
       if (file === 'state') state.write(content);
+      else if (file === 'peers') peers.write(content);
       else writeDurably(root + PATHS[file], content, 0o644);
     },
     remove(file) {

@@ -14,6 +14,7 @@ function config(changes: Partial<MembershipConfig> = {}): MembershipConfig {
     links: ['eth0', 'eth1'],
     uuid: new Uint8Array(16).fill(1),
     generation: 100,
+    generations: new Map(),
     keepaliveMs: 500,
     deadtimeMs: 4000,
     warntimeMs: 2000,
@@ -224,6 +225,127 @@ test('an older generation is a replay', (t) => {
   pair.hear({ t: 'shutdone', st: 'dead' });
   t.true(pair.logs().some((l) => l.includes('attempted replay attack')));
   t.false(pair.out.some((e) => e.type === 'deliver' && fieldOf(e.message, 't') === 'shutdone'));
+});
+
+/** Numbers of the questions that were asked. */
+function asked(pair: Pair): (string | undefined)[] {
+  return pair.sent('query-cstatus').map((m) => m['from_id']);
+}
+
+const KNOWN = { generations: new Map([['b', 9]]) };
+
+// B7: after our own restart we have heard nothing, but know what was heard before.
+test('a recorded old life of the peer has no effect after a restart of ours', (t) => {
+  const pair = new Pair(KNOWN);
+  pair.until(100);
+  for (let i = 0; i < 25; i++) {
+    pair.status('active');
+    pair.hear({ t: 'resource', rsc_hold: 'all', rtype: 'full', isstable: '1' });
+    pair.hear({ t: 'shutdone', st: 'dead' });
+    pair.hear({ t: 'repnodes', dest: 'a', nodelist: 'a b ', delnodelist: ' ' });
+    pair.hear({ t: 'respond-cstatus', dest: 'a', result: 'OK', cn: 'ipfail', to_id: '195' });
+    pair.until(pair.nowMs + 500);
+  }
+  t.deepEqual(
+    pair.out.filter((e) => e.type === 'deliver' && !e.own),
+    [],
+  );
+  t.deepEqual(
+    pair.out.filter((e) => e.type === 'node-status').map((e) => e.status),
+    ['dead'],
+    'after initdead, as if nothing had come',
+  );
+  t.true(pair.a.commUp);
+  t.is(pair.logs().filter((l) => l.includes('attempted replay attack')).length, 1);
+  t.true(asked(pair).length >= 11 && asked(pair).length <= 13, `${asked(pair).length}`);
+});
+
+test('the same generation as before our restart, and a higher one, are believed', (t) => {
+  for (const generation of [9, 10]) {
+    const pair = new Pair(KNOWN);
+    pair.generation = generation;
+    pair.status('up');
+    t.is(pair.a.nodes.get('b')?.status, 'up');
+    t.deepEqual(asked(pair), []);
+  }
+});
+
+// [never twice] A node whose hb_generation was lost runs everything; were it not believed, we would take over.
+test('a living peer whose generation went down answers, and is believed', (t) => {
+  const pair = new Pair(KNOWN, 0xabcdef);
+  pair.until(100);
+  pair.status('active');
+  const [number = ''] = asked(pair);
+  t.is(number, '00abcdef00abcdef');
+  pair.hear({ t: 'respond-cstatus', dest: 'a', result: 'OK', cn: 'heartbeat', to_id: '195' });
+  t.is(pair.a.nodes.get('b')?.heard, false);
+  pair.hear({ t: 'respond-cstatus', dest: 'a', result: 'OK', cn: 'heartbeat', to_id: number });
+  pair.status('active');
+  t.is(pair.a.nodes.get('b')?.status, 'active');
+  t.true(
+    pair.logs().includes('node b lives, with generation 7 after 9: was its hb_generation lost?'),
+  );
+  for (let i = 0; i < 30; i++) {
+    pair.until(pair.nowMs + 500);
+    pair.status('active');
+  }
+  t.false(pair.has('node-dead'));
+  // Its number is used up: a recording of the answer proves nothing.
+  pair.generation = 6;
+  pair.hear({ t: 'respond-cstatus', dest: 'a', result: 'OK', cn: 'heartbeat', to_id: number });
+  t.is(pair.a.nodes.get('b')?.generation, 7);
+});
+
+test('a node that we hold for dead and whose generation went down: let in, or a healed partition', (t) => {
+  for (const st of ['up', 'active']) {
+    const pair = Pair.joined();
+    pair.until(pair.nowMs + 5000);
+    t.true(pair.has('node-dead'));
+    pair.generation = 3;
+    pair.status(st);
+    t.false(pair.has('partition-healed'));
+    const to_id = asked(pair).at(-1) ?? '';
+    pair.hear({ t: 'respond-cstatus', dest: 'a', result: 'OK', cn: 'heartbeat', to_id });
+    pair.status(st);
+    t.is(pair.a.nodes.get('b')?.status, st === 'up' ? 'up' : 'active');
+    t.is(pair.has('partition-healed'), st === 'active');
+  }
+});
+
+test('while the peer lives with its generation a lower one is dropped without a question', (t) => {
+  const pair = Pair.joined();
+  pair.generation = 6;
+  pair.status('active');
+  t.deepEqual(asked(pair), []);
+});
+
+// Two nodes that both lost their generation: each would wait for the other's answer.
+test('who is doubted may ask, too: it is answered once a second', (t) => {
+  const pair = new Pair(KNOWN);
+  const delivered = () =>
+    pair.out.filter((e) => e.type === 'deliver' && fieldOf(e.message, 't') === 'query-cstatus');
+  for (let i = 0; i < 5; i++) {
+    pair.hear({ t: 'query-cstatus', dest: 'a', cn: 'heartbeat', from_id: '1' });
+  }
+  t.is(delivered().length, 1);
+  pair.until(1000);
+  pair.hear({ t: 'query-cstatus', dest: 'a', cn: 'heartbeat', from_id: '1' });
+  pair.hear({ t: 'query-cstatus', dest: 'c', cn: 'heartbeat', from_id: '1' });
+  t.is(delivered().length, 2);
+});
+
+// B7: a peer with dt=1 was dead between two of its keepalives, and taken over while it lived.
+test('a deadtime below 2 x keepalive is raised to it, and said once', (t) => {
+  const pair = Pair.joined();
+  for (let i = 0; i < 4; i++) {
+    pair.status('active', 1);
+    pair.until(pair.nowMs + 500);
+  }
+  t.false(pair.has('node-dead'));
+  const text = 'node b announces a deadtime of 1 ms: taken as 1000 ms, 2 x keepalive';
+  t.is(pair.logs().filter((l) => l === text).length, 1);
+  pair.until(pair.nowMs + 1000);
+  t.true(pair.has('node-dead'));
 });
 
 test('messages of a dead generation are not believed: no status, no effect', (t) => {

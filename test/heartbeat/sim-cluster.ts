@@ -139,6 +139,7 @@ export class SimCluster {
           links: ['eth0'],
           uuid: new TextEncoder().encode(`uuid of ${name}..`).slice(0, 16),
           generation: machine.generation,
+          generations: new Map(),
           keepaliveMs: KEEPALIVE_MS,
           deadtimeMs: DEADTIME_MS,
           warntimeMs: 1000,
