@@ -74,7 +74,7 @@ export class HeartbeatDaemon {
       timers: nodeTimers,
       random: nodeRandom,
       digests: nodeDigests,
-      files: livesFiles(root),
+      files: livesFiles(root, (text) => this.log('WARN', text)),
       scripts: {
         run: (current, resource, action, events) =>
           runScript(this.#scriptHost(current, events.running), resource, action, events.done),
