@@ -3,6 +3,7 @@
  * back `{"id": n, "reply": ...}`. hb_standby, hb_takeover, cl_status, drbd-peer-outdater and `twinbeat` speak it. The
  * daemon checks every field again, since anybody with access to the socket can write to it.
  */
+import type { OperationKind } from '../resource-manager/group-operation.js';
 import type { Hold } from '../resource-manager/hold.js';
 
 export const HEARTBEAT_SOCKET = '/run/twinbeat/heartbeat.sock';
@@ -50,7 +51,7 @@ export interface HeartbeatReport {
     readonly node: string;
     readonly resources: readonly string[];
   }[];
-  readonly current: { readonly key: string; readonly kind: 'take' | 'give' } | null;
+  readonly current: { readonly key: string; readonly kind: OperationKind } | null;
   readonly parameters: Readonly<Record<string, string>>;
   readonly keepaliveMs: number;
   readonly deadtimeMs: number;

@@ -449,7 +449,8 @@ export class HeartbeatNode {
           const isTake = effect.kind === 'take';
           // Everything of a peer is only taken when nothing runs there.
           const mine = isTake && effect.scope !== 'all' ? this.homes.undisputed(groups) : groups;
-          const job = { id: effect.id, kind: effect.kind, groups: leaving && isTake ? [] : mine };
+          const mayRun = leaving && isTake ? [] : mine;
+          const job = { id: effect.id, kind: effect.kind, groups: mayRun, from: 0 };
           this.operations.add(job, nowMs, out);
           this.#fromOperations(out, nowMs);
           break;
@@ -522,6 +523,8 @@ export class HeartbeatNode {
           break;
         case 'start-failed':
           this.resources.startFailed(effect.group.key, this.#scopeOf(effect.group), nowMs, out);
+          break;
+        case 'restarted': // nobody here asks for one yet: that is for checks of health
           break;
         case 'stuck':
           this.#ports.stuck(effect.group);

@@ -49,6 +49,6 @@ export function stopGroups(
     apply(out);
   };
   const out: QueueEffect[] = [];
-  queue.add({ id: 1, kind: 'give', groups }, host.nowMs(), out);
+  queue.add({ id: 1, kind: 'give', groups, from: 0 }, host.nowMs(), out);
   apply(out);
 }

@@ -1,16 +1,19 @@
 /**
- * One operation on one resource group: take it (start left to right) or give it up (stop right to left).
+ * One operation on one resource group: take it (start left to right), give it up (stop right to left), or restart what is
+ * to the right of a resource, with it.
  *
  *     take   for each resource: status; stopped -> start; start fails -> give the whole group up, right to left
  *                               failed or unknown -> stop from the right down to it, then start it and go on
  *     give   for each resource from the right: stop; fails -> again every second, 10 times; then status decides:
  *            stopped -> go on; running or nobody knows -> `stuck`
+ *     restart  stop, as a give, from the right down to `from`; then as a take from there. The claim stays
  *
  * A group that is stuck is never reported as stopped: whatever waits for it (hand-over, shutdown) waits for ever, and the
  * host escalates. `stop` is called for resources that were never started. What an answer to `status` means: verdict.ts.
  *
- * NEVER TWICE: on the other node, because whoever asks for a take has its word, or it is dead; on this node, because a start
- * comes only after `status` has said "stopped", or after a `stop` that worked.
+ * NEVER TWICE: on the other node, because whoever asks for a take has its word, or it is dead, and a restart is of what was
+ * taken and not given since (operations.ts); on this node, because a start comes only after `status` has said "stopped", or
+ * after a `stop` that worked.
  *
  * Pure: one script call is outstanding at a time; its outcome comes back by `answered`. Source: docs/HEARTBEAT.md,
  * scripts and failures.
@@ -36,7 +39,7 @@ export type OperationEffect =
   | { readonly type: 'log'; readonly level: OperationLevel; readonly text: string }
   | { readonly type: 'done'; readonly result: OperationResult };
 
-/** `aborted`: a take that was called off between two scripts; what it started is still running. */
+/** `aborted`: a take or a restart that was called off between two scripts; what it started is still running. */
 export type OperationResult = 'running' | 'stopped' | 'start-failed' | 'aborted' | 'stuck';
 
 export interface OperationOptions {
@@ -45,6 +48,9 @@ export interface OperationOptions {
 
 export const DEFAULT_STOP_RETRY_MAX = 10;
 const STOP_RETRY_MS = 1000;
+const VERBS = { take: 'Acquiring', give: 'Releasing', restart: 'Restarting' } as const;
+
+export type OperationKind = 'take' | 'give' | 'restart';
 
 /** What the operations of a node have in common. By the text of a resource. */
 export interface OperationMemory {
@@ -56,7 +62,7 @@ export interface OperationMemory {
 
 export class GroupOperation {
   readonly group: HaResourceGroup;
-  readonly kind: 'take' | 'give';
+  readonly kind: OperationKind;
   readonly #options: OperationOptions;
   readonly #started: Set<string>;
   readonly #silent: Set<string>;
@@ -74,12 +80,16 @@ export class GroupOperation {
 
   constructor(
     group: HaResourceGroup,
-    kind: 'take' | 'give',
+    kind: OperationKind,
+    from: number,
     options: OperationOptions,
     memory: OperationMemory,
   ) {
     assert(group.resources.length > 0, 'a group has a resource');
+    assert(from >= 0 && from < group.resources.length, 'the index is within the group');
     this.group = group;
+    this.#startAgain = kind === 'restart';
+    this.#stopTo = from;
     this.kind = kind;
     this.#options = options;
     this.#started = memory.started;
@@ -87,8 +97,9 @@ export class GroupOperation {
   }
 
   begin(out: OperationEffect[]): void {
-    const names = this.group.resources.map((resource) => resource.text).join(' ');
-    const verb = this.kind === 'take' ? 'Acquiring' : 'Releasing';
+    const resources = this.group.resources.slice(this.#stopTo);
+    const names = resources.map((resource) => resource.text).join(' ');
+    const verb = VERBS[this.kind];
     out.push({
       type: 'log',
       level: 'info',
@@ -98,7 +109,7 @@ export class GroupOperation {
     else this.#giveAll(out);
   }
 
-  /** Call a take off after the script that runs now. No effect on a group that is being given up. */
+  /** Call a take or a restart off after the script that runs now. No effect on a group that is being given up. */
   abort(): void {
     this.#abort = true;
   }
@@ -168,8 +179,8 @@ export class GroupOperation {
     } else if (this.#abort) {
       this.#finish('aborted', out);
     } else if (verdict === 'stopped' || this.#index >= this.#stoppedFrom) {
-      // Not on the other node: it gave the group, or is dead, before this take was asked for. Not here: `status` says so, or
-      // the `stop` of this very operation has worked.
+      // Not on the other node: it gave the group, or is dead, before this take was asked for; and what is restarted was not given
+      // since. Not here: `status` says so, or the `stop` of this very operation has worked.
       this.#phase = 'start';
       this.#started.add(text); // from now on it may run, whatever the script reports
       this.#run(resource, 'start', out);
@@ -232,6 +243,10 @@ export class GroupOperation {
       else this.#finish(this.#startFailed ? 'start-failed' : 'stopped', out);
       return;
     }
+    if (this.#calledOff) {
+      this.#finish('aborted', out); // whoever called it off stops the rest
+      return;
+    }
     this.#index = index;
     this.#retries = 0;
     this.#phase = 'stop';
@@ -245,7 +260,15 @@ export class GroupOperation {
     this.#take(this.#stopTo, out);
   }
 
+  get #calledOff(): boolean {
+    return this.#abort && this.#startAgain;
+  }
+
   #stopFailed(nowMs: number, out: OperationEffect[]): void {
+    if (this.#calledOff) {
+      this.#finish('aborted', out);
+      return;
+    }
     const max = this.#options.stopRetryMax;
     if (max <= 0 || this.#retries < max) {
       this.#retries++;

@@ -1,7 +1,10 @@
 /**
- * The queue of a node's jobs. A job takes or gives some groups, one after the other in the order of haresources; jobs run
+ * The queue of a node's jobs. A job takes, gives or restarts some groups, one after the other in the order of haresources; jobs run
  * one at a time in the order in which they were asked for. So no two operations of a group ever overlap, and a give
  * that was asked for after a take undoes it completely.
+ *
+ * A restart is only of a group that was taken here and not given since, and a give that is asked for meanwhile calls it off: so
+ * it never starts what may run on the other node.
  *
  * A group that is stuck stops the queue for good: what comes behind it must not be done, least of all reported done.
  * Source: docs/HEARTBEAT.md, scripts ("one at a time, queued").
@@ -11,6 +14,7 @@ import {
   type Action,
   GroupOperation,
   type OperationEffect,
+  type OperationKind,
   type OperationLevel,
   type OperationMemory,
   type OperationOptions,
@@ -27,21 +31,26 @@ export type QueueEffect =
   | { readonly type: 'log'; readonly level: OperationLevel; readonly text: string }
   | { readonly type: 'start-failed'; readonly group: HaResourceGroup }
   | { readonly type: 'started'; readonly group: HaResourceGroup }
+  /** A restart is over. Not `worked`: called off, or (after `start-failed`) the whole group was given up. */
+  | { readonly type: 'restarted'; readonly group: HaResourceGroup; readonly worked: boolean }
   | { readonly type: 'stuck'; readonly group: HaResourceGroup }
   | { readonly type: 'job-done'; readonly job: number };
 
 export interface Job {
-  readonly id: number;
-  readonly kind: 'take' | 'give';
+  readonly id: number; // whoever asks has numbers of his own
+  readonly kind: OperationKind;
   readonly groups: readonly HaResourceGroup[];
+  readonly from: number; // of a restart: the resource of each group where it begins; else 0
 }
 
 export class Operations {
   readonly #options: OperationOptions;
   readonly #memory: OperationMemory;
+  readonly #taken = new Set<string>(); // keys of groups that run, and that nothing was done with since
   readonly #queue: Job[] = []; // bounded by the jobs that the state machine has open: fewer than ten
   #left: HaResourceGroup[] = []; // of the first job, not yet begun
   #operation: GroupOperation | null = null;
+  #isCalledOff = false; // that operation, by abortTakes
   #runId = 0;
   #isStuck = false;
 
@@ -61,25 +70,27 @@ export class Operations {
   }
 
   /** The group being worked at, for status displays. */
-  get current(): { readonly key: string; readonly kind: 'take' | 'give' } | null {
+  get current(): { readonly key: string; readonly kind: OperationKind } | null {
     return this.#operation && { key: this.#operation.group.key, kind: this.#operation.kind };
   }
 
   add(job: Job, nowMs: number, out: QueueEffect[]): void {
     this.#queue.push(job);
+    const { kind, key } = this.current ?? {};
+    if (kind === 'restart' && isGiven([job], key)) this.#operation?.abort();
     if (this.#queue.length === 1) this.#beginJob(nowMs, out);
   }
 
   /** Call off everything that would start something; a running script is waited for. */
   abortTakes(): void {
+    this.#taken.clear();
     for (let i = this.#queue.length - 1; i > 0; i--) {
       const job = this.#queue[i];
       if (job?.kind === 'take') this.#queue[i] = { ...job, groups: [] };
     }
-    if (this.#queue[0]?.kind === 'take') {
-      this.#left = [];
-      this.#operation?.abort();
-    }
+    if (this.#queue[0]?.kind === 'take') this.#left = [];
+    this.#operation?.abort();
+    this.#isCalledOff = true;
   }
 
   answered(id: number, outcome: ScriptOutcome, nowMs: number, out: QueueEffect[]): void {
@@ -117,15 +128,24 @@ export class Operations {
       this.#beginJob(nowMs, out);
       return;
     }
-    const operation = new GroupOperation(group, job.kind, this.#options, this.#memory);
+    const { kind, from } = job;
+    const isTaken = this.#taken.delete(group.key);
+    if (kind === 'restart' && (!isTaken || isGiven(this.#queue, group.key))) {
+      // It may run on the other node by now, or is about to.
+      out.push({ type: 'restarted', group, worked: false });
+      this.#next(nowMs, out);
+      return;
+    }
+    const operation = new GroupOperation(group, kind, from, this.#options, this.#memory);
     this.#operation = operation;
+    this.#isCalledOff = false;
     const effects: OperationEffect[] = [];
     operation.begin(effects);
     this.#apply(effects, nowMs, out);
   }
 
   #apply(effects: readonly OperationEffect[], nowMs: number, out: QueueEffect[]): void {
-    const group = this.#operation?.group;
+    const { group, kind } = this.#operation ?? {};
     for (const effect of effects) {
       if (effect.type === 'run') {
         out.push({ ...effect, id: ++this.#runId });
@@ -138,10 +158,17 @@ export class Operations {
           out.push({ type: 'stuck', group });
           return;
         }
-        if (effect.result === 'running') out.push({ type: 'started', group });
+        const isRunning = effect.result === 'running';
+        if (isRunning && !this.#isCalledOff) this.#taken.add(group.key);
         if (effect.result === 'start-failed') out.push({ type: 'start-failed', group });
+        if (kind === 'restart') out.push({ type: 'restarted', group, worked: isRunning });
+        else if (isRunning) out.push({ type: 'started', group });
         this.#next(nowMs, out);
       }
     }
   }
+}
+
+function isGiven(jobs: readonly Job[], key: string | undefined): boolean {
+  return jobs.some((job) => job.kind === 'give' && job.groups.some((group) => group.key === key));
 }

@@ -28,7 +28,7 @@ function play(
   let nowMs = 0;
   let pending: QueueEffect[] = [];
   for (const [i, [kind, text]] of jobs.entries()) {
-    queue.add({ id: i + 1, kind, groups: groups(text) }, nowMs, pending);
+    queue.add({ id: i + 1, kind, groups: groups(text), from: 0 }, nowMs, pending);
   }
   for (let guard = 0; guard < 500; guard++) {
     const now = pending;
@@ -206,9 +206,9 @@ test('jobs run one after the other, groups in the order of the file', (t) => {
 test('takes can be called off: the running script is waited for, nothing more is started', (t) => {
   const queue = new Operations({ stopRetryMax: 10 }, []);
   const out: QueueEffect[] = [];
-  queue.add({ id: 1, kind: 'take', groups: groups('a r1 r2\nb r3') }, 0, out);
-  queue.add({ id: 2, kind: 'take', groups: groups('b r4') }, 0, out);
-  queue.add({ id: 3, kind: 'give', groups: groups('a r1 r2') }, 0, out);
+  queue.add({ id: 1, kind: 'take', groups: groups('a r1 r2\nb r3'), from: 0 }, 0, out);
+  queue.add({ id: 2, kind: 'take', groups: groups('b r4'), from: 0 }, 0, out);
+  queue.add({ id: 3, kind: 'give', groups: groups('a r1 r2'), from: 0 }, 0, out);
   queue.answered(1, STOPPED, 0, out); // r1 status: now r1 start runs
   queue.abortTakes();
   queue.answered(2, OK, 0, out);

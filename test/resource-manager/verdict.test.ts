@@ -159,7 +159,7 @@ function play(
   const calls: string[] = [];
   const results: string[] = [];
   let out: QueueEffect[] = [];
-  queue.add({ id: 1, kind, groups: [group] }, 0, out);
+  queue.add({ id: 1, kind, groups: [group], from: 0 }, 0, out);
   for (let guard = 0; guard < 100; guard++) {
     const effects = out;
     out = [];
