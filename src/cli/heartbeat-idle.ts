@@ -6,9 +6,8 @@
  */
 import type { HaResource } from '../config/haresources.js';
 import type { HeartbeatConfig } from '../host/heartbeat-ports.js';
-import { scriptEnvironment } from '../real/heartbeat-daemon.js';
 import { livesFiles } from '../real/heartbeat-files.js';
-import { runScript } from '../real/heartbeat-script.js';
+import { runScript, scriptEnvironment } from '../real/heartbeat-script.js';
 import type { ScriptOutcome } from '../resource-manager/group-operation.js';
 import { judge } from '../resource-manager/verdict.js';
 import type { World } from './world.js';

@@ -42,6 +42,13 @@ export interface TwinbeatIni {
     readonly delayS: number; // a node that holds nothing waits so long before it resets the other one
     readonly timeoutS: number; // of a whole reset, with either device
   };
+  /** Checks of what runs here (docs/HEALTH.md). */
+  readonly health: {
+    readonly intervalS: number; // 0: nothing is checked
+    readonly steps: number; // of the ladder
+    readonly timeoutS: number; // of one check
+    readonly restartsPerHour: number; // in place, of one group; after them it fails over
+  };
 }
 
 export const DEFAULT_TWINBEAT_INI: TwinbeatIni = {
@@ -58,6 +65,7 @@ export const DEFAULT_TWINBEAT_INI: TwinbeatIni = {
   heartbeat: { scriptTimeoutS: 0, logLevel: 'info', logFormat: 'text' },
   flight: { enabled: 'yes', sizeMiB: 32, lives: 4 },
   fence: { agent: '', options: '', delayS: 0, timeoutS: 60 },
+  health: { intervalS: 0, steps: 5, timeoutS: 10, restartsPerHour: 3 },
 };
 
 export interface TwinbeatIniResult {
@@ -141,6 +149,12 @@ const KEYS: Readonly<Record<keyof TwinbeatIni, Readonly<Record<string, Key>>>> =
     delay: whole('delayS', 0, 3600),
     timeout: whole('timeoutS', 1, 3600),
   },
+  health: {
+    interval: whole('intervalS', 0, 3600),
+    steps: whole('steps', 3, 20),
+    timeout: whole('timeoutS', 1, 3600),
+    'restarts-per-hour': whole('restartsPerHour', 0, 60),
+  },
 };
 
 export function parseTwinbeatIni(text: string, file: string): TwinbeatIniResult {
@@ -180,6 +194,7 @@ export function parseTwinbeatIni(text: string, file: string): TwinbeatIniResult 
       heartbeat: { ...DEFAULT_TWINBEAT_INI.heartbeat, ...values['heartbeat'] },
       flight: { ...DEFAULT_TWINBEAT_INI.flight, ...values['flight'] },
       fence: { ...DEFAULT_TWINBEAT_INI.fence, ...values['fence'] },
+      health: { ...DEFAULT_TWINBEAT_INI.health, ...values['health'] },
     },
     errors,
   };

@@ -77,8 +77,8 @@ export interface ScriptRunner {
   kill(script: ScriptProcess, signal: 'SIGTERM' | 'SIGKILL'): void;
 }
 
-/** hb_generation, hb_uuid and `peers` outlive a power cut, the state file only a process. */
-export type LivesFile = 'generation' | 'uuid' | 'peers' | 'state';
+/** hb_generation, hb_uuid, `peers` and the standing outlive a power cut, the state file only a process. */
+export type LivesFile = 'generation' | 'uuid' | 'peers' | 'standing' | 'state';
 
 export interface LivesFiles {
   /** Null: there is none. */

@@ -2,12 +2,22 @@
  * What the lives of heartbeat ask of the world and is answered later: one port for all of it, so that recorder, replay and
  * simulator know it once. A new question is a row here, and in the tables of answers of real/ and sim/.
  */
+import type { HaResource } from '../config/haresources.js';
 import type { FenceAnswer } from '../resource-manager/answers.js';
+import type { ScriptOutcome } from '../resource-manager/group-operation.js';
+import type { Standing } from '../resource-manager/standing.js';
 import type { HeartbeatConfig } from './heartbeat-ports.js';
 
 export interface Questions {
   /** Reset a node. */
   readonly fence: { readonly ask: { readonly node: string }; readonly answer: FenceAnswer };
+  /** Is a resource well? By exit status, as `monitor` has it (docs/RESOURCES.md); killed at its time limit. */
+  readonly check: {
+    readonly ask: { readonly resource: HaResource; readonly timeoutMs: number };
+    readonly answer: ScriptOutcome;
+  };
+  /** Keep the standing of this node, also through a power cut; false: it could not be written. */
+  readonly standing: { readonly ask: { readonly standing: Standing }; readonly answer: boolean };
 }
 
 export type QuestionKind = keyof Questions;

@@ -2,11 +2,15 @@
 
 import type { LivesHost } from '../host/heartbeat-ports.js';
 import type { Answers } from '../host/heartbeat-questions.js';
+import { checkAnswer } from './answer-check.js';
 import { Fencing } from './answer-fence.js';
+import { standingAnswer } from './answer-standing.js';
 
 export function realAnswers(root: string, log: LivesHost['log']): Answers {
   const fencing = new Fencing({ root, log });
   return {
     fence: (config, { node }, answered) => fencing.answer(config, node, answered),
+    check: checkAnswer(root),
+    standing: standingAnswer(root, (text) => log('ERROR', text)),
   };
 }

@@ -25,7 +25,7 @@ import {
 import { HeartbeatLog, type LogOptions, logOptions } from './heartbeat-log.js';
 import { openMedia } from './heartbeat-media.js';
 import { runDrbdadmOutdate, runReboot } from './heartbeat-programs.js';
-import { runScript } from './heartbeat-script.js';
+import { runScript, scriptEnvironment } from './heartbeat-script.js';
 import { exitNow } from './native-addon.js';
 import { nodeDigests, nodeRandom, nodeTimers } from './node-ports.js';
 import { becomeRealtime } from './realtime.js';
@@ -237,30 +237,6 @@ export class HeartbeatDaemon {
       },
     };
   }
-}
-
-/** What scripts find in their environment. */
-export function scriptEnvironment({
-  haCf,
-  node,
-}: HeartbeatConfig): Readonly<Record<string, string>> {
-  const named = (values: Readonly<Record<string, string>>) =>
-    Object.fromEntries(Object.entries(values).map(([name, value]) => [`HA_${name}`, value]));
-  return {
-    HA_CURHOST: node,
-    HA_DIR: '/etc/ha.d',
-    HA_FUNCS: '/etc/ha.d/shellfuncs',
-    HA_DATEFMT: '%Y/%m/%d_%T ',
-    HA_RSCTMP: '/run/heartbeat/rsctmp',
-    HA_LOGD: 'no',
-    ...(haCf.autoFailback === 'legacy' ? {} : { HA_NICEFAILBACK: 'yes' }),
-    OCF_ROOT: '/usr/lib/ocf',
-    ...(haCf.logfile ? { HA_LOGFILE: haCf.logfile } : {}),
-    ...(haCf.debugfile ? { HA_DEBUGLOG: haCf.debugfile } : {}),
-    ...(haCf.logfacility ? { HA_LOGFACILITY: haCf.logfacility } : {}),
-    ...named(haCf.parameters),
-    ...named(haCf.env),
-  };
 }
 
 function loadavg(): string {

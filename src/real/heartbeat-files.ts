@@ -24,6 +24,7 @@ import { RunFile, readRunFile } from './run-file.js';
 export const PID_FILE = '/run/heartbeat.pid';
 const STATE_FILE = '/run/twinbeat/heartbeat.state';
 export const PEERS_FILE = '/var/lib/twinbeat/heartbeat.peers';
+export const STANDING_FILE = '/var/lib/twinbeat/heartbeat.standing';
 
 function readOrNull(path: string): Buffer | null {
   try {
@@ -109,6 +110,7 @@ const PATHS: Readonly<Record<LivesFile, string>> = {
   generation: GENERATION_FILE,
   uuid: UUID_FILE,
   peers: PEERS_FILE,
+  standing: STANDING_FILE,
   state: STATE_FILE,
 };
 

@@ -12,6 +12,7 @@ import type { ChildProcess } from 'node:child_process';
 import { closeSync } from 'node:fs';
 import { basename } from 'node:path';
 import type { HaResource } from '../config/haresources.js';
+import type { HeartbeatConfig } from '../host/heartbeat-ports.js';
 import { ScriptWatch } from '../host/script-watch.js';
 import type { Action, ScriptOutcome } from '../resource-manager/group-operation.js';
 import { outputFile, readOutput } from './child-output.js';
@@ -26,6 +27,30 @@ export interface ScriptHost {
   log(level: 'debug' | 'info' | 'WARN' | 'ERROR', text: string): void;
   /** The script that runs now, for the state file: a successor of a killed daemon waits for it. */
   running(pid: number | null): void;
+}
+
+/** What scripts find in their environment. */
+export function scriptEnvironment({
+  haCf,
+  node,
+}: HeartbeatConfig): Readonly<Record<string, string>> {
+  const named = (values: Readonly<Record<string, string>>) =>
+    Object.fromEntries(Object.entries(values).map(([name, value]) => [`HA_${name}`, value]));
+  return {
+    HA_CURHOST: node,
+    HA_DIR: '/etc/ha.d',
+    HA_FUNCS: '/etc/ha.d/shellfuncs',
+    HA_DATEFMT: '%Y/%m/%d_%T ',
+    HA_RSCTMP: '/run/heartbeat/rsctmp',
+    HA_LOGD: 'no',
+    ...(haCf.autoFailback === 'legacy' ? {} : { HA_NICEFAILBACK: 'yes' }),
+    OCF_ROOT: '/usr/lib/ocf',
+    ...(haCf.logfile ? { HA_LOGFILE: haCf.logfile } : {}),
+    ...(haCf.debugfile ? { HA_DEBUGLOG: haCf.debugfile } : {}),
+    ...(haCf.logfacility ? { HA_LOGFACILITY: haCf.logfacility } : {}),
+    ...named(haCf.parameters),
+    ...named(haCf.env),
+  };
 }
 
 const MISSING: ScriptOutcome = { exitStatus: null, output: '', failure: 'missing' };

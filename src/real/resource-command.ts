@@ -35,7 +35,7 @@ const SYSTEMCTL: Readonly<Record<Action, readonly string[]>> = {
 };
 
 /** The resource.d of this project: beside build/ or, installed, beside it in lib/twinbeat. */
-function ownResourceDir(): string {
+export function ownResourceDir(): string {
   const here = dirname(fileURLToPath(import.meta.url)); // build/src/real
   return resolve(here, '../../../resource.d');
 }

@@ -3,4 +3,6 @@ import type { Answers } from '../host/heartbeat-questions.js';
 
 export const NO_ANSWERS: Answers = {
   fence: (_config, _ask, answered) => answered('none'),
+  check: (_config, _ask, answered) => answered({ exitStatus: 0, output: '', failure: null }),
+  standing: (_config, _ask, answered) => answered(true),
 };

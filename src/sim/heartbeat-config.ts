@@ -3,7 +3,7 @@ import { assert } from '../base/assert.js';
 import { parseAuthKeys } from '../config/authkeys.js';
 import { parseHaCf } from '../config/ha-cf.js';
 import { parseHaResources } from '../config/haresources.js';
-import { DEFAULT_TWINBEAT_INI } from '../config/twinbeat-ini.js';
+import { DEFAULT_TWINBEAT_INI, type TwinbeatIni } from '../config/twinbeat-ini.js';
 import type { ConfigMessage, HeartbeatConfig } from '../host/heartbeat-ports.js';
 import { type ClusterConfig, NODES, type NodeName } from './config.js';
 
@@ -13,12 +13,13 @@ export const HEARTBEAT_PORT = 694;
 export const HARESOURCES =
   'alpha drbddisk::r0 Filesystem::/dev/drbd0::/data::ext4 IPaddr::10.9.0.1 service\n';
 
-/** The files of /etc/ha.d, the same on both nodes, and one setting of twinbeat.ini. */
+/** The files of /etc/ha.d, the same on both nodes, and settings of twinbeat.ini. */
 export interface HeartbeatTexts {
   readonly haCf: string;
   readonly haresources: string;
   readonly authkeys: string;
   readonly scriptTimeoutS: number; // 0: a script is never killed
+  readonly health: TwinbeatIni['health'];
 }
 
 type Timed = Pick<ClusterConfig, 'heartbeat' | 'autoFailback' | 'heartbeatNetworks'>;
@@ -38,7 +39,8 @@ export function heartbeatTexts(cluster: Timed, haresources = HARESOURCES): Heart
     '',
   ].join('\n');
   // crc finds what the network corrupts and costs no cryptography.
-  return { haCf, haresources, authkeys: 'auth 1\n1 crc\n', scriptTimeoutS: 20 };
+  const { health } = DEFAULT_TWINBEAT_INI;
+  return { haCf, haresources, authkeys: 'auth 1\n1 crc\n', scriptTimeoutS: 20, health };
 }
 
 /** As real/heartbeat-config reads them; `config` is null when they are refused. */
@@ -63,6 +65,7 @@ export function readHeartbeatTexts(
   const ini = {
     ...DEFAULT_TWINBEAT_INI,
     heartbeat: { ...heartbeat, scriptTimeoutS: texts.scriptTimeoutS },
+    health: texts.health,
   };
   const config = {
     node,

@@ -1,4 +1,4 @@
-/** Heartbeat's files on a simulated node: /var/lib/heartbeat outlives a power cut, /run only a process. */
+/** Heartbeat's files on a simulated node: /var/lib outlives a power cut, /run only a process. */
 import type { LivesFile, LivesFiles } from '../host/heartbeat-ports.js';
 
 export class HeartbeatFiles implements LivesFiles {

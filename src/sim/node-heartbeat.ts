@@ -5,6 +5,8 @@
 import type { DigestSource } from '../base/ports.js';
 import { roleName } from '../drbd/state.js';
 import { RESOURCE } from './administrator.js';
+import { checkAnswer } from './answer-check.js';
+import { standingAnswer } from './answer-standing.js';
 import type { ClusterConfig } from './config.js';
 import { dice } from './dice.js';
 import { NO_ANSWERS } from './heartbeat-answers.js';
@@ -41,6 +43,7 @@ export class NodeHeartbeat {
       this.#ports(world),
     );
     this.scripts.trace = (trace) => world.scripted(node, trace);
+    const answers = { ...NO_ANSWERS, check: checkAnswer(this.scripts, node.clock) };
     this.heartbeat = new SimHeartbeat(
       {
         node: node.name,
@@ -51,13 +54,14 @@ export class NodeHeartbeat {
         scripts: this.scripts,
         drbdadmOutdate: (_resource, ended) => node.drbdadm('outdate', [], (exit) => ended(exit)),
         powerOff: () => node.reboot(),
-        answers: NO_ANSWERS,
+        answers,
         log: (level, text) => world.log(node.name, 'heartbeat', level, text),
         loadMs: LOAD_MS,
         respawnMs: RESPAWN_MS,
       },
       heartbeatTexts(config),
     );
+    answers.standing = standingAnswer(this.heartbeat.files);
   }
 
   start(): void {

@@ -7,7 +7,7 @@
  *     IPaddr::ADDRESS        refuses an address for which somebody else answers
  *     service                starts only on its mounted data; is never killed by its own script
  *
- * Faults are set by script and action: slow, failing (before or after it has done its work), hanging, lying in `status`.
+ * `monitor` finds what `status` finds, by its exit status. Faults are set by script and action: slow, failing (before or after it has done its work), hanging, lying in `status`.
  * Source: resource.d/.
  */
 import type { Prng } from '../base/prng.js';
@@ -47,7 +47,7 @@ export interface ScriptFault {
   readonly works?: boolean;
   /** It does not end until it is killed; nothing is done. */
   readonly hangs?: boolean;
-  /** What `status` prints instead of the truth. */
+  /** What `status` or `monitor` prints instead of the truth. */
   readonly says?: string;
   /** How many runs it is for; without it, all until it is cleared. */
   readonly times?: number;
@@ -136,7 +136,7 @@ export class SimScripts {
   }
 
   /** From now on; null clears it. `script`: 'Filesystem', say. */
-  fault(script: string, action: Action, fault: ScriptFault | null): void {
+  fault(script: string, action: Action | 'monitor', fault: ScriptFault | null): void {
     const key = `${script} ${action}`;
     if (fault) this.#faults.set(key, { fault, left: fault.times ?? Number.POSITIVE_INFINITY });
     else this.#faults.delete(key);
@@ -148,18 +148,36 @@ export class SimScripts {
     action: Action,
     ended: (outcome: ScriptOutcome) => void,
   ): ScriptProcess | null {
+    const { text } = resource;
+    const process = this.#start(resource, action, action, (outcome) => {
+      this.trace?.({ text, action, pid: process?.pid ?? 0, event: 'ends', outcome });
+      ended(outcome);
+    });
+    if (process) this.trace?.({ text, action, pid: process.pid, event: 'begins', outcome: null });
+    return process;
+  }
+
+  /** The same for `monitor`. It changes nothing: no trace has it. */
+  check(resource: HaResource, ended: (outcome: ScriptOutcome) => void): ScriptProcess | null {
+    return this.#start(resource, 'status', 'monitor', ended);
+  }
+
+  #start(
+    resource: HaResource,
+    action: Action,
+    called: Action | 'monitor',
+    ended: (outcome: ScriptOutcome) => void,
+  ): ScriptProcess | null {
     const work = this.#workOf(resource.script);
     if (!work) return null;
     const { text } = resource;
     const pid = ++this.#lastPid;
     const process = new ScriptProcess(pid, text, action, this.#clock.process(), (outcome) => {
       this.#runs.delete(pid);
-      this.trace?.({ text, action, pid, event: 'ends', outcome });
       ended(outcome);
     });
     this.#runs.set(pid, process);
-    this.trace?.({ text, action, pid, event: 'begins', outcome: null });
-    const fault = this.#takeFault(`${resource.script} ${action}`);
+    const fault = this.#takeFault(`${resource.script} ${called}`);
     const [min, max] = this.#options.delayMs;
     const delayMs = min + (this.#random.u32() / 0x100000000) * (max - min);
     process.sleep(delayMs + (fault.slowMs ?? 0), () => {

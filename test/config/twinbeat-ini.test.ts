@@ -28,13 +28,16 @@ test('values are converted', (t) => {
     logLevel: 'debug',
   });
   t.like(config?.heartbeat, { scriptTimeoutS: 90, logFormat: 'json' });
+  const health = parseTwinbeatIni('[health]\ninterval = 10\nrestarts-per-hour = 0\n', 'f').config
+    ?.health;
+  t.deepEqual(health, { intervalS: 10, steps: 5, timeoutS: 10, restartsPerHour: 0 });
 });
 
 test('what is not known is an error with its place, and nothing is applied', (t) => {
   const cases: readonly (readonly [string, RegExp])[] = [
     [
       '[drbd]\n',
-      /^f:1:1: expected \[drbdd\] or \[heartbeat\] or \[flight\] or \[fence\], got \[drbd\]$/,
+      /^f:1:1: expected \[drbdd\] or \[heartbeat\] or \[flight\] or \[fence\] or \[health\], got \[drbd\]$/,
     ],
     ['x = 1\n', /^f:1:1: expected .*, got 'x'$/],
     ['[drbdd]\n\n  pool = 1\n', /^f:3:3: expected one of device-driver.*, got 'pool'$/],
@@ -43,6 +46,8 @@ test('what is not known is an error with its place, and nothing is applied', (t)
       /^f:2:1: expected pool-mib = a whole number from 16 to 4096, got '8'$/,
     ],
     ['[drbdd]\npool-mib = 1e3\n', /got '1e3'$/],
+    ['[health]\nsteps = 2\n', /^f:2:1: expected steps = a whole number from 3 to 20, got '2'$/],
+    ['[health]\ninterval = 10s\n', /^f:2:1: expected interval = .*, got '10s'$/],
     ['[drbdd]\ndevice-driver = nbd\n', /expected device-driver = fuse or export, got 'nbd'/],
     ['[heartbeat]\nconstructor = 1\n', /got 'constructor'$/],
     ['[heartbeat]\nlog-level = info\nlog-level[] = debug\n', /expected/],

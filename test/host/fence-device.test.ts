@@ -2,6 +2,7 @@
 import test from 'ava';
 import type { StonithDevice } from '../../src/config/ha-cf.js';
 import { type FenceDevice, fenceDeviceOf } from '../../src/host/fence-device.js';
+import { DEFAULT_TWINBEAT_INI } from '../../src/config/twinbeat-ini.js';
 import type { HeartbeatConfig } from '../../src/host/heartbeat-ports.js';
 import { withoutKeys } from '../../src/host/recording-heartbeat.js';
 import { readHeartbeatTexts } from '../../src/sim/heartbeat-config.js';
@@ -15,6 +16,7 @@ function config(
     haresources: '',
     authkeys: 'auth 1\n1 crc\n',
     scriptTimeoutS: 0,
+    health: DEFAULT_TWINBEAT_INI.health,
   });
   if (!read) throw new Error('not taken');
   const { haCf, ini } = read;

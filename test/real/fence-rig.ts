@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import type { StonithDevice } from '../../src/config/ha-cf.js';
+import { DEFAULT_TWINBEAT_INI } from '../../src/config/twinbeat-ini.js';
 import type { HeartbeatConfig } from '../../src/host/heartbeat-ports.js';
 import { Fencing } from '../../src/real/answer-fence.js';
 import type { FenceAnswer } from '../../src/resource-manager/answers.js';
@@ -78,6 +79,7 @@ export function config(
     haresources: '',
     authkeys: 'auth 1\n1 crc\n',
     scriptTimeoutS: 0,
+    health: DEFAULT_TWINBEAT_INI.health,
   });
   if (!read) throw new Error('not taken');
   const stonith = device ? [{ host: '*', type: PLUGIN, file: null, params: [], ...device }] : [];

@@ -3,9 +3,12 @@
  * refuses: two Primaries while connected, Secondary while it is open, an open while Secondary.
  */
 import { Prng } from '../../src/base/prng.js';
+import { DEFAULT_TWINBEAT_INI, type TwinbeatIni } from '../../src/config/twinbeat-ini.js';
 import { ERRNO } from '../../src/host/errno.js';
 import type { Answers } from '../../src/host/heartbeat-questions.js';
 import { nodeDigests } from '../../src/real/node-ports.js';
+import { checkAnswer } from '../../src/sim/answer-check.js';
+import { standingAnswer } from '../../src/sim/answer-standing.js';
 import { DEFAULT_CONFIG, NODES, type NodeName, peerOf } from '../../src/sim/config.js';
 import { NO_ANSWERS } from '../../src/sim/heartbeat-answers.js';
 import { HARESOURCES, heartbeatTexts } from '../../src/sim/heartbeat-config.js';
@@ -31,6 +34,7 @@ export interface PairOptions {
   readonly authkeys: string | null; // the whole file; null: as the simulator has it
   readonly record: ((name: NodeName) => SimHeartbeatHost['record']) | null;
   readonly scripts: Partial<SimScriptsOptions>;
+  readonly health: Partial<TwinbeatIni['health']>;
 }
 
 const DEFAULTS: PairOptions = {
@@ -44,6 +48,7 @@ const DEFAULTS: PairOptions = {
   authkeys: null,
   record: null,
   scripts: {},
+  health: {},
 };
 
 function recording(options: PairOptions, name: NodeName): Pick<SimHeartbeatHost, 'record'> {
@@ -77,6 +82,7 @@ export class PairNode {
       ...DEFAULT_SIM_SCRIPTS,
       ...pair.options.scripts,
     });
+    this.answers.check = checkAnswer(this.scripts, this.clock);
     this.scripts.trace = ({ text, action, event, outcome }) => {
       if (event === 'begins') pair.note(`${name} ${text} ${action}`);
       else pair.note(`${name} ${text} ${action} = ${outcome?.exitStatus ?? outcome?.failure}`);
@@ -107,6 +113,7 @@ export class PairNode {
       },
       pair.texts(),
     );
+    this.answers.standing = standingAnswer(this.heartbeat.files);
   }
 
   #ports(pair: HeartbeatPair): ScriptPorts {
@@ -193,13 +200,15 @@ export class HeartbeatPair {
   }
 
   texts() {
-    const { haresources, autoFailback, networks, scriptTimeoutS, haCf, authkeys } = this.options;
+    const { haresources, autoFailback, networks, scriptTimeoutS, haCf, authkeys, health } =
+      this.options;
     const cluster = { ...DEFAULT_CONFIG, autoFailback, heartbeatNetworks: networks };
     const texts = heartbeatTexts(cluster, haresources);
     return {
       ...texts,
       haCf: texts.haCf + haCf.map((line) => `${line}\n`).join(''),
       scriptTimeoutS,
+      health: { ...DEFAULT_TWINBEAT_INI.health, ...health },
       ...(authkeys === null ? {} : { authkeys }),
     };
   }
