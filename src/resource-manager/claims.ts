@@ -20,6 +20,8 @@ export class Claims {
   readonly #jobs = new Map<number, Hold>(); // open jobs -> what they are giving up ('none' for a take)
   #lastJob = 0;
   readonly #homes: string;
+  /** Said with each claim: this node may run nothing. Ours; the original ignores it. */
+  offline = false;
 
   /** `resume`: what was claimed before a restart that left the services running. `homes`: homes.ts. */
   constructor(resume: Hold, homes: string) {
@@ -100,6 +102,7 @@ export class Claims {
       ...(info === null ? {} : { info }),
       clean: '1',
       ...(this.#homes === '' ? {} : { homes: this.#homes }),
+      ...(this.offline ? { offline: '1' } : {}),
     });
     out.push({ type: 'send', message });
   }

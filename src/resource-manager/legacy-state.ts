@@ -46,6 +46,7 @@ export class LegacyState implements ResourceMachine {
   #lastJob = 0;
   #releaseJob = 0;
   #shutdownWaits = false;
+  #barred: string | null = null;
 
   constructor(config: LegacyConfig) {
     this.#config = config;
@@ -71,6 +72,12 @@ export class LegacyState implements ResourceMachine {
   }
   get rscStatus(): Hold | 'transition' {
     return this.inTransition ? 'transition' : this.hold;
+  }
+  get barred(): string | null {
+    return this.#barred;
+  }
+  get peerBarred(): boolean {
+    return false; // nobody says so here
   }
   get standbyRefusal(): string | null {
     return NO_STANDBY;
@@ -101,6 +108,7 @@ export class LegacyState implements ResourceMachine {
       this.peerDied(false, nowMs, out);
       return;
     }
+    if (this.#barred !== null) return; // what is resumed goes on until we leave
     // The other node lives: what we resume of its groups it asks for, or has started already without our hearing of it.
     for (const { key, scope } of this.#config.groups) {
       if (scope === 'foreign' && this.#held.delete(key)) this.#job('give', scope, key, [key], out);
@@ -180,12 +188,35 @@ export class LegacyState implements ResourceMachine {
       this.#log('info', CANCELLED, out);
       return;
     }
+    if (this.#stayAway(out)) return;
     const { peer } = this.#config;
     if (peer !== null) this.#log('info', `Resources being acquired from ${peer}.`, out);
     this.#requested.clear();
     this.#answers.clear(); // whoever asked is gone
     for (const { key } of this.#config.groups) this.#held.add(key);
     this.#job('take', 'all', null, [], out);
+  }
+
+  #stayAway(out: ResourceEffect[]): boolean {
+    if (this.#barred === null) return false;
+    const why = this.#barred;
+    this.#log('CRIT', `Nothing is taken over: this node is FAILED_OFFLINE (${why}).`, out);
+    return true;
+  }
+
+  setBarred(reason: string | null, nowMs: number, out: ResourceEffect[]): void {
+    const was = this.#barred;
+    this.#barred = reason;
+    if (this.#state !== 'STABLE') return;
+    if (reason !== null) {
+      this.#requested.clear();
+      this.#withdraw(out); // who takes nothing need not shoot
+    }
+    if (reason === null && was !== null) {
+      // As at a start beside a node that lives: our groups come by its answer. Should it be dead, the host says so.
+      this.#deadBeforeActive = false;
+      this.active(nowMs, out);
+    }
   }
 
   peerRestarted(_out: ResourceEffect[]): void {
@@ -203,6 +234,7 @@ export class LegacyState implements ResourceMachine {
       this.#log('info', CANCELLED, out); // and who takes nothing need not shoot
       return;
     }
+    if (this.#stayAway(out)) return; // nor who may run nothing
     this.#asked = ++this.#lastAsked;
     out.push({ type: 'permission', id: this.#asked, needed: !this.#left });
   }
@@ -218,6 +250,11 @@ export class LegacyState implements ResourceMachine {
     if (this.#asked === 0) return;
     this.#log('WARN', `Node ${this.#config.peer} is heard again: nothing is taken over.`, out);
     this.#withdraw(out);
+    // Ours it may have started meanwhile: it is asked for them, as at our start.
+    for (const { key, scope } of this.#config.groups) {
+      if (scope === 'local' && !this.#held.has(key)) this.#requested.add(key);
+    }
+    this.#requestMs = 0;
   }
 
   #withdraw(out: ResourceEffect[]): void {

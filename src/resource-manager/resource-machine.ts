@@ -43,6 +43,10 @@ export interface ResourceMachine {
   readonly standbyRefusal: string | null;
   /** Why a request of ours to go standby would not be followed now. */
   readonly standbyBlocked: string | null;
+  /** Why nothing is started or taken over here; null: it may be. */
+  readonly barred: string | null;
+  /** The peer says that it may run nothing. */
+  readonly peerBarred: boolean;
   readonly deadlineMs: number;
   /** What we claim, and what we are still stopping although we have dropped the claim. */
   claims(): Hold;
@@ -59,6 +63,11 @@ export interface ResourceMachine {
   /** Groups that were held back need not be any more: take again what is claimed. What runs is left alone. */
   takeAgain(out: ResourceEffect[]): void;
   requestStandby(rsc: Hold, out: ResourceEffect[]): void;
+  /**
+   * With a reason no job takes anything from now on, and no group of the peer's is agreed to. What is claimed stays claimed,
+   * so that it can be handed over. Null: what is claimed is taken; the host tells again of a peer that is dead by then.
+   */
+  setBarred(reason: string | null, nowMs: number, out: ResourceEffect[]): void;
   /** A group runs; a group did not start and has been stopped again. */
   started(key: string): void;
   startFailed(key: string, scope: 'local' | 'foreign', nowMs: number, out: ResourceEffect[]): void;

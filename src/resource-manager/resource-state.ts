@@ -61,6 +61,8 @@ export class ResourceState implements ResourceMachine {
   #shutdownAsked = false;
   #shutdownWaits = false;
   #initialLogged = false;
+  #barred: string | null = null;
+  #peerBarred = false;
 
   constructor(config: ResourceConfig) {
     this.#config = config;
@@ -85,6 +87,13 @@ export class ResourceState implements ResourceMachine {
     return null;
   }
 
+  get barred(): string | null {
+    return this.#barred;
+  }
+  get peerBarred(): boolean {
+    return this.#peerBarred;
+  }
+
   get #isBusy(): boolean {
     return this.#claims.hasJobs || this.#standby.phase !== 'NOT';
   }
@@ -106,7 +115,8 @@ export class ResourceState implements ResourceMachine {
     // So is `rsc_hold` here, what we resume: a peer that starts too has no other way to know in time.
     const resumed = this.#claims.hold === 'none' ? {} : { rsc_hold: this.#claims.hold };
     const homes = this.#config.homes === '' ? {} : { homes: this.#config.homes };
-    const starting = haFields({ t: 'starting', ...resumed, clean: '1', ...homes });
+    const offline = this.#barred === null ? {} : { offline: '1' };
+    const starting = haFields({ t: 'starting', ...resumed, clean: '1', ...homes, ...offline });
     out.push({ type: 'send', message: starting });
     if (this.#claims.hold !== 'none') this.#claims.say(false, RESUME, out); // for the original
     if (this.#config.peer === null) this.#takeOver(null, out);
@@ -135,6 +145,7 @@ export class ResourceState implements ResourceMachine {
 
   #peerStarts(message: HaMessage, out: ResourceEffect[]): void {
     this.#peerClean = fieldOf(message, 'clean') === '1';
+    this.#peerBarred = fieldOf(message, 'offline') === '1';
     this.#claims.otherStarts(parseHold(fieldOf(message, 'rsc_hold')) ?? 'none');
     if (this.#state === 'INIT') {
       this.#log('ERROR', "Received 'starting' before we are active: ignored.", out);
@@ -164,6 +175,9 @@ export class ResourceState implements ResourceMachine {
     }
     if (own) return;
     this.#peerDead = false;
+    const wasBarred = this.#peerBarred;
+    this.#peerBarred = fieldOf(message, 'offline') === '1';
+    if (wasBarred && !this.#peerBarred) this.#failbackMs = nowMs;
     if (fieldOf(message, 'clean') === '1') this.#peerClean = true; // it may have started before we did
     const isFull = fieldOf(message, 'rtype') === 'full';
     const isStable = fieldOf(message, 'isstable');
@@ -222,7 +236,7 @@ export class ResourceState implements ResourceMachine {
     this.#log('WARN', 'No one owns our local resources!', out);
     if (!this.#peerClean) return;
     this.#claims.claim('local');
-    this.#claims.take('local', out);
+    this.#take('local', out);
     this.#claims.say(true, null, out);
   }
 
@@ -242,10 +256,10 @@ export class ResourceState implements ResourceMachine {
     const resumed = resumes ? this.#claims.hold : 'none'; // looked at whether it runs: it may just have been claimed
     if (taken && this.#standby.phase === 'NOT') {
       this.#log('info', 'Local Resource acquisition completed. (none)', out);
-      if (resumed !== 'none') this.#claims.take(resumed, out);
+      if (resumed !== 'none') this.#take(resumed, out);
     } else {
       this.#claims.claim('local');
-      this.#claims.take(plus(resumed, 'local'), out);
+      this.#take(plus(resumed, 'local'), out);
       this.#claims.say(true, 'req_our_resources()', out);
     }
     if (this.#initialLogged) return;
@@ -259,7 +273,8 @@ export class ResourceState implements ResourceMachine {
     const ask = readAsk(message, own, sender, out);
     if (!ask) return;
     this.#expireStandby(nowMs, out);
-    const move = this.#standby.receive(ask, this.#flux, nowMs, out);
+    const flux = !own && ask.info === 'me' ? (this.#barred ?? this.#flux) : this.#flux;
+    const move = this.#standby.receive(ask, flux, nowMs, out);
     if (move === 'over' && includes(ask.rsc, 'foreign')) this.#needsFailback = false;
   }
 
@@ -289,7 +304,7 @@ export class ResourceState implements ResourceMachine {
   }
 
   /** The peer was declared dead; `heard`: packets of it had come in since it was last dead. */
-  peerDied(heard: boolean, _nowMs: number, out: ResourceEffect[]): void {
+  peerDied(heard: boolean, nowMs: number, out: ResourceEffect[]): void {
     const { peer } = this.#config;
     if (peer === null) return;
     if (this.#state === 'INIT') {
@@ -302,6 +317,11 @@ export class ResourceState implements ResourceMachine {
     this.#needsFailback = true;
     if (this.#state === 'SHUTDOWN') {
       this.#log('info', CANCELLED, out); // and who takes nothing need not shoot
+      return;
+    }
+    if (this.#barred !== null) {
+      this.#stayAway(out); // nor who may run nothing
+      if (this.#shutdownWaits) this.shutdown(nowMs, out);
       return;
     }
     // One that was starting may have taken its own since: only a stable one that claims nothing runs nothing.
@@ -356,6 +376,10 @@ export class ResourceState implements ResourceMachine {
       this.#log('info', CANCELLED, out);
       return;
     }
+    if (this.#barred !== null) {
+      this.#stayAway(out);
+      return;
+    }
     if (peer !== null) this.#log('info', `Resources being acquired from ${peer}.`, out);
     this.#claims.claimAll();
     this.#otherStable = true;
@@ -379,7 +403,33 @@ export class ResourceState implements ResourceMachine {
     // A peer that says it is clean runs nothing that it does not claim; with a change under way its end looks after it.
     if (this.inTransition || !this.#peerClean || this.#peerDead) return;
     const { hold } = this.#claims;
-    if (hold !== 'none') this.#claims.take(hold, out);
+    if (hold !== 'none') this.#take(hold, out);
+  }
+
+  // ---- a node that may run nothing
+
+  setBarred(reason: string | null, _nowMs: number, out: ResourceEffect[]): void {
+    const isBarred = reason !== null;
+    const was = this.#barred !== null;
+    this.#barred = reason;
+    this.#claims.offline = isBarred;
+    if (isBarred) this.#withdraw(out); // who takes nothing need not shoot
+    if (this.#state !== 'RSCRCVD' && this.#state !== 'STABLE') return; // the next claim says it
+    if (was !== isBarred) this.#claims.say(this.#state === 'STABLE', null, out);
+    // The other node does not run what we claim: it was never handed over.
+    if (!isBarred && was && this.#claims.hold !== 'none') this.#take(this.#claims.hold, out);
+  }
+
+  /** Every job that starts something, but for the one of a standby: the host gives that one no groups while we are barred. */
+  #take(scope: Hold, out: ResourceEffect[]): void {
+    if (this.#barred === null) this.#claims.take(scope, out);
+  }
+
+  #stayAway(out: ResourceEffect[]): void {
+    this.#otherStable = true;
+    const why = this.#barred ?? '';
+    this.#log('CRIT', `Nothing is taken over: this node is FAILED_OFFLINE (${why}).`, out);
+    this.#claims.say(this.#state === 'STABLE', null, out); // also what a start-up waits for
   }
 
   requestStandby(rsc: Hold, out: ResourceEffect[]): void {
@@ -399,7 +449,8 @@ export class ResourceState implements ResourceMachine {
   }
 
   #handOverFailed(nowMs: number, out: ResourceEffect[]): void {
-    const canTake = this.#otherStable && !this.#peerDead && this.#config.peer !== null;
+    const isThere = !this.#peerDead && !this.#peerBarred && this.#config.peer !== null;
+    const canTake = this.#otherStable && isThere;
     const rsc = this.#failed.handOver(nowMs, canTake && !this.inTransition);
     if (rsc !== null && both(this.#claims.hold, rsc) !== 'none') this.requestStandby(rsc, out);
   }
@@ -408,7 +459,8 @@ export class ResourceState implements ResourceMachine {
   #tryFailback(nowMs: number, out: ResourceEffect[]): void {
     if (nowMs < this.#failbackMs) return;
     const wants = this.#config.autoFailback && this.#needsFailback;
-    const possible = this.#otherStable && !this.#peerDead && includes(this.#claims.hold, 'foreign');
+    const isThere = !this.#peerDead && !this.#peerBarred;
+    const possible = this.#otherStable && isThere && includes(this.#claims.hold, 'foreign');
     if (!wants || !possible) {
       this.#failbackMs = Number.POSITIVE_INFINITY; // set again when the peer becomes stable
       return;

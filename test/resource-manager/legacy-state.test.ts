@@ -99,3 +99,23 @@ test('told to leave before communication is up: it does not begin to work when t
   );
   t.is(state.state, 'SHUTDOWN');
 });
+
+test('a dead peer that is heard before the door opens is asked for our groups', (t) => {
+  const { state, call, hear, permit } = node('none');
+  call((s, out) => s.peerDied(false, 0, out));
+  t.deepEqual(
+    call((s, out) => s.active(0, out)),
+    ['permission'],
+  );
+  t.deepEqual(
+    call((s, out) => s.peerHeard(out)),
+    ['withdraw'],
+  );
+  t.deepEqual(permit(), [], 'too late');
+  t.is(state.deadlineMs, 0);
+  t.deepEqual(
+    call((s, out) => s.tick(1, out)),
+    ['ip-request own'],
+  );
+  t.deepEqual(hear({ t: 'ip-request-resp', ipaddr: 'own', ok: 'OK', weown: 'no' }), ['take own']);
+});
