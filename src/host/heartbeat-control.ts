@@ -4,7 +4,10 @@
  * daemon checks every field again, since anybody with access to the socket can write to it.
  */
 import type { OperationKind } from '../resource-manager/group-operation.js';
+import type { ResourceHealth } from '../resource-manager/health.js';
 import type { Hold } from '../resource-manager/hold.js';
+import type { Standing } from '../resource-manager/standing.js';
+import type { Bound } from './bound.js';
 
 export const HEARTBEAT_SOCKET = '/run/twinbeat/heartbeat.sock';
 
@@ -12,6 +15,13 @@ export type HeartbeatRequest =
   | { readonly verb: 'status' }
   | { readonly verb: 'standby'; readonly resources: Hold }
   | { readonly verb: 'takeover'; readonly resources: Hold | 'failback' }
+  /** A node that is FAILED_OFFLINE may run resources again; `node` may be the other one. */
+  | {
+      readonly verb: 'recover';
+      readonly node: string;
+      readonly activatePrimary: boolean; // and takes the groups of its own lines
+      readonly force: boolean; // although a check fails there
+    }
   /** dopd: outdate `resource` on `peer`; the reply's value is the exit status of drbd-peer-outdater. */
   | {
       readonly verb: 'outdate';
@@ -45,6 +55,10 @@ export interface HeartbeatReport {
   readonly leaving: boolean;
   readonly stuck: readonly string[]; // keys of groups that could not be stopped
   readonly disputes: readonly string[]; // keys of groups that the other node's haresources has at home elsewhere
+  readonly standing: Standing;
+  readonly health: readonly ResourceHealth[]; // of what runs here, with [health] in twinbeat.ini
+  readonly gaveUp: readonly { readonly key: string; readonly why: string }[]; // stopped: nobody took it
+  readonly bounds: readonly Bound[]; // how long an outage may last (twinbeat bound)
   readonly nodes: readonly NodeReport[];
   readonly groups: readonly {
     readonly key: string;
@@ -57,12 +71,14 @@ export interface HeartbeatReport {
   readonly deadtimeMs: number;
 }
 
+const NODE = /^[\w.-]{1,128}$/;
 const HOLDS = ['all', 'local', 'foreign'] as const;
 
 /** Null for anything that is no request. */
 export function parseHeartbeatRequest(value: unknown): HeartbeatRequest | null {
   if (typeof value !== 'object' || value === null) return null;
-  const { verb, resources, peer, resource, timeoutMs } = value as Record<string, unknown>;
+  const { verb, resources, peer, resource, timeoutMs, node, activatePrimary, force } =
+    value as Record<string, unknown>;
   switch (verb) {
     case 'status':
       return { verb };
@@ -74,6 +90,10 @@ export function parseHeartbeatRequest(value: unknown): HeartbeatRequest | null {
       const hold = [...HOLDS, 'failback' as const].find((word) => word === resources);
       return hold ? { verb, resources: hold } : null;
     }
+    case 'recover':
+      return typeof node === 'string' && NODE.test(node)
+        ? { verb, node, activatePrimary: activatePrimary === true, force: force === true }
+        : null;
     case 'outdate':
       return typeof peer === 'string' &&
         typeof resource === 'string' &&

@@ -16,6 +16,7 @@
  */
 import type { HaResourceGroup } from '../config/haresources.js';
 import { type Hold, includes, parseHold } from '../resource-manager/hold.js';
+import type { Standing } from '../resource-manager/standing.js';
 import { fieldOf, type HaMessage } from '../wire/hamsg.js';
 import { Dopd } from './dopd.js';
 import { fenceDeviceOf } from './fence-device.js';
@@ -32,12 +33,15 @@ import type {
 import { heartbeatReport } from './heartbeat-report.js';
 import {
   loadPeers,
+  loadStanding,
   loadState,
   savePeers,
   saveState,
   takeGeneration,
   takeUuid,
 } from './heartbeat-state.js';
+import { RecoverLink, type RecoverWish } from './recover-link.js';
+import { ScriptTimes } from './script-times.js';
 import { ScriptWatch } from './script-watch.js';
 import { type StopGroupsHost, stopGroups } from './stop-groups.js';
 import { rebootFor } from './stuck-group.js';
@@ -67,10 +71,13 @@ const CONFIG_FILES = [
 export class HeartbeatLives {
   readonly #host: LivesHost;
   #config: HeartbeatConfig;
-  #times: ConfigTimes; // of the files that are in force
+  #fileTimes: ConfigTimes; // of the files that are in force
   #phase: LivesPhase = 'inheriting';
   #node: HeartbeatNode | null = null;
   #dopd: Dopd | null = null;
+  #recoverLink: RecoverLink | null = null;
+  #standing: Standing; // of the last life
+  readonly #times = new ScriptTimes();
   #media: Media | null = null;
   #timer: TimerId | null = null; // the machines' own deadline
   #rest: TimerId | null = null; // the end of the pause between two lives
@@ -91,7 +98,8 @@ export class HeartbeatLives {
   constructor(host: LivesHost, config: HeartbeatConfig) {
     this.#host = host;
     this.#config = config;
-    this.#times = host.config.times();
+    this.#fileTimes = host.config.times();
+    this.#standing = loadStanding(host.files);
   }
 
   get phase(): LivesPhase {
@@ -281,6 +289,8 @@ export class HeartbeatLives {
           stonith: fenceDeviceOf(this.#config) !== null,
           fenceDelayMs: this.#config.ini.fence.delayS * 1000,
         },
+        health: healthOf(this.#config),
+        standing: this.#standing,
       },
       authkeys,
       digests,
@@ -303,6 +313,13 @@ export class HeartbeatLives {
       send: (message) => this.#send(message),
       runDrbdadmOutdate: (resource, ended) => this.#host.runDrbdadmOutdate(resource, ended),
       log: this.#log,
+    });
+    this.#recoverLink = new RecoverLink({
+      peer: this.#node.peer,
+      timers,
+      generation,
+      send: (message) => this.#send(message),
+      recover: (wish, done) => this.#recover(wish, done),
     });
     this.#node.start(this.#nowMs());
     // Told to stop meanwhile: what runs here is only stopped by a life that holds it.
@@ -341,6 +358,9 @@ export class HeartbeatLives {
         if (message.some((f) => f.name === 'to_id' && f.value === 'dopd')) {
           this.#dopd?.receive(message);
         }
+        if (message.some((f) => f.name === 'to_id' && f.value === 'twinbeat')) {
+          this.#recoverLink?.receive(message);
+        }
       },
     };
   }
@@ -355,12 +375,18 @@ export class HeartbeatLives {
     this.#left = null;
     this.#leftWatch?.end();
     this.#leftWatch = null;
+    const startMs = this.#nowMs();
     scripts.run(this.#config, resource, action, {
       running: (script) => {
         this.#script = script;
         this.#save();
       },
-      done,
+      done: (outcome) => {
+        if (action !== 'status' && outcome.exitStatus === 0) {
+          this.#times.ran(resource.text, action, this.#nowMs() - startMs);
+        }
+        done(outcome);
+      },
     });
   };
 
@@ -435,6 +461,7 @@ export class HeartbeatLives {
   #close(hold: Hold, closed: () => void): void {
     this.#phase = 'closing';
     this.#disarm();
+    this.#standing = this.#node?.health.standing ?? this.#standing;
     this.#node?.abandon();
     this.#node = null;
     this.#savedHold = hold;
@@ -465,7 +492,7 @@ export class HeartbeatLives {
   /** SIGHUP: look at the files again. */
   reload(): void {
     const times = this.#host.config.times();
-    const before = this.#times;
+    const before = this.#fileTimes;
     const hidden = CONFIG_FILES.filter(([file]) => times[file] === null).map(([, name]) => name);
     if (hidden.length > 0) {
       // Nobody knows whether they changed, and what cannot be looked at could not be taken.
@@ -490,7 +517,7 @@ export class HeartbeatLives {
       }
       return;
     }
-    this.#times = times;
+    this.#fileTimes = times;
     this.#config = { ...this.#config, authkeys: config.authkeys };
     this.#node?.setKeys(config.authkeys);
   }
@@ -500,7 +527,8 @@ export class HeartbeatLives {
     const node = this.#node;
     const times = this.#reloadTimes;
     if (!node || !times || node.leaving || this.#stopAsked) return;
-    if (node.membership.commUp && node.resources.inTransition) return; // looked at again at each wake-up
+    const isBusy = node.resources.inTransition || node.operations.busy; // or restarts a group in place
+    if (node.membership.commUp && isBusy) return; // looked at again at each wake-up
     this.#reloadTimes = null;
     const { config, messages } = this.#host.config.load();
     for (const { level, text } of messages) {
@@ -521,7 +549,7 @@ export class HeartbeatLives {
       this.#log('ERROR', text);
       return;
     }
-    this.#times = times; // not of files that are refused: the next reload reads them again
+    this.#fileTimes = times; // not of files that are refused: the next reload reads them again
     this.#log('info', `Restarting heartbeat with a new configuration, keeping ${hold} resources.`);
     this.#close(hold, () => {
       this.#config = config;
@@ -548,6 +576,16 @@ export class HeartbeatLives {
       this.#dopd.outdate(peer, resource, timeoutMs, (value) => reply({ ok: true, value }));
       return;
     }
+    if (request.verb === 'recover') {
+      const answered = (refusal: string | null) =>
+        reply(refusal === null ? { ok: true, value: null } : { ok: false, text: refusal });
+      const name = request.node.toLowerCase();
+      if (name === this.#config.node) this.#recover(request, answered);
+      else if (name === node.peer) this.#recoverLink?.ask(request, answered);
+      else answered(`node ${request.node} is not in ha.cf`);
+      this.#arm();
+      return;
+    }
     const nowMs = this.#nowMs();
     const refusal =
       request.verb === 'standby'
@@ -557,6 +595,23 @@ export class HeartbeatLives {
     reply(refusal === null ? { ok: true, value: null } : { ok: false, text: refusal });
   }
 
+  /** An operator says that this node may run resources again. */
+  #recover(wish: RecoverWish, done: (refusal: string | null) => void): void {
+    const node = this.#node;
+    if (!node) {
+      done('heartbeat is restarting');
+      return;
+    }
+    node.health.recover(wish.force, (refusal) => {
+      if (refusal === null && wish.activatePrimary) {
+        const why = node.takeover('local', this.#nowMs());
+        if (why !== null) this.#log('WARN', `recover: its groups are not asked for: ${why}`);
+      }
+      done(refusal);
+      this.#arm();
+    });
+  }
+
   report(): HeartbeatReport {
     return heartbeatReport({
       config: this.#config,
@@ -564,6 +619,8 @@ export class HeartbeatLives {
       links: this.#media?.links ?? [],
       stuck: this.#stuck,
       stopAsked: this.#stopAsked,
+      standing: this.#standing,
+      times: this.#times,
       pid: this.#host.pid,
     });
   }
@@ -573,6 +630,11 @@ function sameGroup(a: HaResourceGroup, b: HaResourceGroup): boolean {
   const text = (group: HaResourceGroup) =>
     [group.node, ...group.resources.map((resource) => resource.text)].join(' ');
   return text(a) === text(b);
+}
+
+function healthOf({ ini }: HeartbeatConfig) {
+  const { intervalS, steps, timeoutS, restartsPerHour } = ini.health;
+  return { intervalMs: intervalS * 1000, steps, timeoutMs: timeoutS * 1000, restartsPerHour };
 }
 
 function timingOf(haCf: HeartbeatConfig['haCf']) {

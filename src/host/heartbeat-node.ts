@@ -17,6 +17,7 @@ import type {
 } from '../heartbeat/membership-types.js';
 import type { NodeStatus } from '../heartbeat/node-record.js';
 import type { Action, ScriptOutcome } from '../resource-manager/group-operation.js';
+import type { HealthConfig } from '../resource-manager/health.js';
 import { both, type Hold, includes } from '../resource-manager/hold.js';
 import { LegacyState } from '../resource-manager/legacy-state.js';
 import { Operations, type QueueEffect } from '../resource-manager/operations.js';
@@ -27,12 +28,14 @@ import {
 } from '../resource-manager/permission.js';
 import type { ResourceEffect, ResourceMachine } from '../resource-manager/resource-machine.js';
 import { ResourceState } from '../resource-manager/resource-state.js';
+import type { Standing } from '../resource-manager/standing.js';
 import { decodeHaMessage, fieldOf, type HaMessage, haFields } from '../wire/hamsg.js';
 import { isAuthentic, type SigningKeys, signNetstring } from '../wire/hamsg-auth.js';
 import { type BuiltIn, HeartbeatClients } from './heartbeat-clients.js';
 import type { NodeAsk } from './heartbeat-questions.js';
 import type { IpfailEffect } from './ipfail.js';
 import { NodeHomes } from './node-homes.js';
+import { NodeHealth } from './node-health.js';
 
 export type NodeLogLevel = 'debug' | 'info' | 'WARN' | 'ERROR' | 'CRIT';
 
@@ -63,6 +66,8 @@ export interface HeartbeatNodeConfig {
   readonly innerSignature: boolean; // msgfmt classic
   readonly logBadpack: boolean;
   readonly permission: Omit<PermissionConfig, 'peer'>;
+  readonly health: HealthConfig;
+  readonly standing: Standing;
 }
 
 /** After a healed partition: first the peer hears of it, then we let go. */
@@ -76,6 +81,7 @@ export class HeartbeatNode {
   readonly permission: Permission;
   readonly homes: NodeHomes;
   readonly #clients: HeartbeatClients;
+  readonly health: NodeHealth;
   readonly #config: HeartbeatNodeConfig;
   readonly #ports: HeartbeatPorts;
   readonly #digests: DigestSource;
@@ -85,6 +91,7 @@ export class HeartbeatNode {
   #restart = false; // the release under way ends in a new life
   #releaseMs = Number.POSITIVE_INFINITY;
   #ended = false;
+  #ownJob = 0; // jobs that the resource machine knows nothing of: below 0
 
   constructor(
     config: HeartbeatNodeConfig,
@@ -142,11 +149,43 @@ export class HeartbeatNode {
         },
       },
     );
+    this.health = this.#health(nowMs);
   }
 
   #pings(): string[] {
     const nodes = [...this.membership.nodes.values()];
     return nodes.filter((node) => node.status === 'ping').map((node) => node.name);
+  }
+
+  #health(nowMs: number): NodeHealth {
+    const { health, standing, groups, membership } = this.#config;
+    const ports = this.#ports;
+    const host = {
+      node: membership.node,
+      peer: this.#peer,
+      groups,
+      resources: this.resources,
+      ask: ports.ask,
+      leaving: () => this.leaving || this.#ended,
+      peerStatus: () => this.peerStatus(),
+      apply: (effects: readonly ResourceEffect[], atMs: number) =>
+        this.#fromResources(effects, atMs),
+      restart: (group: HaResourceGroup, from: number, atMs: number) =>
+        this.#own('restart', group, from, atMs),
+      giveUp: (group: HaResourceGroup, atMs: number) => this.#own('give', group, 0, atMs),
+      abortTakes: () => this.operations.abortTakes(),
+      leave: (atMs: number) => this.shutdown(atMs),
+      changed: () => ports.changed(),
+      log: (level: NodeLogLevel, text: string) => ports.log(level, text),
+    };
+    return new NodeHealth(health, standing, host, nowMs);
+  }
+
+  /** What is claimed stays claimed, so the other node starts nothing of it, whatever becomes of the job. */
+  #own(kind: 'give' | 'restart', group: HaResourceGroup, from: number, nowMs: number): void {
+    const out: QueueEffect[] = [];
+    this.operations.add({ id: --this.#ownJob, kind, groups: [group], from }, nowMs, out);
+    this.#fromOperations(out, nowMs);
   }
 
   get peer(): string | null {
@@ -226,7 +265,8 @@ export class HeartbeatNode {
 
   /** hb_standby. Null, or why it is refused. */
   standby(rsc: Hold, nowMs: number): string | null {
-    const refusal = this.#refusal() ?? this.resources.standbyBlocked;
+    const isOffline = this.resources.peerBarred ? `node ${this.#peer} is FAILED_OFFLINE` : null;
+    const refusal = this.#refusal() ?? isOffline ?? this.resources.standbyBlocked;
     if (refusal) return refusal;
     const out: ResourceEffect[] = [];
     this.resources.requestStandby(rsc, out);
@@ -236,7 +276,8 @@ export class HeartbeatNode {
 
   /** hb_takeover: asks the other node to go standby. `failback` is what the message says for our own groups. */
   takeover(rsc: Hold | 'failback', nowMs: number): string | null {
-    const refusal = this.#refusal();
+    const isOffline = this.resources.barred === null ? null : 'this node is FAILED_OFFLINE';
+    const refusal = this.#refusal() ?? isOffline;
     if (refusal) return refusal;
     this.send(
       [
@@ -304,6 +345,7 @@ export class HeartbeatNode {
     const clients: IpfailEffect[] = [];
     this.#clients.tick(nowMs, clients);
     this.#fromClients(clients, nowMs);
+    this.health.tick(nowMs);
   }
 
   get deadlineMs(): number {
@@ -314,6 +356,7 @@ export class HeartbeatNode {
       this.permission.deadlineMs,
       this.resources.deadlineMs,
       this.#clients.deadlineMs,
+      this.health.deadlineMs,
       this.#releaseMs,
     );
   }
@@ -449,8 +492,10 @@ export class HeartbeatNode {
           const isTake = effect.kind === 'take';
           // Everything of a peer is only taken when nothing runs there.
           const mine = isTake && effect.scope !== 'all' ? this.homes.undisputed(groups) : groups;
-          const mayRun = leaving && isTake ? [] : mine;
-          const job = { id: effect.id, kind: effect.kind, groups: mayRun, from: 0 };
+          // A node that may run nothing: what it agreed to take before that goes back with the rest.
+          const refused = isTake && (leaving || this.resources.barred !== null);
+          const job = { id: effect.id, kind: effect.kind, groups: refused ? [] : mine, from: 0 };
+          for (const { key } of job.groups) this.health.groupBusy(key);
           this.operations.add(job, nowMs, out);
           this.#fromOperations(out, nowMs);
           break;
@@ -520,17 +565,19 @@ export class HeartbeatNode {
           break;
         case 'started':
           this.resources.started(effect.group.key);
+          this.health.groupRuns(effect.group.key, nowMs);
           break;
         case 'start-failed':
           this.resources.startFailed(effect.group.key, this.#scopeOf(effect.group), nowMs, out);
           break;
-        case 'restarted': // nobody here asks for one yet: that is for checks of health
+        case 'restarted':
+          this.health.restarted(effect.group.key, effect.worked, nowMs);
           break;
         case 'stuck':
           this.#ports.stuck(effect.group);
           break;
         case 'job-done':
-          this.resources.jobDone(effect.job, nowMs, out);
+          if (effect.job > 0) this.resources.jobDone(effect.job, nowMs, out);
           break;
       }
       this.#fromResources(out, nowMs);

@@ -11,6 +11,7 @@
 import type { RandomSource } from '../base/ports.js';
 import { formatGeneration, nextGeneration, UUID_BYTES } from '../heartbeat/identity.js';
 import { type Hold, parseHold } from '../resource-manager/hold.js';
+import { parseStanding, type Standing } from '../resource-manager/standing.js';
 import { latin1Bytes, latin1Text } from '../wire/hamsg.js';
 import type { LivesFiles, ScriptProcess } from './heartbeat-ports.js';
 
@@ -62,6 +63,12 @@ export function loadPeers(files: LivesFiles): Map<string, number> | null {
 export function savePeers(files: LivesFiles, peers: ReadonlyMap<string, number>): void {
   const lines = [...peers].map(([node, generation]) => `${node} ${generation}\n`);
   files.write('peers', latin1Bytes(lines.join('')), true);
+}
+
+/** What an operator has not ended yet, whatever happened to the machine. */
+export function loadStanding(files: LivesFiles): Standing {
+  const content = files.read('standing');
+  return parseStanding(content && new TextDecoder().decode(content));
 }
 
 export function saveState(files: LivesFiles, state: SavedState): void {

@@ -29,6 +29,7 @@ import type {
 } from '../host/heartbeat-ports.js';
 import type { Answers } from '../host/heartbeat-questions.js';
 import type { LivesCalls, RecordedLives } from '../host/recording-heartbeat.js';
+import type { RecoverWish } from '../host/recover-link.js';
 import { ScriptWatch } from '../host/script-watch.js';
 import type { Action } from '../resource-manager/group-operation.js';
 import type { Hold } from '../resource-manager/hold.js';
@@ -194,6 +195,18 @@ export class SimHeartbeat {
   /** hb_takeover. */
   takeover(resources: Hold | 'failback', done: (refusal: string | null) => void = () => {}): void {
     this.#ask({ verb: 'takeover', resources }, (reply) => done(reply.ok ? null : reply.text));
+  }
+
+  /** twinbeat recover; `done` gets null, or why it is refused. */
+  recover(
+    node: string,
+    wish: Partial<RecoverWish> = {},
+    done: (refusal: string | null) => void = () => {},
+  ): void {
+    const { force = false, activatePrimary = false } = wish;
+    this.#ask({ verb: 'recover', node, force, activatePrimary }, (reply) =>
+      done(reply.ok ? null : reply.text),
+    );
   }
 
   /** What a script of the original writes to the FIFO. */

@@ -28,6 +28,10 @@ const REPORT: HeartbeatReport = {
   leaving: false,
   stuck: [],
   disputes: [],
+  standing: { state: 'ok' },
+  health: [],
+  gaveUp: [],
+  bounds: [],
   nodes: [
     { name: 'node-a', status: 'active', type: 'normal', links: [{ name: 'eth0', status: 'dead' }] },
     { name: 'node-b', status: 'active', type: 'normal', links: [{ name: 'eth0', status: 'up' }] },

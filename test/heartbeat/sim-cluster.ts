@@ -159,6 +159,8 @@ export class SimCluster {
           stonith: this.#options.fence !== null,
           fenceDelayMs: this.#options.fenceDelayMs,
         },
+        health: { intervalMs: 0, steps: 5, timeoutMs: 1000, restartsPerHour: 0 },
+        standing: { state: 'ok' },
       },
       { current: key, keys: [key] },
       nodeDigests,
