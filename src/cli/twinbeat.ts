@@ -5,10 +5,13 @@
 import { Command, CommanderError } from 'commander';
 import { demoDown, demoMain } from './demo.js';
 import { clientMain, ledgerMain, removeMain, rowsMain } from './demo-parts.js';
+import { boundMain } from './twinbeat-bound.js';
+import { type RecoverFlags, recoverMain } from './twinbeat-recover.js';
 import { type ReplayOptions, replayMain } from './twinbeat-replay.js';
 import { restartMain } from './twinbeat-restart.js';
 import { simCommand, simMain } from './twinbeat-sim.js';
 import type { SimFlags } from './twinbeat-sim-options.js';
+import { statusMain } from './twinbeat-status.js';
 import { version } from './version.js';
 import { type Main, UsageError, type World } from './world.js';
 
@@ -56,6 +59,27 @@ function build(argv: readonly string[], world: World, done: (status: number) => 
     .command('restart <daemon>')
     .description('restart drbdd under its mounted file systems')
     .action(async (daemon: string) => done(await restartMain(daemon, world)));
+
+  program
+    .command('status')
+    .description('heartbeat on this node: who runs what, health, standing')
+    .option('--json', 'everything, as one object')
+    .action(async (flags: { json?: true }) => done(await statusMain(flags.json === true, world)));
+
+  program
+    .command('recover <node>')
+    .description('a node that is FAILED_OFFLINE may run resources again')
+    .option('--activate-primary', 'and takes the groups of its own lines')
+    .option('--force', 'although a check fails there')
+    .action(async (node: string, flags: RecoverFlags) =>
+      done(await recoverMain(node, flags, world)),
+    );
+
+  program
+    .command('bound')
+    .description('how long an outage may last, part by part')
+    .option('--json', 'as one object')
+    .action(async (flags: { json?: true }) => done(await boundMain(flags.json === true, world)));
 
   simCommand(program).action(async (flags: SimFlags) =>
     done(await simMain(flags, argv.slice(argv.indexOf('sim') + 1), world)),

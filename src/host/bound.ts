@@ -13,7 +13,7 @@
 import type { HaResource, HaResourceGroup } from '../config/haresources.js';
 import { MAX_CHECKS } from '../resource-manager/health.js';
 import type { HeartbeatConfig } from './heartbeat-ports.js';
-import type { ScriptTimes, TimedAction } from './script-times.js';
+import type { ScriptTimes } from './script-times.js';
 
 export interface BoundPart {
   readonly what: string;
@@ -47,12 +47,14 @@ function bound(
 }
 
 function scripts(
-  action: TimedAction,
+  action: 'start' | 'stop',
   resources: readonly HaResource[],
   times: ScriptTimes,
 ): BoundPart[] {
   return resources.map(({ text }) => {
-    const ms = times.longestMs(text, action);
+    const took = times.longestMs(text, action);
+    const asked = action === 'start' ? times.longestMs(text, 'status') : 0; // before each start
+    const ms = took === null ? null : took + (asked ?? 0);
     const note = ms === null ? 'was not run here yet' : 'measured here';
     return { what: `${action} of ${text}`, ms, note };
   });

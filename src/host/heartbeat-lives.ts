@@ -382,7 +382,7 @@ export class HeartbeatLives {
         this.#save();
       },
       done: (outcome) => {
-        if (action !== 'status' && outcome.exitStatus === 0) {
+        if (action === 'status' || outcome.exitStatus === 0) {
           this.#times.ran(resource.text, action, this.#nowMs() - startMs);
         }
         done(outcome);

@@ -292,6 +292,7 @@ export class NodeHealth {
   }
 }
 
-function isRecoverable({ exitStatus, failure }: ScriptOutcome): boolean {
+/** What a check says about a node that is to run resources again: only what is broken speaks against it. */
+export function isRecoverable({ exitStatus, failure }: ScriptOutcome): boolean {
   return failure === null && RECOVERABLE.has(exitStatus);
 }

@@ -148,3 +148,31 @@ test('foreign and broken datagrams replay; no key is in a recording', (t) => {
     t.true(bytes.includes('not-recorded'));
   }
 });
+
+test('checks, a restart in place, a fail over and a recovery replay to the same', (t) => {
+  const health = { intervalS: 5, steps: 4, timeoutS: 3, restartsPerHour: 1 };
+  const { pair, lives } = recordedPair({ health });
+  pair.alpha.heartbeat.start();
+  pair.runFor(300);
+  pair.beta.heartbeat.start();
+  pair.runFor(30_000);
+  t.is(pair.alpha.has, EVERYTHING);
+  pair.alpha.scripts.fault('service', 'monitor', { hangs: true });
+  t.true(pair.until(120_000, () => pair.beta.has === EVERYTHING) > 0, pair.tail());
+  pair.powerCut('alpha');
+  pair.runFor(2000);
+  pair.boot('alpha');
+  pair.runFor(30_000);
+  pair.alpha.scripts.fault('service', 'monitor', null);
+  pair.beta.heartbeat.recover('alpha', { activatePrimary: true });
+  t.true(pair.until(20_000, () => pair.alpha.has === EVERYTHING) > 0, pair.tail());
+  t.is(lives.length, 3);
+  for (const life of lives) {
+    life.lives.recorder.stop('the test is over');
+    const events = replaysToTheSame(t, life);
+    if (life !== lives[0]) continue;
+    t.true(events.some((e) => e.what.includes('asks check')));
+    t.true(events.some((e) => e.what.includes('asks standing')));
+    t.true(events.some((e) => e.what.includes('This node is FAILED_OFFLINE')));
+  }
+});
