@@ -100,7 +100,12 @@ export class NodeHealth {
     this.#health.groupBusy(key);
   }
 
+  /** Not `worked`: it did not start again and has been stopped, or it was called off. */
   restarted(key: string, worked: boolean, nowMs: number): void {
+    if (!worked && this.#host.leaving()) {
+      this.#health.groupBusy(key); // called off: that says nothing about this node
+      return;
+    }
     const out: HealthEffect[] = [];
     this.#health.restarted(key, worked, nowMs, out);
     this.#apply(out, nowMs);

@@ -57,6 +57,7 @@ test('a killed service is restarted in place: the claim stays, the peer does not
   t.is(pair.alpha.heartbeat.report?.hold, 'local');
   pair.runFor(60_000);
   expectGroup(t, pair, 'alpha');
+  t.deepEqual(pair.calls('alpha', fromMs), ['service stop', 'service start']);
   t.deepEqual(pair.calls('beta', fromMs), []);
   t.is(level(pair.alpha), 'OK');
   t.deepEqual(standingOf(pair.alpha), { state: 'ok' });
@@ -94,6 +95,54 @@ for (const how of ['killed', 'hung', 'full'] as const) {
     t.true(logged(pair, /alpha CRIT: This node is FAILED_OFFLINE .*node beta is dead/).length >= 2);
   });
 }
+
+test('a restart in place begins with what failed: what stands to its left is not touched', (t) => {
+  const pair = started();
+  const fromMs = pair.clock.nowMs;
+  pair.alpha.scripts.fault('IPaddr', 'monitor', { exit: 1, times: 4 });
+  t.true(pair.until(DETECTION_MS, () => pair.calls('alpha', fromMs).length === 4) > 0, pair.tail());
+  t.deepEqual(pair.calls('alpha', fromMs), [
+    'service stop',
+    'IPaddr::10.9.0.1 stop',
+    'IPaddr::10.9.0.1 start',
+    'service start',
+  ]);
+  pair.runFor(120_000);
+  expectGroup(t, pair, 'alpha');
+  t.is(pair.alpha.heartbeat.report?.health.filter((h) => h.level === 'OK').length, 4);
+});
+
+test('a standby that is asked for during a restart in place wins: it is stopped once, and runs there', (t) => {
+  const pair = started();
+  pair.alpha.scripts.fault('service', 'start', { slowMs: 3000 });
+  pair.alpha.scripts.serviceEnded('service');
+  t.true(pair.until(DETECTION_MS + 5000, () => logged(pair, 'alpha service start').length > 2) > 0);
+  pair.alpha.heartbeat.standby('all');
+  t.true(pair.until(20_000, () => pair.beta.has === EVERYTHING) > 0, pair.tail());
+  pair.runFor(120_000);
+  expectGroup(t, pair, 'beta');
+  t.deepEqual(standingOf(pair.alpha), { state: 'ok' });
+});
+
+test('a daemon that is stopped, or starts a new life, during a restart in place: no standing comes of it', (t) => {
+  for (const how of ['stop', 'reload', 'kill'] as const) {
+    const pair = started({ respawnMs: 500 });
+    pair.alpha.scripts.fault('service', 'start', { slowMs: 3000 });
+    pair.alpha.scripts.serviceEnded('service');
+    const begun = () => logged(pair, 'alpha service start').length > 2;
+    t.true(pair.until(DETECTION_MS + 5000, begun) > 0, pair.tail());
+    if (how === 'stop') pair.alpha.heartbeat.stop();
+    else if (how === 'kill') pair.alpha.heartbeat.kill();
+    else {
+      const texts = pair.texts();
+      pair.alpha.heartbeat.configure({ ...texts, haCf: `${texts.haCf}# changed\n` });
+      pair.alpha.heartbeat.reload();
+    }
+    pair.runFor(120_000);
+    expectGroup(t, pair, how === 'stop' ? 'beta' : 'alpha');
+    t.deepEqual(standingOf(pair.alpha), { state: 'ok' }, how);
+  }
+});
 
 test('too many connections: degraded up to OK_CRITICAL, nothing is restarted or moved', (t) => {
   const pair = started();
