@@ -369,11 +369,19 @@ async function withResources(adm: Adm, wanted: string): Promise<number> {
     if (r === failed) continue;
     const result = await entry.run({ adm, verb, r, volume });
     if (result >= 20) return result;
-    if (result !== 0) failed = r;
+    if (result !== 0 && !goesOn(verb, result)) failed = r;
     status = Math.max(status, result);
   }
   const isTable = verb === 'adjust-with-progress' && !args.dryRun && !args.verbose;
   return Math.max(status, await (isTable ? runWithTable(adm) : runDeferred(adm)));
+}
+
+/**
+ * A disk that is less than Outdated cannot be outdated (5), and its volume is not promoted. The peer takes that for an answer (fence-peer
+ * exit 3) and goes on with all volumes: the others must know that. (The original leaves them out, and they can be promoted.)
+ */
+function goesOn(verb: string, status: number): boolean {
+  return verb === 'outdate' && status === 5;
 }
 
 /** What must hold before anything is run. */

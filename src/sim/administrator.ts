@@ -79,10 +79,13 @@ export function drbdadm(
         next();
         return;
       }
-      worst = exitOf(reply);
+      const exit = exitOf(reply);
+      worst = Math.max(worst, exit);
       const text = `(${reply.code}) ${reply.text} ${reply.info.join('; ')}`.trim();
       // `up` goes on as drbdadm does: without its disk a node can still connect.
-      if (verb === 'up' && request.verb !== 'new-resource') next();
+      const goesOn = verb === 'up' && request.verb !== 'new-resource';
+      // So does `outdate`, behind a disk that is less than that.
+      if (goesOn || (verb === 'outdate' && exit === 5)) next();
       else done(worst, text);
     });
   };
@@ -109,7 +112,7 @@ function attachRequest({ config }: Configured, minor: number): ControlRequest {
   return { verb: 'attach', minor, disk, metaDisk: disk, metaIndex: 'internal', options };
 }
 
-/** A verb of volumes goes from one to the next, and leaves the others out when one refuses. */
+/** A verb of volumes goes from one to the next, and (but for `outdate`) leaves the others out when one refuses. */
 function requestsOf(
   c: Configured,
   verb: DrbdadmVerb,

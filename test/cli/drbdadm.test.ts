@@ -167,6 +167,22 @@ test('outdate: 11 and 17 are final, 5 asks the metadata, anything else leaves it
   t.is((await outdate(10)).log.length, 2);
 });
 
+test('outdate of two volumes, and the first is Inconsistent: the second one is outdated all the same', async (t) => {
+  const fails = { 'drbdsetup outdate 1': [5, ''], 'drbdmeta 1': [20, ''] } as const;
+  const outdated = await run(t, 'outdate r1', { conf: `${CONF}${SECOND}`, fails });
+  t.is(outdated.status, 5);
+  t.deepEqual(
+    outdated.log.filter((line) => line.startsWith('drbdsetup')),
+    ['drbdsetup outdate 1', 'drbdsetup outdate 2'],
+  );
+  const refused = {
+    'drbdsetup outdate 1': [5, ''],
+    'drbdmeta 1': [20, ''],
+    'drbdsetup outdate 2': [17, ''],
+  } as const;
+  t.is((await run(t, 'outdate r1', { conf: `${CONF}${SECOND}`, fails: refused })).status, 17);
+});
+
 test('options: the verb’s own, -W, and the 8.3 way', async (t) => {
   const cases: readonly (readonly [string, string])[] = [
     ['primary --force r0', 'drbdsetup primary 0 --force'],

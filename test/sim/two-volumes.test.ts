@@ -142,3 +142,27 @@ expect same data
 `);
   t.is(runScenario(scenario, nodeDigests, null).violation?.text ?? null, null);
 });
+
+// The peer goes on with both volumes (fence-peer exit 3), and then its power fails.
+test('outdate of a node whose first volume is Inconsistent: the second one can not be promoted either', (t) => {
+  const scenario = parsed(`${PAIR}
+set fencing resource-and-stonith
+set fence-peer ssh
+set resync-rate 20
+set c-plan-ahead 0
+${STEPS}
+at 5s drbdadm invalidate volume 0 on beta
+at 6s cut replication
+expect beta volume 1 Outdated within 12s
+expect alpha log "fence-peer: exit 3"
+at 20s kill alpha
+at 22s drbdadm primary volume 1 on beta
+expect beta log "drbdadm primary r0/1: exit 17" within 10s
+at 40s heal replication
+at 41s boot alpha
+at 60s serve on alpha
+at 90s settle
+expect same data
+`);
+  t.is(runScenario(scenario, nodeDigests, null).violation?.text ?? null, null);
+});
