@@ -194,10 +194,11 @@ function apiauth(line: string, c: SetterContext): string | null {
     c.say('info', 'One or the other must be specified.');
     return '';
   }
-  if (c.draft.apiauths.some((auth) => auth.client === client)) {
+  if (c.given.apiClients.has(client)) {
     c.say('ERROR', `Duplicate apiauth directive for API client ${client}: [${line}]`);
     return '';
   }
+  c.given.apiClients.add(client);
   c.draft.apiauths.push({ client, uids: uids ?? [], gids: gids ?? [] });
   return null;
 }

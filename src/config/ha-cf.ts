@@ -10,6 +10,7 @@
  *
  * Source: ha.cf(5); heartbeat 3.0.6 observed, docs/CONFIGURATION.md.
  */
+import { firstWord } from './blanks.js';
 import { DIRECTIVES, MEDIUM_DIRECTIVES, UNHEEDED } from './ha-cf-directives.js';
 
 export type AutoFailback = 'on' | 'off' | 'legacy';
@@ -144,6 +145,7 @@ export interface Given {
   useLogd: boolean | null;
   autojoin: string;
   baud: boolean;
+  readonly apiClients: Set<string>;
 }
 
 function defaults(system: HaCfSystem): HaCfDraft {
@@ -202,6 +204,7 @@ export function parseHaCf(text: string, file: string, system: HaCfSystem): HaCfR
     useLogd: null,
     autojoin: 'none',
     baud: false,
+    apiClients: new Set(),
   };
   let failed = false;
   const unheeded = new Set<string>(); // of which it has been said
@@ -209,10 +212,10 @@ export function parseHaCf(text: string, file: string, system: HaCfSystem): HaCfR
   for (const [index, raw] of text.split('\n').entries()) {
     const line = index + 1;
     const content = raw.split('#', 1)[0] ?? '';
-    const match = /^[ \t\r\f]*([^ \t\r\f]+)[ \t\r\f]*(.*?)[ \t\r\f]*$/.exec(content);
-    if (!match) continue;
-    let name = match[1] ?? '';
-    const rest = match[2] ?? '';
+    const first = firstWord(content);
+    if (!first) continue;
+    const { rest } = first;
+    let name = first.word;
     const say = (level: HaCfLevel, message: string) =>
       messages.push({ level, text: message, line });
     if (name === 'udp') {
@@ -232,7 +235,10 @@ export function parseHaCf(text: string, file: string, system: HaCfSystem): HaCfR
       say(relied === null ? 'debug' : 'WARN', `${file}:${line}: ${name} ${what}`);
     }
     const values = directive.wholeLine ? [rest] : rest.split(/[ \t\r\f,]+/).filter((v) => v !== '');
+    let behind = content.indexOf(first.word) + first.word.length; // the value before this one
     for (const value of values) {
+      const at = content.indexOf(value, behind);
+      behind = at + value.length;
       const wanted = directive.set(value, { draft: d, given, system, say });
       if (wanted === null) {
         if (directive.recorded) d.parameters = { ...d.parameters, [name]: value };
@@ -240,9 +246,8 @@ export function parseHaCf(text: string, file: string, system: HaCfSystem): HaCfR
       }
       failed = true;
       if (wanted !== '') {
-        const column = content.indexOf(value, content.indexOf(name) + name.length) + 1;
         const got = value === '' ? 'nothing' : `'${value}'`;
-        say('ERROR', `${file}:${line}:${column}: ${name}: expected ${wanted}, got ${got}`);
+        say('ERROR', `${file}:${line}:${at + 1}: ${name}: expected ${wanted}, got ${got}`);
       }
       if (MEDIUM_DIRECTIVES.has(name)) break; // the original gives up on the line
     }

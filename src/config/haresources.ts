@@ -14,6 +14,8 @@
  * first resource of a line is the group's key. Source: heartbeat 3.0.6 observed, its sample haresources.
  */
 
+import { trimBlanksEnd } from './blanks.js';
+
 export type HaResourceKind = 'heartbeat' | 'ocf' | 'systemd';
 
 export interface HaResource {
@@ -84,6 +86,7 @@ export function parseHaResources(
 ): HaResourcesResult {
   const messages: HaResourcesMessage[] = [];
   const groups: HaResourceGroup[] = [];
+  const byKey = new Map<string, HaResourceGroup>();
   let failed = false;
   for (const { content, line } of logicalLines(text)) {
     const [name = '', ...rest] = content.split(/[ \t\r\f]+/).filter((word) => word !== '');
@@ -111,7 +114,7 @@ export function parseHaResources(
       messages.push({ level: 'WARN', text: `${file}:${line}: ${hint}` });
     }
     const refusals = resources.map(refusal).filter((why) => why !== null);
-    const earlier = groups.find((group) => group.key === key);
+    const earlier = byKey.get(key);
     if (refusals.length > 0) {
       for (const why of refusals) {
         messages.push({ level: 'ERROR', text: `${file}:${line}: ${why}` });
@@ -125,7 +128,9 @@ export function parseHaResources(
       });
       failed = true;
     }
-    groups.push({ node, key, resources, line });
+    const group = { node, key, resources, line };
+    groups.push(group);
+    if (!earlier) byKey.set(key, group);
   }
   return { groups: failed ? null : groups, messages };
 }
@@ -134,7 +139,7 @@ function* logicalLines(text: string): Generator<{ content: string; line: number 
   let content = '';
   let start = 0;
   for (const [index, raw] of text.split('\n').entries()) {
-    const uncommented = (raw.split('#', 1)[0] ?? '').replace(/[ \t\r\f]+$/, '');
+    const uncommented = trimBlanksEnd(raw.split('#', 1)[0] ?? '');
     if (content === '') start = index + 1;
     const isComplete = !uncommented.endsWith('\\');
     content += isComplete ? uncommented : `${uncommented.slice(0, -1)} `;

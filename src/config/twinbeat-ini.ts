@@ -212,7 +212,7 @@ function place(text: string, section: string, key: string): string {
   for (const [index, line] of text.split('\n').entries()) {
     const header = /^\s*\[([^\]]*)\]/.exec(line);
     if (header) current = header[1] ?? '';
-    const isIt = header ? key === '' : line.trim().split(/\s*=/, 1)[0] === key;
+    const isIt = header ? key === '' : line.split('=', 1)[0]?.trim() === key;
     if (current === section && isIt) return `${index + 1}:${line.search(/\S/) + 1}`;
   }
   return '1:1';

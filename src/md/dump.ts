@@ -207,7 +207,6 @@ export function parseDump(text: string, head: (h: DumpHead) => void, words: Word
   r.end();
 }
 
-const SPACE = /(?:[ \r\t\n]+|#[^\n]*)*/y;
 const TOKEN = /[{};[\]]|"[^"\r\n]{1,20}"|[-_a-zA-Z0-9]+|[\s\S]/y;
 
 class DumpReader {
@@ -295,12 +294,25 @@ class DumpReader {
   }
 
   #advance(): void {
-    SPACE.lastIndex = this.#at;
-    SPACE.exec(this.#text);
-    this.#start = SPACE.lastIndex;
+    this.#start = this.#behindSpace();
     TOKEN.lastIndex = this.#start;
     this.#token = TOKEN.exec(this.#text)?.[0] ?? '';
     this.#at = this.#start + this.#token.length;
+  }
+
+  /** No pattern: a repetition of blanks and comments runs out of stack when they are many. */
+  #behindSpace(): number {
+    const text = this.#text;
+    for (let at = this.#at; ; at++) {
+      const char = text[at];
+      if (char === '#') {
+        const end = text.indexOf('\n', at);
+        if (end < 0) return text.length;
+        at = end;
+      } else if (char !== ' ' && char !== '\n' && char !== '\t' && char !== '\r') {
+        return at;
+      }
+    }
   }
 }
 

@@ -1,15 +1,11 @@
 /** drbd.conf of sizes that nobody writes by hand: no text is too long, and twice the text takes twice the time. */
-import test, { type ExecutionContext } from 'ava';
+import test from 'ava';
 import type { ConfFiles } from '../../src/config/drbd-conf-model.js';
 import { parseDrbdConf } from '../../src/config/drbd-conf-parser.js';
 import { type Detail, localConf } from '../../src/config/drbd-conf-resolve.js';
+import { isLinear } from '../support/linear.js';
 
 const HOST = { name: 'one', addresses: new Set<string>() };
-const MANY = 16_000;
-const FEW = MANY / 8;
-/** Linear work takes 8 times as long for 8 times the text, what compares each with each 64 times. */
-const MOST_TIMES = 24;
-const LEAST_MS = 20; // less cannot be told from the collector's turn
 const DETAILS: readonly Detail[] = ['as written', 'expanded', 'for commands'];
 
 function parse(text: string) {
@@ -24,23 +20,6 @@ function whole(text: string): readonly string[] {
   if (config)
     for (const d of DETAILS) all.push(...localConf(config, HOST, null, d, 'script').errors);
   return all;
-}
-
-/** Processor time, so that a busy machine does not count. */
-function cpuMs(text: string): number {
-  const before = process.cpuUsage();
-  whole(text);
-  const { user, system } = process.cpuUsage(before);
-  return (user + system) / 1000;
-}
-
-/** Eight times the text takes about eight times as long. */
-function isLinear(t: ExecutionContext, text: (count: number) => string): void {
-  const few = text(FEW);
-  const many = text(MANY);
-  cpuMs(few); // compiled
-  const times = cpuMs(many) / Math.max(cpuMs(few), LEAST_MS);
-  t.true(times < MOST_TIMES, `${times.toFixed(1)} times as long`);
 }
 
 function each(count: number, line: (i: number) => string): string {
@@ -77,21 +56,21 @@ test('volumes at resource level', (t) => {
     return `resource v { ${volumes} ${hosts} }`;
   };
   t.deepEqual(whole(text(10)), []);
-  isLinear(t, text);
+  isLinear(t, text, whole);
 });
 
 test('resources, each of which waits for another one', (t) => {
   const text = (count: number) =>
     each(count, (i) => resource(i, `disk { resync-after r${(i * 7919) % count}; }`));
   t.deepEqual(whole(text(10)), []);
-  isLinear(t, text);
+  isLinear(t, text, whole);
 });
 
 test('one option again and again, in a section that everything inherits', (t) => {
   const text = (count: number) =>
     `common { disk { ${each(8 * count, () => 'on-io-error detach;')} } }\n${each(count / 4, (i) => resource(i))}`;
   t.deepEqual(whole(text(10)), []);
-  isLinear(t, text);
+  isLinear(t, text, whole);
 });
 
 test('a host of many names', (t) => {
@@ -99,6 +78,6 @@ test('a host of many names', (t) => {
     `resource r { on one ${each(names - 1, (i) => `h${i}`)} {
       address 10.0.0.1:1; ${each(volumes, (i) => `volume ${i} { device minor ${i}; }`)} } }`;
   t.is(whole(text(256, 2)).length, 4, 'the disk and the meta-disk of each');
-  isLinear(t, (count) => text(count, count));
+  isLinear(t, (count) => text(count, count), whole);
   t.regex(whole(text(257, 2))[0] ?? '', /expected at most 256 names of a host, got 'h255'/);
 });
