@@ -240,6 +240,19 @@ test('20: auto_failback legacy: ipfail is not run', (t) => {
   );
 });
 
+test('21: auto_failback on, a node returns that does not reach it: home, and away again', (t) => {
+  const pair = started({ autoFailback: 'on' });
+  pair.powerCut('alpha');
+  lose(pair, 'alpha');
+  pair.runFor(MOVE_MS + 30_000);
+  expectAt(t, pair, 'beta', 0);
+  pair.boot('alpha');
+  pair.runFor(MOVE_MS + 90_000);
+  expectAt(t, pair, 'beta', 2);
+  pair.runFor(300_000);
+  expectAt(t, pair, 'beta', 2);
+});
+
 // The original's ipfail sends it under its own name (capture of 3.0.6: from_id=ipfail to_id=ipfail).
 test('the original’s ipfail on the other node asks to go standby: it is followed', (t) => {
   const pair = HeartbeatPair.started();
