@@ -43,6 +43,8 @@ const STALL_MS = 500;
 const START_DEADTIME_EXTRA_MS = 2000;
 const START_DEADTIME_MS = 5000;
 const REQNODES_MS = 1000;
+/** With more unacknowledged messages clients of the API wait; the history keeps twice as many. */
+const FLOW_LIMIT = 250;
 /** A peer asking for more time than this is not believed. */
 const MAX_DEADTIME_MS = 3_600_000;
 
@@ -62,6 +64,7 @@ export class Membership {
   #waitsForNodes = false; // reqnodes was sent
   #reqnodesMs = Number.POSITIVE_INFINITY;
   #flowControl = true; // until a status without `protocol` is heard
+  #clientsPaused = false;
   #namesakeWarned = false;
 
   constructor(config: MembershipConfig, around: Surroundings, nowMs: number) {
@@ -117,6 +120,20 @@ export class Membership {
 
   get nodes(): ReadonlyMap<string, Readonly<NodeRecord>> {
     return this.#nodes;
+  }
+
+  /** Flow control: programs on the client API may send nothing now. What the cluster itself has to say goes on. */
+  get clientsPaused(): boolean {
+    return this.#clientsPaused;
+  }
+
+  #checkFlow(out: MembershipEffect[]): void {
+    const live = this.#live().flatMap((node) => (node.heard ? [node.name] : []));
+    const paused = this.#flowControl && this.#outgoing.unacknowledged(live) > FLOW_LIMIT;
+    if (paused === this.#clientsPaused) return;
+    this.#clientsPaused = paused;
+    const text = `all clients are now ${paused ? 'paused' : 'resumed'}`;
+    out.push({ type: 'log', level: 'info', text });
   }
 
   /** Members other than us that are not dead, heard or not. */
@@ -304,6 +321,7 @@ export class Membership {
       const seq = hexOf(message, 'ackseq');
       const live = this.#live().map((other) => other.name);
       if (seq !== null) this.#outgoing.acknowledged(node.name, seq, live, effects);
+      this.#checkFlow(out);
     } else if (type === 'NS_rexmit') {
       const first = decimalOf(message, 'firstseq'); // the only decimal numbers of the protocol
       const last = decimalOf(message, 'lastseq');
@@ -532,6 +550,7 @@ export class Membership {
     }
     this.#checkComm(nowMs, out);
     if (this.#waitsForNodes && nowMs >= this.#reqnodesMs) this.#askNodes(nowMs, out);
+    this.#checkFlow(out);
   }
 
   get deadlineMs(): number {

@@ -42,8 +42,10 @@ export class Outgoing {
     return this.#seq;
   }
 
-  get unacknowledged(): number {
-    return this.#seq - Math.min(this.#seq, ...this.#acked.values());
+  /** By the slowest of `live`, the other members that are not dead. One that started anew has acknowledged nothing. */
+  unacknowledged(live: readonly string[]): number {
+    const acked = live.map((name) => this.#acked.get(name) ?? 0);
+    return this.#seq - Math.min(this.#seq, ...acked);
   }
 
   next(): number {

@@ -446,6 +446,42 @@ test('somebody with our name and another UUID is reported once', (t) => {
   t.is(pair.logs().filter((l) => l.includes('node names must be unique')).length, 1);
 });
 
+// 5.5: more than 250 unacknowledged messages: API clients are paused; status messages go on.
+test('flow control: clients are paused above 250 unacknowledged messages, until they are acknowledged', (t) => {
+  const pair = Pair.joined();
+  const send = (count: number) => {
+    for (let i = 0; i < count; i++) pair.a.send(haFields({ t: 'num_ping_nodes' }), pair.out);
+  };
+  const seqOf = () => Number.parseInt(pair.sent('status').at(-1)?.['seq'] ?? '', 16);
+  pair.until(pair.nowMs + 300);
+  pair.hear({ t: 'NS_ackmsg', dest: 'a', ackseq: seqOf().toString(16) });
+  send(249);
+  pair.keepHearing(pair.nowMs + 500);
+  t.false(pair.a.clientsPaused);
+  pair.keepHearing(pair.nowMs + 1000);
+  t.true(pair.a.clientsPaused);
+  const before = pair.sent('status').length;
+  pair.keepHearing(pair.nowMs + 1000);
+  t.true(pair.sent('status').length > before);
+  pair.hear({ t: 'NS_ackmsg', dest: 'a', ackseq: (seqOf() - 249).toString(16) });
+  t.false(pair.a.clientsPaused);
+  const said = pair.logs().filter((l) => l.startsWith('all clients'));
+  t.deepEqual(said, ['all clients are now paused', 'all clients are now resumed']);
+});
+
+test('flow control waits for nobody who is dead, or has no flow control', (t) => {
+  const dead = Pair.joined();
+  dead.until(dead.nowMs + 5000);
+  t.true(dead.has('node-dead'));
+  const other = Pair.joined();
+  other.hear({ t: 'status', st: 'active', dt: 'fa0' });
+  for (const pair of [dead, other]) {
+    for (let i = 0; i < 300; i++) pair.a.send(haFields({ t: 'x' }), pair.out);
+    pair.until(pair.nowMs + 500);
+    t.false(pair.a.clientsPaused);
+  }
+});
+
 test('a ping node is judged by deadping', (t) => {
   const pair = new Pair({ nodes: ['a'], pings: ['gw'], deadpingMs: 3000 });
   pair.until(100);
