@@ -32,6 +32,8 @@ export interface TwinbeatIni {
   readonly heartbeat: {
     /** A resource script that runs longer has failed and is killed; 0, as in the original: never. */
     readonly scriptTimeoutS: number;
+    /** What becomes of a node that cannot stop a group (host/stuck-group.ts). */
+    readonly stopFailure: 'reboot' | 'panic' | 'hold';
     readonly logLevel: LogLevel;
     readonly logFormat: LogFormat;
   };
@@ -62,7 +64,7 @@ export const DEFAULT_TWINBEAT_INI: TwinbeatIni = {
     poolMiB: 64,
     handlerTimeoutS: 300,
   },
-  heartbeat: { scriptTimeoutS: 0, logLevel: 'info', logFormat: 'text' },
+  heartbeat: { scriptTimeoutS: 0, stopFailure: 'reboot', logLevel: 'info', logFormat: 'text' },
   flight: { enabled: 'yes', sizeMiB: 32, lives: 4 },
   fence: { agent: '', options: '', delayS: 0, timeoutS: 60 },
   health: { intervalS: 0, steps: 5, timeoutS: 10, restartsPerHour: 3 },
@@ -130,7 +132,14 @@ const KEYS: Readonly<Record<keyof TwinbeatIni, Readonly<Record<string, Key>>>> =
     'handler-timeout': whole('handlerTimeoutS', 0, 86_400),
     ...LOG,
   },
-  heartbeat: { 'script-timeout': whole('scriptTimeoutS', 0, 86_400), ...LOG },
+  heartbeat: {
+    'script-timeout': whole('scriptTimeoutS', 0, 86_400),
+    'stop-failure': {
+      ...oneOf('stopFailure', 'reboot', 'panic', 'hold'),
+      expected: 'reboot or panic or hold (fence is not there yet)',
+    },
+    ...LOG,
+  },
   flight: {
     enabled: oneOf('enabled', 'yes', 'no'),
     'size-mib': whole('sizeMiB', 4, 1024),

@@ -484,7 +484,7 @@ export class HeartbeatLives {
 
   #escalate(group: HaResourceGroup): void {
     this.#stuck.push(group.key);
-    rebootFor(group.key, this.#host);
+    rebootFor(group.key, this.#config.ini.heartbeat.stopFailure, this.#host);
   }
 
   // ---- a new configuration

@@ -16,7 +16,7 @@ test('an empty file is the defaults, and so is the sample, whose comments name e
 test('values are converted', (t) => {
   const { config } = parseTwinbeatIni(
     '[drbdd]\ndevice-driver=export\nexport-listen = [::1]:10809\nproc-format=8.0\npool-mib=128\n' +
-      'log-level = debug\n[heartbeat]\nscript-timeout = 90\nlog-format=json\n',
+      'log-level = debug\n[heartbeat]\nscript-timeout = 90\nstop-failure = hold\nlog-format=json\n',
     'f',
   );
   t.deepEqual(config?.drbdd, {
@@ -27,7 +27,7 @@ test('values are converted', (t) => {
     poolMiB: 128,
     logLevel: 'debug',
   });
-  t.like(config?.heartbeat, { scriptTimeoutS: 90, logFormat: 'json' });
+  t.like(config?.heartbeat, { scriptTimeoutS: 90, stopFailure: 'hold', logFormat: 'json' });
   const health = parseTwinbeatIni('[health]\ninterval = 10\nrestarts-per-hour = 0\n', 'f').config
     ?.health;
   t.deepEqual(health, { intervalS: 10, steps: 5, timeoutS: 10, restartsPerHour: 0 });
@@ -49,6 +49,10 @@ test('what is not known is an error with its place, and nothing is applied', (t)
     ['[health]\nsteps = 2\n', /^f:2:1: expected steps = a whole number from 3 to 20, got '2'$/],
     ['[health]\ninterval = 10s\n', /^f:2:1: expected interval = .*, got '10s'$/],
     ['[drbdd]\ndevice-driver = nbd\n', /expected device-driver = fuse or export, got 'nbd'/],
+    [
+      '[heartbeat]\n\nstop-failure = fence\n',
+      /^f:3:1: expected stop-failure = reboot or panic or hold \(fence is not there yet\), got 'fence'$/,
+    ],
     ['[heartbeat]\nconstructor = 1\n', /got 'constructor'$/],
     ['[heartbeat]\nlog-level = info\nlog-level[] = debug\n', /expected/],
   ];
