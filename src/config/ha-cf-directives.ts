@@ -446,31 +446,28 @@ const TABLE: Readonly<Record<string, Directive>> = {
 export const DIRECTIVES: ReadonlyMap<string, Directive> = new Map(Object.entries(TABLE));
 
 /**
- * Directives that are taken and that nothing here acts upon: it is said once for each in a file, as a warning with this text where
- * somebody may rely on it, else in the debug log. Whoever makes one work takes it out, here and in docs/CONFIGURATION.md.
+ * Directives that are taken and that nothing here acts upon: it is said once for each in a file, in the debug log. Whoever makes one
+ * work takes it out, here and in docs/CONFIGURATION.md.
  */
-export const UNHEEDED: ReadonlyMap<string, string | null> = new Map([
-  ['watchdog', 'nothing feeds the device, and a node that hangs is not reset'],
-  ...[
-    'apiauth',
-    'cluster',
-    'compression',
-    'compression_threshold',
-    'conn_logd_time',
-    'coredumps',
-    'coreroot',
-    'crm_daemon_dir',
-    'crmd_spawns_pengine',
-    'enable_config_writes',
-    'hbgenmethod',
-    'memreserve',
-    'quorum_server',
-    'record_config_changes',
-    'record_pengine_inputs',
-    'traditional_compression',
-    'use_logd',
-    'uuidfrom',
-  ].map((name) => [name, null] as const),
+export const UNHEEDED: ReadonlySet<string> = new Set([
+  'apiauth',
+  'cluster',
+  'compression',
+  'compression_threshold',
+  'conn_logd_time',
+  'coredumps',
+  'coreroot',
+  'crm_daemon_dir',
+  'crmd_spawns_pengine',
+  'enable_config_writes',
+  'hbgenmethod',
+  'memreserve',
+  'quorum_server',
+  'record_config_changes',
+  'record_pengine_inputs',
+  'traditional_compression',
+  'use_logd',
+  'uuidfrom',
 ]);
 
 /** Directives whose line is given up at its first bad value. */

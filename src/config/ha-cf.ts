@@ -228,11 +228,9 @@ export function parseHaCf(text: string, file: string, system: HaCfSystem): HaCfR
       failed = true;
       continue;
     }
-    const relied = UNHEEDED.get(name);
-    if (relied !== undefined && !unheeded.has(name)) {
+    if (UNHEEDED.has(name) && !unheeded.has(name)) {
       unheeded.add(name);
-      const what = relied === null ? 'has no effect here' : `has no effect here: ${relied}`;
-      say(relied === null ? 'debug' : 'WARN', `${file}:${line}: ${name} ${what}`);
+      say('debug', `${file}:${line}: ${name} has no effect here`);
     }
     const values = directive.wholeLine ? [rest] : rest.split(/[ \t\r\f,]+/).filter((v) => v !== '');
     let behind = content.indexOf(first.word) + first.word.length; // the value before this one

@@ -5,10 +5,17 @@
 import { readFileSync } from 'node:fs';
 import { HeartbeatLives } from '../host/heartbeat-lives.js';
 import type { NodeLogLevel } from '../host/heartbeat-node.js';
-import type { ConfigSource, HeartbeatConfig, LivesHost } from '../host/heartbeat-ports.js';
+import type {
+  ConfigSource,
+  HeartbeatConfig,
+  LivesHost,
+  Media,
+  RebootWay,
+} from '../host/heartbeat-ports.js';
 import { askOf } from '../host/heartbeat-questions.js';
 import { VERSION } from '../host/heartbeat-report.js';
 import { type LivesCalls, RecordedLives } from '../host/recording-heartbeat.js';
+import { decodeHaMessage, fieldOf } from '../wire/hamsg.js';
 import { FlightKeeper, flightMemory } from './flight-files.js';
 import { realAnswers } from './heartbeat-answers.js';
 import { configTimes, filesAnswer } from './heartbeat-config.js';
@@ -30,12 +37,15 @@ import { exitNow } from './native-addon.js';
 import { nodeDigests, nodeRandom, nodeTimers } from './node-ports.js';
 import { becomeRealtime } from './realtime.js';
 import { TestingLoss } from './testing-loss.js';
+import { Watchdog } from './watchdog.js';
 import { within } from './within.js';
 
 /** Of the size that [flight] gives to drbdd. */
 const FLIGHT_SHARE = 4;
 
 const SLOW_MS = 5000;
+/** Between two lives no status is sent, and nothing of the old one runs: the watchdog is fed as often. */
+const FEED_MS = 500;
 /** The recording has so long at the end. */
 const END_MS = 2000;
 
@@ -46,6 +56,9 @@ export class HeartbeatDaemon {
   readonly #control: HeartbeatControlServer;
   readonly #fifo: HeartbeatFifo;
   readonly #lives: LivesCalls;
+  readonly #machines: HeartbeatLives;
+  readonly #watchdog: Watchdog;
+  #feeding: NodeJS.Timeout | null = null;
   readonly #flight: FlightKeeper | null;
   readonly #recorded: RecordedLives | null;
   readonly #log: HeartbeatLog;
@@ -68,6 +81,7 @@ export class HeartbeatDaemon {
     this.#log = new HeartbeatLog(this.#logOptions(config));
     this.#haCf = config.haCf;
     this.#loss = new TestingLoss(root, (level, text) => this.log(level, text));
+    this.#watchdog = new Watchdog((level, text) => this.log(level, text));
     const host: LivesHost = {
       pid: process.pid,
       clock: { nowMs: monotonicMs, wallMs: () => Date.now() },
@@ -92,20 +106,24 @@ export class HeartbeatDaemon {
       environment: process.env,
       loadavg,
       openMedia: (current, events) =>
-        openMedia(current, events, this.#loss, (level, text) => this.log(level, text)),
-      reboot: root === '' ? runReboot : null,
+        this.#watched(
+          openMedia(current, events, this.#loss, (level, text) => this.log(level, text)),
+        ),
+      reboot: root === '' ? (way, ended) => this.#reboot(way, ended) : null,
       runDrbdadmOutdate: (resource, ended) =>
         runDrbdadmOutdate(resource, (text) => this.log('ERROR', text), ended),
       ask: askOf(realAnswers(root, (level, text) => this.log(level, text))),
       log: (level, text) => this.log(level, text),
       configured: (current) => {
         this.#log.configure(this.#logOptions(current));
+        this.#watchdog.configure(current.haCf.watchdog, current.haCf.deadtimeMs);
       },
       ended: (status) => this.#end(status),
     };
     this.#flight = this.#keeper(config);
     this.#recorded = this.#recorder(host, config);
-    this.#lives = this.#recorded ?? new HeartbeatLives(host, config);
+    this.#machines = this.#recorded?.lives ?? new HeartbeatLives(host, config);
+    this.#lives = this.#recorded ?? this.#machines;
     this.#control = new HeartbeatControlServer(
       root,
       (request) => new Promise((reply) => this.#lives.answer(request, reply)),
@@ -181,8 +199,30 @@ export class HeartbeatDaemon {
     this.#loss.read();
     becomeRealtime(this.#haCf, (level, text) => this.log(level, text));
     if (this.#recorded) void this.#flight?.start();
+    this.#watchdog.configure(this.#haCf.watchdog, this.#haCf.deadtimeMs);
+    this.#feeding = setInterval(() => {
+      if (this.#machines.node === null) this.#watchdog.feed();
+    }, FEED_MS);
     this.#lives.start();
     return ended;
+  }
+
+  /** The watchdog is fed by what sends our status, and by nothing else while a life may run something. */
+  #watched(media: Media): Media {
+    return {
+      links: media.links,
+      send: (datagram) => {
+        media.send(datagram);
+        if (isStatus(datagram)) this.#watchdog.feed();
+      },
+      close: (closed) => media.close(closed),
+    };
+  }
+
+  /** Also when the program that should take the machine down hangs. */
+  #reboot(way: RebootWay, ended: (worked: boolean) => void): void {
+    this.#watchdog.condemn();
+    runReboot(way, ended);
   }
 
   /** When the files can be read: the node must be heard while they cannot. */
@@ -202,6 +242,8 @@ export class HeartbeatDaemon {
   }
 
   #end(status: number): void {
+    if (this.#feeding) clearInterval(this.#feeding);
+    this.#watchdog.release();
     this.#control.close();
     this.#fifo.close();
     void this.#finish(status);
@@ -245,4 +287,9 @@ function loadavg(): string {
   } catch {
     return '0.00 0.00 0.00 1/1 1';
   }
+}
+
+function isStatus(datagram: Uint8Array): boolean {
+  const decoded = decodeHaMessage(datagram);
+  return decoded.ok && fieldOf(decoded.message, 't') === 'status';
 }

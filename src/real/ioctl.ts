@@ -3,9 +3,9 @@
  * buffer it is given and throws errors whose code is errno as text; nothing else in the project calls it.
  *
  * An ioctl on a device that this very process serves deadlocks on the thread that must answer it: call these from a
- * worker thread (device-worker.ts) only.
+ * worker thread (device-worker.ts) only. A watchdog is nobody's but the kernel's.
  *
- * Numbers and sizes: <linux/loop.h>, <linux/fs.h>, for 64-bit machines.
+ * Numbers and sizes: <linux/loop.h>, <linux/fs.h>, <linux/watchdog.h>, for 64-bit machines.
  */
 import { createRequire } from 'node:module';
 import { assert } from '../base/assert.js';
@@ -23,6 +23,7 @@ const REQUESTS = {
   BLKSSZGET: [0x1268, 4],
   BLKPBSZGET: [0x127b, 4],
   BLKDISCARDZEROES: [0x127c, 4],
+  WDIOC_SETTIMEOUT: [0xc0045706, 4],
 } as const;
 
 export type IoctlName = keyof typeof REQUESTS;

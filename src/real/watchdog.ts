@@ -1,0 +1,106 @@
+/**
+ * `watchdog DEVICE` of ha.cf: a timer outside of this process, which resets the machine when it is not fed.
+ *
+ *     closed --configure--> open, fed at each own status --release: 'V', close--> closed: the timer is off
+ *                            \--condemn--> never fed again, never closed: the machine goes down
+ *
+ * Its time is the deadtime and 10 ms, in whole seconds: a node that stands still is gone about when the other one takes over. A device that cannot
+ * be told its time is fed all the same. A daemon that dies leaves it open: who comes after it feeds it in time, or the machine is
+ * reset.
+ *
+ * Source: <linux/watchdog.h>, Documentation/watchdog/watchdog-api; heartbeat 3.0.6 observed with a file for a device.
+ */
+import { closeSync, constants, openSync, writeSync } from 'node:fs';
+import type { NodeLogLevel } from '../host/heartbeat-node.js';
+import { ioctl, ioctlBuffer } from './ioctl.js';
+
+const EXTRA_MS = 10;
+const FED = Buffer.alloc(1);
+/** Without it the driver takes a close for the end of a broken daemon, and goes on counting. */
+const MAGIC = Buffer.from('V');
+
+export class Watchdog {
+  readonly #log: (level: NodeLogLevel, text: string) => void;
+  #device: string | null = null; // that is open, or was when it failed
+  #fd: number | null = null;
+  #isCondemned = false;
+
+  constructor(log: (level: NodeLogLevel, text: string) => void) {
+    this.#log = log;
+  }
+
+  /** Of a start and of each new configuration. Null: none. */
+  configure(device: string | null, deadtimeMs: number): void {
+    if (this.#isCondemned) return;
+    if (device !== this.#device) this.release();
+    this.#device = device;
+    if (device === null) return;
+    if (this.#fd === null) this.#open(device);
+    if (this.#fd !== null) this.#setTime(this.#fd, Math.ceil((deadtimeMs + EXTRA_MS) / 1000));
+  }
+
+  feed(): void {
+    if (this.#fd === null || this.#isCondemned) return;
+    try {
+      writeSync(this.#fd, FED);
+    } catch (e) {
+      this.#log('ERROR', `Watchdog write failure: closing ${this.#device}! (${reason(e)})`);
+      this.#close();
+    }
+  }
+
+  /** The machine is to go down, whatever hangs. */
+  condemn(): void {
+    this.#isCondemned = true;
+  }
+
+  /** Nothing runs here any more that must not outlive us. */
+  release(): void {
+    if (this.#fd === null || this.#isCondemned) return;
+    try {
+      writeSync(this.#fd, MAGIC);
+      this.#log('debug', "Successful watchdog 'V' write");
+    } catch (e) {
+      const text = `Watchdog write magic character failure: closing ${this.#device}! (${reason(e)})`;
+      this.#log('ERROR', text);
+    }
+    this.#close();
+  }
+
+  #open(device: string): void {
+    try {
+      // Not to wait for it: a stand-in may be a pipe.
+      this.#fd = openSync(device, constants.O_WRONLY | constants.O_NONBLOCK);
+      this.#log('info', `Using watchdog device: ${device}`);
+    } catch (e) {
+      this.#log('ERROR', `Cannot open watchdog device: ${device}: ${reason(e)}`);
+    }
+  }
+
+  #setTime(fd: number, seconds: number): void {
+    const argument = ioctlBuffer('WDIOC_SETTIMEOUT');
+    argument.writeInt32LE(seconds);
+    try {
+      ioctl(fd, 'WDIOC_SETTIMEOUT', argument);
+      this.#log('info', `Set watchdog timer to ${argument.readInt32LE()} seconds.`); // what it took
+    } catch (e) {
+      const text = `WDIOC_SETTIMEOUT: Failed to set watchdog timer to ${seconds} seconds.: ${reason(e)}`;
+      this.#log('ERROR', `${text}. It is fed all the same, and has a time of its own.`);
+    }
+  }
+
+  #close(): void {
+    const fd = this.#fd;
+    this.#fd = null;
+    try {
+      if (fd !== null) closeSync(fd);
+    } catch (e) {
+      this.#log('ERROR', `Watchdog close(2) failed. (${reason(e)})`);
+    }
+  }
+}
+
+function reason(e: unknown): string {
+  const { code, message } = e as NodeJS.ErrnoException;
+  return code ?? message;
+}
