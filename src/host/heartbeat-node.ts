@@ -34,8 +34,8 @@ import { isAuthentic, type SigningKeys, signNetstring } from '../wire/hamsg-auth
 import { type BuiltIn, HeartbeatClients } from './heartbeat-clients.js';
 import type { NodeAsk } from './heartbeat-questions.js';
 import type { IpfailEffect } from './ipfail.js';
-import { NodeHomes } from './node-homes.js';
 import { NodeHealth } from './node-health.js';
+import { NodeHomes } from './node-homes.js';
 
 export type NodeLogLevel = 'debug' | 'info' | 'WARN' | 'ERROR' | 'CRIT';
 

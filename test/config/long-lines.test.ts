@@ -12,6 +12,8 @@ const SYSTEM = {
   userExists: () => true,
   isExecutable: () => true,
   interfaceError: () => null,
+  isStonithType: () => true,
+  hasStonithConfig: () => true,
 };
 const haCf = (text: string) => parseHaCf(text, 'ha.cf', SYSTEM);
 const haresources = (text: string) => parseHaResources(text, 'haresources', ['alpha']);

@@ -1,8 +1,8 @@
 /** Which device resets the other node, and that nobody who reads a recording learns what it is told. */
 import test from 'ava';
 import type { StonithDevice } from '../../src/config/ha-cf.js';
-import { type FenceDevice, fenceDeviceOf } from '../../src/host/fence-device.js';
 import { DEFAULT_TWINBEAT_INI } from '../../src/config/twinbeat-ini.js';
+import { type FenceDevice, fenceDeviceOf } from '../../src/host/fence-device.js';
 import type { HeartbeatConfig } from '../../src/host/heartbeat-ports.js';
 import { withoutKeys } from '../../src/host/recording-heartbeat.js';
 import { readHeartbeatTexts } from '../../src/sim/heartbeat-config.js';
