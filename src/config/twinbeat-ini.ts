@@ -34,6 +34,10 @@ export interface TwinbeatIni {
     readonly scriptTimeoutS: number;
     /** What becomes of a node that cannot stop a group (host/stuck-group.ts). */
     readonly stopFailure: 'reboot' | 'panic' | 'hold';
+    /** auto_failback on: a node that has come back is given its groups so long after it has become stable. */
+    readonly failbackDelayS: number;
+    /** Groups move by themselves so often in an hour at most; 0: no limit. */
+    readonly movesPerHour: number;
     readonly logLevel: LogLevel;
     readonly logFormat: LogFormat;
   };
@@ -64,7 +68,14 @@ export const DEFAULT_TWINBEAT_INI: TwinbeatIni = {
     poolMiB: 64,
     handlerTimeoutS: 300,
   },
-  heartbeat: { scriptTimeoutS: 0, stopFailure: 'reboot', logLevel: 'info', logFormat: 'text' },
+  heartbeat: {
+    scriptTimeoutS: 0,
+    stopFailure: 'reboot',
+    failbackDelayS: 0,
+    movesPerHour: 0,
+    logLevel: 'info',
+    logFormat: 'text',
+  },
   flight: { enabled: 'yes', sizeMiB: 32, lives: 4 },
   fence: { agent: '', options: '', delayS: 0, timeoutS: 60 },
   health: { intervalS: 0, steps: 5, timeoutS: 10, restartsPerHour: 3 },
@@ -134,6 +145,8 @@ const KEYS: Readonly<Record<keyof TwinbeatIni, Readonly<Record<string, Key>>>> =
   },
   heartbeat: {
     'script-timeout': whole('scriptTimeoutS', 0, 86_400),
+    'failback-delay': whole('failbackDelayS', 0, 86_400),
+    'moves-per-hour': whole('movesPerHour', 0, 1000),
     'stop-failure': {
       ...oneOf('stopFailure', 'reboot', 'panic', 'hold'),
       expected: 'reboot or panic or hold (fence is not there yet)',

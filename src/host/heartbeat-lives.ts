@@ -289,6 +289,8 @@ export class HeartbeatLives {
           stonith: fenceDeviceOf(this.#config) !== null,
           fenceDelayMs: this.#config.ini.fence.delayS * 1000,
         },
+        failbackDelayMs: this.#config.ini.heartbeat.failbackDelayS * 1000,
+        movesPerHour: this.#config.ini.heartbeat.movesPerHour,
         health: healthOf(this.#config),
         standing: this.#standing,
       },

@@ -34,6 +34,7 @@ import { isAuthentic, type SigningKeys, signNetstring } from '../wire/hamsg-auth
 import { type BuiltIn, HeartbeatClients } from './heartbeat-clients.js';
 import type { NodeAsk } from './heartbeat-questions.js';
 import type { IpfailEffect } from './ipfail.js';
+import { askPeersData, drbdResources } from './node-data.js';
 import { NodeHealth } from './node-health.js';
 import { NodeHomes } from './node-homes.js';
 
@@ -66,6 +67,8 @@ export interface HeartbeatNodeConfig {
   readonly innerSignature: boolean; // msgfmt classic
   readonly logBadpack: boolean;
   readonly permission: Omit<PermissionConfig, 'peer'>;
+  readonly failbackDelayMs: number;
+  readonly movesPerHour: number;
   readonly health: HealthConfig;
   readonly standing: Standing;
 }
@@ -125,7 +128,12 @@ export class HeartbeatNode {
         : new ResourceState({
             node,
             peer: this.#peer,
-            autoFailback: config.autoFailback === 'on',
+            failBack: {
+              wanted: config.autoFailback === 'on',
+              delayMs: config.failbackDelayMs,
+              needsData: this.#peersResources().length > 0,
+            },
+            movesPerHour: config.movesPerHour,
             resume,
             homes: this.homes.text,
           });
@@ -510,6 +518,9 @@ export class HeartbeatNode {
         case 'withdraw':
           this.permission.withdraw();
           break;
+        case 'data':
+          this.#askData();
+          break;
         case 'released':
           this.#end(nowMs);
           break;
@@ -521,6 +532,18 @@ export class HeartbeatNode {
           break;
       }
     }
+  }
+
+  #peersResources(): string[] {
+    return drbdResources(this.#config.groups.filter((group) => this.#scopeOf(group) === 'foreign'));
+  }
+
+  #askData(): void {
+    askPeersData(this.#ports.ask, this.#peer ?? '', this.#peersResources(), (verdict, nowMs) => {
+      const out: ResourceEffect[] = [];
+      this.resources.peersData(verdict, nowMs, out);
+      this.#fromResources(out, nowMs);
+    });
   }
 
   #fromPermission(effects: readonly PermissionEffect[], nowMs: number): void {

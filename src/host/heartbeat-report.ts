@@ -36,6 +36,7 @@ export function heartbeatReport(source: ReportSource): HeartbeatReport {
     leaving: stopAsked || (node?.leaving ?? true),
     stuck: [...stuck],
     disputes: (node?.homes.disputes ?? []).map((dispute) => dispute.group.key),
+    waits: node ? waitsOf(node) : [],
     standing: node?.health.standing ?? standing,
     health: node?.health.levels ?? [],
     gaveUp: node?.health.gaveUp ?? [],
@@ -47,6 +48,15 @@ export function heartbeatReport(source: ReportSource): HeartbeatReport {
     keepaliveMs: haCf.keepaliveMs,
     deadtimeMs: haCf.deadtimeMs,
   };
+}
+
+/** What does not happen now, and why. */
+function waitsOf({ resources, permission, peer }: HeartbeatNode): string[] {
+  const failback = resources.failbackWaitsFor;
+  return [
+    ...(permission.isOpen ? [`take-over from ${peer}: it is not reset yet`] : []),
+    ...(failback === null ? [] : [`fail-back to ${peer}: ${failback}`]),
+  ];
 }
 
 function nodeReports({ config, node, links }: ReportSource): NodeReport[] {

@@ -3,6 +3,7 @@
 import type { LivesHost } from '../host/heartbeat-ports.js';
 import type { Answers } from '../host/heartbeat-questions.js';
 import { checkAnswer } from './answer-check.js';
+import { dataAnswer } from './answer-data.js';
 import { Fencing } from './answer-fence.js';
 import { standingAnswer } from './answer-standing.js';
 
@@ -10,6 +11,7 @@ export function realAnswers(root: string, log: LivesHost['log']): Answers {
   const fencing = new Fencing({ root, log });
   return {
     fence: (config, { node }, answered) => fencing.answer(config, node, answered),
+    data: dataAnswer(root),
     check: checkAnswer(root),
     standing: standingAnswer(root, (text) => log('ERROR', text)),
   };

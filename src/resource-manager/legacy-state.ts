@@ -8,6 +8,7 @@
  * that answers it stops the group whether it was held or not. Source: docs/HEARTBEAT.md; heartbeat 3.0.6 observed.
  */
 import { fieldOf, type HaMessage, haFields } from '../wire/hamsg.js';
+import type { DataVerdict } from './answers.js';
 import { type Hold, plus } from './hold.js';
 import type {
   ResourceEffect,
@@ -260,6 +261,13 @@ export class LegacyState implements ResourceMachine {
   #withdraw(out: ResourceEffect[]): void {
     if (this.#asked !== 0) out.push({ type: 'withdraw' });
     this.#asked = 0;
+  }
+
+  /** A group goes home as soon as its home asks for it. */
+  peersData(_verdict: DataVerdict, _nowMs: number, _out: ResourceEffect[]): void {}
+
+  get failbackWaitsFor(): null {
+    return null;
   }
 
   /** Nothing is held back: a group is asked for before it is started, whatever the files say. */

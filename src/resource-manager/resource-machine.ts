@@ -3,6 +3,7 @@
  * Inputs are calls with the time given in, effects go into the caller's array.
  */
 import type { HaMessage } from '../wire/hamsg.js';
+import type { DataVerdict } from './answers.js';
 import type { Hold } from './hold.js';
 import type { StandbyPhase } from './standby.js';
 
@@ -25,6 +26,8 @@ export type ResourceEffect =
    */
   | { readonly type: 'permission'; readonly id: number; readonly needed: boolean }
   | { readonly type: 'withdraw' }
+  /** Are the peer's disks good enough for its own groups? Comes back by `peersData`. */
+  | { readonly type: 'data' }
   /** Nothing is held any more and the peer has been told. */
   | { readonly type: 'released' }
   /** The peer runs what we run: give everything up and start again. */
@@ -60,6 +63,9 @@ export interface ResourceMachine {
   permitted(id: number, nowMs: number, out: ResourceEffect[]): void;
   /** A sign of life of the peer, before anything that it says: what was asked because of its death is not open any more. */
   peerHeard(out: ResourceEffect[]): void;
+  peersData(verdict: DataVerdict, nowMs: number, out: ResourceEffect[]): void;
+  /** Why the peer is not given its groups back; null: nothing keeps it. */
+  readonly failbackWaitsFor: string | null;
   /** Groups that were held back need not be any more: take again what is claimed. What runs is left alone. */
   takeAgain(out: ResourceEffect[]): void;
   requestStandby(rsc: Hold, out: ResourceEffect[]): void;

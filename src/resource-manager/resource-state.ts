@@ -14,9 +14,12 @@
  * `yield` them at once.
  */
 import { fieldOf, type HaMessage, haFields } from '../wire/hamsg.js';
+import type { DataVerdict } from './answers.js';
 import { Claims } from './claims.js';
+import { FailBack, type FailBackConfig } from './fail-back.js';
 import { FailedStarts } from './failed-starts.js';
 import { both, type Hold, includes, parseHold, plus, swapped } from './hold.js';
+import { Moves } from './moves.js';
 import type {
   ResourceEffect,
   ResourceLevel,
@@ -29,7 +32,8 @@ import { readAsk, StandbyExchange, sendAsk } from './standby-exchange.js';
 export interface ResourceConfig {
   readonly node: string;
   readonly peer: string | null; // null: a cluster of one
-  readonly autoFailback: boolean;
+  readonly failBack: FailBackConfig;
+  readonly movesPerHour: number; // 0: no limit
   /** What was claimed before a restart that left the services running; 'none' otherwise. */
   readonly resume: Hold;
   /** Whose resources are whose, by our file (homes.ts). */
@@ -40,7 +44,6 @@ export interface ResourceConfig {
 const RESUME = 'resume';
 const RSC_TIMER_MS = 10_000;
 const CANCELLED = 'Resource takeover cancelled - shutdown in progress.';
-const FAILBACK_RETRY_MS = 1000;
 
 export class ResourceState implements ResourceMachine {
   readonly #config: ResourceConfig;
@@ -55,8 +58,8 @@ export class ResourceState implements ResourceMachine {
   readonly #standby: StandbyExchange;
   readonly #failed = new FailedStarts();
   #timerMs = Number.POSITIVE_INFINITY;
-  #needsFailback = false;
-  #failbackMs = Number.POSITIVE_INFINITY;
+  readonly #moves: Moves;
+  readonly #failBack: FailBack;
   #releaseJob = 0;
   #shutdownAsked = false;
   #shutdownWaits = false;
@@ -67,6 +70,8 @@ export class ResourceState implements ResourceMachine {
   constructor(config: ResourceConfig) {
     this.#config = config;
     this.#claims = new Claims(config.resume, config.homes);
+    this.#moves = new Moves(config.movesPerHour);
+    this.#failBack = new FailBack(config.failBack, this.#moves);
     this.#standby = new StandbyExchange(this.#claims);
   }
 
@@ -177,7 +182,7 @@ export class ResourceState implements ResourceMachine {
     this.#peerDead = false;
     const wasBarred = this.#peerBarred;
     this.#peerBarred = fieldOf(message, 'offline') === '1';
-    if (wasBarred && !this.#peerBarred) this.#failbackMs = nowMs;
+    if (wasBarred && !this.#peerBarred) this.#failBack.again(nowMs);
     if (fieldOf(message, 'clean') === '1') this.#peerClean = true; // it may have started before we did
     const isFull = fieldOf(message, 'rtype') === 'full';
     const isStable = fieldOf(message, 'isstable');
@@ -189,7 +194,7 @@ export class ResourceState implements ResourceMachine {
       this.#log('info', 'remote resource transition completed.', out);
       this.#otherStable = true;
       this.#claims.say(this.#state === 'STABLE', null, out);
-      this.#failbackMs = nowMs;
+      this.#failBack.peerStable(nowMs);
     }
     if (this.#state !== 'STABLE' && this.#state !== 'SHUTDOWN' && this.#otherStable) {
       this.#log('info', 'remote resource transition completed.', out);
@@ -245,7 +250,7 @@ export class ResourceState implements ResourceMachine {
     this.#state = 'STABLE';
     this.#acquireLocal(reason, out);
     this.#claims.say(true, null, out);
-    this.#failbackMs = nowMs;
+    this.#failBack.peerStable(nowMs);
   }
 
   /** `req_our_resources`, not forced. */
@@ -275,7 +280,7 @@ export class ResourceState implements ResourceMachine {
     this.#expireStandby(nowMs, out);
     const flux = !own && ask.info === 'me' ? (this.#barred ?? this.#flux) : this.#flux;
     const move = this.#standby.receive(ask, flux, nowMs, out);
-    if (move === 'over' && includes(ask.rsc, 'foreign')) this.#needsFailback = false;
+    if (move === 'over' && includes(ask.rsc, 'foreign')) this.#failBack.done();
   }
 
   /** Why groups cannot change hands now; the original's words. */
@@ -314,7 +319,7 @@ export class ResourceState implements ResourceMachine {
     this.#deadBeforeActive = null;
     this.#peerDead = true;
     this.#standby.cancel('Cancelling pending standby operation', out);
-    this.#needsFailback = true;
+    this.#failBack.needed();
     if (this.#state === 'SHUTDOWN') {
       this.#log('info', CANCELLED, out); // and who takes nothing need not shoot
       return;
@@ -360,7 +365,7 @@ export class ResourceState implements ResourceMachine {
     }
     this.#log('info', `Received shutdown notice from '${peer ?? ''}'.`, out);
     this.#standby.cancel('Cancelling pending standby operation', out);
-    this.#needsFailback = true;
+    this.#failBack.needed();
     this.#peerDead = true;
     this.#takeOver(peer, out);
   }
@@ -451,23 +456,28 @@ export class ResourceState implements ResourceMachine {
   #handOverFailed(nowMs: number, out: ResourceEffect[]): void {
     const isThere = !this.#peerDead && !this.#peerBarred && this.#config.peer !== null;
     const canTake = this.#otherStable && isThere;
-    const rsc = this.#failed.handOver(nowMs, canTake && !this.inTransition);
-    if (rsc !== null && both(this.#claims.hold, rsc) !== 'none') this.requestStandby(rsc, out);
+    const mayMove = this.#moves.may(nowMs);
+    const rsc = this.#failed.handOver(nowMs, canTake && mayMove && !this.inTransition);
+    if (rsc === null || both(this.#claims.hold, rsc) === 'none') return;
+    this.#moves.moved(nowMs);
+    this.requestStandby(rsc, out);
   }
 
   /** auto_failback on: give the returned node its groups back. */
   #tryFailback(nowMs: number, out: ResourceEffect[]): void {
-    if (nowMs < this.#failbackMs) return;
-    const wants = this.#config.autoFailback && this.#needsFailback;
     const isThere = !this.#peerDead && !this.#peerBarred;
     const possible = this.#otherStable && isThere && includes(this.#claims.hold, 'foreign');
-    if (!wants || !possible) {
-      this.#failbackMs = Number.POSITIVE_INFINITY; // set again when the peer becomes stable
-      return;
-    }
-    this.#failbackMs = nowMs + FAILBACK_RETRY_MS; // until it has happened: a request may go unanswered
-    if (this.inTransition) return;
-    sendAsk('foreign', 'me', out);
+    if (this.#failBack.due(possible, this.inTransition, nowMs, out)) sendAsk('foreign', 'me', out);
+  }
+
+  /** The answer to the effect `data`. */
+  peersData(verdict: DataVerdict, nowMs: number, out: ResourceEffect[]): void {
+    this.#failBack.data(verdict, nowMs, out);
+    this.#tryFailback(nowMs, out);
+  }
+
+  get failbackWaitsFor(): string | null {
+    return this.#failBack.waitsFor;
   }
 
   #expireStandby(nowMs: number, out: ResourceEffect[]): void {
@@ -522,6 +532,6 @@ export class ResourceState implements ResourceMachine {
     const { deadlineMs: standbyMs } = this.#standby;
     // Our own may run on a peer that only seems dead: the timer's acquisition waits for permission like any other.
     const timerMs = this.#asked === null ? this.#timerMs : Number.POSITIVE_INFINITY;
-    return Math.min(standbyMs, timerMs, this.#failbackMs, this.#failed.deadlineMs);
+    return Math.min(standbyMs, timerMs, this.#failBack.deadlineMs, this.#failed.deadlineMs);
   }
 }

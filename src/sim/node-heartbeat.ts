@@ -6,6 +6,7 @@ import type { DigestSource } from '../base/ports.js';
 import { roleName } from '../drbd/state.js';
 import { RESOURCE } from './administrator.js';
 import { checkAnswer } from './answer-check.js';
+import { dataAnswer } from './answer-data.js';
 import { standingAnswer } from './answer-standing.js';
 import type { ClusterConfig } from './config.js';
 import { dice } from './dice.js';
@@ -43,7 +44,11 @@ export class NodeHeartbeat {
       this.#ports(world),
     );
     this.scripts.trace = (trace) => world.scripted(node, trace);
-    const answers = { ...NO_ANSWERS, check: checkAnswer(this.scripts, node.clock) };
+    const answers = {
+      ...NO_ANSWERS,
+      data: dataAnswer(node),
+      check: checkAnswer(this.scripts, node.clock),
+    };
     this.heartbeat = new SimHeartbeat(
       {
         node: node.name,

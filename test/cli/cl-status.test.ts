@@ -28,6 +28,7 @@ const REPORT: HeartbeatReport = {
   leaving: false,
   stuck: [],
   disputes: [],
+  waits: [],
   standing: { state: 'ok' },
   health: [],
   gaveUp: [],

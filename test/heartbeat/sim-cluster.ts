@@ -20,6 +20,8 @@ export interface SimOptions {
   /** What a reset of a node comes to; null: no device. With OK the machine goes down. */
   readonly fence: ((victim: Name) => FenceAnswer) | null;
   readonly fenceDelayMs: number;
+  readonly failbackDelayMs: number;
+  readonly movesPerHour: number;
   readonly pings: readonly string[]; // with any, ipfail runs
 }
 
@@ -32,6 +34,8 @@ const DEFAULTS: SimOptions = {
   maxScriptMs: 50,
   fence: null,
   fenceDelayMs: 0,
+  failbackDelayMs: 0,
+  movesPerHour: 0,
   pings: [],
 };
 
@@ -159,6 +163,8 @@ export class SimCluster {
           stonith: this.#options.fence !== null,
           fenceDelayMs: this.#options.fenceDelayMs,
         },
+        failbackDelayMs: this.#options.failbackDelayMs,
+        movesPerHour: this.#options.movesPerHour,
         health: { intervalMs: 0, steps: 5, timeoutMs: 1000, restartsPerHour: 0 },
         standing: { state: 'ok' },
       },

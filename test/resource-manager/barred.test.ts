@@ -28,7 +28,7 @@ function takes(hand: Hand): string[] {
 }
 
 test('its first word says so; a common start: it claims its own, and starts nothing', (t) => {
-  const hand = new Hand();
+  const hand = new Hand({});
   barred(hand, 'x');
   t.deepEqual(
     offlineOf(hand, (state, out) => state.active(0, out)),
@@ -61,7 +61,7 @@ test('what it hears while it is barred, and what it does not do', (t) => {
     ['the peer starts anew', (h) => h.hear({ t: 'starting', clean: '1' })],
   ];
   for (const [what, happens] of table) {
-    const hand = new Hand();
+    const hand = new Hand({});
     hand.call((state, out) => state.active(0, out));
     hand.resource('all', '1');
     barred(hand, 'mysql: hangs');
@@ -78,7 +78,7 @@ test('what it hears while it is barred, and what it does not do', (t) => {
 });
 
 test('with a reason no more: what it claims is taken; nothing of the peer’s', (t) => {
-  const hand = new Hand();
+  const hand = new Hand({});
   barred(hand, 'x');
   hand.call((state, out) => state.active(0, out));
   hand.resource('local', '1');
@@ -90,7 +90,7 @@ test('with a reason no more: what it claims is taken; nothing of the peer’s', 
   const said = offlineOf(hand, (state, out) => state.setBarred(null, 0, out));
   t.deepEqual(said, ['resource null']);
   t.deepEqual(takes(hand), ['take local']);
-  const other = new Hand();
+  const other = new Hand({});
   barred(other, 'x');
   other.call((state, out) => state.active(0, out));
   other.resource('all', '1');
@@ -99,7 +99,7 @@ test('with a reason no more: what it claims is taken; nothing of the peer’s', 
 });
 
 test('a peer that is offline is asked to take nothing by itself, and is offered its own when it is well', (t) => {
-  const hand = new Hand(true);
+  const hand = new Hand({ autoFailback: true });
   hand.call((state, out) => state.active(0, out));
   hand.call((state, out) => state.peerDied(true, 0, out));
   hand.finishJobs();
@@ -120,7 +120,9 @@ test('a peer that is offline is asked to take nothing by itself, and is offered 
 test('whatever comes in whatever order, a barred node takes nothing', (t) => {
   for (let seed = 1; seed <= 2000; seed++) {
     const random = new Prng(seed);
-    const hand = new Hand(random.below(2) === 0, random.pick(['none', 'local', 'all'] as const));
+    const autoFailback = random.below(2) === 0;
+    const resume = random.pick(['none', 'local', 'all'] as const);
+    const hand = new Hand({ autoFailback, resume });
     const steps = random.below(8);
     barred(hand, steps === 0 ? 'x' : null);
     hand.call((state, out) => state.active(0, out));

@@ -164,7 +164,7 @@ test('10,000 random orders of deaths, signs of life and answers: granted only by
 // ---- the door in front of the resource state machine
 
 test('with a device a take-over waits for the reset; our own go on meanwhile, nothing is claimed', (t) => {
-  const hand = Hand.stable(false, true);
+  const hand = Hand.stable({ stonith: true });
   hand.call((s, out) => s.peerDied(true, 0, out));
   t.deepEqual([hand.jobs, hand.sent, hand.state.hold], [[], [], 'local']);
   hand.fenced('bad');
@@ -179,7 +179,7 @@ test('with a device a take-over waits for the reset; our own go on meanwhile, no
 });
 
 test('a peer that is heard meanwhile keeps what it has, and a late OK takes nothing', (t) => {
-  const hand = Hand.stable(false, true);
+  const hand = Hand.stable({ stonith: true });
   hand.call((s, out) => s.peerDied(true, 0, out));
   hand.resource('local', '1');
   t.true(hand.logs.includes('Node b is heard again: nothing is taken over.'));
@@ -188,7 +188,7 @@ test('a peer that is heard meanwhile keeps what it has, and a late OK takes noth
 });
 
 test('`shutdone` is a word: it needs no reset', (t) => {
-  const hand = Hand.stable(false, true);
+  const hand = Hand.stable({ stonith: true });
   hand.resource('none', '0', { info: 'shutdown' });
   hand.hear({ t: 'shutdone', st: 'dead' });
   t.deepEqual(
@@ -201,21 +201,21 @@ test('`shutdone` is a word: it needs no reset', (t) => {
 });
 
 test('a node that leaves does not wait for the reset, and shoots nobody', (t) => {
-  const hand = Hand.stable(false, true);
+  const hand = Hand.stable({ stonith: true });
   hand.call((s, out) => s.peerDied(true, 0, out));
   hand.call((s, out) => s.shutdown(0, out));
   hand.finishJobs();
   t.deepEqual(hand.others, ['released']);
   hand.fenced('OK');
   t.deepEqual(hand.jobs, []);
-  const leaving = Hand.stable(false, true);
+  const leaving = Hand.stable({ stonith: true });
   leaving.call((s, out) => s.shutdown(0, out));
   leaving.call((s, out) => s.peerDied(true, 0, out));
   t.deepEqual(leaving.fences, []);
 });
 
 test('the start-up timer takes nothing while the peer is not fenced', (t) => {
-  const hand = new Hand(false, 'none', true);
+  const hand = new Hand({ stonith: true });
   hand.call((s, out) => s.active(0, out));
   hand.resource('none', '0');
   hand.call((s, out) => s.peerDied(true, 1000, out));

@@ -15,7 +15,7 @@ test('holds: union, difference, the other node’s terms', (t) => {
 
 // 9.1, both start: "A S(active) starting; A R(none,0); sees stable: R(none,0) R(local,1) ..."
 test('both start: claims follow the peer’s stability', (t) => {
-  const hand = new Hand();
+  const hand = new Hand({});
   hand.call((s, out) => s.active(0, out));
   hand.hear({ t: 'starting' });
   hand.resource('none', '0');
@@ -34,7 +34,7 @@ test('both start: claims follow the peer’s stability', (t) => {
 
 // 8.3: "Without any resource message from the peer the 10 s timer never starts and the node acquires nothing."
 test('without a resource message nothing is acquired; with one after 10 s', (t) => {
-  const hand = new Hand();
+  const hand = new Hand({});
   hand.call((s, out) => s.active(0, out));
   hand.until(60_000);
   t.deepEqual(hand.jobs, []);
@@ -50,7 +50,7 @@ test('without a resource message nothing is acquired; with one after 10 s', (t) 
 
 // 9.3: node returns, auto_failback off
 test('a peer that holds all keeps it', (t) => {
-  const hand = new Hand();
+  const hand = new Hand({});
   hand.call((s, out) => s.active(0, out));
   hand.resource('all', '1');
   t.true(hand.logs.includes('Local Resource acquisition completed. (none)'));
@@ -91,7 +91,7 @@ test('a peer that dies in the middle of its standby may still hold', (t) => {
 
 // The swarm's first find: the claim drops before the scripts end.
 test('a peer that is leaving still holds: the start-up timer takes nothing', (t) => {
-  const hand = new Hand();
+  const hand = new Hand({});
   hand.call((s, out) => s.active(0, out));
   hand.resource('all', '0');
   hand.resource('none', '0', { info: 'shutdown' });
@@ -145,7 +145,7 @@ test('no takeover while we leave', (t) => {
 
 // 8.8
 test('auto_failback on: the returned peer is offered its groups, again until it takes them', (t) => {
-  const hand = Hand.stable(true);
+  const hand = Hand.stable({ autoFailback: true });
   hand.call((s, out) => s.peerDied(true, 0, out));
   hand.finishJobs();
   hand.clear();
@@ -184,7 +184,7 @@ test('a peer that starts while we stop is told that we still hold', (t) => {
 
 // Both nodes' daemons start at one time, one of them with services that run on.
 test('what is resumed is said with the first word, and not taken by a peer that starts too', (t) => {
-  const resumed = new Hand(false, 'all');
+  const resumed = new Hand({ resume: 'all' });
   const said: HaMessage[] = [];
   resumed.call((s, out) => {
     s.active(0, out);
@@ -199,7 +199,7 @@ test('what is resumed is said with the first word, and not taken by a peer that 
   );
   t.is(resumed.state.state, 'STARTING', 'our own claim is no answer');
   for (const heard of [said, said.slice(0, 1)]) {
-    const hand = new Hand();
+    const hand = new Hand({});
     hand.call((s, out) => s.active(0, out));
     for (const message of heard) hand.say(message);
     hand.until(10_000);
@@ -228,7 +228,7 @@ test('while we stop what we no longer claim we are not stable', (t) => {
 });
 
 test('told to leave before communication is up: it does not begin to work when that comes', (t) => {
-  const hand = new Hand(false, 'local');
+  const hand = new Hand({ resume: 'local' });
   hand.call((s, out) => s.shutdown(0, out));
   hand.call((s, out) => s.peerDied(false, 1, out));
   hand.call((s, out) => s.active(2, out));
@@ -272,7 +272,7 @@ test('all that is resumed is looked at, the other node’s groups, too', (t) => 
     ['local', 'take local'],
     ['all', 'take all'],
   ] as const) {
-    const hand = new Hand(false, resume);
+    const hand = new Hand({ resume });
     hand.call((s, out) => s.active(0, out));
     hand.resource('none', '0');
     hand.until(10_000);

@@ -6,6 +6,15 @@ import type { ResourceEffect } from '../../src/resource-manager/resource-machine
 import { ResourceState } from '../../src/resource-manager/resource-state.js';
 import { fieldOf, type HaMessage, haFields } from '../../src/wire/hamsg.js';
 
+export interface HandOptions {
+  readonly autoFailback?: boolean;
+  readonly resume?: Hold;
+  readonly stonith?: boolean;
+  readonly delayMs?: number; // of fail-back
+  readonly needsData?: boolean;
+  readonly movesPerHour?: number;
+}
+
 /** One node; own messages come back as the membership delivers them. */
 export class Hand {
   readonly state: ResourceState;
@@ -17,9 +26,20 @@ export class Hand {
   readonly fences: number[] = []; // resets that were asked for
   nowMs = 0;
 
-  constructor(autoFailback = false, resume: Hold = 'none', stonith = false) {
-    this.state = new ResourceState({ node: 'a', peer: 'b', autoFailback, resume, homes: '' });
-    this.permission = new Permission({ peer: 'b', stonith, fenceDelayMs: 0 });
+  constructor({ autoFailback, resume, stonith, delayMs, needsData, movesPerHour }: HandOptions) {
+    this.state = new ResourceState({
+      node: 'a',
+      peer: 'b',
+      failBack: {
+        wanted: autoFailback ?? false,
+        delayMs: delayMs ?? 0,
+        needsData: needsData ?? false,
+      },
+      movesPerHour: movesPerHour ?? 0,
+      resume: resume ?? 'none',
+      homes: '',
+    });
+    this.permission = new Permission({ peer: 'b', stonith: stonith ?? false, fenceDelayMs: 0 });
   }
 
   apply(effects: readonly ResourceEffect[]): void {
@@ -99,8 +119,8 @@ export class Hand {
   }
 
   /** Both started, each with its own groups. */
-  static stable(autoFailback = false, stonith = false): Hand {
-    const hand = new Hand(autoFailback, 'none', stonith);
+  static stable(options: HandOptions = {}): Hand {
+    const hand = new Hand(options);
     hand.call((s, out) => s.active(0, out));
     hand.hear({ t: 'starting' });
     hand.resource('none', '0');
