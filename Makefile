@@ -12,7 +12,7 @@ NODE_PREFIX := $(shell $(NODE) -p 'require("path").resolve(process.execPath, "..
 NODEDIR := $(if $(wildcard $(NODE_PREFIX)/include/node/node_api.h),--nodedir=$(NODE_PREFIX))
 PROGRAMS := drbdd drbdadm drbdsetup drbdmeta heartbeat hb_standby hb_takeover cl_status drbd-peer-outdater twinbeat drbd-overview
 
-.PHONY: all ts native native-asan test test-heartbeat test-kernel check format demo soak sim fuzz bench bench-sim install clean
+.PHONY: all ts native native-asan test test-heartbeat test-kernel check format demo soak sim fuzz bench bench-sim bench-heartbeat install clean
 
 all: ts native
 
@@ -77,6 +77,10 @@ bench-sim: ts
 
 bench: all
 	@$(NODE) build/bench/run.js
+
+# Crashes noticed by ours, Debian's heartbeat and keepalived; IDLE=3600 for an hour of doing nothing, of each.
+bench-heartbeat: all
+	@$(NODE) build/bench/heartbeat.js --crashes $(or $(CRASHES),30) --idle $(or $(IDLE),60)
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/lib/twinbeat $(DESTDIR)$(PREFIX)/sbin
