@@ -60,24 +60,27 @@ test.serial('rows are committed to a real MariaDB, and known again', async (t) =
   const data = join(dir, 'data');
   const socket = join(dir, 'run', 'sock');
   const port = await freePort();
+  // Temporary tables are named by pid, which a server in another test's namespace may have as well.
+  const temporary = join(dir, 'tmp');
   const run = (program: string, args: string[], input = ''): void => {
     const done = spawnSync(program, args, {
       input,
       encoding: 'utf8',
       env: {
         ...process.env,
-        MYSQL_OPTIONS:
-          '--bind-address=127.0.0.1 --innodb-log-file-size=8M --innodb-buffer-pool-size=16M',
+        MYSQL_OPTIONS: `--bind-address=127.0.0.1 --innodb-log-file-size=8M --innodb-buffer-pool-size=16M --tmpdir=${temporary}`,
       },
     });
     if (done.status !== 0) throw new Error(`${program}: ${done.stderr}${done.stdout}`);
   };
   const service = (action: string): void =>
     run(resolve('resource.d/mysql'), [data, socket, String(port), action]);
+  run('install', ['-d', '-o', 'mysql', temporary]);
   run('mariadb-install-db', [
     ...[
       '--no-defaults',
       '--user=mysql',
+      `--tmpdir=${temporary}`,
       `--datadir=${data}`,
       '--skip-test-db',
       '--innodb-log-file-size=8M',
