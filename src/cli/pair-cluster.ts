@@ -4,7 +4,6 @@
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { ledgerScript } from './demo-ledger-script.js';
 import { CLIENT_LIMITS, CREATE_TABLE, type StoreKind } from './demo-store.js';
 import { Pair, PROJECT } from './pair.js';
@@ -23,7 +22,7 @@ import {
 } from './pair-config.js';
 import type { Spawned } from './pair-namespace.js';
 import type { PairNode } from './pair-node.js';
-import { CommandError, type Ran } from './pair-run.js';
+import { CommandError, type Ran, waitUntil } from './pair-run.js';
 
 /** What is said of the steps: the demo's face. */
 export interface Narrator {
@@ -47,7 +46,6 @@ export interface ClusterOptions {
 /** For what only looks: a status file whose daemon is gone answers when the next one is there. */
 const QUICK = { timeoutMs: 5_000 };
 const STEP_LIMIT_MS = 120_000; // nothing here takes that long on a sound machine
-const POLL_MS = 100;
 export const PROC_DRBD = '/run/twinbeat/proc/drbd';
 
 export function haveMariadb(): boolean {
@@ -299,17 +297,8 @@ export class Cluster {
     return this.pair.cable.spawn([...this.#part('demo-client'), ...args], out);
   }
 
-  /** Given up when STEP_LIMIT_MS are over, counted from the last time that `ready` called `advanced`. */
   async #until(what: string, ready: (advanced: () => void) => Promise<boolean>): Promise<void> {
-    let fromMs = performance.now();
-    const advanced = (): void => {
-      fromMs = performance.now();
-    };
-    for (;;) {
-      if (await ready(advanced)) return;
-      if (performance.now() - fromMs > STEP_LIMIT_MS) break;
-      await sleep(POLL_MS);
-    }
+    if (await waitUntil(ready, STEP_LIMIT_MS, 100)) return;
     const states: string[] = [];
     for (const node of this.pair.nodes) {
       if (!node.isOn) continue;

@@ -127,15 +127,18 @@ export function processName(pid: number): ProcessName {
   return { pid, startTicks: startTicks(pid) ?? -1 };
 }
 
-/** Poll until `ready` holds. False when `limitMs` is over. */
+/** Poll until `ready` holds. False when `limitMs` are over, counted anew whenever `ready` calls `advanced`. */
 export async function waitUntil(
-  ready: () => boolean | Promise<boolean>,
+  ready: (advanced: () => void) => boolean | Promise<boolean>,
   limitMs: number,
   everyMs = 25,
 ): Promise<boolean> {
-  const end = performance.now() + limitMs;
+  let end = performance.now() + limitMs;
+  const advanced = (): void => {
+    end = performance.now() + limitMs;
+  };
   for (;;) {
-    if (await ready()) return true;
+    if (await ready(advanced)) return true;
     if (performance.now() > end) return false;
     await new Promise((done) => setTimeout(done, everyMs));
   }
