@@ -16,20 +16,26 @@ export interface Scenario {
 }
 
 export const ALL = 'one two three';
+export const LABRES = '/var/lib/heartbeat/labres';
 const KEEPALIVE_MS = 200;
 const DEADTIME_MS = 4000;
-const INITDEAD_MS = 6000;
 const USUAL = [
   ...[`keepalive ${KEEPALIVE_MS}ms`, `deadtime ${DEADTIME_MS / 1000}`, 'warntime 2'],
   // Nobody takes a node for dead that was slow to start; who begins alone waits less.
   ...['initdead 30', 'auto_failback off', 'udpport 694', 'mcast eth0 239.77.0.1 694 1 0'],
 ];
-export const ALONE_SOON = `initdead ${INITDEAD_MS / 1000}`;
+export const ALONE_SOON = 'initdead 6';
 export const GROUPS = 'node-a LabRes::one LabRes::two\nnode-b LabRes::three\n';
 
 export function haCfOf({ haCf = [] }: Pick<Scenario, 'haCf'>): string[] {
   const words = new Set(haCf.map((line) => line.split(' ')[0]));
   return [...USUAL.filter((line) => !words.has(line.split(' ')[0] ?? '')), ...haCf];
+}
+
+/** A node that let go too early would be seen: what it stops takes its time, longer than the other needs to start it. */
+async function slowToStop(pair: MixedPair): Promise<void> {
+  for (const seat of pair.seats)
+    await seat.sh(`cd ${LABRES} && echo 0.8 | tee slow-stop-one >slow-stop-three`);
 }
 
 /** First node-a, which has it all then; node-b comes and takes nothing. */
@@ -45,15 +51,18 @@ async function returns(pair: MixedPair, seat: Seat, a: string, b: string): Promi
   await pair.settled(a, b);
 }
 
+/** More than what a node announces at its start: deadtime + 2 s. */
+const JOIN_INITDEAD_MS = 9000;
+
 const JOIN_ALONE: Scenario = {
   name: 'join alone, and the other later',
-  haCf: [ALONE_SOON],
+  haCf: [`initdead ${JOIN_INITDEAD_MS / 1000}`],
   async play(pair) {
     const startMs = Date.now();
     await oneByOne(pair);
     const [first] = pair.lab.turns();
     const waitedMs = (first?.atMs ?? 0) - startMs;
-    if (waitedMs < INITDEAD_MS) throw new Error(`it started its groups after ${waitedMs} ms`);
+    if (waitedMs < JOIN_INITDEAD_MS) throw new Error(`it started its groups after ${waitedMs} ms`);
     if (pair.lab.calls('node-b').length > 0) throw new Error('node-b did something to the groups');
   },
 };
@@ -74,6 +83,7 @@ const STANDBY: Scenario = {
   name: 'hb_standby: all, local, foreign, failback, no word',
   async play(pair) {
     const { a, b } = pair;
+    await slowToStop(pair);
     await pair.start();
     await pair.move(a, 'hb_standby', 'all', '', ALL);
     await pair.move(b, 'hb_standby', 'all', ALL, '');
@@ -95,6 +105,7 @@ const TAKEOVER: Scenario = {
   name: 'hb_takeover: all, local, foreign, failback',
   async play(pair) {
     const { a, b } = pair;
+    await slowToStop(pair);
     await pair.start();
     await pair.move(a, 'hb_takeover', 'all', ALL, '');
     await pair.move(b, 'hb_takeover', 'local', 'one two', 'three');
@@ -111,13 +122,18 @@ const BOTH_STANDBY: Scenario = {
   name: 'hb_standby all on both at once',
   async play(pair) {
     await pair.start();
-    await Promise.all(pair.seats.map((seat) => seat.run('hb_standby', 'all')));
-    // The first request that both have seen wins. When they cross both are given up after 10 s.
-    const over = /No reply to standby request|Standby request cancelled/;
-    await pair.until('one of them has it all, or both have given up', () => {
-      const moved = pair.a.running === '' || pair.b.running === '';
-      return moved || pair.seats.every((seat) => seat.logged(over) > 0);
-    });
+    const asked = await Promise.all(pair.seats.map((seat) => seat.run('hb_standby', 'all')));
+    // The first request that both have seen wins, and the other one is ignored or comes next; those that cross end after 10 s.
+    const requests = asked.filter(({ status }) => status === 0).length;
+    const begun = /wants to go standby/;
+    const decided =
+      /wants to go standby|standby message \[me\].* ignored|new request from .* ignored/;
+    const ended =
+      /completed standby takeover|Standby resource acquisition done|Standby request cancelled/;
+    for (const seat of pair.seats) {
+      await pair.untilLogs(seat, decided, requests);
+      await pair.untilLogs(seat, ended, seat.logged(begun));
+    }
     await pair.until('every group runs', () => {
       return `${pair.a.running} ${pair.b.running}`.trim().split(' ').length === 3;
     });
@@ -130,6 +146,7 @@ const BOTH_STANDBY: Scenario = {
 const CLEAN_STOP: Scenario = {
   name: 'clean stop, and return',
   async play(pair) {
+    await slowToStop(pair);
     await pair.start();
     for (const [leaver, stays, a, b] of [
       [pair.b, pair.a, ALL, ''],
@@ -192,6 +209,7 @@ const LEGACY: Scenario = {
         for (const { host } of pair.seats)
           await pair.untilSays(seat, ['nodestatus', host], 'active');
     };
+    await slowToStop(pair);
     await pair.b.start();
     await runs('', ALL);
     await pair.a.start();
