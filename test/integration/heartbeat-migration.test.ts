@@ -158,7 +158,7 @@ async function play(t: ExecutionContext, pair: MixedPair, client: Client, found:
 test('two of Debian’s, mixed, ours, mixed, two of Debian’s: the way there and back', async (t) => {
   if (!need(t, ...MIXED_NEEDS, 'socat', 'ss', 'ip', 'ifconfig')) return;
   t.timeout(10 * 60_000, 'longer than any machine should need');
-  for (let left = 3; ; left--) {
+  for (let left = 5; ; left--) {
     const pair = await MixedPair.create(['original', 'original'], haCfOf({}), GROUP);
     const client = new Client(pair.lab);
     const found: string[] = [];
