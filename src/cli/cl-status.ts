@@ -7,17 +7,21 @@
  * always dead. Source: cl_status(1), docs/HEARTBEAT.md; heartbeat 3.0.6 observed.
  */
 import type { HeartbeatReport, NodeReport } from '../host/heartbeat-control.js';
-import { heartbeatReport } from './heartbeat-client.js';
+import { askHeartbeat, heartbeatReport } from './heartbeat-client.js';
 import type { World } from './world.js';
 
 const USAGE = 11;
 const OTHER = 13;
+/** Their index is the exit status. */
+const CLIENT_STATUSES = ['online', 'offline', 'join', 'leave'];
+const CLIENT_TIMEOUT_MS = 500;
+const MARGIN_MS = 2000; // the daemon answers before we give up
 
 interface Verb {
   /** Number of arguments after options, least and most. */
   readonly args: readonly [number, number];
   readonly options: string; // letters
-  run(call: Call): number;
+  run(call: Call): number | Promise<number>;
 }
 
 interface Call {
@@ -158,13 +162,28 @@ const VERBS: Readonly<Record<string, Verb>> = {
   clientstatus: {
     args: [2, 3],
     options: 'm',
-    run(call) {
-      if (!node(call)) return USAGE;
-      // There is no client API here: ipfail and its like are not asked after.
-      const client = call.args[1] ?? '';
-      const what = `Cannot get heartbeat client ${client}'s status`;
-      fail(call.world, what, 'this heartbeat has no client API');
-      return OTHER;
+    async run(call) {
+      const found = node(call);
+      if (!found) return USAGE;
+      const [, client = '', timeout = `${CLIENT_TIMEOUT_MS}`] = call.args;
+      if (!/^\d{1,5}$/.test(timeout)) {
+        call.world.err(
+          `cl_status: clientstatus: a timeout in milliseconds expected, got ${timeout}\n`,
+        );
+        return USAGE;
+      }
+      const timeoutMs = Number(timeout);
+      const request = { verb: 'clientstatus', node: found.name, client, timeoutMs } as const;
+      const reply = await askHeartbeat(call.world.root, request, timeoutMs + MARGIN_MS);
+      const value = reply.ok === true ? reply.value : null;
+      const status = CLIENT_STATUSES.findIndex((word) => word === value);
+      if (status < 0) {
+        const what = `Cannot get heartbeat client ${client}'s status`;
+        fail(call.world, what, 'No timely response.');
+        return OTHER;
+      }
+      call.world.out(`${value}\n`); // -m makes no difference
+      return status;
     },
   },
   rscstatus: {

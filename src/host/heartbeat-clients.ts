@@ -92,10 +92,15 @@ export class HeartbeatClients {
     const cn = fieldOf(message, 'cn') ?? '';
     const id = fieldOf(message, 'from_id') ?? '';
     if (peer === null || !ID.test(cn) || !ID.test(id)) return;
-    const isOnline = cn === 'dopd' || (cn === 'ipfail' && this.#ipfail !== null);
-    const cs = isOnline ? 'online' : 'offline';
+    const cs = this.statusOf(cn);
     const fields = { t: 'respond-cstatus', dest: peer, result: 'OK', cn, to_id: id, cs };
     out.push({ type: 'send', message: haFields(fields) });
+  }
+
+  /** Of a client on this node. */
+  statusOf(client: string): 'online' | 'offline' {
+    const isOnline = client === 'dopd' || (client === 'ipfail' && this.#ipfail !== null);
+    return isOnline ? 'online' : 'offline';
   }
 
   /** The `standby` of an effect was refused. */

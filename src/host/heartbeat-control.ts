@@ -28,6 +28,13 @@ export type HeartbeatRequest =
       readonly peer: string;
       readonly resource: string;
       readonly timeoutMs: number;
+    }
+  /** The reply's value is `online` or `offline`, null: no answer in time. */
+  | {
+      readonly verb: 'clientstatus';
+      readonly node: string;
+      readonly client: string;
+      readonly timeoutMs: number;
     };
 
 export type HeartbeatReply =
@@ -78,7 +85,7 @@ const HOLDS = ['all', 'local', 'foreign'] as const;
 /** Null for anything that is no request. */
 export function parseHeartbeatRequest(value: unknown): HeartbeatRequest | null {
   if (typeof value !== 'object' || value === null) return null;
-  const { verb, resources, peer, resource, timeoutMs, node, activatePrimary, force } =
+  const { verb, resources, peer, resource, timeoutMs, node, client, activatePrimary, force } =
     value as Record<string, unknown>;
   switch (verb) {
     case 'status':
@@ -101,6 +108,13 @@ export function parseHeartbeatRequest(value: unknown): HeartbeatRequest | null {
         typeof timeoutMs === 'number' &&
         /^[A-Za-z0-9_.+-]{1,128}$/.test(resource) // goes to a command line on the peer
         ? { verb, peer, resource, timeoutMs: Math.min(Math.max(timeoutMs, 0), 3_600_000) }
+        : null;
+    case 'clientstatus':
+      return typeof node === 'string' &&
+        typeof client === 'string' &&
+        typeof timeoutMs === 'number' &&
+        /^[A-Za-z0-9_.+-]{1,64}$/.test(client) // goes into a message
+        ? { verb, node, client, timeoutMs: Math.min(Math.max(timeoutMs, 0), 60_000) }
         : null;
     default:
       return null;

@@ -18,6 +18,7 @@ import type { HaResourceGroup } from '../config/haresources.js';
 import { type Hold, includes, parseHold } from '../resource-manager/hold.js';
 import type { Standing } from '../resource-manager/standing.js';
 import { fieldOf, type HaMessage } from '../wire/hamsg.js';
+import { ClientStatus } from './client-status.js';
 import { Dopd } from './dopd.js';
 import { fenceDeviceOf } from './fence-device.js';
 import { builtInClients, builtInOf } from './heartbeat-clients.js';
@@ -75,6 +76,7 @@ export class HeartbeatLives {
   #phase: LivesPhase = 'inheriting';
   #node: HeartbeatNode | null = null;
   #dopd: Dopd | null = null;
+  #clientStatus: ClientStatus | null = null;
   #recoverLink: RecoverLink | null = null;
   #standing: Standing; // of the last life
   readonly #times = new ScriptTimes();
@@ -316,6 +318,11 @@ export class HeartbeatLives {
       runDrbdadmOutdate: (resource, ended) => this.#host.runDrbdadmOutdate(resource, ended),
       log: this.#log,
     });
+    this.#clientStatus = new ClientStatus({
+      timers,
+      generation,
+      send: (message) => this.#send(message),
+    });
     this.#recoverLink = new RecoverLink({
       peer: this.#node.peer,
       timers,
@@ -360,6 +367,7 @@ export class HeartbeatLives {
         if (message.some((f) => f.name === 'to_id' && f.value === 'dopd')) {
           this.#dopd?.receive(message);
         }
+        this.#clientStatus?.receive(message);
         if (message.some((f) => f.name === 'to_id' && f.value === 'twinbeat')) {
           this.#recoverLink?.receive(message);
         }
@@ -588,6 +596,10 @@ export class HeartbeatLives {
       this.#arm();
       return;
     }
+    if (request.verb === 'clientstatus') {
+      this.#askClientStatus(request, (value) => reply({ ok: true, value }));
+      return;
+    }
     const nowMs = this.#nowMs();
     const refusal =
       request.verb === 'standby'
@@ -612,6 +624,16 @@ export class HeartbeatLives {
       done(refusal);
       this.#arm();
     });
+  }
+
+  #askClientStatus(
+    request: Extract<HeartbeatRequest, { verb: 'clientstatus' }>,
+    done: (status: string | null) => void,
+  ): void {
+    const { node, client, timeoutMs } = request;
+    if (node === this.#config.node) done(this.#node?.clientStatus(client) ?? null);
+    else if (node !== this.#node?.peer) done(null);
+    else this.#clientStatus?.ask(node, client, timeoutMs, done);
   }
 
   report(): HeartbeatReport {

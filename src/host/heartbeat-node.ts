@@ -209,6 +209,11 @@ export class HeartbeatNode {
     return this.#peer === null ? null : (this.membership.nodes.get(this.#peer)?.status ?? null);
   }
 
+  /** Of a client on this node: ipfail, dopd. */
+  clientStatus(client: string): 'online' | 'offline' {
+    return this.#clients.statusOf(client);
+  }
+
   /** 0: none known. */
   peerGeneration(): number {
     return this.#peer === null ? 0 : (this.membership.nodes.get(this.#peer)?.generation ?? 0);

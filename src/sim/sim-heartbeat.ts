@@ -234,6 +234,18 @@ export class SimHeartbeat {
     });
   }
 
+  /** cl_status clientstatus: what it prints, null for no answer in time. */
+  clientStatus(
+    node: string,
+    client: string,
+    timeoutMs: number,
+    done: (status: string | null) => void,
+  ): void {
+    this.#ask({ verb: 'clientstatus', node, client, timeoutMs }, (reply) =>
+      done(reply.ok && typeof reply.value === 'string' ? reply.value : null),
+    );
+  }
+
   /** On the control socket; a process that dies meanwhile closes it. */
   #ask(request: HeartbeatRequest, done: (reply: HeartbeatReply) => void): void {
     const process = this.#process;

@@ -66,6 +66,10 @@ async function daemon(t: ExecutionContext) {
   const server = new HeartbeatControlServer(root, (request) => {
     requests.push(request);
     if (request.verb === 'status') return Promise.resolve({ ok: true, value: REPORT });
+    if (request.verb === 'clientstatus') {
+      const value = { ipfail: 'online', nosuch: 'offline' }[request.client] ?? null;
+      return Promise.resolve({ ok: true, value });
+    }
     if (request.verb === 'outdate') return Promise.resolve({ ok: true, value: 4 });
     if (request.verb === 'takeover') return Promise.resolve({ ok: false, text: 'node-b is dead' });
     return Promise.resolve({ ok: true, value: null });
@@ -108,6 +112,12 @@ const OBSERVED: readonly (readonly [string, string, number])[] = [
   ['hblinkstatus node-b eth0', 'up\n', 0],
   ['hblinkstatus node-a eth0', 'dead\n', 1],
   ['hblinkstatus node-b eth9', '', 13],
+  ['clientstatus node-b ipfail', 'online\n', 0],
+  ['clientstatus node-b ipfail 2000', 'online\n', 0],
+  ['clientstatus node-b nosuch', 'offline\n', 1],
+  ['clientstatus node-b silent', '', 13],
+  ['clientstatus nosuch ipfail', '', 11],
+  ['clientstatus node-b ipfail soon', '', 11],
   ['rscstatus', 'local\n', 0],
   ['rscstatus -m', 'This node is holding local resources.\n', 0],
   ['hbparameter -p keepalive', '500ms\n', 0],
@@ -190,6 +200,8 @@ test('what is no request is refused', (t) => {
     {},
     { verb: 'standby', resources: 'none' },
     { verb: 'outdate', peer: 'b', resource: 'r; rm -rf /', timeoutMs: 1 },
+    { verb: 'clientstatus', node: 'b', client: 'a b', timeoutMs: 1 },
+    { verb: 'clientstatus', node: 'b', client: 'ipfail' },
   ]) {
     t.is(parseHeartbeatRequest(value), null);
   }

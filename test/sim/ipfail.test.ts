@@ -3,7 +3,7 @@
  * for each row of the table in docs/IPFAIL.md; the number is the row's.
  */
 import test, { type ExecutionContext } from 'ava';
-import { DEFAULT_CONFIG, type NodeName } from '../../src/sim/config.js';
+import { DEFAULT_CONFIG, NODES, type NodeName } from '../../src/sim/config.js';
 import { haFields } from '../../src/wire/hamsg.js';
 import { EVERYTHING, HeartbeatPair, type PairOptions } from './heartbeat-pair.js';
 
@@ -287,4 +287,24 @@ test('query-cstatus is answered: what is built in and runs is online', (t) => {
     const expected = ['OK dopd 195 online', `OK ipfail 195 ${ipfail}`, 'OK nosuch 195 offline'];
     t.deepEqual(answers.sort(), expected); // datagrams may overtake each other
   }
+});
+
+test('cl_status clientstatus: of this node, of the other, of one that is dead', (t) => {
+  const pair = started();
+  const said: (string | null)[] = [];
+  const ask = (node: string, client: string) =>
+    pair.alpha.heartbeat.clientStatus(node, client, 500, (status) => said.push(status));
+  for (const node of NODES) {
+    for (const client of ['ipfail', 'dopd', 'nosuch']) {
+      ask(node, client);
+      pair.runFor(1000);
+    }
+  }
+  t.deepEqual(said.splice(0), ['online', 'online', 'offline', 'online', 'online', 'offline']);
+  pair.powerCut('beta');
+  ask('beta', 'ipfail');
+  pair.runFor(400);
+  t.deepEqual(said, []);
+  pair.runFor(600);
+  t.deepEqual(said, [null]);
 });
