@@ -13,7 +13,7 @@ import type { World } from './world.js';
 const USAGE = 11;
 const OTHER = 13;
 /** Their index is the exit status. */
-const CLIENT_STATUSES = ['online', 'offline', 'join', 'leave'];
+const CLIENT_STATUSES: readonly unknown[] = ['online', 'offline', 'join', 'leave'];
 const CLIENT_TIMEOUT_MS = 500;
 const MARGIN_MS = 2000; // the daemon answers before we give up
 
@@ -176,7 +176,7 @@ const VERBS: Readonly<Record<string, Verb>> = {
       const request = { verb: 'clientstatus', node: found.name, client, timeoutMs } as const;
       const reply = await askHeartbeat(call.world.root, request, timeoutMs + MARGIN_MS);
       const value = reply.ok === true ? reply.value : null;
-      const status = CLIENT_STATUSES.findIndex((word) => word === value);
+      const status = CLIENT_STATUSES.indexOf(value);
       if (status < 0) {
         const what = `Cannot get heartbeat client ${client}'s status`;
         fail(call.world, what, 'No timely response.');
