@@ -20,6 +20,7 @@ export interface HeartbeatTexts {
   readonly authkeys: string;
   readonly scriptTimeoutS: number; // 0: a script is never killed
   readonly health: TwinbeatIni['health'];
+  readonly stopFailure: 'reboot' | 'panic' | 'hold';
 }
 
 type Timed = Pick<ClusterConfig, 'heartbeat' | 'autoFailback' | 'heartbeatNetworks'>;
@@ -40,7 +41,14 @@ export function heartbeatTexts(cluster: Timed, haresources = HARESOURCES): Heart
   ].join('\n');
   // crc finds what the network corrupts and costs no cryptography.
   const { health } = DEFAULT_TWINBEAT_INI;
-  return { haCf, haresources, authkeys: 'auth 1\n1 crc\n', scriptTimeoutS: 20, health };
+  return {
+    haCf,
+    haresources,
+    authkeys: 'auth 1\n1 crc\n',
+    scriptTimeoutS: 20,
+    stopFailure: 'reboot',
+    health,
+  };
 }
 
 /** As real/heartbeat-config reads them; `config` is null when they are refused. */
@@ -64,7 +72,11 @@ export function readHeartbeatTexts(
   const { heartbeat } = DEFAULT_TWINBEAT_INI;
   const ini = {
     ...DEFAULT_TWINBEAT_INI,
-    heartbeat: { ...heartbeat, scriptTimeoutS: texts.scriptTimeoutS },
+    heartbeat: {
+      ...heartbeat,
+      scriptTimeoutS: texts.scriptTimeoutS,
+      stopFailure: texts.stopFailure,
+    },
     health: texts.health,
   };
   const config = {

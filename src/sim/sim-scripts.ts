@@ -6,12 +6,13 @@
  *     Filesystem::DEV::DIR   opens the device for writing / closes it; what uses it is ended first
  *     IPaddr::ADDRESS        refuses an address for which somebody else answers
  *     service                starts only on its mounted data; is never killed by its own script
+ *     ocf::sim:service, systemd::service   the same, which says how it is in the words of that kind
  *
  * `monitor` finds what `status` finds, by its exit status. Faults are set by script and action: slow, failing (before or after it has done its work), hanging, lying in `status`.
  * Source: resource.d/.
  */
 import type { Prng } from '../base/prng.js';
-import type { HaResource } from '../config/haresources.js';
+import type { HaResource, HaResourceKind } from '../config/haresources.js';
 import type { Action, ScriptOutcome } from '../resource-manager/group-operation.js';
 import type { NodeClock } from './node-clock.js';
 import { ScriptProcess } from './sim-script-process.js';
@@ -168,7 +169,8 @@ export class SimScripts {
     called: Action | 'monitor',
     ended: (outcome: ScriptOutcome) => void,
   ): ScriptProcess | null {
-    const work = this.#workOf(resource.script);
+    const name = nameOf(resource);
+    const work = this.#workOf(resource, name);
     if (!work) return null;
     const { text } = resource;
     const pid = ++this.#lastPid;
@@ -177,12 +179,20 @@ export class SimScripts {
       ended(outcome);
     });
     this.#runs.set(pid, process);
-    const fault = this.#takeFault(`${resource.script} ${called}`);
+    const fault = this.#takeFault(`${name} ${called}`);
     const [min, max] = this.#options.delayMs;
     const delayMs = min + (this.#random.u32() / 0x100000000) * (max - min);
     process.sleep(delayMs + (fault.slowMs ?? 0), () => {
       if (fault.hangs) return;
-      if (action === 'status' && fault.says !== undefined) {
+      if (action === 'status' && fault.says !== undefined && resource.kind !== 'heartbeat') {
+        process.exit(
+          sayState(
+            process,
+            resource.kind,
+            /stopped|not running/.test(fault.says) ? null : 'running',
+          ),
+        );
+      } else if (action === 'status' && fault.says !== undefined) {
         process.say(fault.says);
         process.exit(fault.exit ?? (/stopped|not running/.test(fault.says) ? 3 : 0));
       } else if (fault.exit === undefined) {
@@ -233,13 +243,13 @@ export class SimScripts {
     return entry.fault;
   }
 
-  #workOf(script: string): Work | null {
+  #workOf({ kind }: HaResource, script: string): Work | null {
+    const isService = this.#options.services.includes(script);
+    if (kind !== 'heartbeat' && !isService) return null;
     if (script === 'drbddisk') return this.#drbddisk;
     if (script === 'Filesystem') return this.#filesystem;
     if (script === 'IPaddr') return this.#ipaddr;
-    if (this.#options.services.includes(script)) {
-      return (process, _args, exit) => this.#service(process, script, exit);
-    }
+    if (isService) return (process, _args, exit) => this.#service(process, kind, script, exit);
     return null;
   }
 
@@ -413,13 +423,15 @@ export class SimScripts {
 
   // ---- a service
 
-  #service(process: ScriptProcess, name: string, exit: (status: number) => void): void {
+  #service(
+    process: ScriptProcess,
+    kind: HaResourceKind,
+    name: string,
+    exit: (status: number) => void,
+  ): void {
     const state = this.#services.get(name)?.state;
-    if (process.action === 'status') {
-      if (state === undefined) process.say('stopped');
-      else process.say(state === 'running' ? 'running' : 'running, but does not answer');
-      exit(state === undefined ? 3 : state === 'running' ? 0 : 1);
-    } else if (process.action === 'stop') {
+    if (process.action === 'status') exit(sayState(process, kind, state ?? null));
+    else if (process.action === 'stop') {
       this.#terminate(name);
       this.#untilStopped(process, name, process.nowMs + STOP_WAIT_MS, exit);
     } else {
@@ -500,6 +512,33 @@ export class SimScripts {
     }
   }
 }
+
+/** What a script of resource.d is called, an agent without its provider, a unit. */
+function nameOf({ kind, script }: HaResource): string {
+  return kind === 'ocf' ? script.slice(script.indexOf(':') + 1) : script;
+}
+
+/** Says what `status` says of a service; null: there is none. The exit status. */
+function sayState(
+  process: ScriptProcess,
+  kind: HaResourceKind,
+  state: ServiceRun['state'] | null,
+): number {
+  if (kind === 'ocf') return state === null ? 7 : state === 'running' ? 0 : 1;
+  if (kind === 'systemd') {
+    process.say(`ActiveState=${state === null ? 'inactive' : UNIT_STATES[state]}`);
+    return 0;
+  }
+  if (state === null) process.say('stopped');
+  else process.say(state === 'running' ? 'running' : 'running, but does not answer');
+  return state === null ? 3 : state === 'running' ? 0 : 1;
+}
+
+const UNIT_STATES = {
+  starting: 'activating',
+  running: 'active',
+  stopping: 'deactivating',
+} as const;
 
 type Work = (
   process: ScriptProcess,

@@ -79,6 +79,7 @@ export function config(
     haresources: '',
     authkeys: 'auth 1\n1 crc\n',
     scriptTimeoutS: 0,
+    stopFailure: 'reboot',
     health: DEFAULT_TWINBEAT_INI.health,
   });
   if (!read) throw new Error('not taken');

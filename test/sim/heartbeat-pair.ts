@@ -29,6 +29,7 @@ export interface PairOptions {
   readonly autoFailback: 'on' | 'off' | 'legacy';
   readonly networks: readonly ('eth0' | 'eth1')[];
   readonly scriptTimeoutS: number;
+  readonly stopFailure: 'reboot' | 'hold';
   readonly respawnMs: number | null;
   readonly haCf: readonly string[]; // further lines
   readonly authkeys: string | null; // the whole file; null: as the simulator has it
@@ -43,6 +44,7 @@ const DEFAULTS: PairOptions = {
   autoFailback: 'off',
   networks: ['eth0'],
   scriptTimeoutS: 0,
+  stopFailure: 'reboot',
   respawnMs: null,
   haCf: [],
   authkeys: null,
@@ -200,8 +202,8 @@ export class HeartbeatPair {
   }
 
   texts() {
-    const { haresources, autoFailback, networks, scriptTimeoutS, haCf, authkeys, health } =
-      this.options;
+    const { haresources, autoFailback, networks, scriptTimeoutS, haCf, authkeys } = this.options;
+    const { stopFailure, health } = this.options;
     const cluster = { ...DEFAULT_CONFIG, autoFailback, heartbeatNetworks: networks };
     const texts = heartbeatTexts(cluster, haresources);
     return {
@@ -209,6 +211,7 @@ export class HeartbeatPair {
       haCf: texts.haCf + haCf.map((line) => `${line}\n`).join(''),
       scriptTimeoutS,
       health: { ...DEFAULT_TWINBEAT_INI.health, ...health },
+      stopFailure,
       ...(authkeys === null ? {} : { authkeys }),
     };
   }

@@ -2,7 +2,7 @@
  * Two simulated heartbeats with plain services under random faults. In calm weather (the links lose packets but hold,
  * daemons are killed and come back, stand still for less than deadtime) nothing ever runs on both nodes. In rough
  * weather (cuts, one-way cuts, machines that stand still for long) it may: there is no fencing here. Once it is over
- * everything runs, once. TWINBEAT_SEEDS: how many fresh seeds.
+ * everything runs, once. The same with resources of all kinds, whose status fails, too. TWINBEAT_SEEDS: how many fresh seeds.
  */
 import test, { type ExecutionContext } from 'ava';
 import { Prng } from '../../src/base/prng.js';
@@ -13,6 +13,7 @@ type Weather = 'calm' | 'rough';
 
 const SERVICES = ['one', 'two', 'three'];
 const HARESOURCES = 'alpha one two\nbeta three\n';
+const KINDS = 'alpha one systemd::two\nbeta ocf::sim:three\n';
 const LINKS = ['eth0', 'eth1'] as const;
 const HOLDS = ['all', 'local', 'foreign'] as const;
 /** An angel brings a killed daemon back in time, but not one that dies again and again. */
@@ -24,12 +25,15 @@ class Swarm {
   readonly #killedMs = new Map<string, number>();
   #angry = 0;
 
-  constructor(seed: number) {
+  readonly #steps: readonly Step[]; // of calm weather
+
+  constructor(seed: number, haresources: string) {
+    this.#steps = haresources === KINDS ? [...CALM, ...STATUS] : CALM;
     const random = new Prng(seed);
     this.#random = random;
     this.pair = new HeartbeatPair({
       seed,
-      haresources: HARESOURCES,
+      haresources,
       autoFailback: random.pick(['on', 'off', 'legacy']),
       networks: random.chance(0.5) ? ['eth0'] : LINKS,
       respawnMs: 60,
@@ -56,14 +60,14 @@ class Swarm {
     pair.beta.heartbeat.start();
     for (let i = 0; i < 14; i++) {
       pair.runFor(this.#random.below(this.#random.pick([300, 3000, 15_000])));
-      const steps = weather === 'rough' ? [...CALM, ...ROUGH] : CALM;
+      const steps = weather === 'rough' ? [...this.#steps, ...ROUGH] : this.#steps;
       this.#random.pick(steps)(this, pair.nodes[this.#random.pick(NODES)]);
     }
     this.heal();
     for (const link of LINKS) pair.net.faults(link, {});
     for (const name of NODES) {
       for (const service of SERVICES) {
-        for (const action of ['start', 'stop'] as const) {
+        for (const action of ['start', 'stop', 'status'] as const) {
           pair.nodes[name].scripts.fault(service, action, null);
         }
       }
@@ -103,10 +107,15 @@ class Swarm {
     this.pair.note(`== ${text}`);
   }
 
+  /** Killed a moment ago: what silences it now, too, may silence it for deadtime in all. */
+  isShaken(node: PairNode): boolean {
+    const killedMs = this.#killedMs.get(node.name) ?? -KILL_PAUSE_MS;
+    return this.pair.clock.nowMs - killedMs < KILL_PAUSE_MS;
+  }
+
   kill(node: PairNode): void {
-    const nowMs = this.pair.clock.nowMs;
-    if (nowMs - (this.#killedMs.get(node.name) ?? -KILL_PAUSE_MS) < KILL_PAUSE_MS) return;
-    this.#killedMs.set(node.name, nowMs);
+    if (this.isShaken(node)) return;
+    this.#killedMs.set(node.name, this.pair.clock.nowMs);
     this.note(`kill ${node.name}`);
     node.heartbeat.kill();
   }
@@ -155,6 +164,7 @@ const CALM: readonly Step[] = [
   (swarm, node) => swarm.reload(node),
   (swarm, node) => {
     const ms = swarm.below(2000);
+    if (swarm.isShaken(node)) return;
     swarm.note(`SIGSTOP ${node.name} for ${ms} ms`);
     node.heartbeat.pause();
     swarm.pair.runFor(ms);
@@ -170,6 +180,16 @@ const CALM: readonly Step[] = [
     swarm.note(`stop of ${service} fails or is slow on ${node.name}`);
     const fault = swarm.chance() ? { exit: 1, times: 3 } : { slowMs: 8000, times: 1 };
     node.scripts.fault(service, 'stop', fault);
+  },
+];
+
+/** An answer that is none, for some time: silence, an agent that has not looked, a unit nobody can ask about. */
+const STATUS: readonly Step[] = [
+  (swarm, node) => {
+    const service = swarm.pick(SERVICES);
+    const exit = swarm.pick([1, 2, 5, 100]);
+    swarm.note(`status of ${service} fails with ${exit} on ${node.name}`);
+    node.scripts.fault(service, 'status', { exit, times: 1 + swarm.below(4) });
   },
 ];
 
@@ -199,9 +219,15 @@ const ROUGH: readonly Step[] = [
   },
 ];
 
-function judge(t: ExecutionContext, weather: Weather, from: number, count: number): void {
+function judge(
+  t: ExecutionContext,
+  weather: Weather,
+  from: number,
+  count: number,
+  haresources = HARESOURCES,
+): void {
   for (let seed = from; seed < from + count; seed++) {
-    const swarm = new Swarm(seed);
+    const swarm = new Swarm(seed, haresources);
     swarm.run(weather);
     const verdict = swarm.verdict(weather);
     const tail = verdict === null ? '' : swarm.pair.tail(10_000);
@@ -213,6 +239,10 @@ const FRESH = Number(process.env['TWINBEAT_SEEDS'] ?? 40);
 
 for (const weather of ['calm', 'rough'] as const) {
   test(`${weather} weather, fixed seeds`, (t) => judge(t, weather, 1, 60));
+
+  test(`${weather} weather, resources of all kinds`, (t) => {
+    judge(t, weather, 1, FRESH, KINDS);
+  });
 
   test(`${weather} weather, fresh seeds`, (t) => {
     const from = Date.now() % 1_000_000;

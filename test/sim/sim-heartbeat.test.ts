@@ -390,3 +390,16 @@ test('a run is a function of its seed', (t) => {
   t.is(trace(7), trace(7));
   t.not(trace(7), trace(8));
 });
+
+// twinbeat.ini, stop-failure = hold: nothing takes the node down, and nobody takes over what may run there.
+test('a group that cannot be stopped, held: the node stays up and goes on claiming it', (t) => {
+  const pair = HeartbeatPair.started({ stopFailure: 'hold', scriptTimeoutS: 5 });
+  pair.alpha.stubborn = true;
+  pair.alpha.heartbeat.standby('all');
+  pair.runFor(300_000);
+  t.deepEqual(pair.alpha.heartbeat.report?.stuck, ['drbddisk::r0'], pair.tail(2000));
+  t.is(pair.alpha.heartbeat.node?.resources.claims(), 'all');
+  t.false(pair.log.some((line) => line.endsWith('alpha reboots')));
+  t.is(pair.beta.has, '');
+  t.deepEqual(pair.twice, []);
+});

@@ -277,3 +277,22 @@ test('a power cut ends everything without a word', (t) => {
 test('there is no script of that name', (t) => {
   t.is(world().begin('nosuch::x', 'start').process, null);
 });
+
+test('an agent and a unit say how their service is in their own way', (t) => {
+  const w = world({ serviceMs: 50 }, { serviceDir: null });
+  for (const [text, stopped, running, wrong] of [
+    ['ocf::sim:service', [7, ''], [0, ''], 1],
+    ['systemd::service', [0, 'ActiveState=inactive'], [0, 'ActiveState=active'], 1],
+  ] as const) {
+    t.deepEqual(w.run(text, 'status'), stopped);
+    t.deepEqual(w.run(text, 'start'), [0, '']);
+    t.deepEqual(w.run(text, 'status'), running);
+    w.scripts.fault('service', 'status', { says: 'stopped', times: 1 });
+    t.deepEqual(w.run(text, 'status'), stopped, 'it lies');
+    w.scripts.fault('service', 'status', { exit: wrong, times: 1 });
+    t.deepEqual(w.run(text, 'status'), [wrong, '']);
+    t.deepEqual(w.run(text, 'stop'), [0, '']);
+  }
+  t.is(w.begin('systemd::nginx', 'start').process, null);
+  t.is(w.begin('ocf::heartbeat:drbddisk', 'start').process, null, 'no service');
+});
