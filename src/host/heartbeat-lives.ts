@@ -131,6 +131,12 @@ export class HeartbeatLives {
       if (builtInOf(client) !== null) continue;
       this.#log('WARN', `respawn ${client.path}: not run, there is no client API for it`);
     }
+    const { health, heartbeat } = this.#config.ini;
+    if (health.intervalS > 0 && heartbeat.scriptTimeoutS === 0) {
+      const text =
+        'script-timeout = 0: a stop that hangs holds up a restart and a fail over for ever';
+      this.#log('WARN', `[health] without a limit for scripts (${text})`);
+    }
     this.#inherit((resume) => this.#begin(resume));
   }
 

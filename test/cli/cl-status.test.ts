@@ -199,10 +199,14 @@ test('what is no request is refused', (t) => {
     1,
     {},
     { verb: 'standby', resources: 'none' },
+    { verb: 'recover' },
+    { verb: 'recover', node: 'a b' },
     { verb: 'outdate', peer: 'b', resource: 'r; rm -rf /', timeoutMs: 1 },
     { verb: 'clientstatus', node: 'b', client: 'a b', timeoutMs: 1 },
     { verb: 'clientstatus', node: 'b', client: 'ipfail' },
   ]) {
     t.is(parseHeartbeatRequest(value), null);
   }
+  const recover = { verb: 'recover', node: 'a', activatePrimary: false, force: false };
+  t.deepEqual(parseHeartbeatRequest({ verb: 'recover', node: 'a', force: 'yes' }), recover);
 });
