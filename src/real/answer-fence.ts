@@ -78,6 +78,33 @@ export class Fencing {
   }
 }
 
+/**
+ * Asks the device, once, whether it can be reached: parameters that are wrong are better known before they are needed. It is only
+ * said; the node goes on, as the original's does.
+ */
+export async function checkFenceDevice(
+  { root, log }: FenceHost,
+  config: Pick<HeartbeatConfig, 'haCf' | 'ini'>,
+): Promise<void> {
+  const device = fenceDeviceOf(config);
+  if (device === null) return;
+  const { name } = device;
+  const { timeoutS } = config.ini.fence;
+  log('info', `Checking status of STONITH device [${name}]`);
+  const programs = new LimitedRun(root, timeoutS * 1000);
+  const status =
+    device.type === 'stonith'
+      ? pluginOf(device.device, root, programs)('-S')
+      : agentOf(name, device.options, programs)('monitor');
+  const end = await status.catch((e: Error) => ({ status: null, out: '', err: e.message }));
+  programs.end();
+  saying(name, secretsOf(device, ''), log)(end);
+  if (end.status === 0) return;
+  log('ERROR', `STONITH device ${name} not operational!`);
+  log('ERROR', 'STONITH status operation failed.');
+  log('info', 'This may mean that the STONITH device has failed!');
+}
+
 /** Logs what a program said; `why` stands in front of it. */
 type Said = (end: RunEnd, why?: string) => void;
 
@@ -87,12 +114,9 @@ interface Context {
   readonly said: Said;
 }
 
-async function byPlugin(
-  { type, file, params }: StonithDevice,
-  node: string,
-  { root, programs, said }: Context,
-): Promise<FenceAnswer> {
-  const stonith = (...action: readonly string[]) => {
+/** Runs the plug-in's program with an action. */
+function pluginOf({ type, file, params }: StonithDevice, root: string, programs: LimitedRun) {
+  return (...action: readonly string[]) => {
     if (file !== null)
       return programs.run('stonith', ['-t', type, '-F', root + file, ...action], null);
     // A file without parameters is not taken.
@@ -101,6 +125,20 @@ async function byPlugin(
     const words = ['-t', type, '-F', '/dev/stdin', ...action];
     return programs.run('stonith', words, `${params.join(' ')}\n`);
   };
+}
+
+/** Runs the agent with an action. */
+function agentOf(agent: string, options: readonly string[], programs: LimitedRun) {
+  return (action: string) =>
+    programs.run(agent, [], `${[...options, `action=${action}`].join('\n')}\n`);
+}
+
+async function byPlugin(
+  device: StonithDevice,
+  node: string,
+  { root, programs, said }: Context,
+): Promise<FenceAnswer> {
+  const stonith = pluginOf(device, root, programs);
   const list = await stonith('-l');
   if (list.status !== 0) {
     said(list, 'it does not say which nodes it can reset');
@@ -121,14 +159,13 @@ async function byAgent(
 ): Promise<FenceAnswer> {
   const hasPort = options.some((option) => /^(port|plug)=/i.test(option));
   const told = hasPort ? options : [...options, `port=${node}`];
-  const ask = (action: string, lines: readonly string[]) =>
-    programs.run(agent, [], `${[...lines, `action=${action}`].join('\n')}\n`);
-  const { out: metadata } = await ask('metadata', []);
-  const reboot = await ask('reboot', told);
+  const ask = agentOf(agent, told, programs);
+  const { out: metadata } = await agentOf(agent, [], programs)('metadata');
+  const reboot = await ask('reboot');
   said(reboot);
   if (reboot.status !== 0) return 'bad';
   if (!/<action\b[^>]*\bname="status"/.test(metadata)) return 'OK';
-  const status = await ask('status', told);
+  const status = await ask('status');
   if (status.status === 0 || status.status === STATUS_OFF) return 'OK';
   said(status, 'it said that it has reset the node, and does not say its status');
   return 'bad';

@@ -16,6 +16,7 @@ import { askOf } from '../host/heartbeat-questions.js';
 import { VERSION } from '../host/heartbeat-report.js';
 import { type LivesCalls, RecordedLives } from '../host/recording-heartbeat.js';
 import { decodeHaMessage, fieldOf } from '../wire/hamsg.js';
+import { checkFenceDevice } from './answer-fence.js';
 import { FlightKeeper, flightMemory } from './flight-files.js';
 import { realAnswers } from './heartbeat-answers.js';
 import { configTimes, filesAnswer } from './heartbeat-config.js';
@@ -63,7 +64,7 @@ export class HeartbeatDaemon {
   readonly #recorded: RecordedLives | null;
   readonly #log: HeartbeatLog;
   readonly #loss: TestingLoss;
-  readonly #haCf: HeartbeatConfig['haCf']; // of the start
+  readonly #config: HeartbeatConfig; // of the start
   #reloading = false;
   #ended: ((status: number) => void) | null = null;
 
@@ -79,7 +80,7 @@ export class HeartbeatDaemon {
     this.#root = root;
     this.#foreground = foreground;
     this.#log = new HeartbeatLog(this.#logOptions(config));
-    this.#haCf = config.haCf;
+    this.#config = config;
     this.#loss = new TestingLoss(root, (level, text) => this.log(level, text));
     this.#watchdog = new Watchdog((level, text) => this.log(level, text));
     const host: LivesHost = {
@@ -117,6 +118,7 @@ export class HeartbeatDaemon {
       configured: (current) => {
         this.#log.configure(this.#logOptions(current));
         this.#watchdog.configure(current.haCf.watchdog, current.haCf.deadtimeMs);
+        this.#checkFenceDevice(current);
       },
       ended: (status) => this.#end(status),
     };
@@ -197,14 +199,24 @@ export class HeartbeatDaemon {
     await this.#control.listen();
     this.#fifo.open();
     this.#loss.read();
-    becomeRealtime(this.#haCf, (level, text) => this.log(level, text));
+    becomeRealtime(this.#config.haCf, (level, text) => this.log(level, text));
     if (this.#recorded) void this.#flight?.start();
-    this.#watchdog.configure(this.#haCf.watchdog, this.#haCf.deadtimeMs);
+    const { haCf } = this.#config;
+    this.#watchdog.configure(haCf.watchdog, haCf.deadtimeMs);
     this.#feeding = setInterval(() => {
       if (this.#machines.node === null) this.#watchdog.feed();
     }, FEED_MS);
     this.#lives.start();
+    this.#checkFenceDevice(this.#config);
     return ended;
+  }
+
+  #checkFenceDevice(config: HeartbeatConfig): void {
+    const host = {
+      root: this.#root,
+      log: (level: NodeLogLevel, text: string) => this.log(level, text),
+    };
+    void checkFenceDevice(host, config);
   }
 
   /** The watchdog is fed by what sends our status, and by nothing else while a life may run something. */

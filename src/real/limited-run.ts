@@ -35,8 +35,8 @@ export class LimitedRun {
   }
 
   /** `input`: its stdin, which is for nobody else to see; null: nothing. */
-  run(program: string, args: readonly string[], input: string | null): Promise<RunEnd> {
-    if (this.#isLate) return Promise.resolve({ status: null, out: '', err: '' });
+  async run(program: string, args: readonly string[], input: string | null): Promise<RunEnd> {
+    if (this.#isLate) return { status: null, out: '', err: '' };
     const files = [outputFile(this.#root), outputFile(this.#root)] as const;
     const told = input === null ? null : inputFile(this.#root, input);
     const [out, err] = files;

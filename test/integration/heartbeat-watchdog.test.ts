@@ -74,10 +74,10 @@ test.serial(
   'a group that cannot be stopped: the machine is to go down, and is not fed any more',
   async (t) => {
     if (!need(t, 'root', 'netns', 'nsenter')) return;
-    const { lab, written, untilFed } = await fedNode(t, 'env STOPRETRYMAX=1');
+    const { lab, written, kill, untilFed } = await fedNode(t, 'env STOPRETRYMAX=1');
     await untilFed();
     await lab.exec('node-a', 'touch', '/var/lib/heartbeat/labres/fail-stop-one');
-    const leaving = lab.ours('node-a', 'heartbeat', '-k');
+    await kill('TERM');
     await lab.until(t, 'a reboot', async () => {
       return (await lab.exec('node-a', 'test', '-e', '/var/log/reboot-asked')).status === 0;
     });
@@ -86,6 +86,5 @@ test.serial(
     t.is(await written(), before);
     t.regex(before, /^\0+$/);
     await lab.crash('node-a');
-    await leaving;
   },
 );

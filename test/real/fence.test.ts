@@ -1,7 +1,9 @@
 /** Resetting the other node: the real `stonith` with the laboratory's plug-in, fence-agents, and that nothing secret is seen. */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import test from 'ava';
+import test, { type ExecutionContext } from 'ava';
+import type { HeartbeatConfig } from '../../src/host/heartbeat-ports.js';
+import { checkFenceDevice } from '../../src/real/answer-fence.js';
 import type { FenceAnswer } from '../../src/resource-manager/answers.js';
 import { need } from '../support/need.js';
 import { until } from '../support/until.js';
@@ -15,6 +17,24 @@ function params(dir: string, hosts = 'beta,gamma'): readonly string[] {
 }
 
 const RESET = 'labpower\0reset\0beta';
+
+/** What 3.0.6 was recorded to say, with our device and node in it. */
+function original(section: string): readonly string[] {
+  const text = readFileSync('test/golden/heartbeat/stonith.txt', 'utf8');
+  const found = text.split('##### ').find((part) => part.startsWith(`${section}:`)) ?? '';
+  const lines = found.split('\n').slice(1);
+  return lines.map((line) =>
+    line.replace(/(labfence|SSH STONITH) device/, PLUGIN).replaceAll('node-a', 'beta'),
+  );
+}
+
+/** The lines that are not the device's own, each of which the original has. */
+function inItsWords(t: ExecutionContext, logs: readonly string[], section: string): void {
+  const said = logs.filter((line) => !line.includes(`: ${PLUGIN}: `));
+  const words = original(section);
+  t.is(said.length, 2);
+  for (const line of said) t.true(words.includes(line), line);
+}
 
 /** Arguments of all that runs. (The plug-in has its parameters in its environment, which is root's.) */
 function argumentsOfAll(): string {
@@ -70,6 +90,7 @@ test('a node that is not in its list is not reset, although the plug-in would: b
   const r = rig(t, 'lies');
   t.is(await r.fence(config({ params: params(r.dir, 'gamma,beta2') })), 'badhost');
   t.is(r.logs.at(-1), `ERROR: Device ${PLUGIN} cannot reset host beta.`);
+  inItsWords(t, r.logs, 'badhost');
   t.deepEqual(r.asked(), ['gethosts with password']);
 });
 
@@ -152,6 +173,33 @@ test('an agent that fails, does not say its status, has none, is missing, or han
   const r = rig(t, '');
   t.is(await r.fence(config(null, { agent: join(r.dir, 'fence_nosuch') })), 'bad');
   t.regex(r.logs.join('\n'), /fence_nosuch.*not found/);
+});
+
+test('the status of a device is asked at the start, and said when it is not good', async (t) => {
+  const said = async (given: HeartbeatConfig) => {
+    const logs: string[] = [];
+    const log = (level: string, text: string) => logs.push(`${level}: ${text}`);
+    await checkFenceDevice({ root: '', log }, given);
+    return logs;
+  };
+  t.deepEqual(await said(config(null)), []);
+  const r = rig(t, 'works');
+  const working = agent(r, 'monitor) exit 0;;');
+  t.deepEqual(await said(config(null, { agent: working, options: 'ip=x' })), [
+    `info: Checking status of STONITH device [${working}]`,
+  ]);
+  t.is(readFileSync(join(r.dir, 'told-monitor'), 'utf8'), 'ip=x\naction=monitor\n');
+  if (!need(t, ...STONITH)) return;
+  t.is((await said(config({ params: params(r.dir) }))).length, 1);
+  const words = original('status');
+  for (const given of [
+    config({ params: ['beta'] }),
+    config({ params: params(rig(t, 'fails').dir) }),
+  ]) {
+    const logs = (await said(given)).filter((line) => !line.includes(`: ${PLUGIN}: `));
+    t.is(logs.length, 4);
+    for (const line of logs) t.true(words.includes(line), line);
+  }
 });
 
 test("fence-agents' own fence_dummy", async (t) => {
