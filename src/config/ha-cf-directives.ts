@@ -2,10 +2,11 @@
  * The directives of ha.cf: one row each with its setter. A setter gets one value (or the whole rest of the line) and
  * returns null when it took it, '' when it has itself said all that is to be said, or what it expected.
  *
- * Refused although the original has them: what would have to fence or to manage and is not there (`stonith`,
- * `crm on`). Starting without them would promise more than is done. Source: ha.cf(5), heartbeat 3.0.6 observed.
+ * Refused although the original has it: what would have to manage and is not there (`crm on`). Starting without it would promise
+ * more than is done. Source: ha.cf(5), heartbeat 3.0.6 observed.
  */
 import type { Given, HaCfDraft, HaCfLevel, HaCfSystem } from './ha-cf.js';
+import { stonith, stonithHost } from './ha-cf-stonith.js';
 
 export interface SetterContext {
   readonly draft: HaCfDraft;
@@ -214,18 +215,6 @@ function niceFailback(c: SetterContext, value: boolean): null {
   return null;
 }
 
-/** Would promise fencing (or another manager) that is not there. */
-function refused(why: string): Directive {
-  return row(
-    false,
-    (_value, c) => {
-      c.say('ERROR', why);
-      return '';
-    },
-    true,
-  );
-}
-
 const crm = row(true, (value) =>
   haBoolean(value) === false ? null : 'off: the resources here are those of haresources',
 );
@@ -328,12 +317,8 @@ const TABLE: Readonly<Record<string, Directive>> = {
   respawn: respawn(false),
   failfast: respawn(true),
   apiauth: row(false, apiauth, true),
-  stonith: refused(
-    'stonith is not supported yet: a takeover would not wait for the fencing that this line asks for. Remove it to run without.',
-  ),
-  stonith_host: refused(
-    'stonith_host is not supported yet: a takeover would not wait for the fencing that this line asks for. Remove it to run without.',
-  ),
+  stonith: row(false, stonith, true),
+  stonith_host: row(false, stonithHost, true),
   watchdog: text((c, device) => {
     if (c.draft.watchdog !== null) {
       c.say('stderr', 'heartbeat: Watchdog device multiply specified.');
