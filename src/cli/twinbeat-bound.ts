@@ -1,6 +1,6 @@
 /** twinbeat bound: how long an outage may last, by the configuration in force and what the scripts took here (host/bound.ts). */
 import type { Bound, BoundPart } from '../host/bound.js';
-import { heartbeatReport } from './heartbeat-client.js';
+import { askHeartbeat } from './heartbeat-client.js';
 import type { World } from './world.js';
 
 const TITLES: Readonly<Record<Bound['of'], string>> = {
@@ -26,13 +26,13 @@ export function boundText(bound: Bound): string {
 }
 
 export async function boundMain(json: boolean, world: World): Promise<number> {
-  const { report, ...no } = await heartbeatReport(world.root);
-  if (!report) {
-    world.err(`twinbeat bound: ${'reason' in no ? no.reason : 'heartbeat is not running'}\n`);
+  const answer = await askHeartbeat(world.root, { verb: 'bound' });
+  if (answer.ok !== true) {
+    world.err(`twinbeat bound: ${answer.ok === null ? answer.reason : answer.text}\n`);
     return 1;
   }
-  const { node, bounds } = report;
-  if (json) world.out(`${JSON.stringify({ node, bounds })}\n`);
+  const bounds = answer.value as readonly Bound[]; // same version, same file
+  if (json) world.out(`${JSON.stringify({ bounds })}\n`);
   else world.out(bounds.map(boundText).join('\n'));
   return 0;
 }

@@ -7,12 +7,13 @@ import type { OperationKind } from '../resource-manager/group-operation.js';
 import type { ResourceHealth } from '../resource-manager/health.js';
 import type { Hold } from '../resource-manager/hold.js';
 import type { Standing } from '../resource-manager/standing.js';
-import type { Bound } from './bound.js';
 
 export const HEARTBEAT_SOCKET = '/run/twinbeat/heartbeat.sock';
 
 export type HeartbeatRequest =
   | { readonly verb: 'status' }
+  /** How long an outage may last; the reply's value is Bound[] (host/bound.ts). */
+  | { readonly verb: 'bound' }
   | { readonly verb: 'standby'; readonly resources: Hold }
   | { readonly verb: 'takeover'; readonly resources: Hold | 'failback' }
   /** A node that is FAILED_OFFLINE may run resources again; `node` may be the other one. */
@@ -66,7 +67,6 @@ export interface HeartbeatReport {
   readonly standing: Standing;
   readonly health: readonly ResourceHealth[]; // of what runs here, with [health] in twinbeat.ini
   readonly gaveUp: readonly { readonly key: string; readonly why: string }[]; // stopped: nobody took it
-  readonly bounds: readonly Bound[]; // how long an outage may last (twinbeat bound)
   readonly nodes: readonly NodeReport[];
   readonly groups: readonly {
     readonly key: string;
@@ -89,6 +89,7 @@ export function parseHeartbeatRequest(value: unknown): HeartbeatRequest | null {
     value as Record<string, unknown>;
   switch (verb) {
     case 'status':
+    case 'bound':
       return { verb };
     case 'standby': {
       const hold = HOLDS.find((word) => word === resources);

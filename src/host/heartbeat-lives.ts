@@ -18,6 +18,7 @@ import type { HaResourceGroup } from '../config/haresources.js';
 import { type Hold, includes, parseHold } from '../resource-manager/hold.js';
 import type { Standing } from '../resource-manager/standing.js';
 import { fieldOf, type HaMessage } from '../wire/hamsg.js';
+import { type Bound, boundsOf } from './bound.js';
 import { ClientStatus } from './client-status.js';
 import { Dopd } from './dopd.js';
 import { fenceDeviceOf } from './fence-device.js';
@@ -583,6 +584,10 @@ export class HeartbeatLives {
       reply({ ok: true, value: this.report() });
       return;
     }
+    if (request.verb === 'bound') {
+      reply({ ok: true, value: this.bounds() });
+      return;
+    }
     if (!node || !this.#dopd) {
       reply({ ok: false, text: 'heartbeat is restarting' });
       return;
@@ -642,6 +647,11 @@ export class HeartbeatLives {
     else this.#clientStatus?.ask(node, client, timeoutMs, done);
   }
 
+  /** How long an outage may last, by what is in force. */
+  bounds(): Bound[] {
+    return boundsOf(this.#config, this.#times);
+  }
+
   report(): HeartbeatReport {
     return heartbeatReport({
       config: this.#config,
@@ -650,7 +660,6 @@ export class HeartbeatLives {
       stuck: this.#stuck,
       stopAsked: this.#stopAsked,
       standing: this.#standing,
-      times: this.#times,
       pid: this.#host.pid,
     });
   }

@@ -1,11 +1,9 @@
 /** What heartbeat tells of itself: the value of `status` on the control socket. */
 import type { HaResourceGroup } from '../config/haresources.js';
 import type { Standing } from '../resource-manager/standing.js';
-import { boundsOf } from './bound.js';
 import type { HeartbeatReport, NodeReport } from './heartbeat-control.js';
 import type { HeartbeatNode } from './heartbeat-node.js';
 import type { HeartbeatConfig } from './heartbeat-ports.js';
-import type { ScriptTimes } from './script-times.js';
 
 export const VERSION = '3.0.6'; // whose behaviour this is
 
@@ -16,12 +14,11 @@ export interface ReportSource {
   readonly stuck: readonly string[];
   readonly stopAsked: boolean;
   readonly standing: Standing; // between two lives
-  readonly times: ScriptTimes;
   readonly pid: number;
 }
 
 export function heartbeatReport(source: ReportSource): HeartbeatReport {
-  const { config, node, stuck, stopAsked, pid, standing, times } = source;
+  const { config, node, stuck, stopAsked, pid, standing } = source;
   const { haCf, groups } = config;
   return {
     pid,
@@ -40,7 +37,6 @@ export function heartbeatReport(source: ReportSource): HeartbeatReport {
     standing: node?.health.standing ?? standing,
     health: node?.health.levels ?? [],
     gaveUp: node?.health.gaveUp ?? [],
-    bounds: boundsOf(config, times),
     nodes: nodeReports(source),
     groups: groups.map(groupReport),
     current: node?.operations.current ?? null,

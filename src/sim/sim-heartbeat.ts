@@ -11,6 +11,7 @@
 import type { DigestSource } from '../base/ports.js';
 import type { Prng } from '../base/prng.js';
 import type { HaResource } from '../config/haresources.js';
+import type { Bound } from '../host/bound.js';
 import { DRBDADM_LIMIT_MS, UNREACHABLE } from '../host/dopd.js';
 import type {
   HeartbeatReply,
@@ -109,6 +110,11 @@ export class SimHeartbeat {
   /** What cl_status would show; null while no process runs. */
   get report(): HeartbeatReport | null {
     return this.#lives?.report() ?? null;
+  }
+
+  /** What `twinbeat bound` would show. */
+  get bounds(): readonly Bound[] {
+    return this.#lives?.bounds() ?? [];
   }
 
   /** Starts the program; nothing when it runs already. */

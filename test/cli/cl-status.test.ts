@@ -32,7 +32,6 @@ const REPORT: HeartbeatReport = {
   standing: { state: 'ok' },
   health: [],
   gaveUp: [],
-  bounds: [],
   nodes: [
     { name: 'node-a', status: 'active', type: 'normal', links: [{ name: 'eth0', status: 'dead' }] },
     { name: 'node-b', status: 'active', type: 'normal', links: [{ name: 'eth0', status: 'up' }] },

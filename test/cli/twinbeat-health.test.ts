@@ -138,7 +138,6 @@ test('status and bound in words', (t) => {
     standing: { state: 'FAILED_OFFLINE', why: 'mysql: does not answer' },
     health: [{ key: 'r0', resource: 'mysql', level: 'OK_WARN', words: 'too many connections' }],
     gaveUp: [{ key: 'r0', why: 'mysql: does not answer' }],
-    bounds: [],
     nodes: [
       { name: 'a', status: 'active', type: 'normal', links: [] },
       { name: 'b', status: 'dead', type: 'normal', links: [{ name: 'eth0', status: 'dead' }] },

@@ -41,7 +41,7 @@ function outage(seed: number): Outage {
   if (pair.alpha.has !== EVERYTHING) throw new Error(pair.tail());
   pair.runFor(random.below(intervalS * 1000));
   const { scripts, heartbeat } = pair.alpha;
-  const bound = heartbeat.report?.bounds.find((each) => each.of === kind);
+  const bound = heartbeat.bounds.find((each) => each.of === kind);
   if (!bound) throw new Error(`no bound of ${kind}`);
   const hangs = random.below(2) === 0;
   const what = `seed ${seed}: ${kind}, ${JSON.stringify(health)}, scripts ${slowMs} ms, ${hangs ? 'hung' : 'fails'}`;

@@ -270,6 +270,22 @@ test('the peer is dead when an operator recovers the node: it takes over what no
   t.true(pair.until(20_000, () => pair.alpha.has === EVERYTHING) > 0, pair.tail());
 });
 
+test('the peer leaves in good order: it is taken over by the node that an operator recovers, then or later', (t) => {
+  for (const waitMs of [500, 60_000]) {
+    const pair = started();
+    breaks(pair.alpha, 'full');
+    t.true(pair.until(200_000, () => pair.beta.has === EVERYTHING) > 0);
+    pair.alpha.scripts.fault('Filesystem', 'monitor', null);
+    pair.beta.heartbeat.stop();
+    t.true(pair.until(20_000, () => pair.beta.has === '') > 0);
+    pair.runFor(waitMs);
+    expectGroup(t, pair, null);
+    pair.alpha.heartbeat.recover('alpha');
+    t.true(pair.until(40_000, () => pair.alpha.has === EVERYTHING) > 0, pair.tail());
+    expectGroup(t, pair, 'alpha');
+  }
+});
+
 test('it fails on the peer, too: both are offline, it is stopped, and either may be recovered', (t) => {
   const pair = started({ health: { ...HEALTH, restartsPerHour: 0 } });
   breaks(pair.alpha, 'hung');
