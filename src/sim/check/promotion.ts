@@ -25,7 +25,8 @@ export class Promotion extends DeviceChecker {
       // primary --force on a Primary with a bad disk: what is on it counts from now on.
       const isTaken = old.disk < Disks.Consistent && next.disk === Disks.UpToDate;
       const isCopied = old.conn === Conns.SyncTarget; // the end of a resync
-      if (isTaken && !isCopied && truth.forced[name] !== null) {
+      const isKept = old.conn >= Conns.Connected && next.conn < Conns.Connected; // an invalidate that did not begin
+      if (isTaken && !isCopied && !isKept && truth.forced[name] !== null) {
         truth.takes(name, node.client?.writesUnderWay ?? [], dataOf(node));
       }
       return;
