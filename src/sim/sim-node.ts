@@ -104,8 +104,9 @@ export class SimNode {
     return this.first.device;
   }
 
+  /** The service's, of any volume: it runs until the last one has ended. */
   get client(): Client | null {
-    return this.first.client;
+    return this.replicas.find((replica) => replica.client !== null)?.client ?? null;
   }
 
   get state(): State | null {
@@ -321,8 +322,10 @@ export class SimNode {
     for (const replica of this.replicas) replica.device.release();
   }
 
+  /** On all volumes, or on none: a service that is being stopped does not begin again on those that it has left. */
   startClient(): void {
-    for (const replica of this.replicas) replica.client ??= this.#world.client(replica);
+    if (this.client !== null) return;
+    for (const replica of this.replicas) replica.client = this.#world.client(replica);
   }
 
   killClient(): void {

@@ -1,5 +1,6 @@
 /** A cluster with two volumes: each has its own disks, client, promises and checkers, which notice what is wrong with it alone. */
 import test from 'ava';
+import { Roles } from '../../src/drbd/state.js';
 import { nodeDigests } from '../../src/real/node-ports.js';
 import { carryOut } from '../../src/sim/actions.js';
 import { contentOf } from '../../src/sim/ledger.js';
@@ -141,6 +142,27 @@ at 70s settle
 expect same data
 `);
   t.is(runScenario(scenario, nodeDigests, null).violation?.text ?? null, null);
+});
+
+test('a service that is being stopped, and waits for one volume, does not begin again on the other one', (t) => {
+  const { violation } = played((world) => {
+    const { alpha } = world.nodes;
+    carryOut(world, 'drbdadm suspend-io volume 1 on alpha');
+    world.runUntil(world.nowMs + 1000);
+    carryOut(world, 'unserve on alpha');
+    world.runUntil(world.nowMs + 1000);
+    t.is(alpha.first.client, null);
+    t.not(alpha.client, null);
+    carryOut(world, 'look after the service');
+    carryOut(world, 'serve on alpha');
+    world.runUntil(world.nowMs + 1000);
+    t.is(alpha.first.client, null);
+    carryOut(world, 'drbdadm resume-io volume 1 on alpha');
+    world.runUntil(world.nowMs + 1000);
+    t.is(alpha.client, null);
+    t.is(alpha.state?.role, Roles.Secondary);
+  });
+  t.is(violation?.text ?? null, null);
 });
 
 // The peer goes on with both volumes (fence-peer exit 3), and then its power fails.
