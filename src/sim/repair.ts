@@ -36,6 +36,8 @@ const VERIFY_PATIENCE_MS = 90_000;
 
 /** What drbdadm says then. */
 const RESYNC_AFTER_CYCLE = `(${Err.RESYNC_AFTER_CYCLE})`;
+/** And when the disk became Outdated under `primary --force`, by its own fence-peer. */
+const ONCE_MORE = 'with --force once more';
 
 const nothing = (): void => {};
 /** No data of it may be used by itself. */
@@ -186,9 +188,14 @@ export class Repair {
   #forceAll(n: SimNode, done: () => void): void {
     const serves = n.replicas.some(isPrimary);
     for (const { truth } of this.#world.devices) truth.force(n.name, 'primary --force');
-    n.drbdadm('primary', ['--force'], () => {
+    const ended = (): void => {
       if (serves) done();
       else n.drbdadm('secondary', [], done);
+    };
+    n.drbdadm('primary', ['--force'], (_exit, text) => {
+      // Before it meets the peer again: there the disk is found UpToDate, and the next one gets the same answer.
+      if (text.includes(ONCE_MORE)) n.drbdadm('primary', ['--force'], ended);
+      else ended();
     });
   }
 
