@@ -209,6 +209,11 @@ export function parseTwinbeatIni(text: string, file: string): TwinbeatIniResult 
     }
     values[section] = fields;
   }
+  const { agent, options } = { ...DEFAULT_TWINBEAT_INI.fence, ...values['fence'] };
+  if (agent === '' && options !== '' && errors.length === 0) {
+    // Who wrote them believes that there is a fence.
+    expect('fence', 'options', 'agent = fence_NAME or /PATH beside options', 'none');
+  }
   if (errors.length > 0) return { config: null, errors };
   return {
     config: {

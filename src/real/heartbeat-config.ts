@@ -8,11 +8,7 @@ import { hostname } from 'node:os';
 import { parseAuthKeys } from '../config/authkeys.js';
 import { parseHaCf } from '../config/ha-cf.js';
 import { parseHaResources } from '../config/haresources.js';
-import {
-  DEFAULT_TWINBEAT_INI,
-  parseTwinbeatIni,
-  type TwinbeatIni,
-} from '../config/twinbeat-ini.js';
+import { parseTwinbeatIni, type TwinbeatIni } from '../config/twinbeat-ini.js';
 import { GENERATION_FILE } from '../heartbeat/identity.js';
 import type { ConfigMessage, ConfigTimes, HeartbeatConfig } from '../host/heartbeat-ports.js';
 import { interfaceError } from './interfaces.js';
@@ -31,6 +27,7 @@ const DIR = '/etc/ha.d/';
 const HA_CF = `${DIR}/ha.cf`;
 const HARESOURCES = `${DIR}/haresources`;
 const AUTHKEYS = `${DIR}/authkeys`;
+const TWINBEAT_INI = '/etc/twinbeat.ini';
 /** Of cluster-glue; libstonith looks nowhere else. */
 const PLUGINS = '/usr/lib/stonith/plugins';
 
@@ -94,11 +91,12 @@ export function loadConfig(root: string): LoadedConfig {
   const node = ownNodeName(root);
   const messages: ConfigMessage[] = [];
   let denied = false;
-  const read = (path: string): string | null => {
+  const read = (path: string, absent: string | null = null): string | null => {
     try {
       return readFileSync(root + path, 'utf8');
     } catch (e) {
       const { code } = e as NodeJS.ErrnoException;
+      if (code === 'ENOENT' && absent !== null) return absent;
       if (code === 'EACCES' || code === 'EPERM') denied = true;
       const reason = code === 'ENOENT' ? 'No such file or directory' : (e as Error).message;
       messages.push({ level: 'ERROR', text: `Cannot open [${path}]: ${reason}` });
@@ -143,28 +141,27 @@ export function loadConfig(root: string): LoadedConfig {
   messages.push(...resources.messages);
   if (!resources.groups) return fail();
 
-  const ini = loadIni(root, messages);
+  const ini = loadIni(read, messages);
   if (!ini) return fail();
   const config = { node, haCf, groups: resources.groups, authkeys: keys.authkeys, ini };
   return { node, config, messages, denied };
 }
 
-function loadIni(root: string, messages: ConfigMessage[]): TwinbeatIni | null {
-  const path = '/etc/twinbeat.ini';
-  let text: string;
-  try {
-    text = readFileSync(root + path, 'utf8');
-  } catch {
-    return DEFAULT_TWINBEAT_INI;
-  }
-  const parsed = parseTwinbeatIni(text, path);
+/** The file may be absent. One that cannot be read is refused: by the defaults nothing is fenced. */
+function loadIni(
+  read: (path: string, absent: string) => string | null,
+  messages: ConfigMessage[],
+): TwinbeatIni | null {
+  const text = read(TWINBEAT_INI, '');
+  if (text === null) return null;
+  const parsed = parseTwinbeatIni(text, TWINBEAT_INI);
   for (const error of parsed.errors) messages.push({ level: 'ERROR', text: error });
   return parsed.config;
 }
 
 /** Everything that a reload reads and writes, without waiting here: it may lie on a file system that hangs. */
 export async function filesAnswer(root: string): Promise<void> {
-  const read = [HA_CF, HARESOURCES, AUTHKEYS, `${DIR}/nodeinfo`, '/etc/twinbeat.ini'];
+  const read = [HA_CF, HARESOURCES, AUTHKEYS, `${DIR}/nodeinfo`, TWINBEAT_INI];
   await Promise.allSettled([
     ...read.map((path) => readFile(root + path)),
     ...['/etc/services', '/etc/passwd'].map((path) => readFile(path)),

@@ -78,5 +78,8 @@ test('a fence-agent and what it is told, which no message shows', (t) => {
     t.false(errors.join().includes('secret'));
   }
   t.is(fence('agent = rm').config, null);
+  t.is(fence('options = ip=10.0.0.9 password=secret').config, null, 'nobody would be told them');
+  const { errors } = fence('delay = 7\noptions = ip=10.0.0.9 password=secret');
+  t.deepEqual(errors, ['f:3:1: expected agent = fence_NAME or /PATH beside options, got none']);
   t.is(fence('timeout = 0').config, null);
 });

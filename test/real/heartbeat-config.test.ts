@@ -8,10 +8,10 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
-import { configTimes } from '../../src/real/heartbeat-config.js';
+import { configTimes, loadConfig } from '../../src/real/heartbeat-config.js';
 
 test('modification times; of a file that cannot be looked at none, not that of 1970', (t) => {
   const root = mkdtempSync(join(tmpdir(), 'twinbeat-times-'));
@@ -27,4 +27,19 @@ test('modification times; of a file that cannot be looked at none, not that of 1
   unlinkSync(join(dir, 'authkeys'));
   symlinkSync('authkeys', join(dir, 'authkeys'));
   t.deepEqual(configTimes(root), { haCf: null, haresources: 1000, authkeys: null });
+});
+
+test('a twinbeat.ini that cannot be read is refused: its defaults would take over without a fence', (t) => {
+  const root = mkdtempSync(join(tmpdir(), 'twinbeat-config-'));
+  t.teardown(() => rmSync(root, { recursive: true, force: true }));
+  const dir = join(root, 'etc', 'ha.d');
+  mkdirSync(dir, { recursive: true });
+  writeFileSync(join(dir, 'ha.cf'), `ucast lo 127.0.0.1\nnode ${hostname()} beta\n`);
+  writeFileSync(join(dir, 'haresources'), '');
+  writeFileSync(join(dir, 'authkeys'), 'auth 1\n1 crc\n', { mode: 0o600 });
+  t.not(loadConfig(root).config, null, 'it may be absent');
+  mkdirSync(join(root, 'etc/twinbeat.ini'));
+  const { config, messages } = loadConfig(root);
+  t.is(config, null);
+  t.true(messages.some(({ text }) => /^Cannot open \[\/etc\/twinbeat.ini\]: EISDIR/.test(text)));
 });
