@@ -1,5 +1,13 @@
 /** Files without a name for what a program that we start says, and for what it is told in secret. */
-import { fstatSync, mkdirSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs';
 import { IoError } from '../host/io-error.js';
 import { loadAddon, memoryFile } from './native-addon.js';
 
@@ -31,6 +39,11 @@ export function readOutput(fd: number): string {
 /** A file to be the stdin of a program: neither its arguments nor its environment show what it is told. */
 export function inputFile(root: string, text: string): number {
   const fd = outputFile(root);
-  writeSync(fd, text, 0); // at a place: whoever inherits it begins at its start
+  try {
+    writeSync(fd, text, 0); // at a place: whoever inherits it begins at its start
+  } catch (e) {
+    closeSync(fd);
+    throw e;
+  }
   return fd;
 }

@@ -105,19 +105,22 @@ function startScript(
     host.log('ERROR', `cannot run ${line}: ${why}`);
     ended(MISSING);
   };
-  let fd: number;
+  let fd = -1;
+  let child: ChildProcess;
   try {
     fd = outputFile(host.root);
+    child = spawnAside(program, words, {
+      cwd: '/',
+      env: { ...process.env, ...host.env, HA_CURHOST: host.env['HA_CURHOST'] ?? '', ...env },
+      stdio: ['ignore', fd, fd],
+      detached: true,
+    });
   } catch (e) {
+    // No descriptors, no memory: that does not end the daemon.
+    if (fd >= 0) closeSync(fd);
     cannot(e instanceof Error ? e.message : String(e));
     return null;
   }
-  const child = spawnAside(program, words, {
-    cwd: '/',
-    env: { ...process.env, ...host.env, HA_CURHOST: host.env['HA_CURHOST'] ?? '', ...env },
-    stdio: ['ignore', fd, fd],
-    detached: true,
-  });
   host.running(child.pid ?? null);
   let isOver = false;
   const finish = (outcome: (output: string) => ScriptOutcome | string): void => {

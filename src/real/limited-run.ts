@@ -2,6 +2,7 @@
  * Programs that are run one after the other and have one time together. What exceeds it is killed with everything that it started, and
  * what would come after it is not begun.
  */
+import type { ChildProcess } from 'node:child_process';
 import { closeSync } from 'node:fs';
 import { inputFile, outputFile, readOutput } from './child-output.js';
 import { killGroup, spawnAside } from './spawn-aside.js';
@@ -34,27 +35,38 @@ export class LimitedRun {
     return this.#isLate;
   }
 
-  /** `input`: its stdin, which is for nobody else to see; null: nothing. */
+  /** Never throws. `input`: its stdin, which is for nobody else to see; null: nothing. */
   async run(program: string, args: readonly string[], input: string | null): Promise<RunEnd> {
     if (this.#isLate) return { status: null, out: '', err: '' };
-    const files = [outputFile(this.#root), outputFile(this.#root)] as const;
-    const told = input === null ? null : inputFile(this.#root, input);
-    const [out, err] = files;
-    const child = spawnAside(program, args, {
-      cwd: '/',
-      env: { ...process.env, PATH: `${process.env['PATH'] ?? '/usr/bin:/bin'}:${SBIN}` },
-      stdio: [told ?? 'ignore', out, err],
-      detached: true,
-    });
+    const files: number[] = [];
+    try {
+      files.push(outputFile(this.#root));
+      files.push(outputFile(this.#root));
+      if (input !== null) files.push(inputFile(this.#root, input));
+      const [out = 'ignore', err = 'ignore', told = 'ignore'] = files;
+      const child = spawnAside(program, args, {
+        cwd: '/',
+        env: { ...process.env, PATH: `${process.env['PATH'] ?? '/usr/bin:/bin'}:${SBIN}` },
+        stdio: [told, out, err],
+        detached: true,
+      });
+      return await this.#ended(child, files);
+    } catch (e) {
+      // No descriptors, no memory: it has not run, and the daemon goes on.
+      return { status: null, out: '', err: e instanceof Error ? e.message : String(e) };
+    } finally {
+      for (const fd of files) closeSync(fd);
+    }
+  }
+
+  #ended(child: ChildProcess, [out = -1, err = -1]: readonly number[]): Promise<RunEnd> {
     return new Promise((resolve) => {
       let isOver = false;
       const end = (status: number | null, why: string): void => {
         if (isOver) return;
         isOver = true;
         this.#kill = null;
-        const said = files.map((fd) => readOutput(fd)) as [string, string];
-        for (const fd of [...files, ...(told === null ? [] : [told])]) closeSync(fd);
-        resolve({ status, out: said[0], err: said[1] + why });
+        resolve({ status, out: readOutput(out), err: readOutput(err) + why });
       };
       this.#kill = () => {
         if (child.pid !== undefined) killGroup(child.pid, 'SIGKILL');

@@ -49,6 +49,13 @@ test('a file without interpreter line is run by sh; one with a missing interpret
   t.is((await runResource(dir, 'S', 'start')).outcome.failure, 'missing');
 });
 
+test('one that cannot even be started is missing, and the daemon goes on', async (t) => {
+  const dir = scriptRoot(t, { 'ha.d/resource.d/R': '' });
+  const { outcome, logs } = await runResource(dir, 'R::a\0b', 'start');
+  t.is(outcome.failure, 'missing');
+  t.true(logs.some((line) => line.startsWith('ERROR: cannot run ')));
+});
+
 test('a script that hangs is killed with its children when its time is over', async (t) => {
   const dir = scriptRoot(t, { 'ha.d/resource.d/R': 'sleep 1000 & sleep 1000' });
   const { outcome, logs } = await runResource(dir, 'R', 'stop', 100);
