@@ -177,7 +177,10 @@ function secretsOf(device: FenceDevice, node: string): readonly string[] {
     device.type === 'stonith'
       ? device.device.params
       : device.options.map((option) => option.slice(option.indexOf('=') + 1));
-  return values.filter((value) => value.length >= SECRET_CHARS && value !== node);
+  // The longest first: one may begin with another.
+  return values
+    .filter((value) => value.length >= SECRET_CHARS && value !== node)
+    .sort((a, b) => b.length - a.length);
 }
 
 function saying(name: string, secrets: readonly string[], log: FenceHost['log']): Said {

@@ -175,6 +175,15 @@ test('an agent that fails, does not say its status, has none, is missing, or han
   t.regex(r.logs.join('\n'), /fence_nosuch.*not found/);
 });
 
+test('a secret that begins with another one is not shown either', async (t) => {
+  const r = rig(t, '');
+  const name = agent(r, 'metadata) exit 0;;\nreboot) echo "open-sesame refused"; exit 1;;');
+  const options = 'login=open- password=open-sesame';
+  t.is(await r.fence(config(null, { agent: name, options })), 'bad');
+  t.true(r.logs.join('\n').includes('*** refused'));
+  t.false(r.logs.join('\n').includes('sesame'));
+});
+
 test('the status of a device is asked at the start, and said when it is not good', async (t) => {
   const said = async (given: HeartbeatConfig) => {
     const logs: string[] = [];
