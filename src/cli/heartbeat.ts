@@ -25,7 +25,7 @@ import { VERSION } from '../host/heartbeat-report.js';
 import { type LoadedConfig, loadConfig, ownNodeName } from '../real/heartbeat-config.js';
 import { isSocketFree } from '../real/heartbeat-control-server.js';
 import { HeartbeatDaemon } from '../real/heartbeat-daemon.js';
-import { daemonPid } from '../real/heartbeat-files.js';
+import { daemonPid, readKept } from '../real/heartbeat-files.js';
 import { replaceProcess } from '../real/native-addon.js';
 import { heartbeatReport } from './heartbeat-client.js';
 import { defaultsTable, defaultsWiki } from './heartbeat-defaults.js';
@@ -40,6 +40,8 @@ const EXIT_DENIED = 4;
 /** The angel does not start again what refuses its configuration. */
 const EXIT_ANGEL_CONFIG = 78;
 const START_LIMIT_MS = 10_000;
+/** /var/lib/twinbeat may hang: the node starts without what it knows. */
+const KEPT_LIMIT_MS = 3000;
 const MAX_DEBUG = 255; // of the directive
 
 interface Options {
@@ -195,13 +197,17 @@ async function start(world: World, options: Options): Promise<number> {
   if (options.v) world.out(`${JSON.stringify(loaded.config.haCf, null, 2)}\n`);
   const isChild = world.env['TWINBEAT_ANGEL'] !== undefined;
   if (options.f && (!options.keepalive || isChild)) {
+    const unread: string[] = [];
+    const kept = await readKept(world.root, KEPT_LIMIT_MS, (text) => unread.push(text));
     const node = new HeartbeatDaemon(
       world.root,
       loaded.config,
       () => load(world.root, options),
       !isDetached(world),
       version(),
+      kept,
     );
+    for (const text of unread) node.log('CRIT', text);
     for (const { level, text } of loaded.messages) {
       if (level !== 'stderr') node.log(level, text);
     }

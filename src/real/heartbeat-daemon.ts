@@ -23,6 +23,7 @@ import { configTimes, filesAnswer } from './heartbeat-config.js';
 import { HeartbeatControlServer } from './heartbeat-control-server.js';
 import { HeartbeatFifo } from './heartbeat-fifo.js';
 import {
+  type KeptFiles,
   livesFiles,
   makeRsctmp,
   monotonicMs,
@@ -68,13 +69,17 @@ export class HeartbeatDaemon {
   #reloading = false;
   #ended: ((status: number) => void) | null = null;
 
-  /** `load`: as `config` was read, for a reload. `version`: of this project, for its recordings. */
+  /**
+   * `load`: as `config` was read, for a reload. `version`: of this project, for its recordings. `kept`: what /var/lib/twinbeat
+   * knows.
+   */
   constructor(
     root: string,
     config: HeartbeatConfig,
     load: ConfigSource['load'],
     foreground: boolean,
     version: string,
+    kept: KeptFiles,
   ) {
     this.#version = version;
     this.#root = root;
@@ -89,7 +94,7 @@ export class HeartbeatDaemon {
       timers: nodeTimers,
       random: nodeRandom,
       digests: nodeDigests,
-      files: livesFiles(root, (text) => this.log('WARN', text)),
+      files: livesFiles(root, (text) => this.log('WARN', text), kept),
       scripts: {
         run: (current, resource, action, events) =>
           runScript(this.#scriptHost(current, events.running), resource, action, events.done),
@@ -272,7 +277,7 @@ export class HeartbeatDaemon {
     await this.#log.end();
     removePidFile(this.#root);
     // Threads of Node that hang in the kernel would keep process.exit() waiting.
-    if (!isCopied || this.#reloading) exitNow(status);
+    if (!isCopied || hasHangingThread()) exitNow(status);
     this.#ended?.(status);
   }
 
@@ -291,6 +296,11 @@ export class HeartbeatDaemon {
       },
     };
   }
+}
+
+/** A call of the file system that has not come back. */
+function hasHangingThread(): boolean {
+  return process.getActiveResourcesInfo().some((name) => name.startsWith('FSReq'));
 }
 
 function loadavg(): string {

@@ -15,11 +15,12 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { mkdir, open, rename } from 'node:fs/promises';
+import { mkdir, open, readFile, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { GENERATION_FILE, UUID_FILE } from '../heartbeat/identity.js';
 import type { LivesFile, LivesFiles } from '../host/heartbeat-ports.js';
 import { RunFile, readRunFile } from './run-file.js';
+import { within } from './within.js';
 
 export const PID_FILE = '/run/heartbeat.pid';
 const STATE_FILE = '/run/twinbeat/heartbeat.state';
@@ -59,12 +60,14 @@ function writeDurably(path: string, content: Uint8Array, mode: number): void {
 class AsideFile {
   readonly #path: string;
   readonly #failed: (text: string) => void;
+  readonly #answers: Promise<unknown> | undefined; // whether the disk does
   #next: Uint8Array | null = null; // only the newest is worth writing
   #busy = false;
 
-  constructor(path: string, failed: (text: string) => void) {
+  constructor(path: string, failed: (text: string) => void, answers: Promise<unknown> | undefined) {
     this.#path = path;
     this.#failed = failed;
+    this.#answers = answers;
   }
 
   write(content: Uint8Array): void {
@@ -74,6 +77,7 @@ class AsideFile {
 
   async #run(): Promise<void> {
     this.#busy = true;
+    await this.#answers;
     while (this.#next !== null) {
       const content = this.#next;
       this.#next = null;
@@ -125,28 +129,84 @@ export function makeRsctmp(root: string): void {
   chmodSync(dir, 0o1777);
 }
 
-/** A node starts without it, too. */
-function readPeers(path: string, failed: (text: string) => void): Uint8Array | null {
+/** What is read of /var/lib/twinbeat at a start. It may hang, and a node starts without it, too. */
+export interface KeptFiles {
+  readonly peers: Uint8Array | null;
+  readonly standing: Uint8Array | null;
+  /** The disk answers: nothing is written before that, since each call that hangs has one of Node's few threads. */
+  readonly answers: Promise<unknown>;
+}
+
+/** A standing that cannot be read is no permission: damaged. */
+const DAMAGED = new Uint8Array();
+const NONE = { peers: null, standing: null };
+
+async function readKeptFile(
+  path: string,
+  unreadable: Uint8Array | null,
+  failed: (text: string) => void,
+): Promise<Uint8Array | null> {
+  try {
+    return new Uint8Array(await readFile(path));
+  } catch (e) {
+    if ((e as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    failed(`cannot read ${path}: ${(e as Error).message}`);
+    return unreadable;
+  }
+}
+
+/** For a daemon that starts: what does not answer within the time is not known. */
+export async function readKept(
+  root: string,
+  limitMs: number,
+  failed: (text: string) => void,
+): Promise<KeptFiles> {
+  let found: Omit<KeptFiles, 'answers'> = NONE;
+  const read = async (): Promise<void> => {
+    const peers = await readKeptFile(root + PEERS_FILE, null, failed);
+    const standing = await readKeptFile(root + STANDING_FILE, DAMAGED, failed);
+    found = { peers, standing };
+  };
+  const answers = read();
+  if (!(await within(limitMs, answers))) {
+    failed(
+      `${dirname(PEERS_FILE)} does not answer: the standing of this node and the generations of others are not known`,
+    );
+  }
+  return { ...found, answers };
+}
+
+function readKeptNow(
+  path: string,
+  unreadable: Uint8Array | null,
+  failed: (text: string) => void,
+): Uint8Array | null {
   try {
     const content = readOrNull(path);
     return content && new Uint8Array(content);
   } catch (e) {
     failed(`cannot read ${path}: ${(e as Error).message}`);
-    return null;
+    return unreadable;
   }
 }
 
-/** `failed`: what is known of other nodes could not be read or written. */
+/** `failed`: what is kept could not be read or written. `kept`: as it was read for a daemon; without it they are read when they are asked for. */
 export function livesFiles(
   root: string,
   failed: (text: string) => void = () => undefined,
+  kept: KeptFiles | null = null,
 ): LivesFiles {
   const state = new RunFile(root + PATHS.state);
-  const peers = new AsideFile(root + PATHS.peers, failed);
+  const peers = new AsideFile(root + PATHS.peers, failed, kept?.answers);
   return {
     read(file) {
       if (file === 'state') return readRunFile(root + PATHS.state);
-      if (file === 'peers') return readPeers(root + PATHS.peers, failed);
+      if (file === 'peers') {
+        return kept ? kept.peers : readKeptNow(root + PATHS.peers, null, failed);
+      }
+      if (file === 'standing') {
+        return kept ? kept.standing : readKeptNow(root + PATHS.standing, DAMAGED, failed);
+      }
       const content = readOrNull(root + PATHS[file]);
       return content && new Uint8Array(content);
     },
