@@ -22,6 +22,7 @@ import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command, CommanderError } from 'commander';
 import { VERSION } from '../host/heartbeat-report.js';
+import { withoutKeys } from '../host/recording-heartbeat.js';
 import { type LoadedConfig, loadConfig, ownNodeName } from '../real/heartbeat-config.js';
 import { isSocketFree } from '../real/heartbeat-control-server.js';
 import { HeartbeatDaemon } from '../real/heartbeat-daemon.js';
@@ -194,7 +195,7 @@ async function start(world: World, options: Options): Promise<number> {
   }
   const loaded = load(world.root, options);
   if (!accept(world, loaded) || !loaded.config) return refusal(loaded);
-  if (options.v) world.out(`${JSON.stringify(loaded.config.haCf, null, 2)}\n`);
+  if (options.v) world.out(`${JSON.stringify(withoutKeys(loaded.config).haCf, null, 2)}\n`);
   const isChild = world.env['TWINBEAT_ANGEL'] !== undefined;
   if (options.f && (!options.keepalive || isChild)) {
     const unread: string[] = [];

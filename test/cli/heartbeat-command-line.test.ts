@@ -6,6 +6,7 @@ import { DEFAULTS } from '../../src/cli/heartbeat-defaults.js';
 import { type HaCfSystem, parseHaCf } from '../../src/config/ha-cf.js';
 import { BUILT, HeartbeatRoot } from '../support/heartbeat-root.js';
 import { memoryWorld } from '../support/memory-world.js';
+import { need } from '../support/need.js';
 import { until } from '../support/until.js';
 
 const golden = (name: string): string => readFileSync(`test/golden/config/${name}`, 'utf8');
@@ -136,4 +137,15 @@ test('-d and -l reach the daemon that detaches', async (t) => {
   t.is((await root.run(`${BUILT}/heartbeat`, '-ddl')).code, 0);
   const words = readFileSync(`/proc/${root.running()}/cmdline`, 'latin1').split('\0');
   t.deepEqual(words.slice(2, -1), ['-f', '-d', '-d', '-l']);
+});
+
+test('-v shows the configuration, and not what a fencing device is told', async (t) => {
+  if (!need(t, '/usr/sbin/stonith')) return;
+  const root = await HeartbeatRoot.create(t);
+  const haCf = `${root.read('/etc/ha.d/ha.cf')}stonith_host * external/ssh open-sesame\n`;
+  await root.write('/etc/ha.d/ha.cf', haCf);
+  const { code, stdout, stderr } = await root.run(`${BUILT}/heartbeat`, '-v');
+  t.is(code, 0, stderr);
+  t.true(stdout.includes('"external/ssh"'));
+  t.false(stdout.includes('sesame'));
 });
