@@ -2,7 +2,7 @@
  * Asks a resource's script whether the resource is well: `monitor`, or `status` of a script that has no such action.
  *
  *     monitor   by its exit status: 0 good, 10 degraded, anything else failed (docs/RESOURCES.md)
- *     status    as a take judges it (resource-manager/verdict.ts): running is 0, everything else 3; OCF agents and units, too
+ *     status    as a take judges it (resource-manager/verdict.ts): running is 0, stopped 3, everything else 1; OCF agents and units, too
  *
  * The scripts of this project have `monitor`, wherever a link to them lies; of another one a label of a `case` says so.
  * The answer comes at the time limit at the latest. What runs then is killed with its process group; while something of it
@@ -10,7 +10,7 @@
  */
 import type { ChildProcess } from 'node:child_process';
 import { closeSync } from 'node:fs';
-import { readFile, realpath } from 'node:fs/promises';
+import { open, realpath } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { HaResource } from '../config/haresources.js';
 import type { Answers } from '../host/heartbeat-questions.js';
@@ -38,12 +38,14 @@ const MISSING: ScriptOutcome = { exitStatus: null, output: '', failure: 'missing
 const KILLED: ScriptOutcome = { exitStatus: null, output: '', failure: 'killed' };
 /** The first lines say why; the rest would only fill the recordings. */
 const MAX_OUTPUT_CHARS = 1000;
+/** What lies there may be a program of any size: no more of it is looked through while the node has to be heard. */
+const MAX_SCRIPT_BYTES = 256 << 10;
 /** Looking for a script on a file system that hangs costs a thread of Node's few. */
 const MAX_HANGING_LOOKS = 2;
 
 /** `monitor)`, `status | monitor)`, `*:monitor)`, ... of a shell's `case`. */
 const MONITOR_LABEL =
-  /(?:^|\bin|;;)[ \t]*\(?[ \t]*(?:[^\s()#;|]+[ \t]*\|[ \t]*)*["']?(?:[^\s()#;|]*:)?monitor["']?[ \t]*[|)]/m;
+  /(?:^|\bin|;;)[ \t]*(?:\([ \t]*)?(?:[^\s()#;|]+[ \t]*\|[ \t]*)*["']?(?:[^\s()#;|]*:)?monitor["']?[ \t]*[|)]/m;
 
 export function hasMonitor(script: string): boolean {
   return MONITOR_LABEL.test(script.replace(/^[ \t]*#.*$/gm, ''));
@@ -51,7 +53,13 @@ export function hasMonitor(script: string): boolean {
 
 async function actionOf(path: string): Promise<CheckAction> {
   if (dirname(await realpath(path)) === ownResourceDir()) return 'monitor';
-  return hasMonitor(await readFile(path, 'latin1')) ? 'monitor' : 'status';
+  const file = await open(path, 'r');
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(MAX_SCRIPT_BYTES), 0);
+    return hasMonitor(buffer.toString('latin1', 0, bytesRead)) ? 'monitor' : 'status';
+  } finally {
+    await file.close();
+  }
 }
 
 /** What is to be run; null: there is no such program. */
@@ -78,11 +86,17 @@ function judged(
 ): ScriptOutcome {
   const outcome = { exitStatus, output: said.slice(0, MAX_OUTPUT_CHARS), failure: null } as const;
   if (action === 'monitor') return outcome;
-  const isRunning = judge(resource, { ...outcome, output: said }) === 'running';
-  return { ...outcome, exitStatus: isRunning ? 0 : 3 };
+  const verdict = judge(resource, { ...outcome, output: said });
+  return { ...outcome, exitStatus: verdict === 'running' ? 0 : verdict === 'stopped' ? 3 : 1 };
 }
 
-export function checkAnswer(root: string): Answers['check'] {
+/** Of a daemon that ends: nobody would kill them when their time is over. */
+export function endChecks(running: ReadonlySet<number>): void {
+  for (const pid of running) killGroup(pid, 'SIGKILL');
+}
+
+/** `running`: process groups of the checks that run now. */
+export function checkAnswer(root: string, running = new Set<number>()): Answers['check'] {
   const left = new Map<string, number>(); // by resource: what did not end when it was killed
   let hangingLooks = 0;
   const overrun = (resource: HaResource, by: number): void => {
@@ -99,7 +113,7 @@ export function checkAnswer(root: string): Answers['check'] {
       if (isOver) return;
       isOver = true;
       clearTimeout(limit);
-      answered(outcome);
+      setImmediate(answered, outcome); // what the machines throw is not for a promise
     };
     const ended = (outcome: ScriptOutcome): void => {
       if (hasEnded) return;
@@ -140,16 +154,25 @@ export function checkAnswer(root: string): Answers['check'] {
     ended: (outcome: ScriptOutcome) => void,
   ): ChildProcess {
     const fd = outputFile(root);
-    const child = spawnAside(command.program, command.words, {
-      cwd: '/',
-      env: { ...process.env, ...env, ...command.env },
-      stdio: ['ignore', fd, fd],
-      detached: true, // a process group of its own
-    });
+    let child: ChildProcess;
+    try {
+      child = spawnAside(command.program, command.words, {
+        cwd: '/',
+        env: { ...process.env, ...env, ...command.env },
+        stdio: ['ignore', fd, fd],
+        detached: true, // a process group of its own
+      });
+    } catch (e) {
+      closeSync(fd);
+      throw e;
+    }
+    const { pid } = child;
+    if (pid !== undefined) running.add(pid);
     let isClosed = false;
     const close = (): string => {
       if (isClosed) return '';
       isClosed = true;
+      if (pid !== undefined) running.delete(pid);
       const said = readOutput(fd);
       closeSync(fd);
       return said;

@@ -7,12 +7,13 @@ import { dataAnswer } from './answer-data.js';
 import { Fencing } from './answer-fence.js';
 import { standingAnswer } from './answer-standing.js';
 
-export function realAnswers(root: string, log: LivesHost['log']): Answers {
+/** `checks`: process groups of the checks that run now. */
+export function realAnswers(root: string, log: LivesHost['log'], checks: Set<number>): Answers {
   const fencing = new Fencing({ root, log });
   return {
     fence: (config, { node }, answered) => fencing.answer(config, node, answered),
     data: dataAnswer(root),
-    check: checkAnswer(root),
+    check: checkAnswer(root, checks),
     standing: standingAnswer(root, (text) => log('ERROR', text)),
   };
 }

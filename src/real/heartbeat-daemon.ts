@@ -16,6 +16,7 @@ import { askOf } from '../host/heartbeat-questions.js';
 import { VERSION } from '../host/heartbeat-report.js';
 import { type LivesCalls, RecordedLives } from '../host/recording-heartbeat.js';
 import { decodeHaMessage, fieldOf } from '../wire/hamsg.js';
+import { endChecks } from './answer-check.js';
 import { checkFenceDevice } from './answer-fence.js';
 import { FlightKeeper, flightMemory } from './flight-files.js';
 import { realAnswers } from './heartbeat-answers.js';
@@ -60,6 +61,7 @@ export class HeartbeatDaemon {
   readonly #lives: LivesCalls;
   readonly #machines: HeartbeatLives;
   readonly #watchdog: Watchdog;
+  readonly #checks = new Set<number>(); // process groups
   #feeding: NodeJS.Timeout | null = null;
   readonly #flight: FlightKeeper | null;
   readonly #recorded: RecordedLives | null;
@@ -118,7 +120,7 @@ export class HeartbeatDaemon {
       reboot: root === '' ? (way, ended) => this.#reboot(way, ended) : null,
       runDrbdadmOutdate: (resource, ended) =>
         runDrbdadmOutdate(resource, (text) => this.log('ERROR', text), ended),
-      ask: askOf(realAnswers(root, (level, text) => this.log(level, text))),
+      ask: askOf(realAnswers(root, (level, text) => this.log(level, text), this.#checks)),
       log: (level, text) => this.log(level, text),
       configured: (current) => {
         this.#log.configure(this.#logOptions(current));
@@ -261,6 +263,7 @@ export class HeartbeatDaemon {
   #end(status: number): void {
     if (this.#feeding) clearInterval(this.#feeding);
     this.#watchdog.release();
+    endChecks(this.#checks);
     this.#control.close();
     this.#fifo.close();
     void this.#finish(status);

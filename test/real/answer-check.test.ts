@@ -3,6 +3,7 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   symlinkSync,
@@ -12,7 +13,8 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { parseHaResource } from '../../src/config/haresources.js';
-import { checkAnswer, hasMonitor } from '../../src/real/answer-check.js';
+import { loadStanding } from '../../src/host/heartbeat-state.js';
+import { checkAnswer, endChecks, hasMonitor } from '../../src/real/answer-check.js';
 import { standingAnswer } from '../../src/real/answer-standing.js';
 import { livesFiles, processStart, STANDING_FILE } from '../../src/real/heartbeat-files.js';
 import type { ScriptOutcome } from '../../src/resource-manager/group-operation.js';
@@ -68,6 +70,8 @@ test('a script without monitor: status, by its words', async (t) => {
   t.is(await of('stopped'), 3);
   t.is(await of('usage'), 3);
   t.is((await check('gone')).failure, 'missing');
+  const silent = checkOf(t, root(t, { R: 'case $1 in status) exit 1 ;; esac' }));
+  t.is((await silent('R')).exitStatus, 1, 'neither running nor stopped: recover does not take it');
 });
 
 test('which scripts have monitor: a label of a case, and ours by their place', async (t) => {
@@ -100,6 +104,43 @@ test('one that hangs: killed with all that it started, and answered in time', as
   t.true(existsSync(pids));
   const child = Number(readFileSync(pids, 'utf8'));
   await until(() => processStart(child) === null, 'the end of what the check started');
+});
+
+test('one that cannot even be started is missing, and leaves no descriptor', async (t) => {
+  const check = checkOf(t, root(t, { R: '' }));
+  const before = readdirSync('/proc/self/fd').length;
+  for (let i = 0; i < 20; i++) t.is((await check('R::a\0b')).failure, 'missing');
+  t.true(readdirSync('/proc/self/fd').length < before + 20);
+});
+
+test('a program that is no script holds nobody up while a label is looked for', (t) => {
+  const startMs = performance.now();
+  t.false(hasMonitor(' '.repeat(200_000)));
+  t.true(performance.now() - startMs < 1000);
+});
+
+test('a daemon that ends ends its checks', async (t) => {
+  const dir = root(t, { R: 'case $1 in monitor) echo $$ >"$0.pid"; exec sleep 300 ;;\nesac' });
+  const running = new Set<number>();
+  const check = checkAnswer(dir, running);
+  if (!config) return t.fail();
+  const outcome = new Promise<ScriptOutcome>((done) => {
+    check(config, { resource: parseHaResource('R'), timeoutMs: 60_000 }, done);
+  });
+  const pid = join(dir, 'etc/ha.d/resource.d/R.pid');
+  await until(() => existsSync(pid) && readFileSync(pid, 'utf8') !== '', 'the check');
+  t.deepEqual([...running], [Number(readFileSync(pid, 'utf8'))]);
+  endChecks(running);
+  t.is((await outcome).failure, 'killed');
+  t.is(running.size, 0);
+});
+
+test('a standing that cannot be read is no permission: FAILED_OFFLINE, and said', (t) => {
+  const dir = root(t, {});
+  mkdirSync(dir + STANDING_FILE, { recursive: true });
+  const failures: string[] = [];
+  t.is(loadStanding(livesFiles(dir, (text) => failures.push(text))).state, 'FAILED_OFFLINE');
+  t.regex(failures.join('\n'), /^cannot read .*heartbeat\.standing: EISDIR/);
 });
 
 test('the standing is on disk when the answer comes; a second write at the same time is refused', async (t) => {
