@@ -4,7 +4,7 @@
  *     hold       what we claim: from before our scripts start it until before they stop it
  *     claims     and what we are still stopping although we have dropped the claim
  *     other      what the peer claims, in its terms
- *     otherMay   what may still run there: grows at once, shrinks only when the peer says that it is done
+ *     otherMay   what may still run there: grows at once, with our `done`, too; shrinks only when the peer says that it is done
  *
  * A claim is said in a `resource` message; the scripts run in jobs, which go to `Operations`. `clean` is ours: nothing runs
  * here that we do not claim; the original ignores it. Source: docs/HEARTBEAT.md, resources.
@@ -88,6 +88,11 @@ export class Claims {
   /** The peer says that these are stopped. In its terms. */
   otherStopped(rsc: Hold): void {
     this.#otherMay = minus(this.#otherMay, rsc);
+  }
+
+  /** We have told the peer that it may start these. In our terms. */
+  gave(rsc: Hold): void {
+    this.#otherMay = plus(this.#otherMay, swapped(rsc));
   }
 
   /** The `resource` message. `hold`: what is told as claimed. */

@@ -150,6 +150,7 @@ export class StandbyExchange {
       case 'over': {
         const text = `Other node completed standby takeover of ${rsc} resources.`;
         this.#log('info', text, out);
+        this.#claims.gave(rsc);
         this.#claims.say(true, null, out);
         break;
       }
@@ -187,6 +188,7 @@ export class StandbyExchange {
       ? `${rsc} HA resource release completed (standby).`
       : `${swapped(rsc)} HA resource acquisition completed (standby).`;
     this.#log('info', what, out);
+    if (isGiver) this.#claims.gave(rsc); // it says that it claims them when its scripts have run
     sendAsk(rsc, 'done', out);
     return true;
   }

@@ -90,6 +90,19 @@ test('a daemon that is killed while it waits asks again, and has claimed nothing
   runs(t, c, 0, 3);
 });
 
+test('a node that is cut off while it starts what it was given: reset before that is taken back', (t) => {
+  const c = started(() => 'bad', { maxScriptMs: 4000 });
+  c.runFor(60_000);
+  c.machines['node-b'].node?.standby('all', c.nowMs);
+  c.runFor(60_000);
+  runs(t, c, 3, 0);
+  c.machines['node-a'].node?.standby('all', c.nowMs);
+  while (c.running('node-b').length === 0) c.runFor(10);
+  c.cut['node-a'] = c.cut['node-b'] = true;
+  c.runFor(60_000);
+  runs(t, c, 0, 3);
+});
+
 /** Null: nothing is wrong. */
 function judge(seed: number): string | null {
   const prng = new Prng(seed);
