@@ -66,6 +66,7 @@ export class ResourceState implements ResourceMachine {
   #initialLogged = false;
   #barred: string | null = null;
   #peerBarred = false;
+  #again = false; // what we claim is to be taken again: some of it was held back
 
   constructor(config: ResourceConfig) {
     this.#config = config;
@@ -137,6 +138,7 @@ export class ResourceState implements ResourceMachine {
     else if (type === 'ask_resources') this.#receiveAsk(message, own, nowMs, out);
     else if (type === 'shutdone' && !own) this.#peerLeft(out);
     else if (type === 'hb_takeover' && !own) this.#takeoverAsked(message, out);
+    this.#tryAgain(out);
     this.#tryFailback(nowMs, out);
   }
 
@@ -305,6 +307,7 @@ export class ResourceState implements ResourceMachine {
     }
     this.#checkOrphans(out);
     if (this.#shutdownWaits) this.shutdown(nowMs, out);
+    this.#tryAgain(out);
     this.#tryFailback(nowMs, out);
   }
 
@@ -405,8 +408,15 @@ export class ResourceState implements ResourceMachine {
   }
 
   takeAgain(out: ResourceEffect[]): void {
-    // A peer that says it is clean runs nothing that it does not claim; with a change under way its end looks after it.
-    if (this.inTransition || !this.#peerClean || this.#peerDead) return;
+    this.#again = true;
+    this.#tryAgain(out);
+  }
+
+  /** As soon as nothing is under way. A peer that says it is clean runs nothing that it does not claim. */
+  #tryAgain(out: ResourceEffect[]): void {
+    if (!this.#again || this.inTransition || !this.#otherStable) return;
+    if (!this.#peerClean || this.#peerDead) return;
+    this.#again = false;
     const { hold } = this.#claims;
     if (hold !== 'none') this.#take(hold, out);
   }
@@ -523,6 +533,7 @@ export class ResourceState implements ResourceMachine {
       this.#becomeStable('T_RESOURCES(us)', nowMs, out);
     }
     this.#handOverFailed(nowMs, out);
+    this.#tryAgain(out);
     this.#tryFailback(nowMs, out);
     if (this.#shutdownWaits) this.shutdown(nowMs, out);
   }

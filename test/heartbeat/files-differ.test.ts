@@ -72,6 +72,19 @@ test('the file is mended and its node started again: the group is started where 
   t.is(c.machines['node-a'].node?.homes.disputes.length, 0);
 });
 
+test('a dispute that ends while scripts run: the group is started when they have ended', (t) => {
+  const c = cluster(A, B, { maxScriptMs: 20_000 });
+  c.boot('node-a');
+  c.runFor(100);
+  c.boot('node-b');
+  while (!c.log.some((line) => line.includes('is not started: by the file'))) c.runFor(10);
+  c.crash('node-b');
+  c.files['node-b'] = A;
+  c.boot('node-b');
+  c.runFor(200_000);
+  runs(t, c, ['LabRes::one', 'LabRes::two'], ['LabRes::three']);
+});
+
 /** Any two files over four resources. */
 function randomFile(prng: Prng): string {
   const groups: string[] = [];
