@@ -450,8 +450,10 @@ export class HeartbeatNode {
   ): void {
     const { from, own, message } = effect;
     // By its type, as in the original: its ipfail asks to go standby under its own name.
-    const isForResources =
-      fieldOf(message, 'to_id') === null || fieldOf(message, 't') === 'ask_resources';
+    const type = fieldOf(message, 't') ?? '';
+    // A question of a node that is not believed comes here, too: it is no sign that the node lives.
+    const isForClients = fieldOf(message, 'to_id') !== null || type === 'query-cstatus';
+    const isForResources = !isForClients || type === 'ask_resources';
     if (isForResources) {
       const isFree = this.homes.hear(own ? null : fieldOf(message, 'homes'));
       this.resources.receive(message, own, nowMs, out);

@@ -5,6 +5,7 @@
 import test, { type ExecutionContext } from 'ava';
 import { Prng } from '../../src/base/prng.js';
 import type { FenceAnswer } from '../../src/resource-manager/answers.js';
+import { haFields } from '../../src/wire/hamsg.js';
 import { DEADTIME_MS, NAMES, type Name, SimCluster, type SimOptions } from './sim-cluster.js';
 
 function started(
@@ -101,6 +102,24 @@ test('a node that is cut off while it starts what it was given: reset before tha
   c.cut['node-a'] = c.cut['node-b'] = true;
   c.runFor(60_000);
   runs(t, c, 0, 3);
+});
+
+test('a question of a node that is not believed does not end the wait for the device', (t) => {
+  let works = false;
+  const c = started(() => (works ? 'OK' : 'bad'));
+  c.crash('node-b');
+  c.runFor(DEADTIME_MS + 1000);
+  c.cut['node-a'] = true;
+  const b = c.machines['node-b'];
+  b.generation = 50; // hb_generation was lost, and what would prove that it lives does not arrive
+  c.boot('node-b');
+  const ask = { t: 'query-cstatus', dest: 'node-a', cn: 'heartbeat', from_id: '1' };
+  b.node?.send(haFields(ask), c.nowMs);
+  c.runFor(1000);
+  c.crash('node-b');
+  works = true;
+  c.runFor(60_000);
+  runs(t, c, 3, 0);
 });
 
 /** Null: nothing is wrong. */
