@@ -5,10 +5,13 @@
 import { Prng } from '../../src/base/prng.js';
 import { parseHaResources } from '../../src/config/haresources.js';
 import { HeartbeatNode } from '../../src/host/heartbeat-node.js';
+import type { Answers } from '../../src/host/heartbeat-questions.js';
 import { nodeDigests } from '../../src/real/node-ports.js';
 import type { FenceAnswer } from '../../src/resource-manager/answers.js';
 import type { ScriptOutcome } from '../../src/resource-manager/group-operation.js';
+import type { HealthConfig } from '../../src/resource-manager/health.js';
 import type { Hold } from '../../src/resource-manager/hold.js';
+import { OK, type Standing } from '../../src/resource-manager/standing.js';
 
 export interface SimOptions {
   readonly seed: number;
@@ -23,6 +26,7 @@ export interface SimOptions {
   readonly failbackDelayMs: number;
   readonly movesPerHour: number;
   readonly pings: readonly string[]; // with any, ipfail runs
+  readonly health: HealthConfig;
 }
 
 const DEFAULTS: SimOptions = {
@@ -37,6 +41,7 @@ const DEFAULTS: SimOptions = {
   failbackDelayMs: 0,
   movesPerHour: 0,
   pings: [],
+  health: { intervalMs: 0, steps: 5, timeoutMs: 1000, restartsPerHour: 0 },
 };
 
 export const NAMES = ['node-a', 'node-b'] as const;
@@ -52,6 +57,13 @@ interface Event {
   readonly run: () => void;
 }
 
+type SimAnswers = {
+  readonly [K in keyof Answers]: (
+    ask: Parameters<Answers[K]>[1],
+    answered: Parameters<Answers[K]>[2],
+  ) => void;
+};
+
 /** One machine: what survives its daemon (running resources, generation) and what does not. */
 class Machine {
   readonly running = new Map<string, 'starting' | 'running' | 'stopping'>();
@@ -63,6 +75,9 @@ class Machine {
   stuck: string[] = [];
   paused = false;
   readonly reaches = new Set<string>(); // ping nodes that answer
+  readonly broken = new Set<string>(); // runs, but its check fails
+  standing: Standing = OK; // on disk
+  peersDisk = 'UpToDate'; // as our drbd knows it
 }
 
 export class SimCluster {
@@ -165,8 +180,8 @@ export class SimCluster {
         },
         failbackDelayMs: this.#options.failbackDelayMs,
         movesPerHour: this.#options.movesPerHour,
-        health: { intervalMs: 0, steps: 5, timeoutMs: 1000, restartsPerHour: 0 },
-        standing: { state: 'ok' },
+        health: this.#options.health,
+        standing: machine.standing,
       },
       { current: key, keys: [key] },
       nodeDigests,
@@ -187,7 +202,9 @@ export class SimCluster {
             this.log.push(
               `${this.nowMs} ${name} ${text} ${action} ${outcome.exitStatus} ${outcome.output}`,
             );
-            machine.node.scriptDone(id, outcome, this.nowMs);
+            this.#whenAwake(machine, () => {
+              if (isCurrent()) machine.node?.scriptDone(id, outcome, this.nowMs);
+            });
           });
         },
         log: (level, text) => this.log.push(`${this.nowMs} ${name} ${level}: ${text}`),
@@ -204,10 +221,14 @@ export class SimCluster {
             });
           }
         },
-        ask: (_kind, _ask, answered) => {
+        ask: (kind, ask, answered) => {
           this.at(1 + this.#prng.below(this.#options.maxScriptMs), () => {
-            const answer = this.#fence(other);
-            if (isCurrent()) answered(answer, this.nowMs);
+            if (kind !== 'fence' && !isCurrent()) return;
+            this.#answers(name, other)[kind](ask, (answer) => {
+              this.#whenAwake(machine, () => {
+                if (isCurrent()) answered(answer, this.nowMs);
+              });
+            });
           });
         },
         changed: () => {},
@@ -223,6 +244,29 @@ export class SimCluster {
       this.at(KEEPALIVE_MS, ping);
     };
     if (this.#options.pings.length > 0) ping();
+  }
+
+  /** What a daemon that stands still is told, it hears when it goes on. */
+  #whenAwake(machine: Machine, run: () => void): void {
+    if (machine.paused) this.at(50, () => this.#whenAwake(machine, run));
+    else run();
+  }
+
+  #answers(name: Name, other: Name): SimAnswers {
+    const machine = this.machines[name];
+    return {
+      fence: (_ask, answered) => answered(this.#fence(other)),
+      data: (_ask, answered) => answered({ own: ['UpToDate'], peer: [machine.peersDisk] }),
+      check: ({ resource: { text } }, answered) => {
+        const runs = machine.running.get(text) === 'running';
+        const exitStatus = runs ? (machine.broken.has(text) ? 1 : 0) : 7;
+        answered({ exitStatus, output: '', failure: null });
+      },
+      standing: ({ standing }, answered) => {
+        machine.standing = standing;
+        answered(true);
+      },
+    };
   }
 
   /** A plug-in does what it does, whether the daemon that started it still runs or not. */
