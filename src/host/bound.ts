@@ -12,6 +12,7 @@
  */
 import type { HaResource, HaResourceGroup } from '../config/haresources.js';
 import { MAX_CHECKS } from '../resource-manager/health.js';
+import { fenceDeviceOf } from './fence-device.js';
 import type { HeartbeatConfig } from './heartbeat-ports.js';
 import type { ScriptTimes } from './script-times.js';
 
@@ -34,6 +35,8 @@ export interface Bound {
 const LOOK_MS = 250;
 /** The three messages of a standby, each asked for again when it is lost, and the standing written and synced. */
 const HAND_OVER_MS = 1000;
+const NO_FENCING = 'no fencing is configured: nothing is asked before a take-over';
+const FENCING = 'a reset that fails is tried again for ever: until then nothing is taken over';
 
 function bound(
   of: Bound['of'],
@@ -89,17 +92,23 @@ export function boundsOf(config: HeartbeatConfig, times: ScriptTimes): Bound[] {
   return bounds.filter((each) => each.of !== 'restart' || ini.health.restartsPerHour > 0);
 }
 
+/** A reset that works. */
+function fencing(name: string, { delayS, timeoutS }: HeartbeatConfig['ini']['fence']): BoundPart[] {
+  const delay = { what: 'delay of the reset', ms: delayS * 1000, note: 'where nothing is held' };
+  const reset = { what: 'reset of the dead node', ms: timeoutS * 1000, note: `${name}, at most` };
+  return delayS > 0 ? [delay, reset] : [reset];
+}
+
 function nodeBound(config: HeartbeatConfig, times: ScriptTimes): Bound {
-  const { haCf, groups } = config;
+  const { haCf, groups, ini } = config;
   const resources = groups.flatMap((group) => group.resources);
-  const notes = [
-    limitNote(config),
-    'no fencing is configured: nothing is asked before a take-over',
-  ];
+  const device = fenceDeviceOf(config);
+  const notes = [limitNote(config), device === null ? NO_FENCING : FENCING];
   const parts = [
     { what: 'deadtime', ms: haCf.deadtimeMs, note: 'of ha.cf' },
     { what: 'keepalive', ms: haCf.keepaliveMs, note: 'the last one may just have been sent' },
     { what: 'look', ms: LOOK_MS, note: 'how often silence is looked for' },
+    ...(device === null ? [] : fencing(device.name, ini.fence)),
     ...scripts('start', resources, times),
   ];
   return bound('node', null, parts, notes);
