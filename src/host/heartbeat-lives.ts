@@ -510,14 +510,23 @@ export class HeartbeatLives {
   reload(): void {
     const times = this.#host.config.times();
     const before = this.#fileTimes;
-    const hidden = CONFIG_FILES.filter(([file]) => times[file] === null).map(([, name]) => name);
+    const hidden: string[] = CONFIG_FILES.filter(([file]) => times[file] === null).map(
+      ([, name]) => name,
+    );
+    // It may be absent, but gone it is not taken for its defaults: by those nothing is fenced.
+    const isIniGone = typeof before.twinbeatIni === 'number' && times.twinbeatIni === null;
+    if (isIniGone) hidden.push('twinbeat.ini');
     if (hidden.length > 0) {
       // Nobody knows whether they changed, and what cannot be looked at could not be taken.
       const text = `The configuration is not read again: cannot look at ${hidden.join(', ')}. The old one stays in force.`;
       this.#log('ERROR', text);
       return;
     }
-    if (times.haCf !== before.haCf || times.haresources !== before.haresources) {
+    const isNewLife =
+      times.haCf !== before.haCf ||
+      times.haresources !== before.haresources ||
+      times.twinbeatIni !== before.twinbeatIni;
+    if (isNewLife) {
       this.#reloadTimes = times;
       this.#reloadWhenIdle();
       return;

@@ -24,7 +24,9 @@ export interface HeartbeatConfig {
 export type ConfigMessage = Pick<HaCfMessage, 'level' | 'text'>;
 
 /** Modification times, to see at SIGHUP what changed. Null: the file cannot be looked at. */
-export type ConfigTimes = Readonly<Record<'haCf' | 'haresources' | 'authkeys', number | null>>;
+export type ConfigTimes = Readonly<Record<'haCf' | 'haresources' | 'authkeys', number | null>> & {
+  readonly twinbeatIni?: number | null; // it may be absent
+};
 
 export interface ConfigSource {
   /** Null: refused; the messages say why. */

@@ -189,5 +189,10 @@ export function configTimes(root: string): ConfigTimes {
       return null;
     }
   };
-  return { haCf: time(HA_CF), haresources: time(HARESOURCES), authkeys: time(AUTHKEYS) };
+  return {
+    haCf: time(HA_CF),
+    haresources: time(HARESOURCES),
+    authkeys: time(AUTHKEYS),
+    twinbeatIni: time(TWINBEAT_INI),
+  };
 }

@@ -1,5 +1,5 @@
 /** The daemon of one node below a directory, at its edges: signals, what it leaves to its scripts, the terminal it was started from. */
-import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { BUILT, HeartbeatRoot } from '../support/heartbeat-root.js';
 import { need } from '../support/need.js';
@@ -36,6 +36,16 @@ test('refused keys are not forgotten: the next SIGHUP reads them again', async (
   await root.write('/etc/ha.d/authkeys', 'auth 2\n1 sha1 of-the-tests\n2 sha1 next\n', 0o600);
   await signalled(root, 'SIGHUP', 'Rereading authentication file.');
   await signalled(root, 'SIGHUP', 'Configuration unchanged.');
+});
+
+test('a new twinbeat.ini is a new configuration; one that is gone is not taken for its defaults', async (t) => {
+  const root = await started(t);
+  const service = await root.untilServing();
+  await root.write('/etc/twinbeat.ini', '[health]\ninterval = 60\n');
+  await signalled(root, 'SIGHUP', 'with a new configuration, keeping all resources');
+  rmSync(root.path('/etc/twinbeat.ini'));
+  await signalled(root, 'SIGHUP', 'cannot look at twinbeat.ini. The old one stays in force.');
+  t.is(root.service(), service);
 });
 
 test('who reads its stderr may go: the daemon stays, and serves', async (t) => {

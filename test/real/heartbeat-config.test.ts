@@ -22,11 +22,21 @@ test('modification times; of a file that cannot be looked at none, not that of 1
     writeFileSync(join(dir, name), '');
     utimesSync(join(dir, name), i, i);
   }
-  t.deepEqual(configTimes(root), { haCf: 0, haresources: 1000, authkeys: 2000 });
+  t.deepEqual(configTimes(root), {
+    haCf: 0,
+    haresources: 1000,
+    authkeys: 2000,
+    twinbeatIni: null,
+  });
   unlinkSync(join(dir, 'ha.cf'));
   unlinkSync(join(dir, 'authkeys'));
   symlinkSync('authkeys', join(dir, 'authkeys'));
-  t.deepEqual(configTimes(root), { haCf: null, haresources: 1000, authkeys: null });
+  t.deepEqual(configTimes(root), {
+    haCf: null,
+    haresources: 1000,
+    authkeys: null,
+    twinbeatIni: null,
+  });
 });
 
 test('a twinbeat.ini that cannot be read is refused: its defaults would take over without a fence', (t) => {
