@@ -13,7 +13,7 @@ import {
   openSync,
   readFileSync,
   renameSync,
-  writeSync,
+  writeFileSync,
 } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
@@ -43,7 +43,7 @@ export class FileBook implements LedgerBook {
 
   async commit(row: number): Promise<void> {
     if (this.#rows.has(row)) return;
-    writeSync(this.#fd, `${row}\n`);
+    writeFileSync(this.#fd, `${row}\n`); // whole, or an error: writeSync may stop half way on a full disk
     fdatasyncSync(this.#fd);
     this.#rows.add(row);
   }
@@ -55,7 +55,7 @@ export class FileBook implements LedgerBook {
   async remove(from: number, to: number): Promise<void> {
     const left = [...this.#rows].filter((row) => row < from || row > to);
     const fd = openSync(`${this.#file}.new`, 'w+', 0o644);
-    writeSync(fd, left.map((row) => `${row}\n`).join(''));
+    writeFileSync(fd, left.map((row) => `${row}\n`).join(''));
     fdatasyncSync(fd);
     renameSync(`${this.#file}.new`, this.#file);
     const dir = openSync(dirname(this.#file), 'r');
