@@ -6,7 +6,7 @@ import type { Prng } from '../../src/base/prng.js';
 import { parseAuthKeys } from '../../src/config/authkeys.js';
 import { type HaCf, type HaCfSystem, parseHaCf } from '../../src/config/ha-cf.js';
 import { DIRECTIVES } from '../../src/config/ha-cf-directives.js';
-import { parseHaResources } from '../../src/config/haresources.js';
+import { type HaResource, parseHaResources } from '../../src/config/haresources.js';
 import { spoiled } from './bytes.js';
 import type { FuzzTarget } from './targets.js';
 
@@ -164,6 +164,17 @@ const KINDS = [
   '__proto__',
 ];
 
+/** A script has a name, an agent a provider, a type and values, each once; a unit has nothing but its name. */
+function canBeRun({ kind, script, args }: HaResource): boolean {
+  if (kind === 'systemd') return !/[/\s]/.test(script) && script !== '' && args.length === 0;
+  if (kind === 'heartbeat') return script !== '';
+  const [provider = '', type = '', ...more] = script.split(':');
+  const names = args.map((arg) => arg.slice(0, arg.indexOf('=')));
+  const isNamed = names.every((name) => /^[A-Za-z_]\w*$/.test(name));
+  const isWhole = provider !== '' && type !== '' && more.length === 0 && !script.includes('/');
+  return isWhole && isNamed && new Set(names).size === names.length;
+}
+
 const haresources: FuzzTarget = {
   name: 'haresources',
   input: (rng) => {
@@ -183,8 +194,8 @@ const haresources: FuzzTarget = {
         'a group has a home and a resource',
         text,
       );
-      for (const { script, kind } of resources) {
-        check(script !== '' && kind === 'heartbeat', 'what is taken can be run', text);
+      for (const resource of resources) {
+        check(canBeRun(resource), 'what is taken can be run', text);
       }
     }
     return 1;
