@@ -11,7 +11,6 @@
  * requests of a kernel (test/drbd/rate.test.ts).
  */
 import type { DiskOptions } from '../config/drbd-options.js';
-import { speedSinceMark } from './progress.js';
 import type { SyncProgress } from './status.js';
 
 export const RESYNC_TURN_MS = 100;
@@ -197,14 +196,29 @@ function mergeUpTo(first: number, room: number, dirty: DirtyBits, limits: WalkLi
 
 /** Application I/O of this much since the last look makes a resync slow down. */
 const FOREIGN_SECTORS = 64;
+/** Its present speed is that since a look between one and two of these ago. */
+const LOOKED_BACK_MS = 3000;
+const BIT_KIB = 4;
+
+interface Look {
+  readonly atMs: number;
+  readonly leftBits: number;
+}
 
 /**
  * c-min-rate: while the application is busy, a resync that is faster than this makes way. The SyncTarget then does not
  * lock a further extent this turn. The SyncSource (only if the peer is not Primary) waits RESYNC_TURN_MS once before it
  * serves a request whose extent no application write waits for.
+ *
+ * How fast it is now is seen by looks of its own, and not by the marks of SyncMeter: these stand still while nothing is done. By them
+ * 96 MiB that were fetched within a second held back the one block that was left for the seven minutes until the average was low
+ * enough, and the disk was Inconsistent all that time.
  */
 export class ResyncThrottle {
   #notedSectors = 0;
+  #runSinceMs = -1;
+  #before: Look = { atMs: 0, leftBits: 0 };
+  #latest: Look = this.#before;
 
   /**
    * `applicationSectors`: application I/O on the backing device so far, a counter that grows until another disk is attached. `logWaiting`: application
@@ -218,10 +232,24 @@ export class ResyncThrottle {
     nowMs: number,
   ): boolean {
     if (minRateKiBps === 0) return false;
+    this.#look(progress, nowMs);
     if (applicationSectors < this.#notedSectors) this.#notedSectors = applicationSectors; // another disk
     const busy = logWaiting || applicationSectors - this.#notedSectors > FOREIGN_SECTORS;
     if (!busy) return false;
     this.#notedSectors = applicationSectors;
-    return speedSinceMark(progress, progress.lastMark + 7, nowMs) > minRateKiBps;
+    const seconds = Math.max(1, Math.floor((nowMs - this.#before.atMs) / 1000));
+    const bits = Math.max(0, this.#before.leftBits - progress.leftBits);
+    return Math.floor(bits / seconds) * BIT_KIB > minRateKiBps;
+  }
+
+  #look(progress: SyncProgress, nowMs: number): void {
+    if (progress.startMs !== this.#runSinceMs) {
+      this.#runSinceMs = progress.startMs;
+      this.#latest = { atMs: progress.startMs, leftBits: progress.totalBits };
+      this.#before = this.#latest;
+    }
+    if (nowMs - this.#latest.atMs < LOOKED_BACK_MS) return;
+    this.#before = this.#latest;
+    this.#latest = { atMs: nowMs, leftBits: progress.leftBits };
   }
 }

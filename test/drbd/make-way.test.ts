@@ -71,6 +71,18 @@ for (const [side, minima] of [
   });
 }
 
+// Nearly all of it was fetched while nobody wrote: that does not hold back the rest for minutes.
+test('the last blocks come at c-min-rate, too, however fast the first ones were', (t) => {
+  const pair = alike(96, [0, 250], { cPlanAheadDs: 0, resyncRateKiBps: 100_000 });
+  const { alpha, beta } = pair;
+  alpha.ask((v, done) => invalidateRemote(v, done));
+  beta.until(/cs:SyncTarget/);
+  pair.until(() => (beta.volume.bitmap?.count ?? 0) < 1500, 'all but a few blocks');
+  t.regex(beta.shown, /cs:SyncTarget/);
+  for (let s = 0; s < 40 && /cs:SyncTarget/.test(beta.shown); s++) loads(pair, alpha, 1);
+  t.regex(beta.shown, /cs:Connected .* ds:UpToDate\/UpToDate/);
+});
+
 test('c-min-rate 0: nobody makes way', (t) => {
   const pair = alike(420, [0, 0], FIXED);
   const { alpha, beta } = pair;
