@@ -8,8 +8,8 @@ import type { HaCf, HaCfMessage } from '../config/ha-cf.js';
 import type { HaResource, HaResourceGroup } from '../config/haresources.js';
 import type { TwinbeatIni } from '../config/twinbeat-ini.js';
 import type { Action, ScriptOutcome } from '../resource-manager/group-operation.js';
-import type { NodeLogLevel } from './heartbeat-node.js';
 import type { Ask } from './heartbeat-questions.js';
+import type { NodeLogLevel } from './node-ports.js';
 import type { Timers } from './timers.js';
 
 /** Everything that /etc/ha.d and /etc/twinbeat.ini say. */

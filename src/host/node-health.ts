@@ -24,8 +24,8 @@ import {
 import { wordsOf } from '../resource-manager/health-ladder.js';
 import type { ResourceEffect, ResourceMachine } from '../resource-manager/resource-machine.js';
 import { OK, type Standing } from '../resource-manager/standing.js';
-import type { NodeLogLevel } from './heartbeat-node.js';
 import type { NodeAsk } from './heartbeat-questions.js';
+import type { NodeLogLevel } from './node-ports.js';
 
 export interface NodeHealthHost {
   readonly node: string;

@@ -2,7 +2,7 @@
 import type { DigestSource } from '../base/ports.js';
 import type { HaResourceGroup } from '../config/haresources.js';
 import { type Dispute, PeerHomes } from '../resource-manager/homes.js';
-import type { HeartbeatPorts } from './heartbeat-node.js';
+import type { HeartbeatPorts } from './node-ports.js';
 
 const DIGEST_CHARS = 12; // enough to tell the resources of two files apart
 const REMEDY = 'Make the files the same, then run heartbeat -r on both nodes.';

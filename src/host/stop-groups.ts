@@ -5,8 +5,11 @@
 import type { HaResource, HaResourceGroup } from '../config/haresources.js';
 import type { Action, ScriptOutcome } from '../resource-manager/group-operation.js';
 import { Operations, type QueueEffect } from '../resource-manager/operations.js';
-import type { NodeLogLevel } from './heartbeat-node.js';
+import type { HeartbeatConfig, LivesHost } from './heartbeat-ports.js';
+import type { NodeLogLevel } from './node-ports.js';
 import type { TimerId, Timers } from './timers.js';
+
+const STOP_RETRY_MAX = 10;
 
 export interface StopGroupsHost {
   readonly timers: Timers;
@@ -51,4 +54,13 @@ export function stopGroups(
   const out: QueueEffect[] = [];
   queue.add({ id: 1, kind: 'give', groups, from: 0 }, host.nowMs(), out);
   apply(out);
+}
+
+/** How often a stop that fails is tried again; 0: for ever. */
+export function stopRetryMax(
+  { haCf }: HeartbeatConfig,
+  environment: LivesHost['environment'],
+): number {
+  const text = haCf.env['STOPRETRYMAX'] ?? environment['HA_STOPRETRYMAX'] ?? '';
+  return /^-?\d+$/.test(text) ? Number(text) : STOP_RETRY_MAX;
 }

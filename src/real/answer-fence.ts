@@ -16,8 +16,8 @@
  */
 import type { StonithDevice } from '../config/ha-cf.js';
 import { type FenceDevice, fenceDeviceOf } from '../host/fence-device.js';
-import type { NodeLogLevel } from '../host/heartbeat-node.js';
 import type { HeartbeatConfig } from '../host/heartbeat-ports.js';
+import type { NodeLogLevel } from '../host/node-ports.js';
 import type { FenceAnswer } from '../resource-manager/answers.js';
 import { LimitedRun, type RunEnd } from './limited-run.js';
 

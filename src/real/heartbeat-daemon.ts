@@ -4,7 +4,6 @@
  */
 import { readFileSync } from 'node:fs';
 import { HeartbeatLives } from '../host/heartbeat-lives.js';
-import type { NodeLogLevel } from '../host/heartbeat-node.js';
 import type {
   ConfigSource,
   HeartbeatConfig,
@@ -14,6 +13,7 @@ import type {
 } from '../host/heartbeat-ports.js';
 import { askOf } from '../host/heartbeat-questions.js';
 import { VERSION } from '../host/heartbeat-report.js';
+import type { NodeLogLevel } from '../host/node-ports.js';
 import { type LivesCalls, RecordedLives } from '../host/recording-heartbeat.js';
 import { decodeHaMessage, fieldOf } from '../wire/hamsg.js';
 import { endChecks } from './answer-check.js';

@@ -10,7 +10,7 @@
  */
 import { type Logger, multistream, pino } from 'pino';
 import type { HaCf } from '../config/ha-cf.js';
-import type { NodeLogLevel } from '../host/heartbeat-node.js';
+import type { NodeLogLevel } from '../host/node-ports.js';
 import {
   fileTarget,
   type LogTarget,

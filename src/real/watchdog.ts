@@ -11,7 +11,7 @@
  * Source: <linux/watchdog.h>, Documentation/watchdog/watchdog-api; heartbeat 3.0.6 observed with a file for a device.
  */
 import { closeSync, constants, openSync, writeSync } from 'node:fs';
-import type { NodeLogLevel } from '../host/heartbeat-node.js';
+import type { NodeLogLevel } from '../host/node-ports.js';
 import { ioctl, ioctlBuffer } from './ioctl.js';
 
 const EXTRA_MS = 10;

@@ -43,14 +43,14 @@ export const HEARTBEAT_MUTANTS: readonly Mutant[] = [
     name: 'healed-partition-ignored',
     what: 'after a healed partition neither node gives up what both run',
     file: 'host/heartbeat-node.js',
-    find: 'this.#beginRestart(HEALED_RELEASE_MS, nowMs);',
+    find: 'this.#leaving.beginRestart(HEALED_RELEASE_MS, nowMs);',
     replace: '',
   },
   {
     name: 'yield-ignored',
     what: 'a node that hears that its resources were taken over as those of a dead one keeps them',
     file: 'host/heartbeat-node.js',
-    find: "case 'yield':\n                    this.#beginRestart(0, nowMs);",
+    find: "case 'yield':\n                    this.#leaving.beginRestart(0, nowMs);",
     replace: "case 'yield':",
   },
 
@@ -120,15 +120,15 @@ export const HEARTBEAT_MUTANTS: readonly Mutant[] = [
   {
     name: 'claim-not-saved',
     what: 'the state file does not say what this node runs: the successor of a killed heartbeat knows of nothing',
-    file: 'host/heartbeat-lives.js',
-    find: 'saveState(this.#host.files, { hold, aliveMs, script: this.#script });',
-    replace: "saveState(this.#host.files, { hold: 'none', aliveMs, script: this.#script });",
+    file: 'host/lives-memory.js',
+    find: 'saveState(this.#host.files, { hold, aliveMs, script });',
+    replace: "saveState(this.#host.files, { hold: 'none', aliveMs, script });",
   },
   {
     name: 'leftovers-not-stopped',
     what: 'what a killed heartbeat left running is not stopped when its successor comes too late to resume it',
-    file: 'host/heartbeat-lives.js',
-    find: 'this.#stopEverything(() => {',
+    file: 'host/inheritance.js',
+    find: 'stopEverything(inheritor, hold, () => {',
     replace: "done('none'); ((_stopped) => {})(() => {",
   },
 ];

@@ -19,7 +19,7 @@ import type {
   HeartbeatRequest,
 } from '../host/heartbeat-control.js';
 import { HeartbeatLives } from '../host/heartbeat-lives.js';
-import type { HeartbeatNode, NodeLogLevel } from '../host/heartbeat-node.js';
+import type { HeartbeatNode } from '../host/heartbeat-node.js';
 import type {
   ConfigTimes,
   HeartbeatConfig,
@@ -29,6 +29,7 @@ import type {
   ScriptEvents,
 } from '../host/heartbeat-ports.js';
 import type { Answers } from '../host/heartbeat-questions.js';
+import type { NodeLogLevel } from '../host/node-ports.js';
 import type { LivesCalls, RecordedLives } from '../host/recording-heartbeat.js';
 import type { RecoverWish } from '../host/recover-link.js';
 import { ScriptWatch } from '../host/script-watch.js';

@@ -116,7 +116,7 @@ test('a peer that is offline is asked to take nothing by itself, and is offered 
   t.is(hand.sent.filter((each) => each === 'ASK(foreign,me)').length, 1);
 });
 
-// The one job that may be left is of a standby agreed to before: the host gives it no groups (host/heartbeat-node.ts).
+// The one job that may be left is of a standby agreed to before: the host gives it no groups (host/node-jobs.ts).
 test('whatever comes in whatever order, a barred node takes nothing', (t) => {
   for (let seed = 1; seed <= 2000; seed++) {
     const random = new Prng(seed);

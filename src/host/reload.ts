@@ -1,0 +1,119 @@
+/**
+ * Which configuration is taken at a reload (SIGHUP), and when. Nothing is half applied: what is refused leaves the old one in force.
+ *
+ *     a file cannot be looked at                      refused
+ *     ha.cf, haresources, twinbeat.ini changed        a new life that keeps its resources, as soon as nothing is half done
+ *     only authkeys                                   its keys, at once
+ *     groups that are gone while resources are held   refused: they would go on running with nobody to stop them
+ */
+import type { AuthKeys } from '../config/authkeys.js';
+import type { HaResourceGroup } from '../config/haresources.js';
+import type { Hold } from '../resource-manager/hold.js';
+import type { ConfigTimes, HeartbeatConfig, LivesHost } from './heartbeat-ports.js';
+
+const CONFIG_FILES = [
+  ['haCf', 'ha.cf'],
+  ['haresources', 'haresources'],
+  ['authkeys', 'authkeys'],
+] as const;
+
+export type ReloadHost = Pick<LivesHost, 'config' | 'log'>;
+
+/** A new life is wanted from now on (`load`); or only other keys. */
+export type Look =
+  | { readonly type: 'life' }
+  | { readonly type: 'keys'; readonly authkeys: AuthKeys };
+
+export class Reload {
+  readonly #host: ReloadHost;
+  #taken: ConfigTimes; // of the files that are in force
+  /** Of the files that are to be taken as soon as nothing is half done; null: no reload was asked for. */
+  #wanted: ConfigTimes | null = null;
+
+  constructor(host: ReloadHost) {
+    this.#host = host;
+    this.#taken = host.config.times();
+  }
+
+  /** A new life is wanted. */
+  get isWanted(): boolean {
+    return this.#wanted !== null;
+  }
+
+  /** Look at the files again. Null: nothing is taken. */
+  look(): Look | null {
+    const times = this.#host.config.times();
+    const before = this.#taken;
+    const hidden: string[] = CONFIG_FILES.filter(([file]) => times[file] === null).map(
+      ([, name]) => name,
+    );
+    // It may be absent, but gone it is not taken for its defaults: by those nothing is fenced.
+    const isIniGone = typeof before.twinbeatIni === 'number' && times.twinbeatIni === null;
+    if (isIniGone) hidden.push('twinbeat.ini');
+    if (hidden.length > 0) {
+      // Nobody knows whether they changed, and what cannot be looked at could not be taken.
+      const text = `The configuration is not read again: cannot look at ${hidden.join(', ')}. The old one stays in force.`;
+      this.#host.log('ERROR', text);
+      return null;
+    }
+    const isNewLife =
+      times.haCf !== before.haCf ||
+      times.haresources !== before.haresources ||
+      times.twinbeatIni !== before.twinbeatIni;
+    if (isNewLife) {
+      this.#wanted = times;
+      return { type: 'life' };
+    }
+    if (times.authkeys === before.authkeys) {
+      this.#host.log('info', 'Configuration unchanged.');
+      return null;
+    }
+    return this.#loadKeys(times);
+  }
+
+  #loadKeys(times: ConfigTimes): Look | null {
+    this.#host.log('info', 'Rereading authentication file.');
+    const { config, messages } = this.#host.config.load();
+    if (!config) {
+      for (const { level, text } of messages) {
+        if (level === 'ERROR') this.#host.log('ERROR', text);
+      }
+      return null;
+    }
+    this.#taken = times;
+    return { type: 'keys', authkeys: config.authkeys };
+  }
+
+  /** For the wanted life, beside `old` with `hold` of its resources. Null: refused, or none was wanted. */
+  load(old: HeartbeatConfig, hold: Hold): HeartbeatConfig | null {
+    const times = this.#wanted;
+    this.#wanted = null;
+    if (!times) return null;
+    const { config, messages } = this.#host.config.load();
+    for (const { level, text } of messages) {
+      if (level === 'ERROR' || level === 'WARN') this.#host.log(level, text);
+    }
+    if (!config) {
+      this.#host.log('ERROR', 'The new configuration is not taken; the old one stays in force.');
+      return null;
+    }
+    const gone = old.groups.filter(
+      (group) => !config.groups.some((other) => sameGroup(group, other)),
+    );
+    if (gone.length > 0 && hold !== 'none') {
+      // Groups that leave the file would go on running with nobody to stop them.
+      const keys = gone.map((group) => group.key).join(' ');
+      const text = `groups changed or gone in haresources while this node holds resources [${keys}]: go standby first, then reload. The old configuration stays in force.`;
+      this.#host.log('ERROR', text);
+      return null;
+    }
+    this.#taken = times; // not of files that are refused: the next reload reads them again
+    return config;
+  }
+}
+
+function sameGroup(a: HaResourceGroup, b: HaResourceGroup): boolean {
+  const text = (group: HaResourceGroup) =>
+    [group.node, ...group.resources.map((resource) => resource.text)].join(' ');
+  return text(a) === text(b);
+}
