@@ -21,6 +21,7 @@ import type { ResourceEffect, ResourceMachine } from '../resource-manager/resour
 import { ResourceState } from '../resource-manager/resource-state.js';
 import { fieldOf, type HaMessage } from '../wire/hamsg.js';
 import type { SigningKeys } from '../wire/hamsg-auth.js';
+import type { NodeAsk } from './heartbeat-questions.js';
 import type { IpfailEffect } from './ipfail.js';
 import { NodeDoor } from './node-door.js';
 import { NodeHealth } from './node-health.js';
@@ -75,9 +76,8 @@ export class HeartbeatNode {
     });
     this.#door = new NodeDoor(config, {
       peer: this.#peer,
-      ask: ports.ask,
+      ask: this.#ask,
       resources: () => this.resources,
-      tick: (atMs) => this.tick(atMs),
       apply,
     });
     this.resources = this.#machine();
@@ -144,7 +144,7 @@ export class HeartbeatNode {
       peer: this.#peer,
       groups,
       resources: this.resources,
-      ask: ports.ask,
+      ask: this.#ask,
       leaving: () => this.leaving || this.#leaving.isOver,
       peerStatus: () => this.peerStatus(),
       apply,
@@ -225,7 +225,23 @@ export class HeartbeatNode {
     this.#fromMembership(out, nowMs);
   }
 
+  /** What is answered to a life that ends meanwhile is dropped. */
+  readonly #ask: NodeAsk = (kind, ask, answered) =>
+    this.#ports.ask(kind, ask, (answer, nowMs) => {
+      this.#catchUp(nowMs);
+      if (!this.#leaving.isOver) answered(answer, nowMs);
+    });
+
+  /**
+   * What was due before something is heard is done before it. So a node that stood still lets go first, whatever it hears: the other
+   * node may run everything by now.
+   */
+  #catchUp(nowMs: number): void {
+    if (nowMs >= this.deadlineMs) this.tick(nowMs);
+  }
+
   scriptDone(id: number, outcome: ScriptOutcome, nowMs: number): void {
+    this.#catchUp(nowMs);
     this.#jobs.scriptDone(id, outcome, nowMs);
   }
 

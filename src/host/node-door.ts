@@ -18,8 +18,6 @@ export interface NodeDoorHost {
   readonly peer: string | null;
   readonly ask: NodeAsk;
   readonly resources: () => ResourceMachine;
-  /** Time passed: a node that stood still lets go before it hears an answer. */
-  readonly tick: (nowMs: number) => void;
   /** What the resource machine wants done. */
   readonly apply: (effects: readonly ResourceEffect[], nowMs: number) => void;
 }
@@ -58,14 +56,13 @@ export class NodeDoor {
   }
 
   #apply(effects: readonly PermissionEffect[], nowMs: number): void {
-    const { ask, tick, resources, apply } = this.#host;
+    const { ask, resources, apply } = this.#host;
     for (const effect of effects) {
       const out: ResourceEffect[] = [];
       switch (effect.type) {
         case 'fence': {
           const { id, node } = effect;
           ask('fence', { node }, (answer, answeredMs) => {
-            tick(answeredMs); // a node that stood still meanwhile lets go first
             const answered: PermissionEffect[] = [];
             this.permission.fenced(id, answer, answeredMs, answered);
             this.#apply(answered, answeredMs);

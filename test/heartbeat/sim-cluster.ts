@@ -5,7 +5,7 @@
 import { Prng } from '../../src/base/prng.js';
 import { parseHaResources } from '../../src/config/haresources.js';
 import { HeartbeatNode } from '../../src/host/heartbeat-node.js';
-import type { Answers } from '../../src/host/heartbeat-questions.js';
+import type { Answers, QuestionKind } from '../../src/host/heartbeat-questions.js';
 import { nodeDigests } from '../../src/real/node-ports.js';
 import type { FenceAnswer } from '../../src/resource-manager/answers.js';
 import type { ScriptOutcome } from '../../src/resource-manager/group-operation.js';
@@ -78,6 +78,8 @@ class Machine {
   readonly broken = new Set<string>(); // runs, but its check fails
   standing: Standing = OK; // on disk
   peersDisk = 'UpToDate'; // as our drbd knows it
+  readonly asking: QuestionKind[] = []; // what its daemon asked and has not heard
+  readonly waiting = new Set<() => void>(); // what it was told while it stood still
 }
 
 export class SimCluster {
@@ -222,10 +224,12 @@ export class SimCluster {
           }
         },
         ask: (kind, ask, answered) => {
+          machine.asking.push(kind);
           this.at(1 + this.#prng.below(this.#options.maxScriptMs), () => {
             if (kind !== 'fence' && !isCurrent()) return;
             this.#answers(name, other)[kind](ask, (answer) => {
               this.#whenAwake(machine, () => {
+                machine.asking.splice(machine.asking.indexOf(kind), 1);
                 if (isCurrent()) answered(answer, this.nowMs);
               });
             });
@@ -248,8 +252,21 @@ export class SimCluster {
 
   /** What a daemon that stands still is told, it hears when it goes on. */
   #whenAwake(machine: Machine, run: () => void): void {
-    if (machine.paused) this.at(50, () => this.#whenAwake(machine, run));
-    else run();
+    if (!machine.paused) {
+      run();
+      return;
+    }
+    machine.waiting.add(run);
+    this.at(50, () => {
+      if (machine.waiting.delete(run)) this.#whenAwake(machine, run);
+    });
+  }
+
+  /** Goes on, and hears what it was told meanwhile before its own timers run: as a process does that was in epoll_wait. */
+  wake(name: Name): void {
+    const machine = this.machines[name];
+    machine.paused = false;
+    for (const run of [...machine.waiting]) if (machine.waiting.delete(run)) run();
   }
 
   #answers(name: Name, other: Name): SimAnswers {
