@@ -5,9 +5,11 @@
 import { Command, CommanderError } from 'commander';
 import { demoDown, demoMain } from './demo.js';
 import { clientMain, ledgerMain, removeMain, rowsMain } from './demo-parts.js';
+import { type AgentFlags, agentMain, agentOnce, maintMain } from './twinbeat-agent.js';
 import { boundMain } from './twinbeat-bound.js';
 import { type RecoverFlags, recoverMain } from './twinbeat-recover.js';
 import { type ReplayOptions, replayMain } from './twinbeat-replay.js';
+import { reportMain } from './twinbeat-report.js';
 import { restartMain } from './twinbeat-restart.js';
 import { simCommand, simMain } from './twinbeat-sim.js';
 import type { SimFlags } from './twinbeat-sim-options.js';
@@ -80,6 +82,30 @@ function build(argv: readonly string[], world: World, done: (status: number) => 
     .description('how long an outage may last, part by part')
     .option('--json', 'as one object')
     .action(async (flags: { json?: true }) => done(await boundMain(flags.json === true, world)));
+
+  program
+    .command('report <node>')
+    .description('one word of a node, for programs: OK/ACTIVE, OK/STANDBY, FAILED_OFFLINE, ...')
+    .action(async (node: string) => done(await reportMain(node, world)));
+
+  program
+    .command('agent')
+    .description('tell load balancers whether this node serves; without a port: once, here')
+    .option('--agent <address:port>', "for HAProxy's agent-check")
+    .option('--http <address:port>', 'for checks by HTTP')
+    .option(
+      '--group <group>',
+      'of haresources, by its first resource; needed where there are several',
+    )
+    .action(async (flags: AgentFlags) => {
+      const isOnce = flags.agent === undefined && flags.http === undefined;
+      done(await (isOnce ? agentOnce(flags.group ?? null, world) : agentMain(flags, world)));
+    });
+
+  program
+    .command('maint <on|off> [why...]')
+    .description('take this node out for the load balancers, or let it in again')
+    .action((action: string, why: string[]) => done(maintMain(action, why, world)));
 
   simCommand(program).action(async (flags: SimFlags) =>
     done(await simMain(flags, argv.slice(argv.indexOf('sim') + 1), world)),

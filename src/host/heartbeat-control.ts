@@ -6,6 +6,7 @@
 import type { OperationKind } from '../resource-manager/group-operation.js';
 import type { ResourceHealth } from '../resource-manager/health.js';
 import type { Hold } from '../resource-manager/hold.js';
+import type { GroupState } from '../resource-manager/operations.js';
 import type { Standing } from '../resource-manager/standing.js';
 
 export const HEARTBEAT_SOCKET = '/run/twinbeat/heartbeat.sock';
@@ -58,6 +59,7 @@ export interface HeartbeatReport {
   readonly rscStatus: Hold | 'transition';
   readonly hold: Hold;
   readonly other: Hold; // what the other node claims, in its terms
+  readonly peerOffline: boolean; // it said that it is FAILED_OFFLINE
   readonly state: string;
   readonly standby: string;
   readonly leaving: boolean;
@@ -72,6 +74,7 @@ export interface HeartbeatReport {
     readonly key: string;
     readonly node: string;
     readonly resources: readonly string[];
+    readonly state: GroupState; // on this node
   }[];
   readonly current: { readonly key: string; readonly kind: OperationKind } | null;
   readonly parameters: Readonly<Record<string, string>>;

@@ -28,6 +28,7 @@ export function heartbeatReport(source: ReportSource): HeartbeatReport {
     rscStatus: node?.resources.rscStatus ?? 'none',
     hold: node?.resources.hold ?? 'none',
     other: node?.resources.other ?? 'none',
+    peerOffline: node?.resources.peerBarred ?? false,
     state: node?.resources.state ?? 'INIT',
     standby: node?.resources.standby ?? 'NOT',
     leaving: stopAsked || (node?.leaving ?? true),
@@ -38,7 +39,7 @@ export function heartbeatReport(source: ReportSource): HeartbeatReport {
     health: node?.health.levels ?? [],
     gaveUp: node?.health.gaveUp ?? [],
     nodes: nodeReports(source),
-    groups: groups.map(groupReport),
+    groups: groups.map((group) => groupReport(group, node)),
     current: node?.operations.current ?? null,
     parameters: haCf.parameters,
     keepaliveMs: haCf.keepaliveMs,
@@ -74,7 +75,11 @@ function nodeReports({ config, node, links }: ReportSource): NodeReport[] {
   });
 }
 
-function groupReport(group: HaResourceGroup): HeartbeatReport['groups'][number] {
+function groupReport(
+  group: HaResourceGroup,
+  node: HeartbeatNode | null,
+): HeartbeatReport['groups'][number] {
   const resources = group.resources.map((resource) => resource.text);
-  return { key: group.key, node: group.node, resources };
+  const state = node?.operations.stateOf(group.key) ?? 'stopped';
+  return { key: group.key, node: group.node, resources, state };
 }

@@ -43,6 +43,9 @@ export interface Job {
   readonly from: number; // of a restart: the resource of each group where it begins; else 0
 }
 
+/** `stopped`: or never started, or not known to run. */
+export type GroupState = 'runs' | 'starts' | 'stops' | 'stopped';
+
 export class Operations {
   readonly #options: OperationOptions;
   readonly #memory: OperationMemory;
@@ -72,6 +75,18 @@ export class Operations {
   /** The group being worked at, for status displays. */
   get current(): { readonly key: string; readonly kind: OperationKind } | null {
     return this.#operation && { key: this.#operation.group.key, kind: this.#operation.kind };
+  }
+
+  /** Of one group, for who asks from outside: it runs only while all of it does, and nothing else is asked for. */
+  stateOf(key: string): GroupState {
+    const { current } = this;
+    if (current?.key === key) return current.kind === 'give' ? 'stops' : 'starts';
+    const isTaken = this.#taken.has(key);
+    if (isGiven(this.#queue, key)) return isTaken ? 'stops' : 'stopped';
+    if (isTaken) return 'runs';
+    return this.#queue.some(({ groups }) => groups.some((group) => group.key === key))
+      ? 'starts'
+      : 'stopped';
   }
 
   add(job: Job, nowMs: number, out: QueueEffect[]): void {

@@ -23,6 +23,7 @@ const REPORT: HeartbeatReport = {
   rscStatus: 'local',
   hold: 'local',
   other: 'local',
+  peerOffline: false,
   state: 'STABLE',
   standby: 'NOT',
   leaving: false,
