@@ -14,6 +14,9 @@ export interface AgentAnswer {
   readonly why: string; // one line
 }
 
+/** A daemon that is so late has not looked yet whether the other node runs everything by now. */
+const LATE_MS = 1000;
+
 /** What there is to say without a report: the daemon did not answer. */
 export type NoReport = { readonly report: null; readonly reason: string };
 
@@ -29,7 +32,7 @@ export function agentAnswer(
   if (maint !== null) return { word: 'maint', why: maint };
   if (source.report === null) return down(source.reason);
   const { report } = source;
-  const { groups, standing, stuck } = report;
+  const { groups, standing, stuck, lateMs } = report;
   const [first, second] = groups;
   const group = key === null ? first : groups.find((each) => each.key === key);
   if (!group) {
@@ -38,6 +41,7 @@ export function agentAnswer(
   if (key === null && second) {
     return down(`--group is one of ${groups.map((each) => each.key).join(', ')}`);
   }
+  if (lateMs > LATE_MS) return down(`heartbeat stood still, and is ${lateMs} ms late`);
   if (stuck.includes(group.key)) return down(`${group.key} cannot be stopped`);
   if (group.state === 'stops') return { word: 'drain', why: `${group.key} is being stopped` };
   if (standing.state !== 'ok') return down(`${standing.state}: ${standing.why}`);

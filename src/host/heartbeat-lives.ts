@@ -309,9 +309,13 @@ export class HeartbeatLives {
 
   // ---- what programs ask
 
-  /** `reply` is called once, perhaps inside this call. */
-  answer(request: HeartbeatRequest, reply: (reply: HeartbeatReply) => void): void {
-    if (request.verb === 'status') reply({ ok: true, value: this.report() });
+  /** `reply` is called once, perhaps inside this call. `nowMs`: for a look, which is no input and so has a clock of its own. */
+  answer(
+    request: HeartbeatRequest,
+    reply: (reply: HeartbeatReply) => void,
+    nowMs = this.#nowMs(),
+  ): void {
+    if (request.verb === 'status') reply({ ok: true, value: this.report(nowMs) });
     else if (request.verb === 'bound') reply({ ok: true, value: this.bounds() });
     else if (!this.#life) reply({ ok: false, text: 'heartbeat is restarting' });
     else answerRequest(this.#life, this.#config.node, request, reply);
@@ -322,8 +326,9 @@ export class HeartbeatLives {
     return boundsOf(this.#config, this.#scripts.times);
   }
 
-  report(): HeartbeatReport {
+  report(nowMs = this.#nowMs()): HeartbeatReport {
     return heartbeatReport({
+      nowMs,
       config: this.#config,
       node: this.node,
       links: this.#media?.links ?? [],

@@ -8,6 +8,7 @@ import type { HeartbeatConfig } from './heartbeat-ports.js';
 export const VERSION = '3.0.6'; // whose behaviour this is
 
 export interface ReportSource {
+  readonly nowMs: number;
   readonly config: HeartbeatConfig;
   readonly node: HeartbeatNode | null; // null: between two lives
   readonly links: readonly string[];
@@ -35,6 +36,7 @@ export function heartbeatReport(source: ReportSource): HeartbeatReport {
     stuck: [...stuck],
     disputes: (node?.homes.disputes ?? []).map((dispute) => dispute.group.key),
     waits: node ? waitsOf(node) : [],
+    lateMs: Math.max(0, Math.floor(source.nowMs - (node?.deadlineMs ?? source.nowMs))),
     standing: node?.health.standing ?? standing,
     health: node?.health.levels ?? [],
     gaveUp: node?.health.gaveUp ?? [],

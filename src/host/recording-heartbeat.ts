@@ -144,7 +144,7 @@ export class RecordedLives implements LivesCalls {
 
   answer(request: HeartbeatRequest, reply: (reply: HeartbeatReply) => void): void {
     if (request.verb === 'status' || request.verb === 'bound') {
-      this.lives.answer(request, reply); // looks, and changes nothing
+      this.lives.answer(request, reply, this.#host.clock.nowMs()); // looks, and changes nothing
       return;
     }
     this.#input({ k: 'answer', request });

@@ -30,6 +30,7 @@ const REPORT: HeartbeatReport = {
   stuck: [],
   disputes: [],
   waits: [],
+  lateMs: 0,
   standing: { state: 'ok' },
   health: [],
   gaveUp: [],

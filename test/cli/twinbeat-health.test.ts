@@ -136,6 +136,7 @@ test('status and bound in words', (t) => {
     stuck: [],
     disputes: [],
     waits: [],
+    lateMs: 0,
     standing: { state: 'FAILED_OFFLINE', why: 'mysql: does not answer' },
     health: [{ key: 'r0', resource: 'mysql', level: 'OK_WARN', words: 'too many connections' }],
     gaveUp: [{ key: 'r0', why: 'mysql: does not answer' }],

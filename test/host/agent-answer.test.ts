@@ -4,7 +4,7 @@ import { agentAnswer, agentHttp, agentLine } from '../../src/host/agent-answer.j
 import type { HeartbeatReport } from '../../src/host/heartbeat-control.js';
 import type { GroupState } from '../../src/resource-manager/operations.js';
 
-type Part = Pick<HeartbeatReport, 'groups' | 'standing' | 'stuck'>;
+type Part = Pick<HeartbeatReport, 'groups' | 'standing' | 'stuck' | 'lateMs'>;
 
 function group(key: string, state: GroupState): Part['groups'][number] {
   return { key, node: 'a', resources: [key], state };
@@ -15,6 +15,7 @@ function told(part: Partial<Part>, key: string | null = null, maint: string | nu
     groups: [group('r0', 'runs')],
     standing: { state: 'ok' },
     stuck: [],
+    lateMs: 0,
     ...part,
   };
   return agentAnswer({ report: whole as HeartbeatReport }, key, maint);
@@ -25,6 +26,7 @@ const BOTH = [group('r0', 'runs'), group('r1', 'stopped')];
 
 for (const [what, answer, line] of [
   ['it runs', told({}), 'up ready'],
+  ['it stood still', told({ lateMs: 4000 }), 'down # heartbeat stood still, and is 4000 ms late'],
   ['it is being started', told({ groups: [group('r0', 'starts')] }), 'down # r0 is being started'],
   ['it is given away', told({ groups: [group('r0', 'stops')] }), 'drain'],
   ['it is on the other node', told({ groups: [group('r0', 'stopped')] }), 'down # r0 is not here'],
