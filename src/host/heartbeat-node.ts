@@ -23,6 +23,7 @@ import { fieldOf, type HaMessage } from '../wire/hamsg.js';
 import type { SigningKeys } from '../wire/hamsg-auth.js';
 import type { NodeAsk } from './heartbeat-questions.js';
 import type { IpfailEffect } from './ipfail.js';
+import { NodeAnnounce } from './node-announce.js';
 import { NodeDoor } from './node-door.js';
 import { NodeHealth } from './node-health.js';
 import { NodeHomes } from './node-homes.js';
@@ -44,6 +45,7 @@ export class HeartbeatNode {
   readonly #door: NodeDoor;
   readonly #requests: NodeRequests;
   readonly #leaving: NodeLeaving;
+  readonly #announce: NodeAnnounce;
   readonly #signature: NodeSignature;
   readonly #config: HeartbeatNodeConfig;
   readonly #ports: HeartbeatPorts;
@@ -106,6 +108,12 @@ export class HeartbeatNode {
       },
     });
     this.health = this.#newHealth(apply, nowMs);
+    this.#announce = new NodeAnnounce({
+      groups: config.groups,
+      stateOf: (key) => this.operations.stateOf(key),
+      ask: this.#ask,
+      leaving: () => this.leaving || this.#leaving.isOver,
+    });
   }
 
   #machine(): ResourceMachine {
@@ -280,6 +288,7 @@ export class HeartbeatNode {
     this.#requests.clients.tick(nowMs, clients);
     this.#requests.apply(clients, nowMs);
     this.health.tick(nowMs);
+    this.#announce.tick(nowMs);
   }
 
   get deadlineMs(): number {
@@ -291,6 +300,7 @@ export class HeartbeatNode {
       this.resources.deadlineMs,
       this.#requests.clients.deadlineMs,
       this.health.deadlineMs,
+      this.#announce.deadlineMs,
       this.#leaving.deadlineMs,
     );
   }
@@ -309,15 +319,18 @@ export class HeartbeatNode {
           break;
         case 'node-status':
           if (effect.node === this.#peer && effect.status !== 'dead') resources.peerHeard(out);
+          if (effect.status !== 'dead') this.#announce.healed(nowMs);
           this.#ports.changed();
           this.#requests.clients.nodeStatus(effect.node, effect.status, clients);
           break;
         case 'link-status':
           this.#ports.changed();
+          if (effect.status === 'up') this.#announce.healed(nowMs);
           this.#requests.clients.linkStatus(effect.node, effect.link, effect.status, clients);
           break;
         case 'node-restarted':
           resources.peerRestarted(out);
+          this.#announce.healed(nowMs);
           break;
         case 'node-dead':
           resources.peerDied(effect.heard, nowMs, out);

@@ -18,6 +18,8 @@ export interface Questions {
     readonly ask: { readonly resource: HaResource; readonly timeoutMs: number };
     readonly answer: ScriptOutcome;
   };
+  /** Tell the network again where an address is: ARP, NDP. */
+  readonly announce: { readonly ask: { readonly resource: HaResource }; readonly answer: null };
   /** Keep the standing of this node, also through a power cut; false: it could not be written. */
   readonly standing: { readonly ask: { readonly standing: Standing }; readonly answer: boolean };
 }

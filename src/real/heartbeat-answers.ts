@@ -2,6 +2,7 @@
 
 import type { LivesHost } from '../host/heartbeat-ports.js';
 import type { Answers } from '../host/heartbeat-questions.js';
+import { announceAnswer } from './answer-announce.js';
 import { checkAnswer } from './answer-check.js';
 import { dataAnswer } from './answer-data.js';
 import { Fencing } from './answer-fence.js';
@@ -14,6 +15,7 @@ export function realAnswers(root: string, log: LivesHost['log'], checks: Set<num
     fence: (config, { node }, answered) => fencing.answer(config, node, answered),
     data: dataAnswer(root),
     check: checkAnswer(root, checks),
+    announce: announceAnswer(root),
     standing: standingAnswer(root, (text) => log('ERROR', text)),
   };
 }

@@ -279,6 +279,10 @@ export class SimCluster {
         const exitStatus = runs ? (machine.broken.has(text) ? 1 : 0) : 7;
         answered({ exitStatus, output: '', failure: null });
       },
+      announce: ({ resource: { text } }, answered) => {
+        this.log.push(`${this.nowMs} ${name} ${text} announce`);
+        answered(null);
+      },
       standing: ({ standing }, answered) => {
         machine.standing = standing;
         answered(true);
