@@ -234,8 +234,8 @@ export class ResyncBeginning {
         );
         return;
       }
-      if (v.state.conn === Conns.Connected) v.growth.whenFree(link, () => this.#becomeSource());
-      else this.#becomeSourceWhenFree(link, exchange);
+      if (FROM.has(v.state.conn)) this.#becomeSourceWhenFree(link, exchange);
+      else v.growth.whenFree(link, () => this.#becomeSource());
     });
   }
 
@@ -277,12 +277,15 @@ export class ResyncBeginning {
       link.fail('NetworkFailure', 'both nodes have begun the resync of new storage: once more');
       return null;
     }
-    const grown = conn === Conns.Connected && v.growth.isDue;
+    const verifies = conn === Conns.VerifyS || conn === Conns.VerifyT;
+    const grown = (conn === Conns.Connected || verifies) && v.growth.isDue;
     if (!grown && conn !== Conns.WFSyncUUID && conn !== Conns.Behind && conn !== Conns.WFBitMapT) {
       // The kernel ignores it where it does not belong; so do we.
       this.#core.host.log('warn', v.name, 'Ignoring SyncUUID packet!');
       return null;
     }
+    // To the source the verify is over; its last results may be on their way, on the other socket.
+    if (verifies) v.verify.peerCopies();
     // The peer's writes may follow at once: none touches the disk before it says that it is Inconsistent.
     v.peerIo.hold();
     let isOn = true;

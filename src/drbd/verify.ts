@@ -192,10 +192,18 @@ export class Verify implements VerifyBlockOwner {
 
   /** The disk that pass_on goes on with is no copy to compare: said before the disk says so, or the peer goes on comparing. */
   diskIsBad(): void {
-    if (isVerifying(this.#volume.state.conn)) {
-      this.#log('warn', 'Online-verify aborted.');
-      force(this.#volume, { conn: Conns.Connected });
-    }
+    this.#abort();
+  }
+
+  /** The peer begins to copy a part of the device that is new. What it has found until then is told all the same. */
+  peerCopies(): void {
+    this.#abort();
+  }
+
+  #abort(): void {
+    if (!isVerifying(this.#volume.state.conn)) return;
+    this.#log('warn', 'Online-verify aborted.');
+    force(this.#volume, { conn: Conns.Connected });
   }
 
   /** 0: to the end of the device. */

@@ -7,12 +7,14 @@ import { detach } from '../../src/drbd/disk-verbs.js';
 import { receiveSizes, resize as resizeVolume } from '../../src/drbd/resize.js';
 import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
 import { Conns, decodeState } from '../../src/drbd/state.js';
+import { verify } from '../../src/drbd/verify-start.js';
 import { superblockSector } from '../../src/md/layout.js';
 import { decodeSuperblock, MDF } from '../../src/md/superblock.js';
 import { findMetaData } from '../../src/sim/moved-meta.js';
 import { COMMANDS } from '../../src/wire/constants.js';
 import { packetsSent } from '../support/packets-sent.js';
 import { block, inSync, type SimPair, type SimPairNode } from '../support/sim-pair.js';
+import { begin, verifiable } from '../support/verify-pair.js';
 
 const MIB = 1 << 20;
 const GROWN = 4 * MIB;
@@ -561,3 +563,89 @@ test('the new part is to be copied, and the target has not begun when the connec
   t.is(alpha.volume.state.suspFen, 1);
   t.true(alpha.handlers.includes('fence-peer'));
 });
+
+// Swarm seed 1700003457@7: its resync was called off without a word, and began only on the next connection.
+for (const seat of ['alpha', 'beta'] as const) {
+  test(`verify on ${seat} while the resync of the new part is about to begin: it is copied when that has ended`, (t) => {
+    let later = 0;
+    for (let step = 0; step < 30; step++) {
+      const pair = verifiable(1 + (step % 3));
+      const { alpha, beta } = pair;
+      different(pair);
+      pair.net.faults('replication', { delayMs: [3, 4] });
+      beta.loop.enter(() => askResize(beta));
+      pair.run(12 + step / 2);
+      begin(pair[seat]);
+      pair.until(() => alpha.volume.sizeSectors > 6000, `step ${step}: the size`);
+      pair.run(200);
+      const [first, second] = ['Resync of new storage', 'Online verify done'].map((text) =>
+        alpha.log.findIndex((line) => line.includes(text)),
+      );
+      if (first !== undefined && second !== undefined && first < second) later++;
+      grown(t, pair, `step ${step}`);
+    }
+    t.true(later > 0);
+  });
+}
+
+/** A new connection, without a resync: nothing has to be waited for on the other socket before one begins. */
+function meetAnew(pair: SimPair): void {
+  pair.alpha.ask(setSecondary);
+  for (const node of both(pair)) node.disconnect();
+  for (const node of both(pair)) node.connect();
+  pair.settled();
+  pair.alpha.ask((v, done) => setPrimary(v, false, done));
+}
+
+/** The other node knows how much room there is: it need not ask when its own disk has grown. */
+function tellRoom(pair: SimPair, node: SimPairNode): void {
+  node.disk.resize(GROWN);
+  if (!resize(node).ok) throw new Error('resize');
+  pair.run(50);
+  different(pair);
+}
+
+// P_SYNC_UUID was ignored by a node that was still VerifyT: source of a resync that nobody asked a block of, for ever.
+test('verify, then resize at once: the resync begins while the last results of the verify are on their way', (t) => {
+  let early = 0;
+  for (let step = 0; step < 20; step++) {
+    const protocolMax = [88, 96, 100, 101][step % 4] as number;
+    const pair = verifiable(1 + step, { dialect: { protocolMax, features: 0 } });
+    const { alpha, beta } = pair;
+    meetAnew(pair);
+    tellRoom(pair, beta);
+    pair.net.faults('replication', { delayMs: [1, 60] });
+    let wasEarly = false;
+    alpha.onState = () => {
+      const isCopied = alpha.volume.state.conn === Conns.SyncSource;
+      if (isCopied && beta.volume.state.conn === Conns.VerifyT) wasEarly = true;
+    };
+    begin(alpha);
+    alpha.until(/cs:Connected/);
+    t.true(resize(alpha).ok);
+    if (wasEarly) early++;
+    pair.until(() => beta.volume.sizeSectors > 6000, `step ${step}: the size`);
+    pair.run(100);
+    grown(t, pair, `step ${step}`);
+  }
+  t.true(early > 0);
+});
+
+// The target counts all of the device, the source (below version 90) what was there before: it is done first, and copies the rest.
+for (const protocolMax of [88, 89, 95, 96, 100, 101]) {
+  test(`the target asks for a verify and grows before the answer: the new part is copied, version ${protocolMax}`, (t) => {
+    const dialect = { protocolMax, features: 0 };
+    const pair = verifiable(1, { dialect, disk: { resyncRateKiBps: 400 } });
+    const { alpha, beta } = pair;
+    tellRoom(pair, alpha);
+    pair.net.faults('replication', { delayMs: [20, 21] });
+    const outcomes: string[] = [];
+    beta.loop.enter(() => verify(beta.volume, null, null, (o) => outcomes.push(o.kind)));
+    beta.loop.enter(() => askResize(beta));
+    beta.until(/cs:VerifyS/);
+    t.true(beta.volume.sizeSectors > 6000);
+    grown(t, pair);
+    const isAborted = beta.log.some((line) => line.includes('Online-verify aborted'));
+    t.is(isAborted, protocolMax < 90);
+  });
+}
