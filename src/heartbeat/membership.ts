@@ -95,6 +95,8 @@ export class Membership {
       uuid: null,
       heard: false,
       generation: 0,
+      deadGeneration: null,
+      isReturning: false,
       knownGeneration: this.#config.generations.get(name) ?? 0,
       doubt: new Doubt(name, this.#around.random),
       statusMs: this.#startMs,
@@ -287,6 +289,7 @@ export class Membership {
     node.incoming.forget();
     node.statusSeq = 0;
     node.statusHeard = false;
+    node.isReturning = false;
     node.askedNodes = false;
     this.#outgoing.forget(node.name);
     // First of all what we are: an original to which our link comes up by an acknowledgement or `repnodes` becomes
@@ -341,20 +344,43 @@ export class Membership {
     out: MembershipEffect[],
   ): void {
     const isStatus = type === 'status';
-    if (node.status === 'dead' && node.statusSeq > 0) {
+    if (node.status === 'dead' && node.deadGeneration === node.generation) {
       // The generation that we declared dead: only a newer status shows that it lives.
       if (!isStatus || seq <= node.statusSeq) return;
       this.#healed(node, out);
-    } else if (node.status === 'dead' && isStatus && fieldOf(message, 'st') === 'active') {
+    } else if (
+      (node.status === 'dead' || node.isReturning) &&
+      isStatus &&
+      fieldOf(message, 'st') === 'active'
+    ) {
       // A generation that is new to us is active already although nobody but us could have let it in.
       if (!node.askedNodes) this.#healed(node, out);
     }
     const effects: IncomingEffect[] = [];
     const isNew = node.incoming.accept(seq, message, !isStatus, nowMs, effects);
     if (isNew && isStatus) this.#receiveStatus(node, seq, message, nowMs, out);
+    else if (isNew && node.status === 'dead') this.#begins(node, nowMs, out);
     if (isNew && type === 'reqnodes' && this.#isForUs(message)) this.#answerNodes(node, out);
     if (isNew && type === 'repnodes' && this.#isForUs(message)) this.#nodesAnswered(message, out);
     this.#fromIncoming(node, effects, out);
+  }
+
+  /**
+   * Something else than a status is the first that we hear of a new life: its status was lost. It lives, and what was asked because
+   * of its death is not open any more; so it is not dead for us either, and dies again when it falls silent. The original keeps
+   * `dead` here, which only its status ends.
+   */
+  #begins(node: NodeRecord, nowMs: number, out: MembershipEffect[]): void {
+    node.statusMs = nowMs;
+    node.isReturning = true;
+    this.#setNodeStatus(node, 'init', out);
+  }
+
+  #setNodeStatus(node: NodeRecord, status: NodeStatus, out: MembershipEffect[]): void {
+    node.status = status;
+    const text = `Status update for node ${node.name}: status ${status}`;
+    out.push({ type: 'log', level: 'info', text });
+    out.push({ type: 'node-status', node: node.name, status });
   }
 
   #healed(node: NodeRecord, out: MembershipEffect[]): void {
@@ -389,6 +415,7 @@ export class Membership {
     node.statusMs = nowMs;
     node.statusSeq = seq;
     node.statusHeard = true;
+    node.isReturning = false;
     const dt = hexOf(message, 'dt') ?? 0;
     node.deadtimeMs = this.#deadtimeOf(node, dt, out);
     if (fieldOf(message, 'protocol') === null && this.#flowControl) {
@@ -398,11 +425,7 @@ export class Membership {
     }
     const said = fieldOf(message, 'st');
     const status = NODE_STATUSES.find((candidate) => candidate === said);
-    if (!status || status === node.status) return;
-    node.status = status;
-    const text = `Status update for node ${node.name}: status ${status}`;
-    out.push({ type: 'log', level: 'info', text });
-    out.push({ type: 'node-status', node: node.name, status });
+    if (status && status !== node.status) this.#setNodeStatus(node, status, out);
   }
 
   /** Believed within bounds: with less than a keepalive or two a living node would be taken for dead. */
@@ -520,12 +543,7 @@ export class Membership {
     node.heard = true;
     node.statusMs = nowMs;
     if (linkUp(node, name, nowMs)) this.#logLink(name, name, 'up', out);
-    if (node.status !== 'ping') {
-      node.status = 'ping';
-      const text = `Status update for node ${name}: status ping`;
-      out.push({ type: 'log', level: 'info', text });
-      out.push({ type: 'node-status', node: name, status: 'ping' });
-    }
+    if (node.status !== 'ping') this.#setNodeStatus(node, 'ping', out);
     this.#checkComm(nowMs, out);
   }
 
@@ -572,6 +590,8 @@ export class Membership {
 
   #died(node: NodeRecord, nowMs: number, out: MembershipEffect[]): void {
     node.status = 'dead';
+    node.deadGeneration = node.generation;
+    node.isReturning = false;
     node.incoming.forget();
     this.#outgoing.forget(node.name);
     out.push({ type: 'log', level: 'WARN', text: `node ${node.name}: is dead` });

@@ -30,6 +30,8 @@ export interface NodeRecord {
   uuid: Uint8Array | null;
   heard: boolean; // any packet in our life
   generation: number; // of the present life; 0: not heard in ours
+  deadGeneration: number | null; // that was declared dead last
+  isReturning: boolean; // it was dead when this generation began, and no status of it has come yet
   knownGeneration: number; // the same, or what was heard in an earlier life of ours; lower ones are replays
   readonly doubt: Doubt;
   statusMs: number; // when its last status came; our start before the first

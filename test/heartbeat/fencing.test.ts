@@ -122,6 +122,22 @@ test('a question of a node that is not believed does not end the wait for the de
   runs(t, c, 3, 0);
 });
 
+test('a new life that dies before a status of it is heard: reset, then taken over', (t) => {
+  let works = false;
+  const c = started(() => (works ? 'OK' : 'bad'));
+  c.crash('node-b');
+  c.runFor(DEADTIME_MS + 1000);
+  c.loses['node-b'] = 'status';
+  c.boot('node-b');
+  const isHeard = () => c.log.some((line) => line.includes('node-b is heard again'));
+  for (let i = 0; i < 1000 && !isHeard(); i++) c.runFor(10);
+  t.true(isHeard(), c.tail());
+  c.crash('node-b');
+  works = true;
+  c.runFor(60_000);
+  runs(t, c, 3, 0);
+});
+
 /** Null: nothing is wrong. */
 function judge(seed: number): string | null {
   const prng = new Prng(seed);

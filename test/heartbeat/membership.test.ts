@@ -367,6 +367,30 @@ test('the same generation back from the dead: a healed partition', (t) => {
   t.true(pair.logs().includes('Cluster node b returning after partition.'));
 });
 
+test('a new life of which no status is heard is not dead, and dies again', (t) => {
+  const pair = Pair.joined();
+  pair.until(pair.nowMs + 5000);
+  pair.generation = 8;
+  pair.seq = 3; // its statuses were lost
+  pair.out.length = 0;
+  pair.hear({ t: 'reqnodes', dest: 'a' });
+  pair.hear({ t: 'starting' });
+  t.true(pair.has('deliver'));
+  t.deepEqual(
+    pair.out.flatMap((e) => (e.type === 'node-status' ? [e.status] : [])),
+    ['init'],
+  );
+  t.false(pair.has('node-dead'));
+  pair.until(pair.nowMs + 5000);
+  t.is(pair.out.filter((e) => e.type === 'node-dead').length, 1);
+  // What it sends now it sends as one that was given up.
+  pair.out.length = 0;
+  pair.hear({ t: 'resource', rsc_hold: 'local' });
+  t.false(pair.has('deliver'));
+  pair.status('active');
+  t.true(pair.has('partition-healed'));
+});
+
 test('a restart is no partition: init, up, active with a higher generation', (t) => {
   const pair = Pair.joined();
   pair.until(pair.nowMs + 5000);
@@ -401,6 +425,17 @@ test('active with a generation that nobody let in has run alone: a partition', (
   pair.until(pair.nowMs + 5000);
   pair.generation = 8;
   pair.seq = 40;
+  pair.status('active');
+  t.true(pair.has('partition-healed'));
+});
+
+test('active with a generation that nobody let in, after another message of it: a partition, too', (t) => {
+  const pair = Pair.joined();
+  pair.until(pair.nowMs + 5000);
+  pair.generation = 8;
+  pair.seq = 40;
+  pair.hear({ t: 'resource', rsc_hold: 'all' });
+  t.false(pair.has('partition-healed'));
   pair.status('active');
   t.true(pair.has('partition-healed'));
 });

@@ -95,6 +95,8 @@ export class SimCluster {
   nowMs = 0;
   /** cut['node-a']: nothing sent by node-a arrives. */
   readonly cut: Record<Name, boolean> = { 'node-a': false, 'node-b': false };
+  /** Messages of this type that it sends do not arrive. */
+  readonly loses: Partial<Record<Name, string>> = {};
   loss: number;
   /** haresources of each machine. */
   readonly files: Record<Name, string>;
@@ -319,6 +321,8 @@ export class SimCluster {
 
   #transmit(from: Name, to: Name, datagram: Uint8Array): void {
     if (this.cut[from] || this.#prng.chance(this.loss)) return;
+    const type = this.loses[from];
+    if (type && new TextDecoder('latin1').decode(datagram).includes(`(0)t=${type},`)) return;
     const copies = this.#prng.chance(0.02) ? 2 : 1;
     for (let i = 0; i < copies; i++) {
       this.at(this.#prng.below(this.#options.maxDelayMs + 1), () => {
