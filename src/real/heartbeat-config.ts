@@ -6,7 +6,7 @@ import { accessSync, constants, readFileSync, statSync } from 'node:fs';
 import { open, readFile, rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { parseAuthKeys } from '../config/authkeys.js';
-import { parseHaCf } from '../config/ha-cf.js';
+import { type HaCfSystem, parseHaCf } from '../config/ha-cf.js';
 import { parseHaResources } from '../config/haresources.js';
 import { parseTwinbeatIni, type TwinbeatIni } from '../config/twinbeat-ini.js';
 import { GENERATION_FILE } from '../heartbeat/identity.js';
@@ -87,6 +87,20 @@ function hasStonithConfig(path: string): boolean {
   return readLines(path).some((line) => /^\s*[^\s#]/.test(line));
 }
 
+/** What ha.cf is checked against on this machine. */
+export function haCfSystem(root: string, node: string): HaCfSystem {
+  const users = new Set(readLines('/etc/passwd').map((line) => line.split(':')[0]));
+  return {
+    ownNode: node,
+    defaultUdpPort: udpPort(),
+    userExists: (user) => users.has(user),
+    isExecutable,
+    isStonithType,
+    hasStonithConfig: (file) => hasStonithConfig(root + file),
+    interfaceError,
+  };
+}
+
 export function loadConfig(root: string): LoadedConfig {
   const node = ownNodeName(root);
   const messages: ConfigMessage[] = [];
@@ -111,16 +125,7 @@ export function loadConfig(root: string): LoadedConfig {
 
   const haCfText = read(HA_CF);
   if (haCfText === null) return fail();
-  const users = new Set(readLines('/etc/passwd').map((line) => line.split(':')[0]));
-  const parsed = parseHaCf(haCfText, HA_CF, {
-    ownNode: node,
-    defaultUdpPort: udpPort(),
-    userExists: (user) => users.has(user),
-    isExecutable,
-    isStonithType,
-    hasStonithConfig: (file) => hasStonithConfig(root + file),
-    interfaceError,
-  });
+  const parsed = parseHaCf(haCfText, HA_CF, haCfSystem(root, node));
   messages.push(...parsed.messages);
   if (!parsed.config) return fail();
   const haCf = parsed.config;
