@@ -1,0 +1,13 @@
+/** All that doctor looks for, in the order of docs/DOCTOR.md. */
+import { DRBD_CHECKS } from './doctor-drbd.js';
+import type { Check } from './doctor-finding.js';
+import { HA_CHECKS } from './doctor-ha.js';
+import { LINK_CHECKS } from './doctor-links.js';
+import { NODE_CHECKS } from './doctor-node.js';
+
+export const CHECKS: readonly Check[] = [
+  ...HA_CHECKS,
+  ...LINK_CHECKS,
+  ...DRBD_CHECKS,
+  ...NODE_CHECKS,
+];

@@ -1,0 +1,284 @@
+/** What doctor looks for on the machine, and what the running heartbeat says: boot, kernel, watchdog, scripts, disputes, links. */
+import { groupAt, HA_CF, HARESOURCES, haCfAt, type Placed, placed } from './doctor-facts.js';
+import type { Check, Found } from './doctor-finding.js';
+
+const scriptMissing: Check = {
+  name: 'script-missing',
+  level: 'error',
+  rule: 'Each resource is a program on both nodes: a group with one that is missing does not start.',
+  look: ({ missingResources }) =>
+    missingResources.map(({ group, resource }) => ({
+      at: groupAt(group),
+      evidence: `${resource.text}: there is no ${programText(resource)}.`,
+      next: [
+        'Install what it belongs to, or mend its name. The same has to be there on the other node.',
+      ],
+    })),
+};
+
+function programText({ kind, script }: Placed['resource']): string {
+  if (kind === 'systemd') return `unit ${script}`;
+  if (kind === 'ocf') return `/usr/lib/ocf/resource.d/${script.replace(':', '/')}`;
+  return `${script} in /etc/ha.d/resource.d, twinbeat's resource.d or /etc/init.d that can be run`;
+}
+
+/** Units that are the same service as a script. */
+const UNITS: Readonly<Record<string, readonly string[]>> = {
+  mysql: ['mysql', 'mysqld', 'mariadb'],
+  mysqld: ['mysql', 'mysqld', 'mariadb'],
+  mariadb: ['mysql', 'mysqld', 'mariadb'],
+  apache: ['apache2', 'httpd'],
+  pgsql: ['postgresql'],
+};
+/** Scripts that are no service of their own, whatever a unit is called. */
+const NO_SERVICE = new Set([
+  'drbddisk',
+  'Filesystem',
+  'IPaddr',
+  'IPaddr2',
+  'LVM',
+  'Delay',
+  'MailTo',
+]);
+
+function unitsOf({ kind, script }: Placed['resource']): readonly string[] {
+  if (kind === 'systemd') return [script.replace(/\.service$/, '')];
+  const name = kind === 'ocf' ? (script.split(':')[1] ?? '') : script;
+  if (NO_SERVICE.has(name)) return [];
+  return UNITS[name.toLowerCase()] ?? [name, name.toLowerCase()];
+}
+
+function disableCommand(name: string, file: string): string {
+  return /\/rc\d\.d\//.test(file) ? `$ update-rc.d ${name} disable` : `$ systemctl disable ${name}`;
+}
+
+const startedAtBoot: Check = {
+  name: 'started-at-boot',
+  level: 'error',
+  rule: 'What heartbeat starts nobody else may start: a service that is enabled runs on both nodes after a boot.',
+  look: ({ groups, bootUnits }) =>
+    placed(groups).flatMap(({ group, resource }) => {
+      const names = unitsOf(resource);
+      return bootUnits
+        .filter(({ name }) => names.includes(name) || names.includes(name.split('@')[0] ?? ''))
+        .map(
+          ({ name, file }): Found => ({
+            at: groupAt(group),
+            evidence: `${resource.text} is started at the boot, too, by ${file}.`,
+            next: [
+              'On both nodes (it stays as it is until the next boot):',
+              disableCommand(name, file),
+            ],
+          }),
+        );
+    }),
+};
+
+/** Debian's heartbeat; the first path is that of other distributions. */
+const ORIGINAL = /\/usr\/(lib|lib64|libexec)\/heartbeat\/heartbeat\b/;
+
+const duplicateCheckOff: Check = {
+  name: 'duplicate-check-off',
+  level: 'warning',
+  rule: 'Before an address is taken the network is asked who has it. Without that two machines may have it, each with a part of the clients.',
+  look: ({ duplicateChecksOff }) =>
+    duplicateChecksOff.map((at) => ({
+      at,
+      evidence: 'DUPLICATE_CHECK is no.',
+      next: [
+        'Take the line out (docs/RESOURCES-ADDRESSES.md); it holds from the next start of the address.',
+      ],
+    })),
+};
+
+const originalHeartbeatEnabled: Check = {
+  name: 'original-heartbeat-enabled',
+  level: 'error',
+  rule: 'Heartbeat 3 and twinbeat have the same pid file and the same port: after a boot the one that was first runs, and the other does not start.',
+  look: ({ bootUnits }) =>
+    bootUnits
+      .filter(({ name, text }) => name === 'heartbeat' && ORIGINAL.test(text))
+      .map(({ file }) => ({
+        at: null,
+        evidence: `${file} starts the original.`,
+        next: [
+          'If this node is to be of twinbeat (docs/MIGRATION.md), enable its unit in that place:',
+          disableCommand('heartbeat', file),
+        ],
+      })),
+};
+
+const kernelDrbdLoaded: Check = {
+  name: 'kernel-drbd-loaded',
+  level: 'warning',
+  rule: 'The module drbd and drbdd want the same ports, lower disks and /dev/drbdN. One of them has to be away.',
+  look: ({ kernelDrbd }) =>
+    kernelDrbd === 'absent'
+      ? []
+      : [
+          {
+            at: null,
+            evidence: `The module is loaded${kernelDrbd === 'in use' ? ', and /proc/drbd has devices' : ''}.`,
+            next: [
+              'docs/MIGRATION.md says how a node changes over. Where it has no device any more:',
+              '$ rmmod drbd',
+            ],
+          },
+        ],
+};
+
+/** Now, and at each boot. */
+function sysctlCommands(setting: string): readonly string[] {
+  return [`$ sysctl -w ${setting}`, `$ echo ${setting} >> /etc/sysctl.d/60-cluster.conf`];
+}
+
+const panicStays: Check = {
+  name: 'panic-stays',
+  level: 'warning',
+  rule: 'A kernel that panicked stands still until somebody comes, and its node is missing; with kernel.panic it boots by itself (MySQL manual 14.2.4).',
+  look: ({ kernelPanicS }) =>
+    kernelPanicS !== 0
+      ? []
+      : [
+          {
+            at: null,
+            evidence: 'kernel.panic is 0: it waits for ever.',
+            next: sysctlCommands('kernel.panic=10'),
+          },
+        ],
+};
+
+const oopsGoesOn: Check = {
+  name: 'oops-goes-on',
+  level: 'warning',
+  rule: 'After an oops a part of the kernel is broken, and the node goes on, half alive: it answers heartbeats, and its service hangs (MySQL manual 14.2.4).',
+  look: ({ panicOnOops }) =>
+    panicOnOops !== 0
+      ? []
+      : [
+          {
+            at: null,
+            evidence: 'kernel.panic_on_oops is 0.',
+            next: sysctlCommands('kernel.panic_on_oops=1'),
+          },
+        ],
+};
+
+const noWatchdog: Check = {
+  name: 'no-watchdog',
+  level: 'warning',
+  rule: 'A node that stands still, or whose heartbeat died, goes on with its services while the other takes over. A watchdog resets it.',
+  look: (facts) =>
+    !facts.haCf || facts.haCf.watchdog !== null
+      ? []
+      : [
+          {
+            at: { file: HA_CF, line: null },
+            evidence: 'ha.cf has no `watchdog`.',
+            next: [
+              'Add `watchdog /dev/watchdog` to ha.cf (docs/FENCING.md). Without such hardware:',
+              '$ modprobe softdog',
+            ],
+          },
+        ],
+};
+
+const watchdogMissing: Check = {
+  name: 'watchdog-missing',
+  level: 'error',
+  rule: 'A watchdog that cannot be opened resets nobody; heartbeat says so at its start and runs without.',
+  look(facts) {
+    const device = facts.haCf?.watchdog ?? null;
+    if (device === null || !facts.missingPaths.has(device)) return [];
+    return [
+      {
+        at: haCfAt(facts, 'watchdog'),
+        evidence: `${device} is not on this machine.`,
+        next: [
+          'Load the driver of the hardware, or the software one, at each boot, too:',
+          '$ modprobe softdog && echo softdog > /etc/modules-load.d/softdog.conf',
+        ],
+      },
+    ];
+  },
+};
+
+const filesDiffer: Check = {
+  name: 'files-differ',
+  level: 'error',
+  rule: 'haresources is the same on both nodes. A group that the two files give to different nodes is started by neither.',
+  look: ({ report, groups }) =>
+    (report?.disputes ?? []).map((key) => ({
+      at: {
+        file: HARESOURCES,
+        line: groups.find((group) => group.key === key)?.line ?? null,
+      },
+      evidence: `The other node's file has ${key}, or a resource of its group, at home elsewhere.`,
+      next: [
+        'Compare, make them the same, then',
+        `$ ssh OTHER-NODE cat ${HARESOURCES} | diff ${HARESOURCES} -`,
+        '$ heartbeat -r        # on both nodes',
+      ],
+    })),
+};
+
+const linkDead: Check = {
+  name: 'link-dead',
+  level: 'warning',
+  rule: 'While one link lives nobody notices that another is dead; the next one that fails is a partition.',
+  look({ report }) {
+    const others = (report?.nodes ?? []).filter(
+      ({ name, type, links }) =>
+        name !== report?.node && type === 'normal' && links.some(({ status }) => status === 'up'),
+    );
+    return others.flatMap(({ name, links }) =>
+      links
+        .filter(({ status }) => status === 'dead')
+        .map(
+          (link): Found => ({
+            at: { file: HA_CF, line: null },
+            evidence: `${name} is not heard on ${link.name}.`,
+            next: [
+              'Look at the cable, the switch, the address and the packet filter of both ends:',
+              `$ cl_status hblinkstatus ${name} ${link.name}`,
+            ],
+          }),
+        ),
+    );
+  },
+};
+
+const needsSomebody: Check = {
+  name: 'needs-somebody',
+  level: 'error',
+  rule: 'What heartbeat gave up, or may not run, waits for an operator.',
+  look({ report }) {
+    if (!report) return [];
+    const { standing, stuck, gaveUp } = report;
+    const what = [
+      ...(standing.state === 'ok' ? [] : [`this node is ${standing.state}: ${standing.why}`]),
+      ...stuck.map((key) => `${key} cannot be stopped`),
+      ...gaveUp.map(({ key, why }) => `${key} is stopped: ${why}`),
+    ];
+    return what.map((evidence) => ({
+      at: null,
+      evidence: `${evidence}.`,
+      next: ['docs/HEALTH.md says what may be done:', '$ twinbeat status'],
+    }));
+  },
+};
+
+export const NODE_CHECKS: readonly Check[] = [
+  scriptMissing,
+  startedAtBoot,
+  duplicateCheckOff,
+  originalHeartbeatEnabled,
+  kernelDrbdLoaded,
+  panicStays,
+  oopsGoesOn,
+  noWatchdog,
+  watchdogMissing,
+  filesDiffer,
+  linkDead,
+  needsSomebody,
+];
