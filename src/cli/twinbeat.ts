@@ -7,6 +7,7 @@ import { demoDown, demoMain } from './demo.js';
 import { clientMain, ledgerMain, removeMain, rowsMain } from './demo-parts.js';
 import { type AgentFlags, agentMain, agentOnce, maintMain } from './twinbeat-agent.js';
 import { boundMain } from './twinbeat-bound.js';
+import { type DoctorFlags, doctorMain } from './twinbeat-doctor.js';
 import { type RecoverFlags, recoverMain } from './twinbeat-recover.js';
 import { type ReplayOptions, replayMain } from './twinbeat-replay.js';
 import { reportMain } from './twinbeat-report.js';
@@ -106,6 +107,12 @@ function build(argv: readonly string[], world: World, done: (status: number) => 
     .command('maint <on|off> [why...]')
     .description('take this node out for the load balancers, or let it in again')
     .action((action: string, why: string[]) => done(maintMain(action, why, world)));
+    .command('doctor')
+    .description('what is wrong with the files and this machine; status 1: warnings, 2: errors')
+    .option('-c, --config-file <file>', 'drbd.conf, instead of that in /etc')
+    .option('--json', 'as one object')
+    .option('--show <finding>', 'play what it warns of, with the times of ha.cf')
+    .action(async (flags: DoctorFlags) => done(await doctorMain(flags, world)));
 
   simCommand(program).action(async (flags: SimFlags) =>
     done(await simMain(flags, argv.slice(argv.indexOf('sim') + 1), world)),
