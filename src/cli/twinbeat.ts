@@ -107,6 +107,8 @@ function build(argv: readonly string[], world: World, done: (status: number) => 
     .command('maint <on|off> [why...]')
     .description('take this node out for the load balancers, or let it in again')
     .action((action: string, why: string[]) => done(maintMain(action, why, world)));
+
+  program
     .command('doctor')
     .description('what is wrong with the files and this machine; status 1: warnings, 2: errors')
     .option('-c, --config-file <file>', 'drbd.conf, instead of that in /etc')
