@@ -74,6 +74,8 @@ export const GOOD_REPORT: HeartbeatReport = {
   rscStatus: 'local',
   hold: 'local',
   other: 'none',
+  peerOffline: false,
+  lateMs: 0,
   state: 'STABLE',
   standby: 'NOT',
   leaving: false,
