@@ -33,6 +33,7 @@ export class Growth {
   readonly #volume: Volume;
   #from = 0; // the size on disk, while nothing there guarantees the resync of what is behind it; 0: the size is that of the device
   #due: 'no' | 'online' | 'met' = 'no';
+  #newFrom = 0; // while due: the new part begins in that sector
   #writing = 0; // sizes that are not on disk yet
   #looks = false; // at the end of this turn
   #begins: Link | null = null; // has been begun on that connection
@@ -46,6 +47,12 @@ export class Growth {
   /** The new part is not in sync, and its resync has not begun. */
   get isDue(): boolean {
     return this.#due !== 'no';
+  }
+
+  /** So many bits are not those of a new part whose resync has not begun. */
+  get oldBits(): number {
+    const bits = this.#volume.bitmap?.bits ?? 0;
+    return this.isDue ? Math.min(bits, Math.floor(this.#newFrom / BLOCK_SECTORS)) : bits;
   }
 
   /** The size is on disk, and its users have been told. */
@@ -72,6 +79,7 @@ export class Growth {
     const grows = laSize > 0 && size > laSize;
     this.#from = grows ? laSize : 0;
     this.#due = grows ? 'met' : 'no';
+    this.#newFrom = laSize;
     this.#begins = null;
   }
 
@@ -113,6 +121,7 @@ export class Growth {
   #grown(old: number): void {
     const { conn, pdsk } = this.#volume.state;
     if (this.#from === 0) this.#from = old;
+    this.#newFrom = this.isDue ? Math.min(this.#newFrom, old) : old;
     const both = conn >= Conns.Connected && pdsk >= Disks.Inconsistent && pdsk !== Disks.DUnknown;
     this.#due = both ? 'online' : 'met';
     this.#begins = null;

@@ -636,8 +636,10 @@ export class Resync {
       v.writeBitmap();
       setUuids(v, clearBitmapUuid(v.uuids));
       if (v.peerUuids) v.peerUuids = { ...v.peerUuids, ...v.uuids };
-      // A Primary that was the target has answered what failed here: from now on its copy counts.
-      const disk = left > 0 ? Disks.Inconsistent : Disks.UpToDate;
+      // A Primary that was the target has answered what failed here: from now on its copy counts. What is new of a device that has
+      // grown since the target was done has not failed.
+      const lacks = left > 0 && bitmap.nextSet(0) < v.growth.oldBits;
+      const disk = lacks ? Disks.Inconsistent : Disks.UpToDate;
       force(v, { conn: Conns.Connected, disk, pdsk: Disks.UpToDate });
       v.resource.resyncFinished();
     });

@@ -649,3 +649,23 @@ for (const protocolMax of [88, 89, 95, 96, 100, 101]) {
     t.is(isAborted, protocolMax < 90);
   });
 }
+
+// Its source took the bits of the new part for writes that had failed there, and its good disk for Inconsistent: no resync, for ever.
+test('a Primary that was the target of a resync has its device grow as soon as it is done: both copies are good', (t) => {
+  let early = 0;
+  for (let step = 0; step < 20; step++) {
+    const pair = inSync(1 + step);
+    const { alpha, beta } = pair;
+    different(pair);
+    pair.net.faults('replication', { delayMs: [1, 60] });
+    t.true(alpha.control({ verb: 'invalidate', minor: 0 }).ok);
+    alpha.until(/cs:SyncTarget/);
+    alpha.until(/cs:Connected/);
+    alpha.loop.enter(() => askResize(alpha));
+    pair.until(() => beta.volume.sizeSectors > 6000, `step ${step}: the size`);
+    if (beta.volume.state.conn === Conns.SyncSource) early++;
+    pair.run(200);
+    grown(t, pair, `step ${step}`);
+  }
+  t.true(early > 0);
+});
