@@ -437,7 +437,7 @@ export class AppIo {
   /** The disk was given up (hung-disk.ts): what it still brings must not overwrite what the peer sends. */
   #moveBuffer(r: AppRequest): boolean {
     const { port } = this.#core;
-    const to = port.alloc(port.capacity(r.bufferAt), true);
+    const to = port.alloc(port.capacity(r.bufferAt), 'spare');
     if (to < 0) return false;
     port.pool.copyWithin(to, r.bufferAt, r.at); // pieces that are here already
     (r.front as FrontEnd).bufferMoved(r.tag, to);

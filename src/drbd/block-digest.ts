@@ -12,6 +12,11 @@ export function keepExpected(core: Core, at: number, from: number, digestBytes: 
   core.port.pool.copyWithin(at + EXPECTED_AT, from, from + digestBytes);
 }
 
+/** The same, of one that came before there was a buffer. */
+export function restoreExpected(core: Core, at: number, digest: Uint8Array): void {
+  core.port.pool.set(digest, at + EXPECTED_AT);
+}
+
 /** The block has the digest that was kept. Never with an algorithm that is not known here. */
 export function hasExpected(core: Core, algorithm: string, at: number, bytes: number): boolean {
   const { digests } = core.host;

@@ -212,7 +212,7 @@ export class Connector implements StreamOwner {
 
   #send(stream: number, bytes: Uint8Array): void {
     const { port } = this.#core;
-    const at = port.alloc(4096, true);
+    const at = port.alloc(4096, 'spare');
     if (at < 0) {
       // No buffer: the peer sees a handshake that does not go on, and tries again.
       port.close(stream);

@@ -27,8 +27,11 @@ export const KIND_COLD = 6;
  * that by the front ends (128 of FUSE) and max-epoch-size.
  */
 const APP_SLOTS = 65536;
-/** Requests of peers at once; the receive window (max-buffers) stops reading the socket long before. */
-const PEER_SLOTS = 32768;
+/**
+ * Requests of peers at once. The receive window (max-buffers) bounds what they write, and their own max-buffers what they read: half of
+ * it, so 65536 blocks of a volume at the most. Where reads had all slots, the connection would not be read, whoever waits for that.
+ */
+const PEER_SLOTS = 1 << 17;
 /** Twice those: each may have a flush before it. */
 const COLD_SLOTS = 65536;
 

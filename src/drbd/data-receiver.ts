@@ -1,8 +1,9 @@
 /**
  * The data socket, packet by packet, as it lies in the peek region. Payloads go straight to buffers of their own.
  *
- * Reading stops, and the peer is held back by TCP, when a packet needs something that is not there: a buffer, a slot, room
- * in the receive window. It goes on when something was freed. No length is believed before it was checked.
+ * Reading stops, and the peer is held back by TCP, when a packet needs something that is not there: a buffer for what it brings,
+ * a slot, room in the receive window. It goes on when something was freed. Nothing of that waits for the peer to read what this
+ * node sends, or both could wait for each other (base/buffer-use.ts). No length is believed before it was checked.
  */
 import {
   COMMANDS,
@@ -30,7 +31,6 @@ import {
   readTrim,
   TRIM_BYTES,
 } from '../wire/hot.js';
-import { keepExpected } from './block-digest.js';
 import { type Core, KIND_PEER_RECEIVED } from './core.js';
 import type { Integrity, Link } from './link.js';
 import { refusalOf } from './peer-io.js';
@@ -457,23 +457,16 @@ export class DataReceiver implements StreamOwner {
       link.ack(refusalOf(kind, cancelled), v, q.sector, q.idHi, q.idLo, q.sizeBytes);
       return this.#consumed(length);
     }
-    const at = this.#core.port.alloc(q.sizeBytes);
-    if (at < 0) return STALLED;
     const p = v.peerIo.take(link, kind, q.sector, q.sizeBytes);
-    if (!p) {
-      this.#core.port.free(at);
-      return STALLED;
-    }
-    p.at = at;
+    if (!p) return STALLED;
     p.idHi = q.idHi;
     p.idLo = q.idLo;
     p.thin = command === COMMANDS.P_RS_THIN_REQ;
     if (command === COMMANDS.P_CSUM_RS_REQUEST) {
       p.digestBytes = length - BLOCK_REQ_BYTES;
-      keepExpected(this.#core, at, this.#body + BLOCK_REQ_BYTES, p.digestBytes);
       v.resync.checksums.arrived();
     }
-    p.owner.beginRead(p);
+    link.waitingReads.arrived(p, this.#body + BLOCK_REQ_BYTES);
     return this.#consumed(length);
   }
 
@@ -498,7 +491,7 @@ export class DataReceiver implements StreamOwner {
   #take(v: Volume, kind: number, sector: number, bytes: number) {
     const link = this.#link;
     if (!link.windowAllows(bytes)) return null;
-    const at = this.#core.port.alloc(bytes);
+    const at = this.#core.port.alloc(bytes, 'arrival');
     if (at < 0) return null;
     const p = v.peerIo.take(link, kind, sector, bytes);
     if (!p) {

@@ -105,7 +105,7 @@ export class InPieces implements FrontEnd {
 
   #move(): boolean {
     const { port } = this.#core;
-    const to = port.alloc(port.capacity(this.#bufferAt), true);
+    const to = port.alloc(port.capacity(this.#bufferAt), 'spare');
     if (to < 0) return false;
     port.pool.copyWithin(to, this.#bufferAt, this.#bufferAt + (this.endSector - this.sector) * 512);
     port.free(this.#bufferAt);

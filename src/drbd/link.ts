@@ -49,6 +49,7 @@ import type { StreamOwner } from './ports.js';
 import type { Resource } from './resource.js';
 import { TransferLog, type TransferLogOwner } from './transfer-log.js';
 import type { Volume } from './volume.js';
+import { WaitingReads } from './waiting-reads.js';
 
 /** An epoch that nothing closes is closed after this, so that the transfer log drains when the application rests. */
 const IDLE_EPOCH_MS = 100;
@@ -79,6 +80,8 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
   readonly epochs: PeerEpochs;
   readonly data: Outbox;
   readonly meta: Outbox;
+  /** What the peer reads, and has no buffer here as yet. */
+  readonly waitingReads: WaitingReads;
   readonly #dataStream: number;
   readonly #metaStream: number;
   readonly #dataReceiver: DataReceiver;
@@ -121,6 +124,7 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
     this.receives = this.sends; // or the connection is refused (protocolMismatch)
     this.transferLog = new TransferLog(this, options.maxEpochSize);
     this.epochs = new PeerEpochs(this);
+    this.waitingReads = new WaitingReads(core);
     this.data = new Outbox(core, e.dataStream);
     this.meta = new Outbox(core, e.metaStream);
     this.#dataReceiver = new DataReceiver(core, this, e.dataStream);
@@ -530,7 +534,10 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
   turnEnd(): void {
     // Not where it was noticed: whoever sends is in the middle of something that the end of a link changes.
     if (this.#full) this.fail('Timeout', 'the peer does not read: no room for small packets');
-    else this.#dataReceiver.retryIfStalled();
+    else {
+      this.#dataReceiver.retryIfStalled();
+      this.waitingReads.serve();
+    }
   }
 
   flush(): void {

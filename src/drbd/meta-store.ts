@@ -84,7 +84,7 @@ export class MetaStore {
   /** Null when no buffers are left, spare ones included. */
   static create(core: Core, disk: number, make: () => Superblock): MetaStore | null {
     const { port } = core;
-    const buffers = [PAGE_BYTES, PAGE_BYTES, RUN_BYTES].map((bytes) => port.alloc(bytes, true));
+    const buffers = [PAGE_BYTES, PAGE_BYTES, RUN_BYTES].map((bytes) => port.alloc(bytes, 'spare'));
     if (buffers.every((at) => at >= 0)) return new MetaStore(core, disk, make, buffers);
     for (const at of buffers) if (at >= 0) port.free(at);
     return null;

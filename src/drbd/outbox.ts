@@ -106,7 +106,7 @@ export class Outbox implements SendOwner {
   }
 
   #addBuffer(): boolean {
-    const at = this.#core.port.alloc(BUFFER_BYTES, true);
+    const at = this.#core.port.alloc(BUFFER_BYTES, 'spare');
     if (at < 0) return false;
     this.#base.push(at);
     return true;

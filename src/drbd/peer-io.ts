@@ -271,7 +271,7 @@ export class PeerIo {
 
   // ---- reads
 
-  /** P_DATA_REQUEST, P_RS_DATA_REQUEST, P_RS_THIN_REQ or P_CSUM_RS_REQUEST, with its buffer. */
+  /** P_DATA_REQUEST, P_RS_DATA_REQUEST, P_RS_THIN_REQ or P_CSUM_RS_REQUEST, with its buffer or without one as yet. */
   beginRead(p: PeerRequest): void {
     if (p.kind === PEER_RESYNC_READ) {
       p.run = this.#volume.resync.run;
@@ -280,6 +280,13 @@ export class PeerIo {
       this.#volume.resync.peerAsked();
       this.#volume.congestion.peerAsked();
       this.#volume.resync.counts.asked(p.sector);
+    }
+    if (p.at >= 0) this.bufferThere(p);
+  }
+
+  /** It has its buffer. */
+  bufferThere(p: PeerRequest): void {
+    if (p.kind === PEER_RESYNC_READ) {
       const serve = (): void => this.#serve(p);
       const drop = (): void => this.#readOver(p, false);
       if (this.makeWay.delays({ link: p.link as Link, serve, drop })) return;
@@ -291,6 +298,11 @@ export class PeerIo {
     // A resync's: no write to these sectors may overtake the answer on the data socket. A reader's: under protocol B a write
     // is answered when it is received, and may still wait here for its turn; who reads after that answer sees it.
     if (this.#volume.intervals.enter(p)) this.#submitRead(p);
+  }
+
+  /** It had no buffer, and nobody waits for it any more. */
+  dropRead(p: PeerRequest): void {
+    this.#readOver(p, false);
   }
 
   /**

@@ -3,6 +3,7 @@
  * engine uses: its methods only queue, take effect at the end of the turn and complete by tag, so the engine stays a
  * machine: same inputs, same queue of operations. `EngineHost` carries everything rare.
  */
+import type { BufferUse } from '../base/buffer-use.js';
 import type { DigestSource, RandomSource } from '../base/ports.js';
 import type { Dialect } from './connect.js';
 import type { State } from './state.js';
@@ -35,7 +36,7 @@ export interface StreamOwner {
 export interface DataPort {
   readonly pool: Uint8Array;
   readonly poolView: DataView;
-  alloc(payloadBytes: number, spare?: boolean): number;
+  alloc(payloadBytes: number, use?: BufferUse): number;
   free(at: number): void;
   capacity(at: number): number;
   openDisk(path: string, how: { write: boolean; exclusive: boolean }, tag: number): void;

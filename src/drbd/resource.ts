@@ -442,6 +442,7 @@ export class Resource {
     fenceAfterLoss(this);
     this.core.host.log('info', this.name, 'Connection closed');
     this.#leftovers.push(link);
+    link.waitingReads.drop();
     for (const v of this.volumes) v.peerIo.dropReads(link);
     link.drained(() => {
       for (const v of this.volumes) v.forgetRefused();

@@ -9,21 +9,24 @@
  * even for the class without payload. Free slots are a stack per class: what was used last is warm. There is no
  * falling through to a larger class: a burst of small requests must not eat what 1 MiB writes need.
  *
- * A few of each class but the largest are spare: data do not get them, however busy they are. They are for what must go on beside
- * data, or instead of them: meta-data of a disk that is attached, connections. What is freed fills them up again first. (Nothing
- * of that takes 1 MiB, and a device that got none of those would read no request at all.)
+ * A few of each class are kept for each use (base/buffer-use.ts) and those behind it: however busy the devices are, what the peer sends
+ * has a buffer, and so has a disk that is attached. What is freed fills these up again first. (Nothing takes a spare one of 1 MiB.)
  *
  * A buffer that a disk still has, although nobody waits for that disk any more, is held: it is free only when it has been
  * freed and the disk has given it back.
  */
 import { assert } from '../base/assert.js';
+import type { BufferUse } from '../base/buffer-use.js';
 import { HEAD_BYTES } from './io.js';
 
 export const CLASS_PAYLOAD_BYTES = [0, 4096, 65536, 1 << 20] as const;
 export const MAX_PAYLOAD_BYTES = 1 << 20;
 const CLASSES = CLASS_PAYLOAD_BYTES.length;
-/** Below 1 MiB, one buffer in so many is spare: a volume takes two small and a medium one, a connection four medium ones. */
-const SPARE_SHARE = 16;
+/**
+ * One buffer in so many is kept for each use. Of spare ones a volume takes two small and a medium one, a connection four medium ones; of
+ * those for answers and arrivals one is enough to go on, and there is one in the smallest pool that drbdd makes.
+ */
+const KEPT_SHARE = 16;
 
 /** How many buffers of each class. */
 export interface PoolCounts {
@@ -51,7 +54,7 @@ export class BufferPool {
   readonly #slot0 = new Int32Array(CLASSES); // index of a class's first slot among all slots
   readonly #free: Int32Array[] = []; // per class a stack of `at`
   readonly #freeCount = new Int32Array(CLASSES);
-  readonly #spare = new Int32Array(CLASSES); // so many of the free ones are not for data
+  readonly #kept = new Int32Array(CLASSES); // so many of the free ones for each use
   readonly #used: Uint8Array; // per slot 1 while handed out
   readonly #held = new Map<number, Hold>(); // by `at`
 
@@ -72,7 +75,7 @@ export class BufferPool {
       for (let i = 0; i < count; i++) stack[count - 1 - i] = offset + i * stride + HEAD_BYTES;
       this.#free.push(stack);
       this.#freeCount[c] = count;
-      this.#spare[c] = c < CLASSES - 1 ? Math.floor(count / SPARE_SHARE) : 0;
+      this.#kept[c] = Math.floor(count / KEPT_SHARE);
       offset += count * stride;
       slots += count;
     }
@@ -81,16 +84,25 @@ export class BufferPool {
     this.#used = new Uint8Array(slots);
   }
 
-  /** The payload offset of a buffer for at least `payloadBytes`, or -1 when that class is exhausted. `spare`: not for data. */
-  alloc(payloadBytes: number, spare = false): number {
+  /** The payload offset of a buffer for at least `payloadBytes`, or -1 when that class is exhausted for this use. */
+  alloc(payloadBytes: number, use: BufferUse = 'user'): number {
     const c = payloadBytes === 0 ? 0 : payloadBytes <= 4096 ? 1 : payloadBytes <= 65536 ? 2 : 3;
     assert(payloadBytes >= 0 && payloadBytes <= MAX_PAYLOAD_BYTES, 'a payload of 0 to 1 MiB');
     const count = this.#freeCount[c] as number;
-    if (count <= (spare ? 0 : (this.#spare[c] as number))) return -1;
+    if (count <= this.#keptFrom(use, c)) return -1;
     this.#freeCount[c] = count - 1;
     const at = (this.#free[c] as Int32Array)[count - 1] as number;
     this.#used[this.#slotIndex(at, c)] = 1;
     return at;
+  }
+
+  /** So many free ones of a class are not for this use. */
+  #keptFrom(use: BufferUse, c: number): number {
+    if (use === 'spare') return 0;
+    const kept = this.#kept[c] as number;
+    const spare = c < CLASSES - 1 ? kept : 0;
+    if (use === 'arrival') return spare;
+    return spare + (use === 'answer' ? kept : 2 * kept);
   }
 
   /** False: it is held. */

@@ -149,7 +149,7 @@ export class FuseServer implements FuseOwner, FrontEnd {
     assert(this.#phase === 'idle', 'a server is started once');
     // Head and payload of a 4 KiB buffer together are exactly the answers of all slots.
     assert(SLOTS * ANSWER_BYTES <= HEAD_BYTES + 4096, 'answers fit');
-    this.#answersAt = this.#io.alloc(4096, true);
+    this.#answersAt = this.#io.alloc(4096, 'spare');
     if (this.#answersAt < 0) throw poolExhausted(4096);
     this.#answers = this.#answersAt - HEAD_BYTES;
     this.#reserveAt = this.#io.alloc(MAX_WRITE_BYTES);

@@ -15,6 +15,8 @@
  * - Closing a handle completes its operations in flight first (with -ECANCELED where they can be cancelled).
  */
 
+import type { BufferUse } from '../base/buffer-use.js';
+
 export const NO_TAG = 0xffffffff;
 export const TAG_INDEX_BITS = 24;
 
@@ -88,10 +90,10 @@ export interface Io {
 
   /**
    * A buffer for at least `payloadBytes` (0 to 1 MiB) of payload: the page-aligned offset of the payload, with
-   * HEAD_BYTES of its own in front. -1 when that size class is exhausted: the caller waits for a `free`. `spare`: not for data,
-   * so also one of the few that these never get.
+   * HEAD_BYTES of its own in front. -1 when that size class is exhausted: the caller waits for a `free`. Each use has a few that
+   * others do not get; without one it is a request of a device.
    */
-  alloc(payloadBytes: number, spare?: boolean): number;
+  alloc(payloadBytes: number, use?: BufferUse): number;
   free(at: number): void;
   /** Usable payload bytes of a buffer from `alloc`. */
   capacity(at: number): number;

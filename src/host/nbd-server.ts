@@ -113,7 +113,7 @@ export class NbdServer implements FrontEnd, IoOwner, ListenOwner, StreamOwner {
     this.#options = options;
     this.#tag = options.io.register(this);
     assert(SLOTS * REPLY_STRIDE <= HEAD_BYTES, 'replies of all slots fit');
-    this.#repliesAt = this.#io.alloc(0, true);
+    this.#repliesAt = this.#io.alloc(0, 'spare');
     if (this.#repliesAt < 0) throw poolExhausted(0);
     this.#replies = this.#repliesAt - HEAD_BYTES;
     for (let slot = 0; slot < SLOTS; slot++) this.#free[slot] = SLOTS - 1 - slot;

@@ -5,6 +5,7 @@
  * Front ends (FUSE, NBD) use the port below directly: they are no part of a replay.
  */
 import { assert } from '../base/assert.js';
+import type { BufferUse } from '../base/buffer-use.js';
 import { KIND_COLD } from '../drbd/core.js';
 import { E, foldContent, foldText } from './flight-effects.js';
 import { PIECE_BYTES, R } from './flight-format.js';
@@ -180,8 +181,8 @@ export class RecordingIo implements Io {
     }
   }
 
-  alloc(payloadBytes: number, spare = false): number {
-    const at = this.#io.alloc(payloadBytes, spare);
+  alloc(payloadBytes: number, use?: BufferUse): number {
+    const at = this.#io.alloc(payloadBytes, use);
     this.#allocs++;
     if (at < 0 && !this.#rec.stopped) {
       const r = this.#rec.record(R.NO_BUFFER, 16);

@@ -60,7 +60,7 @@ export class StatusFile implements FuseOwner {
   /** Attaches and feeds; the caller submits. */
   start(): void {
     assert(this.#phase === 'idle', 'a status file is started once');
-    const at = this.#io.alloc(BUFFER_BYTES, true);
+    const at = this.#io.alloc(BUFFER_BYTES, 'spare');
     if (at < 0) throw poolExhausted(BUFFER_BYTES);
     this.#fuse = this.#io.attachFuse(this.#options.descriptor, this);
     this.#phase = 'serving';

@@ -5,6 +5,7 @@
 import type net from 'node:net';
 import { performance } from 'node:perf_hooks';
 import { assert } from '../base/assert.js';
+import type { BufferUse } from '../base/buffer-use.js';
 import { BufferPool, DEFAULT_POOL, type PoolCounts } from '../host/buffer-pool.js';
 import { DiskRequests } from '../host/disk-requests.js';
 import { ERRNO } from '../host/errno.js';
@@ -74,8 +75,8 @@ export class FallbackIo implements Io {
     return this.#owners.register(owner);
   }
 
-  alloc(payloadBytes: number, spare = false): number {
-    return this.#buffers.alloc(payloadBytes, spare);
+  alloc(payloadBytes: number, use?: BufferUse): number {
+    return this.#buffers.alloc(payloadBytes, use);
   }
 
   free(at: number): void {

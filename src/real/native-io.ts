@@ -9,6 +9,7 @@
  */
 import { performance } from 'node:perf_hooks';
 import { assert } from '../base/assert.js';
+import type { BufferUse } from '../base/buffer-use.js';
 import { BufferPool, DEFAULT_POOL, type PoolCounts } from '../host/buffer-pool.js';
 import { errnoName } from '../host/errno.js';
 import {
@@ -127,8 +128,8 @@ export class NativeIo implements Io {
     return this.#owners.register(owner);
   }
 
-  alloc(payloadBytes: number, spare = false): number {
-    return this.#buffers.alloc(payloadBytes, spare);
+  alloc(payloadBytes: number, use?: BufferUse): number {
+    return this.#buffers.alloc(payloadBytes, use);
   }
 
   free(at: number): void {

@@ -226,7 +226,7 @@ export class ReplayIo implements Io {
   // ---- front ends of the replay
 
   frontAlloc(bytes: number): number {
-    const at = this.#buffers.alloc(bytes, true);
+    const at = this.#buffers.alloc(bytes, 'spare');
     assert(at >= 0, 'a replay has buffers for what the node had');
     return at;
   }

@@ -9,6 +9,7 @@
  * (on a real engine those bytes might be the ones that reach the disk), and a buffer that was freed holds noise.
  */
 import { assert } from '../base/assert.js';
+import type { BufferUse } from '../base/buffer-use.js';
 import { BufferPool, type PoolCounts } from '../host/buffer-pool.js';
 import {
   type DiskInfo,
@@ -104,8 +105,8 @@ export class SimIo implements Io {
   }
 
   /** A buffer holds noise when it is given out for the first time. */
-  alloc(payloadBytes: number, spare = false): number {
-    const at = this.#buffers.alloc(payloadBytes, spare);
+  alloc(payloadBytes: number, use?: BufferUse): number {
+    const at = this.#buffers.alloc(payloadBytes, use);
     if (at >= 0 && !this.#givenOut.has(at)) {
       this.#givenOut.add(at);
       this.pool.fill(NOISE, at - HEAD_BYTES, at + this.#buffers.capacity(at));

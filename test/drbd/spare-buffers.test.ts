@@ -3,16 +3,17 @@
  * (src/host/buffer-pool.ts). Two engines in virtual time.
  */
 import test from 'ava';
+import type { BufferUse } from '../../src/base/buffer-use.js';
 import { detach } from '../../src/drbd/disk-verbs.js';
 import { Err } from '../../src/drbd/return-codes.js';
 import type { Volume } from '../../src/drbd/volume.js';
 import { block, inSync, type SimPair, type SimPairNode } from '../support/sim-pair.js';
 
-/** All buffers that data can get, or all that there are. */
-function takeAll(node: SimPairNode, spare = false): readonly number[] {
+/** All buffers that there are for this use: of devices, or whatever is there. */
+function takeAll(node: SimPairNode, use: BufferUse = 'user'): readonly number[] {
   const taken: number[] = [];
   for (const bytes of [4096, 65536, 1 << 20]) {
-    for (let at = node.io.alloc(bytes, spare); at >= 0; at = node.io.alloc(bytes, spare)) {
+    for (let at = node.io.alloc(bytes, use); at >= 0; at = node.io.alloc(bytes, use)) {
       taken.push(at);
     }
   }
@@ -87,7 +88,7 @@ test('reads of a disk that hangs go to the peer', (t) => {
 test('an attach waits for buffers where not even spare ones are left, and then goes on', (t) => {
   const pair = detached(1);
   const { beta } = pair;
-  const taken = takeAll(beta, true);
+  const taken = takeAll(beta, 'spare');
   const answers = attachBegun(beta);
   pair.run(5000);
   t.deepEqual(answers, []);
@@ -100,7 +101,7 @@ test('an attach waits for buffers where not even spare ones are left, and then g
 test('not for ever', (t) => {
   const pair = detached(1);
   const { beta } = pair;
-  const taken = takeAll(beta, true);
+  const taken = takeAll(beta, 'spare');
   const answers = attachBegun(beta);
   pair.run(11_000);
   t.like(answers, [{ code: Err.NOMEM, info: ['no I/O buffers are free'] }]);
@@ -113,7 +114,7 @@ test('not for ever', (t) => {
 test('and not when it is let go meanwhile', (t) => {
   const pair = detached(1);
   const { beta } = pair;
-  const taken = takeAll(beta, true);
+  const taken = takeAll(beta, 'spare');
   const answers = attachBegun(beta);
   pair.run(1000);
   t.is(beta.ask((v, done) => detach(v, true, done)).kind, 'ok');

@@ -1,5 +1,6 @@
 import test from 'ava';
 import fc from 'fast-check';
+import type { BufferUse } from '../../src/base/buffer-use.js';
 import { BufferPool, CLASS_PAYLOAD_BYTES, DEFAULT_POOL } from '../../src/host/buffer-pool.js';
 import { HEAD_BYTES } from '../../src/host/io.js';
 import { holds } from '../support/property.js';
@@ -50,18 +51,39 @@ test('the last one freed is the next one given: it is warm', (t) => {
   t.is(pool.alloc(4096), b);
 });
 
-test('a sixteenth of a class is spare: not for data, and filled up again before they get more', (t) => {
+test('a sixteenth of a class is kept for each use, and filled up again before the others get more', (t) => {
   const pool = new BufferPool({ head: 1, small: 32, medium: 16, large: 16 });
-  for (let i = 0; i < 30; i++) t.true(pool.alloc(4096) >= 0);
+  const taken: number[] = [];
+  const take = (use: BufferUse, bytes: number): number => {
+    let count = 0;
+    for (let at = pool.alloc(bytes, use); at >= 0; at = pool.alloc(bytes, use)) {
+      taken.push(at);
+      count++;
+    }
+    return count;
+  };
+  const uses = ['user', 'answer', 'arrival', 'spare'] as const;
+  t.deepEqual(
+    uses.map((use) => take(use, 4096)),
+    [26, 2, 2, 2],
+  );
+  t.deepEqual(
+    uses.map((use) => take(use, 65536)),
+    [13, 1, 1, 1],
+  );
+  t.deepEqual(
+    uses.map((use) => take(use, 1 << 20)),
+    [14, 1, 1, 0],
+  );
+  for (let i = 0; i < 6; i++) pool.free(taken[i] as number);
   t.is(pool.alloc(4096), -1);
-  const spare = [pool.alloc(4096, true), pool.alloc(4096, true)];
-  t.true(spare.every((at) => at >= 0));
-  t.is(pool.alloc(4096, true), -1);
-  pool.free(spare[0] as number);
-  pool.free(spare[1] as number);
-  t.is(pool.alloc(4096), -1);
-  t.is(pool.available(4096), 2);
-  for (let i = 0; i < 16; i++) t.true(pool.alloc(1 << 20) >= 0, 'of the largest none is');
+  t.is(pool.available(4096), 6);
+  t.deepEqual(
+    uses.map((use) => take(use, 4096)),
+    [0, 2, 2, 2],
+  );
+  pool.free(taken[0] as number);
+  t.is(pool.alloc(4096, 'arrival'), -1, 'first the spare ones');
 });
 
 test('the default pool takes about 100 MiB', (t) => {

@@ -48,6 +48,8 @@ export interface SimPairOptions {
   readonly resource?: Partial<ResourceOptions>;
   /** The resource has two volumes: `SimPairNode.second`. What asks and shows without naming one means the first. */
   readonly twoVolumes?: boolean;
+  /** The second volume is that of a resource of its own, r1. */
+  readonly twoResources?: boolean;
   /** What is sent over TCP arrives in pieces of up to so many bytes, each at its own time. */
   readonly pieceBytes?: number;
   /** What beta offers to speak at first: an older peer. */
@@ -98,7 +100,7 @@ export class SimPairNode {
     this.disk = new SimDisk(lower, dice(pair.seed, `disk ${name}`));
     createMeta(this.disk);
     this.secondDisk = null;
-    if (pair.options.twoVolumes) {
+    if (pair.options.twoVolumes || pair.options.twoResources) {
       const random = dice(pair.seed, `second disk ${name}`);
       this.secondDisk = new SimDisk(lower, random);
       createMeta(this.secondDisk);
@@ -151,18 +153,25 @@ export class SimPairNode {
         this.toldToSave++;
       },
     });
-    const resource = loop.engine.addResource('r0', {
-      ...DEFAULT_RESOURCE_OPTIONS,
-      ...this.#pair.options.resource,
-    });
+    const options = { ...DEFAULT_RESOURCE_OPTIONS, ...this.#pair.options.resource };
+    const resource = loop.engine.addResource('r0', options);
+    const own = this.#pair.options.twoResources === true;
+    const other = own ? loop.engine.addResource('r1', options) : resource;
     return {
       clock,
       io,
       loop,
       resource,
       volume: loop.engine.addVolume(resource, 0, 0, '/dev/drbd0'),
-      second: this.secondDisk ? loop.engine.addVolume(resource, 1, 1, '/dev/drbd1') : null,
+      second: this.secondDisk ? loop.engine.addVolume(other, own ? 0 : 1, 1, '/dev/drbd1') : null,
     };
+  }
+
+  get resources(): readonly Resource[] {
+    const { second } = this;
+    return second && second.resource !== this.resource
+      ? [this.resource, second.resource]
+      : [this.resource];
   }
 
   get shown(): string {
@@ -211,15 +220,17 @@ export class SimPairNode {
   connect(discardMyData = false, tentative = false): void {
     const [own, peer] = this.name === 'alpha' ? ['10.1.0.1', '10.1.0.2'] : ['10.1.0.2', '10.1.0.1'];
     const net: NetOptions = { ...DEFAULT_NET_OPTIONS, connectIntS: 1, ...this.#pair.options.net };
-    this.loop.enter(() =>
-      this.resource.connect(
-        { family: 'ipv4', host: own, port: PORT },
-        { family: 'ipv4', host: peer, port: PORT },
-        net,
-        discardMyData,
-        tentative,
-      ),
-    );
+    for (const [i, resource] of this.resources.entries()) {
+      this.loop.enter(() =>
+        resource.connect(
+          { family: 'ipv4', host: own, port: PORT + i },
+          { family: 'ipv4', host: peer, port: PORT + i },
+          net,
+          discardMyData,
+          tentative,
+        ),
+      );
+    }
   }
 
   disconnect(): void {
@@ -410,7 +421,7 @@ export class SimPair {
 
   settled(): void {
     for (const node of [this.alpha, this.beta]) {
-      for (const v of node.resource.volumes) {
+      for (const v of node.resources.flatMap((r) => r.volumes)) {
         node.until(/cs:Connected ro:\S+ ds:UpToDate\/UpToDate/, v);
       }
     }
