@@ -43,6 +43,8 @@ const SAVE_MS = 1000;
 
 /** Blocks that are read at once: the application needs buffers, too. The data socket waits. */
 const MOST_READS = 128;
+/** Questions that wait, for buffers or for the socket: more than any peer asks at once. */
+const MOST_WAITING = 65536;
 /** Answered blocks that the peer has not compared: more than any peer asks for at once (half of max-buffers). */
 const MOST_REPLIED = 65536;
 
@@ -88,6 +90,7 @@ export class Verify implements VerifyBlockOwner {
   // both ends
   readonly #blocks = new Set<VerifyBlock>(); // from the packet on until the end of the read
   // VerifyT
+  readonly #waiting = new Set<VerifyBlock>(); // from the packet on until there is a buffer
   readonly #replied = new Map<number, VerifyBlock>(); // by sector, until the result
   readonly #unsent = new Set<VerifyBlock>(); // wait for writes that are answered and not known to be at the peer
   #retryMs = 0; // when they are looked at again
@@ -174,6 +177,7 @@ export class Verify implements VerifyBlockOwner {
     if (this.#leftBits === 0) return 0;
     for (const at of this.#asked.keys()) sector = Math.min(sector, at);
     for (const b of this.#blocks) if (b.kind === 'answer') sector = Math.min(sector, b.sector);
+    for (const b of this.#waiting) sector = Math.min(sector, b.sector);
     for (const at of this.#replied.keys()) sector = Math.min(sector, at);
     return sector;
   }
@@ -182,6 +186,7 @@ export class Verify implements VerifyBlockOwner {
   #forget(): void {
     this.#late.clear();
     this.#unsent.clear();
+    this.#waiting.clear();
     for (const b of this.#replied.values()) this.#leave(b);
     this.#replied.clear();
     for (const b of this.#blocks) {
@@ -223,7 +228,7 @@ export class Verify implements VerifyBlockOwner {
 
   /** Of the peer's, and not answered yet: part of `ua`. */
   get unacked(): number {
-    return this.#blocks.size;
+    return this.#blocks.size + this.#waiting.size;
   }
 
   /** What the local disk has of it. */
@@ -356,7 +361,7 @@ export class Verify implements VerifyBlockOwner {
 
   // ---- packets
 
-  /** P_OV_REQUEST. 'stalled': no buffer as yet; else null, or what is wrong with it. */
+  /** P_OV_REQUEST. 'stalled': too many wait; else null, or what is wrong with it. */
   request(link: Link, sector: number, bytes: number): string | null | 'stalled' {
     const v = this.#volume;
     // A peer that does not know yet that this node has broken it off is answered all the same.
@@ -366,20 +371,32 @@ export class Verify implements VerifyBlockOwner {
       link.ack(COMMANDS.P_NEG_RS_DREPLY, v, sector, ID_SYNCER_HI, ID_SYNCER_LO, bytes);
       return null;
     }
-    const { port } = this.#core;
-    // Their answers have to wait for the socket as well: what is asked for is bounded by what is taken.
-    const many = this.#blocks.size >= MOST_READS || this.#replied.size >= MOST_REPLIED;
-    if (many || link.backlogBytes > BACKLOG_BYTES) return 'stalled';
-    const at = port.alloc(bytes);
-    if (at < 0) return 'stalled';
+    if (this.#waiting.size >= MOST_WAITING) return 'stalled';
     if (v.state.conn === Conns.VerifyT && !this.#startKnown) this.#startAt(sector);
-    const b = new VerifyBlock(this, 'answer', link, sector, bytes, at, this.#run);
-    this.#blocks.add(b);
-    const serve = (): void => {
-      if (this.#blocks.has(b)) this.#enter(b);
-    };
-    if (!v.peerIo.makeWay.delays({ link, serve, drop: () => {} })) this.#enter(b);
+    this.#waiting.add(new VerifyBlock(this, 'answer', link, sector, bytes, -1, this.#run));
+    this.serveWaiting();
     return null;
+  }
+
+  /**
+   * Something may have been freed, or sent. Their answers have to wait for the socket as well: what is read for is bounded by what is
+   * taken. The connection is read on meanwhile (base/buffer-use.ts).
+   */
+  serveWaiting(): void {
+    for (const b of this.#waiting) {
+      const { link } = b;
+      const many = this.#blocks.size >= MOST_READS || this.#replied.size >= MOST_REPLIED;
+      if (many || !link.alive || link.backlogBytes > BACKLOG_BYTES) return;
+      b.at = this.#core.port.alloc(b.bytes, 'answer');
+      if (b.at < 0) return;
+      this.#waiting.delete(b);
+      this.#blocks.add(b);
+      const serve = (): void => {
+        if (this.#blocks.has(b)) this.#enter(b);
+      };
+      const { makeWay } = this.#volume.peerIo;
+      if (!makeWay.delays({ link, serve, drop: () => {} })) this.#enter(b);
+    }
   }
 
   #startAt(sector: number): void {
@@ -410,7 +427,7 @@ export class Verify implements VerifyBlockOwner {
     const expected = this.#core.host.digests.digestBytes(this.#algorithm);
     if (digestBytes !== expected) return `a digest of ${digestBytes} bytes, expected ${expected}`;
     const { port } = this.#core;
-    const at = this.#blocks.size < MOST_READS ? port.alloc(bytes) : -1;
+    const at = this.#blocks.size < MOST_READS ? port.alloc(bytes, 'arrival') : -1;
     if (at < 0) return 'stalled';
     keepExpected(this.#core, at, digestAt, digestBytes);
     asked.compares = true;
@@ -609,7 +626,7 @@ export class Verify implements VerifyBlockOwner {
       if (begun && this.#position >= end && this.#asked.size === 0) this.#finish();
       return;
     }
-    const nothingLeft = this.#replied.size === 0 && this.#blocks.size === 0;
+    const nothingLeft = this.#replied.size === 0 && this.unacked === 0;
     if (this.#startKnown && nothingLeft && (this.#leftBits === 0 || this.#peerDone)) this.#finish();
   }
 

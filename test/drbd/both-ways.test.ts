@@ -5,6 +5,7 @@
 import test from 'ava';
 import { detach, invalidate } from '../../src/drbd/disk-verbs.js';
 import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
+import { verify } from '../../src/drbd/verify-start.js';
 import type { Volume } from '../../src/drbd/volume.js';
 import { inSync, type SimPair, type SimPairNode } from '../support/sim-pair.js';
 
@@ -119,3 +120,30 @@ test('reads each way, from nodes without a disk', (t) => {
   }
   t.true(quiet(pair));
 });
+
+for (const kind of ['resync', 'verify'] as const) {
+  test(`the connection is read on while the questions of a ${kind} wait for buffers`, (t) => {
+    const pair = inSync(1, { twoVolumes: true, net: { verifyAlg: 'crc32c' } });
+    const { alpha, beta } = pair;
+    const taken: number[] = [];
+    for (const bytes of [4096, 65536, MIB]) {
+      for (
+        let at = alpha.io.alloc(bytes, 'answer');
+        at >= 0;
+        at = alpha.io.alloc(bytes, 'answer')
+      ) {
+        taken.push(at);
+      }
+    }
+    beta.ask(kind === 'resync' ? invalidate : (v, done) => verify(v, null, null, done));
+    beta.until(kind === 'resync' ? /cs:SyncTarget/ : /cs:VerifyS/);
+    pair.run(1000);
+    // Behind the questions on the data socket, and answered.
+    t.is(beta.ask(invalidate, second(beta)).kind, 'ok');
+    alpha.until(/cs:SyncSource/, second(alpha));
+    t.notRegex(beta.shown, /cs:Connected/);
+    for (const at of taken) alpha.io.free(at);
+    pair.settled();
+    t.true(quiet(pair));
+  });
+}
