@@ -288,8 +288,9 @@ export class NodeHealth {
       host.log('info', `Node ${host.node} is recovered: it may run resources again.`);
       const out: ResourceEffect[] = [];
       host.resources.setBarred(null, nowMs, out);
-      // Told again, since nothing came of it when it died: taken over now as then.
-      if (host.peerStatus() === 'dead') host.resources.peerDied(false, nowMs, out);
+      // Told again, since nothing came of it when it died: taken over now as then. The other node does not run it: it left, or it
+      // is dead, and reset before anything starts where a device can.
+      if (host.peerStatus() === 'dead') host.resources.peerStillDead(nowMs, out);
       host.apply(out, nowMs);
       host.changed();
       done(null);

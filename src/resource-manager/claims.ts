@@ -70,6 +70,11 @@ export class Claims {
   /** The peer is dead, has left, or there is none. */
   claimAll(): void {
     this.#hold = 'all';
+    this.otherLeft();
+  }
+
+  /** The peer has released everything. */
+  otherLeft(): void {
     this.#other = 'none';
     this.#otherMay = 'none';
   }

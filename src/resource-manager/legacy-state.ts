@@ -222,6 +222,7 @@ export class LegacyState implements ResourceMachine {
 
   peerRestarted(_out: ResourceEffect[]): void {
     this.#answers.clear();
+    this.#left = false; // it may have started something since
   }
 
   peerDied(_heard: boolean, _nowMs: number, out: ResourceEffect[]): void {
@@ -238,6 +239,10 @@ export class LegacyState implements ResourceMachine {
     if (this.#stayAway(out)) return; // nor who may run nothing
     this.#asked = ++this.#lastAsked;
     out.push({ type: 'permission', id: this.#asked, needed: !this.#left });
+  }
+
+  peerStillDead(nowMs: number, out: ResourceEffect[]): void {
+    this.peerDied(false, nowMs, out); // whether it left is known by its last word
   }
 
   /** The peer is dead and fenced, or left, or nobody here can fence: what it ran may be started. */

@@ -59,6 +59,8 @@ export interface ResourceMachine {
   receive(message: HaMessage, own: boolean, nowMs: number, out: ResourceEffect[]): void;
   peerRestarted(out: ResourceEffect[]): void;
   peerDied(heard: boolean, nowMs: number, out: ResourceEffect[]): void;
+  /** The peer is dead, and nothing could come of it when it died, since we were barred. */
+  peerStillDead(nowMs: number, out: ResourceEffect[]): void;
   /** Of the question with this id; of another one: nothing. */
   permitted(id: number, nowMs: number, out: ResourceEffect[]): void;
   /** A sign of life of the peer, before anything that it says: what was asked because of its death is not open any more. */
@@ -71,7 +73,7 @@ export interface ResourceMachine {
   requestStandby(rsc: Hold, out: ResourceEffect[]): void;
   /**
    * With a reason no job takes anything from now on, and no group of the peer's is agreed to. What is claimed stays claimed,
-   * so that it can be handed over. Null: what is claimed is taken; the host tells again of a peer that is dead by then.
+   * so that it can be handed over. Null: what is claimed is taken; the host tells again of a peer that is dead by then (`peerStillDead`).
    */
   setBarred(reason: string | null, nowMs: number, out: ResourceEffect[]): void;
   /** A group runs; a group did not start and has been stopped again. */

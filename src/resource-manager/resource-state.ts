@@ -51,6 +51,7 @@ export class ResourceState implements ResourceMachine {
   readonly #claims: Claims;
   #otherStable = false;
   #peerDead = false;
+  #deadMayRun = true; // when it died, it might run something
   #asked: { readonly id: number; readonly needed: boolean } | null = null; // may the dead peer's be taken?
   #lastAsked = 0;
   #peerClean = false; // at its last start nothing ran there that it did not claim
@@ -321,6 +322,8 @@ export class ResourceState implements ResourceMachine {
     }
     this.#deadBeforeActive = null;
     this.#peerDead = true;
+    // One that was starting may have taken its own since: only a stable one that claims nothing runs nothing.
+    this.#deadMayRun = !heard || !this.#otherStable || this.#claims.otherMay !== 'none';
     this.#standby.cancel('Cancelling pending standby operation', out);
     this.#failBack.needed();
     if (this.#state === 'SHUTDOWN') {
@@ -332,9 +335,17 @@ export class ResourceState implements ResourceMachine {
       if (this.#shutdownWaits) this.shutdown(nowMs, out);
       return;
     }
-    // One that was starting may have taken its own since: only a stable one that claims nothing runs nothing.
-    const needed = !heard || !this.#otherStable || this.#claims.otherMay !== 'none';
-    this.#asked = { id: ++this.#lastAsked, needed };
+    this.#askPermission(out);
+  }
+
+  peerStillDead(_nowMs: number, out: ResourceEffect[]): void {
+    if (this.#state === 'INIT' || this.#state === 'SHUTDOWN' || this.#barred !== null) return;
+    // What it might run it might when it died: it said nothing since. One that left released everything, and is not shot.
+    this.#askPermission(out);
+  }
+
+  #askPermission(out: ResourceEffect[]): void {
+    this.#asked = { id: ++this.#lastAsked, needed: this.#deadMayRun };
     out.push({ type: 'permission', ...this.#asked });
   }
 
@@ -370,6 +381,7 @@ export class ResourceState implements ResourceMachine {
     this.#standby.cancel('Cancelling pending standby operation', out);
     this.#failBack.needed();
     this.#peerDead = true;
+    this.#claims.otherLeft(); // also while we may not take over: nobody has to reset it for that
     this.#takeOver(peer, out);
   }
 

@@ -138,6 +138,28 @@ test('a new life that dies before a status of it is heard: reset, then taken ove
   runs(t, c, 3, 0);
 });
 
+for (const [what, ends, resets] of [
+  ['left in good order', (c: SimCluster) => c.machines['node-b'].node?.shutdown(c.nowMs), 0],
+  ['crashed', (c: SimCluster) => c.crash('node-b'), 1],
+] as const) {
+  test(`a node that is recovered beside one that ${what}: ${resets} resets, then it takes over`, (t) => {
+    const c = new SimCluster({ fence: () => 'OK' });
+    c.machines['node-a'].standing = { state: 'FAILED_OFFLINE', why: 'a test' };
+    c.boot('node-a');
+    c.runFor(700);
+    c.boot('node-b');
+    c.runFor(30_000);
+    runs(t, c, 0, 3);
+    ends(c);
+    c.runFor(60_000);
+    runs(t, c, 0, 0);
+    c.machines['node-a'].node?.health.recover(true, () => {});
+    c.runFor(10_000);
+    runs(t, c, 3, 0);
+    t.is(c.log.filter((line) => line.includes(' fence node-b ')).length, resets, c.tail());
+  });
+}
+
 /** Null: nothing is wrong. */
 function judge(seed: number): string | null {
   const prng = new Prng(seed);

@@ -98,6 +98,59 @@ test('with a reason no more: what it claims is taken; nothing of the peer’s', 
   t.deepEqual(takes(other), []);
 });
 
+test('told again of a dead peer: it is reset unless it had released everything, or nobody knows', (t) => {
+  const table: readonly (readonly [string, number, (hand: Hand) => void])[] = [
+    ['it claimed something', 1, (h) => h.resource('local', '1')],
+    ['it claimed nothing', 0, (h) => h.resource('none', '1')],
+    ['it was starting', 1, (h) => h.hear({ t: 'starting', clean: '1' })],
+    [
+      'it left',
+      0,
+      (h) => {
+        h.resource('all', '1');
+        h.resource('none', '0');
+        h.hear({ t: 'shutdone', st: 'dead' });
+      },
+    ],
+    [
+      'it left, and was starting again',
+      1,
+      (h) => {
+        h.hear({ t: 'shutdone', st: 'dead' });
+        h.call((s, out) => s.peerRestarted(out));
+      },
+    ],
+  ];
+  for (const [what, resets, happens] of table) {
+    const hand = new Hand({ stonith: true });
+    barred(hand, 'x');
+    hand.call((state, out) => state.active(0, out));
+    hand.resource('none', '0');
+    happens(hand);
+    hand.call((state, out) => state.peerDied(true, hand.nowMs, out));
+    t.deepEqual(takes(hand), [], what);
+    barred(hand, null);
+    hand.jobs.length = 0;
+    hand.call((state, out) => state.peerStillDead(hand.nowMs, out));
+    t.is(hand.fences.length, resets, what);
+    if (resets > 0) hand.fenced('OK');
+    t.deepEqual(takes(hand), ['take all'], what);
+  }
+});
+
+test('legacy: one that left and came back before it died is reset, too', (t) => {
+  for (const isBack of [false, true]) {
+    const state = new LegacyState({ peer: 'b', groups: [], resume: 'none' });
+    const out: ResourceEffect[] = [];
+    state.active(0, out);
+    state.receive(haFields({ t: 'shutdone', st: 'dead', src: 'b' }), false, 0, out);
+    if (isBack) state.peerRestarted(out);
+    state.peerDied(true, 0, out);
+    const asked = out.flatMap((e) => (e.type === 'permission' ? [e.needed] : []));
+    t.deepEqual(asked, [isBack]);
+  }
+});
+
 test('a peer that is offline is asked to take nothing by itself, and is offered its own when it is well', (t) => {
   const hand = new Hand({ autoFailback: true });
   hand.call((state, out) => state.active(0, out));
