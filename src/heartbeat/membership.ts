@@ -225,7 +225,9 @@ export class Membership {
       return;
     }
     const generation = hexOf(message, 'hg') ?? 0;
-    if (generation < node.knownGeneration) {
+    // Known are also those above its present one, which may have gone down: a recording of them is no new life.
+    const isKnown = generation === node.knownGeneration && node.generation > 0;
+    if (generation !== node.generation && (generation < node.knownGeneration || isKnown)) {
       if (!this.#doubted(node, generation, message, nowMs, out)) return;
     }
     if (linkUp(node, link, nowMs)) this.#logLink(node.name, link, 'up', out);
@@ -237,7 +239,7 @@ export class Membership {
     this.#checkComm(nowMs, out);
   }
 
-  /** A lower generation than was heard before. True: it is its node, which lives. */
+  /** A generation that was heard before, or a lower one. True: it is its node, which lives. */
   #doubted(
     node: NodeRecord,
     generation: number,
@@ -246,9 +248,9 @@ export class Membership {
     out: MembershipEffect[],
   ): boolean {
     const known = node.knownGeneration;
-    if (node.heard && node.status !== 'dead') {
+    if (node.heard && node.status !== 'dead' && generation < node.generation) {
       // It lives with its higher generation: this is a late datagram of its last life, or a replay.
-      const text = `should_drop_message: attempted replay attack [${node.name}]? [gen = ${generation}, curgen = ${known}]`;
+      const text = `should_drop_message: attempted replay attack [${node.name}]? [gen = ${generation}, curgen = ${node.generation}]`;
       out.push({ type: 'log', level: 'ERROR', text });
       return false;
     }
@@ -285,7 +287,7 @@ export class Membership {
   #restarted(node: NodeRecord, generation: number, out: MembershipEffect[]): void {
     const known = node.generation > 0;
     node.generation = generation;
-    node.knownGeneration = generation;
+    node.knownGeneration = Math.max(node.knownGeneration, generation);
     node.incoming.forget();
     node.statusSeq = 0;
     node.statusHeard = false;

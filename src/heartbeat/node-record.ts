@@ -32,7 +32,7 @@ export interface NodeRecord {
   generation: number; // of the present life; 0: not heard in ours
   deadGeneration: number | null; // that was declared dead last
   isReturning: boolean; // it was dead when this generation began, and no status of it has come yet
-  knownGeneration: number; // the same, or what was heard in an earlier life of ours; lower ones are replays
+  knownGeneration: number; // the highest that was heard, also in an earlier life of ours; up to it they may be replays
   readonly doubt: Doubt;
   statusMs: number; // when its last status came; our start before the first
   statusSeq: number; // of the last status, 0 after a restart; survives its death

@@ -296,6 +296,7 @@ export class HeartbeatLives {
     if (!node || !this.#reload.isWanted || node.leaving || this.#stopAsked) return;
     const isBusy = node.resources.inTransition || node.operations.busy; // or restarts a group in place
     if (node.membership.commUp && isBusy) return; // looked at again at each wake-up
+    if (node.health.isRecovering) return; // its standing is being written
     const { hold } = node.resources;
     const config = this.#reload.load(this.#config, hold);
     if (!config) return;

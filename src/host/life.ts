@@ -151,7 +151,7 @@ export class Life {
     return refusal;
   }
 
-  /** An operator says that this node may run resources again. `done` is never called when the life ends meanwhile. */
+  /** An operator says that this node may run resources again. */
   recover(wish: RecoverWish, done: (refusal: string | null) => void): void {
     const { node } = this;
     node.health.recover(wish.force, (refusal) => {
@@ -170,6 +170,7 @@ export class Life {
   end(): void {
     this.#isOver = true;
     this.node.abandon();
+    this.node.health.end();
   }
 }
 

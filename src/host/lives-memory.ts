@@ -81,7 +81,8 @@ export class LivesMemory {
 
   #savePeer(node: HeartbeatNode | null): void {
     const generation = node?.peerGeneration() ?? 0;
-    if (!node?.peer || generation === 0 || this.#peers.get(node.peer) === generation) return;
+    // The highest: a node whose generation went down proves itself, what it sent before that must not count again.
+    if (!node?.peer || generation <= (this.#peers.get(node.peer) ?? 0)) return;
     this.#peers.set(node.peer, generation);
     savePeers(this.#host.files, this.#peers);
   }

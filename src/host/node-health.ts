@@ -62,7 +62,7 @@ export class NodeHealth {
   #handOverMs = Number.POSITIVE_INFINITY;
   #sayMs = Number.POSITIVE_INFINITY;
   #mustLeave = false; // legacy, and something failed in this life
-  #isRecovering = false;
+  #recovery: ((refusal: string | null) => void) | null = null; // that is under way
 
   constructor(config: HealthConfig, standing: Standing, host: NodeHealthHost, nowMs: number) {
     this.#host = host;
@@ -238,24 +238,34 @@ export class NodeHealth {
 
   /**
    * `force`: although a check says that something is broken here. `done` gets null, or why it is refused; once, perhaps
-   * inside this call, and never when the life ends meanwhile.
+   * inside this call.
    */
   recover(force: boolean, done: (refusal: string | null) => void): void {
     const host = this.#host;
     if (this.#standing.state === 'ok') done(`node ${host.node} is not FAILED_OFFLINE`);
-    else if (this.#isRecovering) done('a recovery is under way');
+    else if (this.#recovery) done('a recovery is under way');
     else {
-      this.#isRecovering = true;
       const finish = (refusal: string | null): void => {
-        this.#isRecovering = false;
+        this.#recovery = null;
         done(refusal);
       };
+      this.#recovery = finish;
       const resources = force ? [] : host.groups.flatMap((group) => group.resources);
       this.#checkAll(resources, (refusal) => {
         if (refusal !== null) finish(`${refusal}; --force recovers it all the same`);
         else this.#keepOk(finish);
       });
     }
+  }
+
+  /** A new life is not to begin now: it would not know what becomes of it. */
+  get isRecovering(): boolean {
+    return this.#recovery !== null;
+  }
+
+  /** The life ends. What it asked is not answered any more. */
+  end(): void {
+    this.#recovery?.('this life of heartbeat ends: ask again');
   }
 
   /** One after the other; the first that is broken ends it. */

@@ -239,6 +239,8 @@ export class ResourceState implements ResourceMachine {
   #checkOrphans(out: ResourceEffect[]): void {
     if (this.inTransition || !this.#otherStable || this.#peerDead) return;
     const { owned } = this.#claims;
+    // What we told it to start it may run, whether its claim was heard or not.
+    if (includes(this.#claims.otherMay, 'foreign')) return;
     if (!includes(owned, 'foreign')) this.#log('WARN', 'No one owns foreign resources!', out);
     if (includes(owned, 'local')) return;
     this.#log('WARN', 'No one owns our local resources!', out);

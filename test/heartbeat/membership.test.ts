@@ -312,6 +312,38 @@ test('a node that we hold for dead and whose generation went down: let in, or a 
   }
 });
 
+test('a node whose generation went down: a recording of its higher one has no effect, alive or dead', (t) => {
+  const pair = Pair.joined();
+  pair.until(pair.nowMs + 5000);
+  pair.generation = 3;
+  pair.status('up');
+  const to_id = asked(pair).at(-1) ?? '';
+  pair.hear({ t: 'respond-cstatus', dest: 'a', result: 'OK', cn: 'heartbeat', to_id });
+  pair.status('up');
+  t.is(pair.a.nodes.get('b')?.generation, 3);
+  for (const isDead of [false, true]) {
+    if (isDead) pair.until(pair.nowMs + 5000);
+    const { status } = pair.a.nodes.get('b') ?? {};
+    t.is(status === 'dead', isDead);
+    pair.out.length = 0;
+    const { seq } = pair;
+    pair.generation = 7;
+    pair.seq = 400;
+    pair.status('active');
+    pair.hear({ t: 'resource', rsc_hold: 'all' });
+    pair.generation = 3;
+    pair.seq = seq;
+    t.is(pair.a.nodes.get('b')?.generation, 3);
+    t.is(pair.a.nodes.get('b')?.status, status);
+    t.false(pair.has('deliver') || pair.has('node-restarted') || pair.has('partition-healed'));
+  }
+  // A life that nobody heard of yet is believed.
+  pair.generation = 8;
+  pair.seq = 0;
+  pair.status('up');
+  t.is(pair.a.nodes.get('b')?.status, 'up');
+});
+
 test('while the peer lives with its generation a lower one is dropped without a question', (t) => {
   const pair = Pair.joined();
   pair.generation = 6;

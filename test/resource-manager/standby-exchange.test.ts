@@ -123,3 +123,22 @@ test('an agreement that comes too late is cancelled, and ends the wait for what 
   t.is(taker.state.standby, 'NOT');
   t.deepEqual(taker.jobs, []);
 });
+
+// The taker's claim was lost, or it still starts what it was given: it is no orphan.
+test('the taker says nothing for an hour: what it was told to start is not adopted, until it says that it has nothing', (t) => {
+  const hand = Hand.stable();
+  hand.resource('local', '1', { clean: '1' });
+  hand.call((s, out) => s.requestStandby('local', out));
+  hand.ask('local', 'other');
+  hand.finishJobs();
+  t.is(hand.sent.at(-1), 'ASK(local,done)');
+  hand.until(hand.nowMs + 3_600_000);
+  t.is(hand.state.standby, 'NOT');
+  t.deepEqual(hand.jobs, []);
+  t.is(hand.state.hold, 'none');
+  hand.resource('local', '1', { clean: '1' });
+  t.deepEqual(
+    hand.jobs.map((j) => j.what),
+    ['take local'],
+  );
+});

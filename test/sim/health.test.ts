@@ -258,6 +258,34 @@ test('the peer is dead: after a minute the group is stopped; the peer takes it w
   expectGroup(t, pair, 'beta');
 });
 
+test('recover while a new life begins: it waits for a reload, and is told when it came too late', (t) => {
+  for (const how of ['reload', 'stop'] as const) {
+    const pair = started();
+    breaks(pair.alpha, 'full');
+    t.true(pair.until(200_000, () => pair.beta.has === EVERYTHING) > 0);
+    pair.runFor(20_000);
+    const written: (() => void)[] = [];
+    const answer = pair.alpha.answers.standing;
+    pair.alpha.answers.standing = (config, ask, answered) =>
+      written.push(() => answer(config, ask, answered));
+    const said: (string | null)[] = [];
+    pair.alpha.heartbeat.recover('alpha', { force: true }, (refusal) => said.push(refusal));
+    t.true(pair.until(1000, () => written.length > 0) > 0);
+    const texts = pair.texts();
+    pair.alpha.heartbeat.configure({ ...texts, haCf: `${texts.haCf}debug 1\n` });
+    if (how === 'reload') pair.alpha.heartbeat.reload();
+    else pair.alpha.heartbeat.stop();
+    pair.runFor(5000);
+    for (const write of written) write();
+    pair.runFor(15_000);
+    t.deepEqual(said, how === 'reload' ? [null] : ['this life of heartbeat ends: ask again'], how);
+    if (how === 'stop') continue;
+    t.is(logged(pair, 'alpha info: Restarting heartbeat with a new').length, 1);
+    t.is(pair.alpha.heartbeat.report?.standing.state, 'ok');
+    t.is(standingOf(pair.alpha).state, 'ok');
+  }
+});
+
 test('the peer is dead when an operator recovers the node: it takes over what nobody runs', (t) => {
   const pair = started();
   breaks(pair.alpha, 'full');

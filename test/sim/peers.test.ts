@@ -64,6 +64,7 @@ for (const who of ['beta', 'both'] as const) {
   test(`the generation of ${who} was set back while both were down: they meet, and nothing runs twice`, (t) => {
     const pair = HeartbeatPair.started();
     pair.connected = false; // drbd does not help
+    const before = peersOf(pair.alpha);
     pair.powerCut('alpha');
     pair.powerCut('beta');
     setBack(pair.beta);
@@ -76,7 +77,7 @@ for (const who of ['beta', 'both'] as const) {
     t.deepEqual(pair.twice, [], pair.tail());
     t.is(pair.alpha.heartbeat.report?.nodes[1]?.status, 'active');
     t.is(pair.beta.heartbeat.report?.nodes[0]?.status, 'active');
-    t.is(peersOf(pair.alpha), `beta ${GENERATION + 1}\n`);
+    t.is(peersOf(pair.alpha), before, 'a recording of the higher one is not believed, also later');
     t.true(pair.log.some((line) => line.includes('alpha WARN: node beta lives, with generation')));
   });
 }
