@@ -1,14 +1,15 @@
 /**
  * twinbeat doctor --show NAME: the incident that a finding warns of, played by the simulator on the machines of the product, with the
- * times of this node's ha.cf. It is a file of etc/scenarios; its own times are stretched with deadtime and initdead, so that what it
- * waits for has the time to happen.
+ * times of this node's ha.cf. It is a file of etc/scenarios; its own times are stretched with deadtime, so that what it waits for has
+ * the time to happen. Both nodes begin together: initdead makes no difference to that.
  */
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { HaCf } from '../config/ha-cf.js';
 import { nodeDigests } from '../real/node-ports.js';
-import { parseScenario } from '../sim/scenario.js';
+import { parseScenario, timeText } from '../sim/scenario.js';
 import { runScenario } from '../sim/scenario-run.js';
+import { timeMs } from '../sim/words.js';
 import { CHECKS } from './doctor-checks.js';
 import type { Facts } from './doctor-facts.js';
 import { COLUMNS, wrapped } from './doctor-text.js';
@@ -21,10 +22,11 @@ export const SHOWN: Readonly<Record<string, string>> = {
 };
 
 const SCENARIOS = new URL('../../../etc/scenarios/', import.meta.url);
-/** What the files are written for: the defaults of a scenario. */
+/** What the files are written for: the default of a scenario. */
 const DEADTIME_MS = 5000;
-const INITDEAD_MS = 20_000;
-/** A minute of deadtime: the simulator needs about a minute for that. */
+/** The nodes meet and the group starts, which takes as long whatever deadtime is. */
+const START_MS = 20_000;
+/** A minute of deadtime, which takes the simulator some ten seconds. */
 const MAX_STRETCH = 12;
 const TIME = /\b(at|after|within|for|since|think) (\d+(?:\.\d+)?)(ms|s|min)\b/g;
 
@@ -32,7 +34,7 @@ export type Timings = Pick<HaCf, 'keepaliveMs' | 'warntimeMs' | 'deadtimeMs' | '
 
 /** The scenario with these times; null: they are too long to be played. */
 export function withTimings(text: string, t: Timings): string | null {
-  const stretch = Math.max(1, t.deadtimeMs / DEADTIME_MS, t.initdeadMs / INITDEAD_MS);
+  const stretch = Math.max(1, t.deadtimeMs / DEADTIME_MS);
   if (stretch > MAX_STRETCH) return null;
   const options = Object.entries({
     keepalive: t.keepaliveMs,
@@ -40,16 +42,14 @@ export function withTimings(text: string, t: Timings): string | null {
     deadtime: t.deadtimeMs,
     initdead: t.initdeadMs,
   });
+  const stretched = (_: string, word: string, n: string, unit: string): string => {
+    const ms = timeMs(n + unit) ?? 0;
+    const keptMs = word === 'at' || word === 'since' ? Math.min(ms, START_MS) : 0;
+    return `${word} ${timeText(Math.round(keptMs + (ms - keptMs) * stretch))}`;
+  };
   const lines = text
     .split('\n')
-    .map((line) =>
-      line.startsWith('#')
-        ? line
-        : line.replace(
-            TIME,
-            (_, word: string, n: string, unit: string) => `${word} ${Number(n) * stretch}${unit}`,
-          ),
-    );
+    .map((line) => (line.startsWith('#') ? line : line.replace(TIME, stretched)));
   return [...options.map(([name, ms]) => `set ${name} ${ms}ms`), ...lines].join('\n');
 }
 
@@ -83,7 +83,7 @@ export function showMain(name: string, { haCf }: Facts, world: World): number {
     world.out(`\nNot as the file says: ${violation.text}\n`);
     return 1;
   }
-  world.out(`\nSo it went, as every line with \`expect\` says. All of the log:\n`);
+  world.out(`\nSo it went, as each line with \`expect\` says. The whole log, in its own times:\n`);
   world.out(`$ twinbeat sim --scenario ${path} --trace\n`);
   return 0;
 }
