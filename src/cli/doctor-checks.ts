@@ -1,4 +1,5 @@
 /** All that doctor looks for, in the order of docs/DOCTOR.md. */
+import { BOOT_CHECKS } from './doctor-boot.js';
 import { DRBD_CHECKS } from './doctor-drbd.js';
 import type { Check } from './doctor-finding.js';
 import { HA_CHECKS } from './doctor-ha.js';
@@ -9,5 +10,6 @@ export const CHECKS: readonly Check[] = [
   ...HA_CHECKS,
   ...LINK_CHECKS,
   ...DRBD_CHECKS,
+  ...BOOT_CHECKS,
   ...NODE_CHECKS,
 ];

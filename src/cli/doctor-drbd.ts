@@ -28,7 +28,7 @@ function drbdAt({ conf }: LocalResource, option: ConfOption | null = null): Foun
 }
 
 /** Resources of this host whose drbddisk is in haresources. */
-function managed({ drbd, groups }: Facts): readonly LocalResource[] {
+export function managed({ drbd, groups }: Facts): readonly LocalResource[] {
   const names = new Set(
     placed(groups).flatMap(({ resource }) => drbdNamesOf(resource, drbd) ?? []),
   );
@@ -160,7 +160,7 @@ const fencingWithoutHandler: Check = {
           at: drbdAt(resource, fencing),
           evidence: `Resource ${name} has fencing ${fencing.value} and no fence-peer handler${frozen}.`,
           next: [
-            'With heartbeat add `fence-peer "drbd-peer-outdater -t 10";` to its handlers section (docs/IPFAIL.md, dopd), then',
+            'With heartbeat add `fence-peer "/usr/local/sbin/drbd-peer-outdater -t 10";` to its handlers section (docs/IPFAIL.md, dopd), then',
             ADJUST,
           ],
         },

@@ -17,6 +17,8 @@ export const HARESOURCES = '/etc/ha.d/haresources';
 export const AUTHKEYS = '/etc/ha.d/authkeys';
 export const TWINBEAT_INI = '/etc/twinbeat.ini';
 
+export const FSTAB = '/etc/fstab';
+
 /** A line of ha.cf: 'node', 'a b', 7. */
 export interface HaCfLine {
   readonly name: string;
@@ -35,6 +37,13 @@ export interface BootUnit {
   readonly name: string; // 'mysql', without .service
   readonly file: string; // the link that does it
   readonly text: string; // of the unit or script
+}
+
+/** A line of fstab that is mounted at a boot. */
+export interface BootMount {
+  readonly device: string;
+  readonly directory: string;
+  readonly line: number;
 }
 
 /** A resource and the group it is in. */
@@ -73,6 +82,7 @@ export interface Facts {
   readonly panicOnOops: number | null;
   readonly kernelDrbd: 'absent' | 'loaded' | 'in use';
   readonly bootUnits: readonly BootUnit[];
+  readonly mounts: readonly BootMount[];
   readonly report: HeartbeatReport | null; // of the running heartbeat
 }
 
@@ -81,6 +91,16 @@ export function haCfLines(text: string): readonly HaCfLine[] {
   return text.split('\n').flatMap((raw, index) => {
     const first = firstWord(raw.split('#', 1)[0] ?? '');
     return first ? [{ name: first.word, value: first.rest, line: index + 1 }] : [];
+  });
+}
+
+/** fstab(5): device, directory, type, options. */
+export function bootMounts(text: string): readonly BootMount[] {
+  return text.split('\n').flatMap((raw, index) => {
+    const [device = '', directory = '', , options = ''] = raw.trim().split(/\s+/);
+    const isMounted = !device.startsWith('#') && directory.startsWith('/');
+    const isAuto = isMounted && !options.split(',').includes('noauto');
+    return isAuto ? [{ device, directory, line: index + 1 }] : [];
   });
 }
 

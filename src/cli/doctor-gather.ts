@@ -18,7 +18,9 @@ import { DEFAULT_CONF_FILES, NodeConfFiles } from './conf-files.js';
 import { handlerPath } from './doctor-drbd.js';
 import {
   AUTHKEYS,
+  bootMounts,
   type Facts,
+  FSTAB,
   HA_CF,
   HARESOURCES,
   haCfLines,
@@ -91,6 +93,7 @@ export async function gather(
     panicOnOops: machine.sysctl('kernel.panic_on_oops'),
     kernelDrbd: machine.kernelDrbd(),
     bootUnits: machine.bootUnits(),
+    mounts: bootMounts(reader.read(FSTAB, '')?.text ?? ''),
     report,
   };
   return { facts, notSeen: [...reader.notSeen, ...notSeen(facts)] };

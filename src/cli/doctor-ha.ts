@@ -1,5 +1,14 @@
 /** What doctor looks for in heartbeat's files: whether they are taken, names, keys, who resets whom. */
-import { AUTHKEYS, type Facts, groupAt, HA_CF, haCfAt, nodesOf } from './doctor-facts.js';
+import { builtInOf } from '../host/heartbeat-clients.js';
+import {
+  AUTHKEYS,
+  type Facts,
+  groupAt,
+  HA_CF,
+  haCfAt,
+  nodesOf,
+  TWINBEAT_INI,
+} from './doctor-facts.js';
 import type { Check } from './doctor-finding.js';
 
 export const RELOAD = '$ heartbeat -r        # on both nodes';
@@ -186,6 +195,48 @@ const authkeysCrc: Check = {
   },
 };
 
+const respawnNotRun: Check = {
+  name: 'respawn-not-run',
+  level: 'warning',
+  rule: 'twinbeat has no client API: of respawn and failfast lines ipfail and dopd are built in, other programs are not run.',
+  look: (facts) =>
+    (facts.haCf?.respawns ?? [])
+      .filter((client) => builtInOf(client) === null)
+      .map(({ path, failfast }) => ({
+        at: {
+          file: HA_CF,
+          line:
+            facts.haCfLines.find(
+              ({ name, value }) =>
+                name === (failfast ? 'failfast' : 'respawn') && value.split(/\s+/).includes(path),
+            )?.line ?? null,
+        },
+        evidence: `${path} is not run.`,
+        next: [
+          'If it needs no cluster API, make it a unit of systemd or a resource; then take the line out.',
+        ],
+      })),
+};
+
+const hangWithoutLimit: Check = {
+  name: 'hang-without-limit',
+  level: 'warning',
+  rule: 'A service that a check found to hang is stopped by its script, which may hang, too. Without script-timeout a restart and a fail over wait for it for ever.',
+  look({ ini }) {
+    if (!ini || ini.health.intervalS === 0 || ini.heartbeat.scriptTimeoutS > 0) return [];
+    return [
+      {
+        at: { file: TWINBEAT_INI, line: null },
+        evidence: `[health] checks every ${ini.health.intervalS} s, and script-timeout is 0.`,
+        next: [
+          'Set script-timeout in [heartbeat] above what the slowest start and stop take (`twinbeat bound` has them), then',
+          RELOAD,
+        ],
+      },
+    ];
+  },
+};
+
 function list(names: readonly string[]): string {
   return names.length === 0 ? 'no node' : names.join(' and ');
 }
@@ -200,4 +251,6 @@ export const HA_CHECKS: readonly Check[] = [
   fenceUnproven,
   authkeysMode,
   authkeysCrc,
+  respawnNotRun,
+  hangWithoutLimit,
 ];

@@ -1,5 +1,5 @@
-/** What doctor looks for on the machine, and what the running heartbeat says: boot, kernel, watchdog, scripts, disputes, links. */
-import { groupAt, HA_CF, HARESOURCES, haCfAt, type Placed, placed } from './doctor-facts.js';
+/** What doctor looks for on the machine, and what the running heartbeat says: scripts, kernel, watchdog, disputes, links. */
+import { groupAt, HA_CF, HARESOURCES, haCfAt, type Placed } from './doctor-facts.js';
 import type { Check, Found } from './doctor-finding.js';
 
 const scriptMissing: Check = {
@@ -22,61 +22,6 @@ function programText({ kind, script }: Placed['resource']): string {
   return `${script} in /etc/ha.d/resource.d, twinbeat's resource.d or /etc/init.d that can be run`;
 }
 
-/** Units that are the same service as a script. */
-const UNITS: Readonly<Record<string, readonly string[]>> = {
-  mysql: ['mysql', 'mysqld', 'mariadb'],
-  mysqld: ['mysql', 'mysqld', 'mariadb'],
-  mariadb: ['mysql', 'mysqld', 'mariadb'],
-  apache: ['apache2', 'httpd'],
-  pgsql: ['postgresql'],
-};
-/** Scripts that are no service of their own, whatever a unit is called. */
-const NO_SERVICE = new Set([
-  'drbddisk',
-  'Filesystem',
-  'IPaddr',
-  'IPaddr2',
-  'LVM',
-  'Delay',
-  'MailTo',
-]);
-
-function unitsOf({ kind, script }: Placed['resource']): readonly string[] {
-  if (kind === 'systemd') return [script.replace(/\.service$/, '')];
-  const name = kind === 'ocf' ? (script.split(':')[1] ?? '') : script;
-  if (NO_SERVICE.has(name)) return [];
-  return UNITS[name.toLowerCase()] ?? [name, name.toLowerCase()];
-}
-
-function disableCommand(name: string, file: string): string {
-  return /\/rc\d\.d\//.test(file) ? `$ update-rc.d ${name} disable` : `$ systemctl disable ${name}`;
-}
-
-const startedAtBoot: Check = {
-  name: 'started-at-boot',
-  level: 'error',
-  rule: 'What heartbeat starts nobody else may start: a service that is enabled runs on both nodes after a boot.',
-  look: ({ groups, bootUnits }) =>
-    placed(groups).flatMap(({ group, resource }) => {
-      const names = unitsOf(resource);
-      return bootUnits
-        .filter(({ name }) => names.includes(name) || names.includes(name.split('@')[0] ?? ''))
-        .map(
-          ({ name, file }): Found => ({
-            at: groupAt(group),
-            evidence: `${resource.text} is started at the boot, too, by ${file}.`,
-            next: [
-              'On both nodes (it stays as it is until the next boot):',
-              disableCommand(name, file),
-            ],
-          }),
-        );
-    }),
-};
-
-/** Debian's heartbeat; the first path is that of other distributions. */
-const ORIGINAL = /\/usr\/(lib|lib64|libexec)\/heartbeat\/heartbeat\b/;
-
 const duplicateCheckOff: Check = {
   name: 'duplicate-check-off',
   level: 'warning',
@@ -91,42 +36,6 @@ const duplicateCheckOff: Check = {
     })),
 };
 
-const originalHeartbeatEnabled: Check = {
-  name: 'original-heartbeat-enabled',
-  level: 'error',
-  rule: 'Heartbeat 3 and twinbeat have the same pid file and the same port: after a boot the one that was first runs, and the other does not start.',
-  look: ({ bootUnits }) =>
-    bootUnits
-      .filter(({ name, text }) => name === 'heartbeat' && ORIGINAL.test(text))
-      .map(({ file }) => ({
-        at: null,
-        evidence: `${file} starts the original.`,
-        next: [
-          'If this node is to be of twinbeat (docs/MIGRATION.md), enable its unit in that place:',
-          disableCommand('heartbeat', file),
-        ],
-      })),
-};
-
-const kernelDrbdLoaded: Check = {
-  name: 'kernel-drbd-loaded',
-  level: 'warning',
-  rule: 'The module drbd and drbdd want the same ports, lower disks and /dev/drbdN. One of them has to be away.',
-  look: ({ kernelDrbd }) =>
-    kernelDrbd === 'absent'
-      ? []
-      : [
-          {
-            at: null,
-            evidence: `The module is loaded${kernelDrbd === 'in use' ? ', and /proc/drbd has devices' : ''}.`,
-            next: [
-              'docs/MIGRATION.md says how a node changes over. Where it has no device any more:',
-              '$ rmmod drbd',
-            ],
-          },
-        ],
-};
-
 /** Now, and at each boot. */
 function sysctlCommands(setting: string): readonly string[] {
   return [`$ sysctl -w ${setting}`, `$ echo ${setting} >> /etc/sysctl.d/60-cluster.conf`];
@@ -135,7 +44,7 @@ function sysctlCommands(setting: string): readonly string[] {
 const panicStays: Check = {
   name: 'panic-stays',
   level: 'warning',
-  rule: 'A kernel that panicked stands still until somebody comes, and its node is missing; with kernel.panic it boots by itself (MySQL manual 14.2.4).',
+  rule: 'A kernel that panicked stands still until somebody comes, and its node is missing; with kernel.panic it boots by itself (MySQL 5.0 manual, 14.2.4).',
   look: ({ kernelPanicS }) =>
     kernelPanicS !== 0
       ? []
@@ -151,7 +60,7 @@ const panicStays: Check = {
 const oopsGoesOn: Check = {
   name: 'oops-goes-on',
   level: 'warning',
-  rule: 'After an oops a part of the kernel is broken, and the node goes on, half alive: it answers heartbeats, and its service hangs (MySQL manual 14.2.4).',
+  rule: 'After an oops a part of the kernel is broken, and the node goes on, half alive: it answers heartbeats, and its service hangs (MySQL 5.0 manual, 14.2.4).',
   look: ({ panicOnOops }) =>
     panicOnOops !== 0
       ? []
@@ -270,10 +179,7 @@ const needsSomebody: Check = {
 
 export const NODE_CHECKS: readonly Check[] = [
   scriptMissing,
-  startedAtBoot,
   duplicateCheckOff,
-  originalHeartbeatEnabled,
-  kernelDrbdLoaded,
   panicStays,
   oopsGoesOn,
   noWatchdog,

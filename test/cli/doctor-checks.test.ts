@@ -157,6 +157,28 @@ const CASES: readonly Case[] = [
     ],
   },
   {
+    name: 'respawn-not-run',
+    has: haCf('auto_failback off', 'auto_failback off\nrespawn root /usr/bin/mine -x'),
+    at: `${HA_CF}:9`,
+    evidence: /^\/usr\/bin\/mine is not run/,
+    hasNot: [
+      haCf('auto_failback off', 'auto_failback off\nrespawn hacluster /usr/lib/heartbeat/ipfail'),
+    ],
+  },
+  {
+    name: 'hang-without-limit',
+    has: { files: { '/etc/twinbeat.ini': '[health]\ninterval = 10\n' } },
+    at: '/etc/twinbeat.ini',
+    evidence: /^\[health\] checks every 10 s/,
+    hasNot: [
+      {
+        files: {
+          '/etc/twinbeat.ini': '[health]\ninterval = 10\n[heartbeat]\nscript-timeout = 60\n',
+        },
+      },
+    ],
+  },
+  {
     name: 'one-link',
     // To both nodes, so that the file is the same on both.
     has: haCf('bcast eth0\nbcast eth1', 'ucast eth0 10.0.0.1\nucast eth0 10.0.0.2'),
@@ -343,11 +365,11 @@ const CASES: readonly Case[] = [
     hasNot: [{}],
   },
   {
-    name: 'script-missing',
-    has: { machine: { hasProgram: async ({ script }) => script !== 'mysql' } },
+    name: 'started-at-boot',
+    has: { ...haresources('node-a OCF::apache::web\n'), ...unit('apache2') },
     at: `${HARESOURCES}:1`,
-    evidence: /^mysql: there is no mysql in \/etc\/ha\.d\/resource\.d/,
-    hasNot: [{}],
+    evidence: /^OCF::apache::web is started/,
+    hasNot: [{ ...haresources('node-a Xinetd::pop3\n'), ...unit('xinetd') }],
   },
   {
     name: 'started-at-boot',
@@ -376,14 +398,38 @@ const CASES: readonly Case[] = [
     hasNot: [{ ...haresources('node-a ocf::heartbeat:apache\n'), ...unit('nginx') }],
   },
   {
-    name: 'duplicate-check-off',
-    has: { files: { '/etc/twinbeat/IPaddr': 'NO_CARRIER=take\nDUPLICATE_CHECK="no"\n' } },
-    at: '/etc/twinbeat/IPaddr:2',
-    evidence: /^DUPLICATE_CHECK is no/,
+    name: 'mounted-at-boot',
+    has: {
+      files: {
+        '/etc/fstab': '# a\n/dev/sda1 / ext4 defaults 0 1\n/dev/drbd0 /data ext4 defaults 0 0\n',
+      },
+    },
+    at: '/etc/fstab:3',
+    evidence: /^Filesystem::\/dev\/drbd0::\/data::ext4 is a line of fstab without noauto/,
     hasNot: [
-      { files: { '/etc/twinbeat/IPaddr': '# DUPLICATE_CHECK=no\n' } },
-      { files: { '/etc/twinbeat/IPaddr2': 'DUPLICATE_CHECK=no\n' } },
-      { files: { '/etc/twinbeat/IPaddr': 'DUPLICATE_CHECK=no\nDUPLICATE_CHECK=yes\n' } },
+      {
+        files: {
+          '/etc/fstab': '#/dev/drbd0 /data ext4\n/dev/drbd0 /data ext4 noatime,noauto 0 0\n',
+        },
+      },
+      { files: { '/etc/fstab': '/dev/drbd1 /other ext4 defaults 0 0\n' } },
+    ],
+  },
+  {
+    name: 'become-primary-on',
+    has: drbd('resource r0 {', 'common { startup { become-primary-on node-a; } }\nresource r0 {'),
+    at: '/etc/drbd.conf:2',
+    evidence: /^Resource r0 is in haresources and has become-primary-on node-a/,
+    hasNot: [
+      {
+        files: {
+          '/etc/drbd.conf': GOOD_DRBD_CONF.replace(
+            'resource r0 {',
+            'resource r0 { startup { become-primary-on node-a; }',
+          ),
+          [HARESOURCES]: 'node-a mysql\n',
+        },
+      },
     ],
   },
   {
@@ -399,6 +445,24 @@ const CASES: readonly Case[] = [
     at: null,
     evidence: /^The module is loaded, and \/proc\/drbd has devices/,
     hasNot: [{}],
+  },
+  {
+    name: 'script-missing',
+    has: { machine: { hasProgram: async ({ script }) => script !== 'mysql' } },
+    at: `${HARESOURCES}:1`,
+    evidence: /^mysql: there is no mysql in \/etc\/ha\.d\/resource\.d/,
+    hasNot: [{}],
+  },
+  {
+    name: 'duplicate-check-off',
+    has: { files: { '/etc/twinbeat/IPaddr': 'NO_CARRIER=take\nDUPLICATE_CHECK="no"\n' } },
+    at: '/etc/twinbeat/IPaddr:2',
+    evidence: /^DUPLICATE_CHECK is no/,
+    hasNot: [
+      { files: { '/etc/twinbeat/IPaddr': '# DUPLICATE_CHECK=no\n' } },
+      { files: { '/etc/twinbeat/IPaddr2': 'DUPLICATE_CHECK=no\n' } },
+      { files: { '/etc/twinbeat/IPaddr': 'DUPLICATE_CHECK=no\nDUPLICATE_CHECK=yes\n' } },
+    ],
   },
   {
     name: 'panic-stays',
