@@ -162,6 +162,8 @@ const fencingWithoutHandler: Check = {
           next: [
             'With heartbeat add `fence-peer "/usr/local/sbin/drbd-peer-outdater -t 10";` to its handlers section (docs/IPFAIL.md, dopd), then',
             ADJUST,
+            'See what happens without:',
+            '$ twinbeat doctor --show fencing-without-handler',
           ],
         },
       ];

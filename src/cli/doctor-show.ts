@@ -19,6 +19,7 @@ import { UsageError, type World } from './world.js';
 export const SHOWN: Readonly<Record<string, string>> = {
   'can-run-twice': 'heartbeat-gratuitous-arp.txt',
   'one-link': 'heartbeat-only-link.txt',
+  'fencing-without-handler': 'heartbeat-no-handler.txt',
 };
 
 const SCENARIOS = new URL('../../../etc/scenarios/', import.meta.url);
@@ -72,7 +73,7 @@ export function showMain(name: string, { haCf }: Facts, world: World): number {
       `Times of the scenario: ${haCf ? 'those of ha.cf are too long to be played' : 'there is no good ha.cf'}.\n\n`,
     );
 
-  world.out('alpha and beta stand for the two nodes. Options of drbd.conf: none.\n\n');
+  world.out('alpha and beta stand for the two nodes. drbd.conf is that of the file.\n\n');
   const parsed = parseScenario(own ?? text, path);
   if (!parsed.ok) throw new Error(parsed.text); // a shipped file
   const { violation } = runScenario(parsed.scenario, nodeDigests, (line) => {

@@ -179,7 +179,7 @@ test('--show plays what can be shown, with the times of ha.cf', async (t) => {
   }
   await t.throwsAsync(() => run(t, {}, { show: 'no-watchdog' }), {
     message:
-      /^twinbeat doctor: --show: expected one of can-run-twice, one-link, got 'no-watchdog'$/,
+      /^twinbeat doctor: --show: expected one of can-run-twice, one-link, fencing-without-handler, got 'no-watchdog'$/,
   });
 });
 
