@@ -4,6 +4,7 @@ import type { LocalResource } from '../config/drbd-conf-resolve.js';
 import type { HaResource } from '../config/haresources.js';
 import { type Facts, groupAt, haCfAt, nodesOf, placed } from './doctor-facts.js';
 import type { Check, Found, FoundAt } from './doctor-finding.js';
+import { RELOAD } from './doctor-ha.js';
 
 const ADJUST = '$ drbdadm adjust all     # on both nodes';
 
@@ -129,10 +130,7 @@ const filesystemBeforeDrbddisk: Check = {
         {
           at: groupAt(group),
           evidence: `No drbddisk::${from.conf.name} left of ${text}.`,
-          next: [
-            `Write drbddisk::${from.conf.name} left of it, on both nodes, then`,
-            '$ heartbeat -r',
-          ],
+          next: [`Write drbddisk::${from.conf.name} left of it, on both nodes, then`, RELOAD],
         },
       ];
     });
@@ -209,7 +207,11 @@ const handlerMissing: Check = {
         {
           at: drbdAt(resource, handler),
           evidence: `Resource ${resource.conf.name}: ${path} is not on this machine.${ours}`,
-          next: ['Write the path that it has, then', ADJUST, `$ command -v ${base}`],
+          next: [
+            'Find it and write its path on both nodes, then adjust:',
+            `$ command -v ${base}`,
+            ADJUST,
+          ],
         },
       ];
     }),
@@ -265,8 +267,15 @@ const protocolNotC: Check = {
     }),
 };
 
-const FAILBACK =
-  'Write `auto_failback off`, and switch back by hand when all is well (`hb_standby`)';
+const OFF = 'Write `auto_failback off`, and switch back by hand when all is well (`hb_standby`)';
+/** By what `auto_failback` is now. */
+const FAILBACK_NEXT = {
+  on: [`${OFF}, or set \`failback-delay\` of twinbeat.ini; on both nodes, then`, RELOAD],
+  legacy: [
+    `${OFF}. A node with legacy and one without do not agree on who has what: stop both first, and start them after the change on both:`,
+    '$ heartbeat -k',
+  ],
+};
 
 const failbackAtOnce: Check = {
   name: 'failback-at-once',
@@ -278,12 +287,11 @@ const failbackAtOnce: Check = {
     if (haCf.autoFailback === 'on' && ini.heartbeat.failbackDelayS > 0) return [];
     const group = groups.find(({ resources }) => resources.some((r) => drbdNamesOf(r, drbd)));
     if (!group) return [];
-    const delay = haCf.autoFailback === 'on' ? ' or set `failback-delay` of twinbeat.ini' : '';
     return [
       {
         at: haCfAt(facts, 'auto_failback', 'nice_failback'),
         evidence: `auto_failback is ${haCf.autoFailback}, and the group ${group.key} is on replicated data.`,
-        next: [`${FAILBACK}${delay}; on both nodes, then`, '$ heartbeat -r'],
+        next: FAILBACK_NEXT[haCf.autoFailback],
       },
     ];
   },

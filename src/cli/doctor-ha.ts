@@ -11,7 +11,7 @@ import {
 } from './doctor-facts.js';
 import type { Check } from './doctor-finding.js';
 
-export const RELOAD = '$ heartbeat -r        # on both nodes';
+export const RELOAD = '$ heartbeat -r        # on both nodes, where it runs';
 const AGAIN = '$ twinbeat doctor';
 
 /** Refused as other findings, which say more. */
@@ -31,7 +31,10 @@ const fileRefused: Check = {
       .map(({ at, text }) => ({
         at,
         evidence: text,
-        next: ['Mend the line on both nodes, and look again:', AGAIN],
+        next: [
+          `Mend the ${at.line === null ? 'file' : 'line'} on both nodes, and look again:`,
+          AGAIN,
+        ],
       })),
 };
 

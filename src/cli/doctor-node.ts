@@ -1,6 +1,7 @@
 /** What doctor looks for on the machine, and what the running heartbeat says: scripts, kernel, watchdog, disputes, links. */
 import { groupAt, HA_CF, HARESOURCES, haCfAt, type Placed } from './doctor-facts.js';
 import type { Check, Found } from './doctor-finding.js';
+import { RELOAD } from './doctor-ha.js';
 
 const scriptMissing: Check = {
   name: 'script-missing',
@@ -126,7 +127,7 @@ const filesDiffer: Check = {
       next: [
         'Compare, make them the same, then',
         `$ ssh OTHER-NODE cat ${HARESOURCES} | diff ${HARESOURCES} -`,
-        '$ heartbeat -r        # on both nodes',
+        RELOAD,
       ],
     })),
 };
