@@ -84,6 +84,11 @@ export class HeartbeatLives {
     return this.#life?.node ?? null;
   }
 
+  /** What may run here, also between two lives. */
+  get mayRun(): Hold {
+    return this.node?.resources.claims() ?? this.#memory.hold;
+  }
+
   /** Once. */
   start(): void {
     this.#memory.load();
@@ -161,6 +166,7 @@ export class HeartbeatLives {
       return;
     }
     this.#phase = 'opening';
+    this.#memory.keep(resume);
     const { files, clock } = this.#host;
     const log = this.#log;
     const { generation, isFirst } = takeGeneration(files, clock.wallMs());

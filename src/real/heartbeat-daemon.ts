@@ -47,7 +47,7 @@ import { within } from './within.js';
 const FLIGHT_SHARE = 4;
 
 const SLOW_MS = 5000;
-/** Between two lives no status is sent, and nothing of the old one runs: the watchdog is fed as often. */
+/** Between two lives no status is sent: where nothing runs then, the watchdog is fed as often. */
 const FEED_MS = 500;
 /** The recording has so long at the end. */
 const END_MS = 2000;
@@ -210,9 +210,8 @@ export class HeartbeatDaemon {
     if (this.#recorded) void this.#flight?.start();
     const { haCf } = this.#config;
     this.#watchdog.configure(haCf.watchdog, haCf.deadtimeMs);
-    this.#feeding = setInterval(() => {
-      if (this.#machines.node === null) this.#watchdog.feed();
-    }, FEED_MS);
+    this.#watchdog.feed(monotonicMs());
+    this.#feeding = setInterval(() => this.#feedBetween(), FEED_MS);
     this.#lives.start();
     this.#checkFenceDevice(this.#config);
     return ended;
@@ -226,13 +225,22 @@ export class HeartbeatDaemon {
     void checkFenceDevice(host, config);
   }
 
+  /**
+   * Not while something may run here: a reload keeps it, or a killed daemon left it. The other node takes it over a deadtime after our
+   * last status, so a machine without a life by then has to go down.
+   */
+  #feedBetween(): void {
+    if (this.#machines.node !== null || this.#machines.mayRun !== 'none') return;
+    this.#watchdog.bridge(monotonicMs());
+  }
+
   /** The watchdog is fed by what sends our status, and by nothing else while a life may run something. */
   #watched(media: Media): Media {
     return {
       links: media.links,
       send: (datagram) => {
         media.send(datagram);
-        if (isStatus(datagram)) this.#watchdog.feed();
+        if (isStatus(datagram)) this.#watchdog.feed(monotonicMs());
       },
       close: (closed) => media.close(closed),
     };

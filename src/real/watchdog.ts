@@ -8,6 +8,9 @@
  * be told its time is fed all the same. A daemon that dies leaves it open: who comes after it feeds it in time, or the machine is
  * reset.
  *
+ * Between two lives no status is sent. Where nothing can run then it is fed all the same (`bridge`), for as long as the pause between them
+ * lasts and no longer: a daemon that hangs there is no better than one that hangs elsewhere.
+ *
  * Source: <linux/watchdog.h>, Documentation/watchdog/watchdog-api; heartbeat 3.0.6 observed with a file for a device.
  */
 import { closeSync, constants, openSync, writeSync } from 'node:fs';
@@ -15,6 +18,8 @@ import type { NodeLogLevel } from '../host/node-ports.js';
 import { ioctl, ioctlBuffer } from './ioctl.js';
 
 const EXTRA_MS = 10;
+/** The pause between two lives is the deadtime and this. */
+const PAUSE_EXTRA_MS = 1000;
 const FED = Buffer.alloc(1);
 /** Without it the driver takes a close for the end of a broken daemon, and goes on counting. */
 const MAGIC = Buffer.from('V');
@@ -24,6 +29,8 @@ export class Watchdog {
   #device: string | null = null; // that is open, or was when it failed
   #fd: number | null = null;
   #isCondemned = false;
+  #bridgeMs = 0; // how long it is fed without a status
+  #statusMs = 0; // when the last one was sent
 
   constructor(log: (level: NodeLogLevel, text: string) => void) {
     this.#log = log;
@@ -32,6 +39,7 @@ export class Watchdog {
   /** Of a start and of each new configuration. Null: none. */
   configure(device: string | null, deadtimeMs: number): void {
     if (this.#isCondemned) return;
+    this.#bridgeMs = deadtimeMs + PAUSE_EXTRA_MS;
     if (device !== this.#device) this.release();
     this.#device = device;
     if (device === null) return;
@@ -39,7 +47,18 @@ export class Watchdog {
     if (this.#fd !== null) this.#setTime(this.#fd, Math.ceil((deadtimeMs + EXTRA_MS) / 1000));
   }
 
-  feed(): void {
+  /** Our own status was sent, or the daemon begins. */
+  feed(nowMs: number): void {
+    this.#statusMs = nowMs;
+    this.#write();
+  }
+
+  /** Nothing runs here, and there is no life to send a status. */
+  bridge(nowMs: number): void {
+    if (nowMs - this.#statusMs <= this.#bridgeMs) this.#write();
+  }
+
+  #write(): void {
     if (this.#fd === null || this.#isCondemned) return;
     try {
       writeSync(this.#fd, FED);

@@ -108,6 +108,11 @@ export class SimHeartbeat {
     return this.#lives?.node ?? null;
   }
 
+  /** What may run here, as far as the process knows. */
+  get mayRun(): Hold {
+    return this.#lives?.mayRun ?? 'none';
+  }
+
   /** What cl_status would show; null while no process runs. */
   get report(): HeartbeatReport | null {
     return this.#lives?.report() ?? null;

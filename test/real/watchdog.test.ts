@@ -41,20 +41,20 @@ function isOpen(path: string): boolean {
 // As 3.0.6 with a file: a byte of zero for each status, V at the end.
 test('opened, fed, released; a device that cannot be told its time is fed all the same', (t) => {
   const { device, logs, watchdog, written } = rig(t);
-  watchdog.feed();
+  watchdog.feed(0);
   watchdog.configure(device, 4000);
   t.deepEqual(logs, [
     `info: Using watchdog device: ${device}`,
     'ERROR: WDIOC_SETTIMEOUT: Failed to set watchdog timer to 5 seconds.: ENOTTY. It is fed all the same, and has a time of its own.',
   ]);
   t.is(written(), '');
-  watchdog.feed();
-  watchdog.feed();
+  watchdog.feed(0);
+  watchdog.feed(0);
   t.is(written(), '\0\0');
   watchdog.release();
   t.is(written(), '\0\0V');
   t.false(isOpen(device));
-  watchdog.feed();
+  watchdog.feed(0);
   watchdog.release();
   t.is(written(), '\0\0V');
 });
@@ -71,15 +71,15 @@ test('the deadtime and 10 ms, in whole seconds', (t) => {
 test('condemned: not fed, no V, not closed, not by a new configuration either', (t) => {
   const { dir, device, watchdog, written } = rig(t);
   watchdog.configure(device, 4000);
-  watchdog.feed();
+  watchdog.feed(0);
   watchdog.condemn();
-  watchdog.feed();
+  watchdog.feed(0);
   watchdog.release();
   watchdog.configure(null, 4000);
   const other = join(dir, 'other');
   writeFileSync(other, '');
   watchdog.configure(other, 4000);
-  watchdog.feed();
+  watchdog.feed(0);
   t.is(written(), '\0');
   t.is(written(other), '');
   t.true(isOpen(device));
@@ -95,7 +95,7 @@ test('a new configuration: the same device goes on, another one is released firs
   const other = join(dir, 'other');
   writeFileSync(other, '');
   watchdog.configure(other, 9000);
-  watchdog.feed();
+  watchdog.feed(0);
   t.is(written(), 'V');
   watchdog.configure(null, 9000);
   t.is(written(other), '\0V');
@@ -106,7 +106,7 @@ test('a device that is not there, and one that breaks, are said once', (t) => {
   const { dir, logs, watchdog } = rig(t);
   const missing = join(dir, 'missing');
   watchdog.configure(missing, 4000);
-  watchdog.feed();
+  watchdog.feed(0);
   watchdog.release();
   t.deepEqual(logs, [`ERROR: Cannot open watchdog device: ${missing}: ENOENT`]);
   // A pipe whose reader goes.
@@ -114,11 +114,25 @@ test('a device that is not there, and one that breaks, are said once', (t) => {
   execFileSync('mkfifo', [pipe]);
   const reader = openSync(pipe, constants.O_RDONLY | constants.O_NONBLOCK);
   watchdog.configure(pipe, 4000);
-  watchdog.feed();
+  watchdog.feed(0);
   closeSync(reader);
-  watchdog.feed();
-  watchdog.feed();
+  watchdog.feed(0);
+  watchdog.feed(0);
   t.is(logs.at(-1), `ERROR: Watchdog write failure: closing ${pipe}! (EPIPE)`);
   t.is(logs.filter((line) => line.includes('failure')).length, 1);
   t.false(isOpen(pipe));
+});
+
+test('between two lives: fed for the pause, the deadtime and a second, after the last status, and no longer', (t) => {
+  const { device, watchdog, written } = rig(t);
+  watchdog.configure(device, 4000);
+  watchdog.feed(1000);
+  for (const nowMs of [1500, 5000, 6000, 6001, 20_000]) watchdog.bridge(nowMs);
+  t.is(written(), '\0'.repeat(4));
+  watchdog.feed(20_000); // a new life
+  watchdog.bridge(20_500);
+  t.is(written(), '\0'.repeat(6));
+  watchdog.condemn();
+  watchdog.bridge(20_600);
+  t.is(written(), '\0'.repeat(6));
 });

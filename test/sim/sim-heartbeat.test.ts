@@ -278,6 +278,36 @@ test('a reload keeps the resources', (t) => {
   t.true(pair.log.some((line) => line.includes('keeping local resources')));
 });
 
+// What the watchdog is not fed for, between two lives.
+test('what may run here is known in a reload, and while it is stopped after a daemon that was killed', (t) => {
+  const pair = HeartbeatPair.started();
+  const { heartbeat } = pair.alpha;
+  const between = new Set<string>();
+  const note = pair.note.bind(pair);
+  pair.note = (text) => {
+    if (text.startsWith('alpha ') && heartbeat.phase === 'running' && heartbeat.node === null) {
+      if (/Heartbeat generation|Releasing/.test(text)) between.add(heartbeat.mayRun);
+    }
+    note(text);
+  };
+  heartbeat.configure({ ...pair.texts(), haCf: `${pair.texts().haCf}debug 1\n` });
+  heartbeat.reload();
+  pair.runFor(1000);
+  t.deepEqual([...between], ['local'], 'a reload');
+  between.clear();
+  heartbeat.kill();
+  heartbeat.start(); // back at once: resumed
+  pair.runFor(1000);
+  t.deepEqual([...between], ['local'], 'resumed');
+  between.clear();
+  pair.alpha.scripts.fault('service', 'stop', { slowMs: 3000 });
+  heartbeat.kill();
+  pair.runFor(20_000);
+  heartbeat.start();
+  pair.runFor(2000);
+  t.deepEqual([...between], ['local'], 'being stopped');
+});
+
 test('a refused reload is not forgotten: the next one reads the files again, until they are taken', (t) => {
   const pair = HeartbeatPair.started();
   const fromMs = pair.clock.nowMs;
