@@ -3,7 +3,7 @@
  * twinbeat.ini. Messages come in the original's words; any error means that nothing is started.
  */
 import { accessSync, constants, readFileSync, statSync } from 'node:fs';
-import { open, readFile, rm } from 'node:fs/promises';
+import { access, open, readFile, rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { parseAuthKeys } from '../config/authkeys.js';
 import { type HaCfSystem, parseHaCf } from '../config/ha-cf.js';
@@ -12,6 +12,7 @@ import { parseTwinbeatIni, type TwinbeatIni } from '../config/twinbeat-ini.js';
 import { GENERATION_FILE } from '../heartbeat/identity.js';
 import type { ConfigMessage, ConfigTimes, HeartbeatConfig } from '../host/heartbeat-ports.js';
 import { interfaceError } from './interfaces.js';
+import { programPath } from './limited-run.js';
 
 export interface LoadedConfig {
   readonly node: string;
@@ -161,7 +162,19 @@ function loadIni(
   if (text === null) return null;
   const parsed = parseTwinbeatIni(text, TWINBEAT_INI);
   for (const error of parsed.errors) messages.push({ level: 'ERROR', text: error });
-  return parsed.config;
+  const { agent } = parsed.config?.fence ?? { agent: '' };
+  if (agent === '' || isProgram(agent)) return parsed.config;
+  const error = `${TWINBEAT_INI}: expected a program that can be run in [fence] agent, got ${agent}`;
+  messages.push({ level: 'ERROR', text: error });
+  return null;
+}
+
+/** As it is looked for when the other node is to be reset: then it is too late to find out. */
+function isProgram(name: string): boolean {
+  if (name.startsWith('/')) return isExecutable(name);
+  return programPath()
+    .split(':')
+    .some((dir) => isExecutable(`${dir}/${name}`));
 }
 
 /** Everything that a reload reads and writes, without waiting here: it may lie on a file system that hangs. */
@@ -171,6 +184,26 @@ export async function filesAnswer(root: string): Promise<void> {
     ...read.map((path) => readFile(root + path)),
     ...['/etc/services', '/etc/passwd'].map((path) => readFile(path)),
     answers(root + GENERATION_FILE),
+    fenceAnswers(root),
+  ]);
+}
+
+/** The plug-ins, their files and the fence-agent that the new configuration names: they are looked at when it is read. */
+async function fenceAnswers(root: string): Promise<void> {
+  const text = (path: string) => readFile(root + path, 'utf8').catch(() => '');
+  const [haCf, ini] = [await text(HA_CF), await text(TWINBEAT_INI)];
+  const devices = [...haCf.matchAll(/^\s*stonith(?:_host\s+\S+)?\s+(\S+)(?:\s+(\S+))?/gm)];
+  const agent = /^\s*agent\s*=\s*(\S+)/m.exec(ini)?.[1];
+  const dirs = agent?.startsWith('/') ? [''] : programPath().split(':');
+  await Promise.allSettled([
+    ...devices.flatMap(([, type = '', file = '']) => [
+      access(`${PLUGINS}/${type}`),
+      access(`${PLUGINS}/stonith2/${type}.so`),
+      ...(file.startsWith('/') ? [readFile(root + file)] : []),
+    ]),
+    ...(agent === undefined
+      ? []
+      : dirs.map((dir) => access(dir === '' ? agent : `${dir}/${agent}`))),
   ]);
 }
 

@@ -17,6 +17,11 @@ export interface RunEnd {
 const KILLED_MS = 2000;
 const SBIN = '/usr/sbin:/sbin';
 
+/** Where programs are looked for that have no path. */
+export function programPath(): string {
+  return `${process.env['PATH'] ?? '/usr/bin:/bin'}:${SBIN}`;
+}
+
 export class LimitedRun {
   readonly #root: string;
   readonly #limit: NodeJS.Timeout;
@@ -46,7 +51,7 @@ export class LimitedRun {
       const [out = 'ignore', err = 'ignore', told = 'ignore'] = files;
       const child = spawnAside(program, args, {
         cwd: '/',
-        env: { ...process.env, PATH: `${process.env['PATH'] ?? '/usr/bin:/bin'}:${SBIN}` },
+        env: { ...process.env, PATH: programPath() },
         stdio: [told, out, err],
         detached: true,
       });
