@@ -1,6 +1,6 @@
 /**
  * What a buffer of the pool is for. Nobody waits for what stands before it in this list, so each kind has a few buffers of its own that
- * those before it do not get (host/buffer-pool.ts):
+ * the others do not get (host/buffer-pool.ts):
  *
  *     user      a request of a device    waits for the peer to take it, or to answer it
  *     answer    what the peer reads      waits for the peer to take it

@@ -9,8 +9,9 @@
  * even for the class without payload. Free slots are a stack per class: what was used last is warm. There is no
  * falling through to a larger class: a burst of small requests must not eat what 1 MiB writes need.
  *
- * A few of each class are kept for each use (base/buffer-use.ts) and those behind it: however busy the devices are, what the peer sends
- * has a buffer, and so has a disk that is attached. What is freed fills these up again first. (Nothing takes a spare one of 1 MiB.)
+ * A few of each class are kept for each use (base/buffer-use.ts): so many answers, and so much of what the peer sends, have a buffer at any
+ * time, however busy the others are. Not only against devices: a peer that writes without end would keep its own reads waiting. Of
+ * spare ones, most of which are never given back, so many are always free. What is freed fills these up again first.
  *
  * A buffer that a disk still has, although nobody waits for that disk any more, is held: it is free only when it has been
  * freed and the disk has given it back.
@@ -41,6 +42,10 @@ export const DEFAULT_POOL: PoolCounts = { head: 1024, small: 2048, medium: 384, 
 /** About 13 MiB: tests, a node with one quiet resource. */
 export const SMALL_POOL: PoolCounts = { head: 256, small: 256, medium: 32, large: 8 };
 
+/** As they stand in a slot; 0 is free. */
+const CODE: Readonly<Record<BufferUse, number>> = { user: 1, answer: 2, arrival: 3, spare: 4 };
+const USES = 5;
+
 interface Hold {
   count: number;
   freed: boolean;
@@ -54,8 +59,9 @@ export class BufferPool {
   readonly #slot0 = new Int32Array(CLASSES); // index of a class's first slot among all slots
   readonly #free: Int32Array[] = []; // per class a stack of `at`
   readonly #freeCount = new Int32Array(CLASSES);
-  readonly #kept = new Int32Array(CLASSES); // so many of the free ones for each use
-  readonly #used: Uint8Array; // per slot 1 while handed out
+  readonly #kept = new Int32Array(CLASSES); // so many for each use
+  readonly #out = new Int32Array(CLASSES * USES); // handed out, by class and use
+  readonly #used: Uint8Array; // per slot its use while handed out, else 0
   readonly #held = new Map<number, Hold>(); // by `at`
 
   constructor(counts: PoolCounts) {
@@ -89,27 +95,40 @@ export class BufferPool {
     const c = payloadBytes === 0 ? 0 : payloadBytes <= 4096 ? 1 : payloadBytes <= 65536 ? 2 : 3;
     assert(payloadBytes >= 0 && payloadBytes <= MAX_PAYLOAD_BYTES, 'a payload of 0 to 1 MiB');
     const count = this.#freeCount[c] as number;
-    if (count <= this.#keptFrom(use, c)) return -1;
+    if (count <= this.#notFor(use, c)) return -1;
     this.#freeCount[c] = count - 1;
     const at = (this.#free[c] as Int32Array)[count - 1] as number;
-    this.#used[this.#slotIndex(at, c)] = 1;
+    const code = CODE[use];
+    this.#used[this.#slotIndex(at, c)] = code;
+    this.#count(c, code, 1);
     return at;
   }
 
-  /** So many free ones of a class are not for this use. */
-  #keptFrom(use: BufferUse, c: number): number {
+  #count(c: number, code: number, by: number): void {
+    const i = c * USES + code;
+    this.#out[i] = (this.#out[i] as number) + by;
+  }
+
+  /** So many free ones of a class are not for this use. Of 1 MiB none is spare: nothing takes one, and a device could do with it. */
+  #notFor(use: BufferUse, c: number): number {
     if (use === 'spare') return 0;
-    const kept = this.#kept[c] as number;
-    const spare = c < CLASSES - 1 ? kept : 0;
-    if (use === 'arrival') return spare;
-    return spare + (use === 'answer' ? kept : 2 * kept);
+    let not = c < CLASSES - 1 ? (this.#kept[c] as number) : 0;
+    if (use !== 'answer') not += this.#lacks(CODE.answer, c);
+    if (use !== 'arrival') not += this.#lacks(CODE.arrival, c);
+    return not;
+  }
+
+  /** So many less than are kept for it are handed out to this use. */
+  #lacks(code: number, c: number): number {
+    return Math.max(0, (this.#kept[c] as number) - (this.#out[c * USES + code] as number));
   }
 
   /** False: it is held. */
   free(at: number): boolean {
     const c = this.#classOf(at);
     const index = this.#slotIndex(at, c);
-    assert(this.#used[index] === 1, 'a buffer is freed once');
+    const code = this.#used[index] as number;
+    assert(code > 0, 'a buffer is freed once');
     const hold = this.#held.size > 0 ? this.#held.get(at) : undefined;
     if (hold) {
       assert(!hold.freed, 'a buffer is freed once');
@@ -117,6 +136,7 @@ export class BufferPool {
       return false;
     }
     this.#used[index] = 0;
+    this.#count(c, code, -1);
     const count = this.#freeCount[c] as number;
     (this.#free[c] as Int32Array)[count] = at;
     this.#freeCount[c] = count + 1;
@@ -158,7 +178,7 @@ export class BufferPool {
   /** Buffers handed out and not freed: 0 at the end of a test without leaks. */
   get inUse(): number {
     let used = 0;
-    for (const flag of this.#used) used += flag;
+    for (const code of this.#used) if (code > 0) used++;
     return used;
   }
 

@@ -255,11 +255,13 @@ export class HeartbeatNode {
 
   /** hb_standby. Null, or why it is refused. */
   standby(rsc: Hold, nowMs: number): string | null {
+    this.#catchUp(nowMs);
     return this.#requests.standby(rsc, nowMs);
   }
 
   /** hb_takeover: asks the other node to go standby. `failback` is what the message says for our own groups. */
   takeover(rsc: Hold | 'failback', nowMs: number): string | null {
+    this.#catchUp(nowMs);
     return this.#requests.takeover(rsc, nowMs);
   }
 

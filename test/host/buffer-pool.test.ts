@@ -51,7 +51,7 @@ test('the last one freed is the next one given: it is warm', (t) => {
   t.is(pool.alloc(4096), b);
 });
 
-test('a sixteenth of a class is kept for each use, and filled up again before the others get more', (t) => {
+test('a sixteenth of a class is kept for each use, and spare ones are filled up again before the others get more', (t) => {
   const pool = new BufferPool({ head: 1, small: 32, medium: 16, large: 16 });
   const taken: number[] = [];
   const take = (use: BufferUse, bytes: number): number => {
@@ -76,14 +76,30 @@ test('a sixteenth of a class is kept for each use, and filled up again before th
     [14, 1, 1, 0],
   );
   for (let i = 0; i < 6; i++) pool.free(taken[i] as number);
-  t.is(pool.alloc(4096), -1);
   t.is(pool.available(4096), 6);
   t.deepEqual(
     uses.map((use) => take(use, 4096)),
-    [0, 2, 2, 2],
+    [4, 0, 0, 2],
+    'two are to be spare again, the others have theirs',
   );
-  pool.free(taken[0] as number);
-  t.is(pool.alloc(4096, 'arrival'), -1, 'first the spare ones');
+});
+
+test('whoever takes all that he gets, each use has its own', (t) => {
+  for (const greedy of ['user', 'answer', 'arrival'] as const) {
+    const pool = new BufferPool({ head: 1, small: 32, medium: 16, large: 16 });
+    const taken: number[] = [];
+    for (let at = pool.alloc(4096, greedy); at >= 0; at = pool.alloc(4096, greedy)) taken.push(at);
+    // What is freed and taken again at once changes nothing.
+    for (let i = 0; i < 5; i++) {
+      pool.free(taken[i] as number);
+      taken[i] = pool.alloc(4096, greedy);
+      t.true((taken[i] as number) >= 0);
+    }
+    for (const use of ['answer', 'arrival', 'spare'] as const) {
+      if (use !== greedy)
+        for (const _ of [1, 2]) t.true(pool.alloc(4096, use) >= 0, `${greedy} ${use}`);
+    }
+  }
 });
 
 test('the default pool takes about 100 MiB', (t) => {
