@@ -117,6 +117,8 @@ export class DrbdLoop {
 
   /** Do something in the engine from outside: a turn of its own, or part of the one under way. */
   enter<T>(work: () => T): T {
+    // Nothing may have happened for long: by the clock of then, what is begun now would be late already.
+    if (this.#depth === 0) this.io.refresh();
     this.#depth++;
     try {
       return work();

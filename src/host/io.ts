@@ -184,8 +184,10 @@ export interface Io {
   onBatchEnd(handler: () => void): void;
   /** Hand everything queued since the last call to the system. */
   submit(): void;
-  /** Monotonic milliseconds (fractional). Cached: refreshed at the start of each batch and by `submit`. */
+  /** Monotonic milliseconds (fractional). Cached: refreshed at the start of each batch, by `submit` and by `refresh`. */
   nowMs(): number;
+  /** Something begins that is no batch: the clock may have stood for long. */
+  refresh(): void;
   /** Stop: everything in flight is completed or cancelled, then all handles are closed. */
   destroy(): Promise<void>;
 }

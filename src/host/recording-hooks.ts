@@ -84,11 +84,17 @@ export class RecordedDrbd {
 
   // ---- what comes from outside
 
+  /** A turn of its own: the clock may have stood since the last one. */
+  #beginTurn(kind: number, a: number, b: number): void {
+    if (this.recorder.depth === 0) this.#below.refresh();
+    this.begin(kind, a, b);
+  }
+
   /** A turn in which front ends begin or end something. */
   enter<T>(loop: DrbdLoop, work: () => T): T {
     const rec = this.recorder;
     if (!rec.stopped) {
-      this.begin(R.ENTER, 0, 0);
+      this.#beginTurn(R.ENTER, 0, 0);
       rec.record(R.ENTER, 8).commit();
     }
     return loop.enter(() => {
@@ -106,7 +112,7 @@ export class RecordedDrbd {
     const asks = request.verb === 'status' || request.verb === 'running';
     if (!rec.stopped) {
       const safe = flightJson(request);
-      this.begin(R.REQUEST, 0, 0);
+      this.#beginTurn(R.REQUEST, 0, 0);
       rec.input.text = describeRequest(request);
       this.#text(R.REQUEST, safe);
       if (!asks) rec.note({ type: 'request', request });
@@ -120,7 +126,7 @@ export class RecordedDrbd {
   resumePrimary(control: DrbdControl, minor: number, reply: Reply): void {
     const rec = this.recorder;
     if (!rec.stopped) {
-      this.begin(R.RESUME, minor, 0);
+      this.#beginTurn(R.RESUME, minor, 0);
       const r = rec.record(R.RESUME, 16);
       r.number(minor);
       r.commit();
@@ -228,7 +234,7 @@ export class RecordedDrbd {
     this.#callback();
     hooks.handler(event, resource, minor, (exit) => {
       if (!rec.stopped) {
-        this.begin(R.HANDLER_DONE, id, exit);
+        this.#beginTurn(R.HANDLER_DONE, id, exit);
         const r = rec.record(R.HANDLER_DONE, 16);
         r.number(id);
         r.signed(exit);

@@ -489,6 +489,11 @@ export class RecordingIo implements Io {
     return this.#rec.stopped ? this.#io.nowMs() : this.#rec.nowMs;
   }
 
+  /** What comes from outside is recorded with the clock of now (recording-hooks.ts). */
+  refresh(): void {
+    if (this.#rec.stopped) this.#io.refresh();
+  }
+
   destroy(): Promise<void> {
     this.#rec.stop('the port is closed');
     return this.#io.destroy();

@@ -269,6 +269,10 @@ export class FallbackIo implements Io {
     return this.#nowMs;
   }
 
+  refresh(): void {
+    this.#nowMs = performance.now();
+  }
+
   destroy(): Promise<void> {
     return new Promise((resolve) => {
       this.#destroyed = resolve;

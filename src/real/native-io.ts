@@ -320,6 +320,10 @@ export class NativeIo implements Io {
     return this.#nowMs;
   }
 
+  refresh(): void {
+    if (!this.#inBatch) this.#nowMs = performance.now();
+  }
+
   destroy(): Promise<void> {
     return new Promise((resolve) => {
       this.#destroyed = resolve;

@@ -448,6 +448,8 @@ export class ReplayIo implements Io {
     return this.#log.us / 1000;
   }
 
+  refresh(): void {}
+
   destroy(): Promise<void> {
     return Promise.resolve();
   }

@@ -83,8 +83,12 @@ export class SimIoTurns {
     this.host.clock.after(0, () => this.#deliver());
   }
 
-  submit(): void {
+  refresh(): void {
     this.nowMs = this.host.clock.nowMs;
+  }
+
+  submit(): void {
+    this.refresh();
     while (this.#queue.length > 0) {
       const queue = this.#queue;
       this.#queue = [];

@@ -250,6 +250,10 @@ export class SimIo implements Io {
     return this.#turns.nowMs;
   }
 
+  refresh(): void {
+    this.#turns.refresh();
+  }
+
   /** Resolves when the clock has run what is in flight. */
   destroy(): Promise<void> {
     if (this.#turns.crashed) return Promise.resolve();

@@ -293,3 +293,23 @@ test('a flush whose peer has let its disk go is answered when the generation of 
   t.is(alpha.answer(flush), 0);
   t.not(alpha.volume.uuids.current, before);
 });
+
+// By the clock of the last turn before it, the ping of its end was late as soon as it was sent: the connection of a Primary was given up.
+test('paused with its last blocks on their way, and resumed long after: it ends, on the same connection', (t) => {
+  let empty = 0;
+  for (let step = 0; step < 20; step++) {
+    const pair = inSync(1);
+    const { alpha } = pair;
+    pair.net.faults('replication', { delayMs: [3, 4] });
+    const { link } = alpha.volume;
+    alpha.begins({ verb: 'invalidate', minor: 0 }, () => {});
+    pair.run(14 + step / 2);
+    const isPaused = alpha.control({ verb: 'pause-sync', minor: 0 }).ok;
+    pair.run(5000);
+    if (/cs:PausedSyncT/.test(alpha.shown) && alpha.volume.bitmap?.count === 0) empty++;
+    t.is(alpha.control({ verb: 'resume-sync', minor: 0 }).ok, isPaused);
+    pair.settled();
+    t.is(alpha.volume.link, link, `step ${step}`);
+  }
+  t.true(empty > 0);
+});
