@@ -264,7 +264,9 @@ export class ResourceState implements ResourceMachine {
       includes(this.#claims.otherMay, 'foreign') || includes(this.#claims.hold, 'local');
     const resumes = this.#config.resume !== 'none' && !this.#initialLogged;
     const resumed = resumes ? this.#claims.hold : 'none'; // looked at whether it runs: it may just have been claimed
-    if (taken && this.#standby.phase === 'NOT') {
+    // Barred, and nobody there to hand it to: what a dead peer may run is claimed when it is permitted (peerStillDead), not here.
+    const waits = this.#barred !== null && this.#peerDead;
+    if ((taken || waits) && this.#standby.phase === 'NOT') {
       this.#log('info', 'Local Resource acquisition completed. (none)', out);
       if (resumed !== 'none') this.#take(resumed, out);
     } else {

@@ -138,6 +138,47 @@ test('told again of a dead peer: it is reset unless it had released everything, 
   }
 });
 
+test('with a reason no more beside a dead peer that may run everything: nothing before it is reset', (t) => {
+  const table: readonly (readonly [string, (hand: Hand) => void])[] = [
+    ['never heard', (h) => h.call((s, out) => s.peerDied(false, h.nowMs, out))],
+    [
+      'it was starting',
+      (h) => {
+        h.hear({ t: 'starting', clean: '1' });
+        h.call((s, out) => s.peerDied(true, h.nowMs, out));
+      },
+    ],
+  ];
+  for (const [what, happens] of table) {
+    const hand = new Hand({ stonith: true });
+    barred(hand, 'x');
+    hand.call((state, out) => state.active(0, out));
+    happens(hand);
+    hand.until(60_000);
+    t.is(hand.state.state, 'STABLE', what);
+    barred(hand, null);
+    t.deepEqual(takes(hand), [], what);
+    hand.call((state, out) => state.peerStillDead(hand.nowMs, out));
+    t.deepEqual(takes(hand), [], what);
+    hand.fenced('OK');
+    t.deepEqual(takes(hand), ['take all'], what);
+  }
+});
+
+test('with a reason no more, and the peer that was dead comes back with nothing: what is ours is taken', (t) => {
+  const hand = new Hand({});
+  barred(hand, 'x');
+  hand.call((state, out) => state.active(0, out));
+  hand.call((state, out) => state.peerDied(false, 0, out));
+  hand.until(60_000);
+  hand.hear({ t: 'starting', clean: '1' });
+  barred(hand, null);
+  hand.resource('none', '1', { clean: '1' });
+  hand.until(120_000);
+  t.is(hand.state.hold, 'local');
+  t.deepEqual(takes(hand), ['take local']);
+});
+
 test('legacy: one that left and came back before it died is reset, too', (t) => {
   for (const isBack of [false, true]) {
     const state = new LegacyState({ peer: 'b', groups: [], resume: 'none' });
