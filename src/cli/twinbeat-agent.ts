@@ -2,7 +2,8 @@
  * twinbeat agent: tells load balancers whether this node serves. A process of its own: whoever connects to it cannot hold up the daemon,
  * which it asks by the control socket each time anew. twinbeat maint: takes this node out, for them alone.
  */
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import type { Server } from 'node:net';
 import { dirname } from 'node:path';
 import { type AgentAnswer, agentAnswer, agentHttp, agentLine } from '../host/agent-answer.js';
@@ -12,6 +13,8 @@ import {
   parseAgentAddress,
   serveAgent,
 } from '../real/agent-server.js';
+import { exitNow } from '../real/native-addon.js';
+import { hasHangingThread, within } from '../real/within.js';
 import { heartbeatReport } from './heartbeat-client.js';
 import { rooted, UsageError, type World } from './world.js';
 
@@ -25,45 +28,62 @@ export interface AgentFlags {
 }
 
 /** Why an operator has taken this node out; null: not. */
-function maintOf(root: string): string | null {
+async function maintOf(root: string): Promise<string | null> {
   try {
-    return readFileSync(rooted(root, MAINT), 'utf8').trim() || 'by an operator';
+    return (await readFile(rooted(root, MAINT), 'utf8')).trim() || 'by an operator';
   } catch (e) {
     if ((e as NodeJS.ErrnoException).code === 'ENOENT') return null;
     return `${MAINT} cannot be read`; // rather out than in
   }
 }
 
-/** An answer that took longer may be of a time when this node ran something that it does not run any more: it stood still. */
+/**
+ * An answer that took longer may be of a time when this node ran something that it does not run any more: it stood still. And nobody waits
+ * longer: HAProxy's agent-check gives up after agent-inter, and what it was told before holds on.
+ */
 const OLD_MS = 1000;
 
-/** Asked once for all that want to know at the same time. */
+/** Asked once for all that want to know at the same time. Who comes after OLD_MS of it hears at once that nothing is known. */
 class Asked {
   readonly #root: string;
   readonly #group: string | null;
-  #underWay: Promise<AgentAnswer> | null = null;
+  #underWay: { readonly begun: number; readonly answer: Promise<AgentAnswer> } | null = null;
 
   constructor(root: string, group: string | null) {
     this.#root = root;
     this.#group = group;
   }
 
-  answer(): Promise<AgentAnswer> {
-    this.#underWay ??= this.#ask().finally(() => {
-      this.#underWay = null;
+  async answer(): Promise<AgentAnswer> {
+    if (!this.#underWay) {
+      const answer = this.#ask().finally(() => {
+        this.#underWay = null;
+      });
+      this.#underWay = { begun: performance.now(), answer };
+    }
+    const { begun, answer } = this.#underWay;
+    let known: AgentAnswer | null = null;
+    const done = answer.then((each) => {
+      known = each;
     });
-    return this.#underWay;
+    await within(Math.max(0, begun + OLD_MS - performance.now()), done);
+    return known ?? this.#unknown(`no answer within ${OLD_MS} ms`);
+  }
+
+  #unknown(reason: string): AgentAnswer {
+    return agentAnswer({ report: null, reason }, this.#group, null);
   }
 
   async #ask(): Promise<AgentAnswer> {
     const begun = performance.now();
-    const found = await heartbeatReport(this.#root);
-    const tookMs = Math.round(performance.now() - begun);
-    const isOld = tookMs > OLD_MS && found.report !== null;
-    const source = isOld
-      ? { report: null, reason: `heartbeat answered after ${tookMs} ms` }
-      : found;
-    return agentAnswer(source, this.#group, maintOf(this.#root));
+    try {
+      const [found, maint] = await Promise.all([heartbeatReport(this.#root), maintOf(this.#root)]);
+      const tookMs = Math.round(performance.now() - begun);
+      if (tookMs > OLD_MS && found.report) return this.#unknown(`answered after ${tookMs} ms`);
+      return agentAnswer(found, this.#group, maint);
+    } catch (e) {
+      return this.#unknown(`heartbeat: ${(e as Error).message}`); // of another version, perhaps
+    }
   }
 }
 
@@ -106,14 +126,20 @@ export async function agentMain(flags: AgentFlags, world: World): Promise<number
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve());
   });
   close();
-  return 0;
+  return ended(0);
+}
+
+/** The file of the operator may hang, and with it a thread that nobody can end. */
+function ended(status: number): number {
+  if (hasHangingThread()) exitNow(status);
+  return status;
 }
 
 /** What the balancers are told; 0 up, 1 drain or maint, 2 down. */
 export async function agentOnce(group: string | null, world: World): Promise<number> {
   const { word, why } = await new Asked(world.root, group).answer();
   world.out(`${word}: ${why}\n`);
-  return { up: 0, drain: 1, maint: 1, down: 2 }[word];
+  return ended({ up: 0, drain: 1, maint: 1, down: 2 }[word]);
 }
 
 export function maintMain(action: string, why: readonly string[], world: World): number {

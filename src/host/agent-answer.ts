@@ -6,15 +6,20 @@
  *
  * `up` is never from memory: it is what the daemon says now. A daemon that does not answer, or has only just begun, says nothing of what
  * may run, and a write that is sent to the wrong node is worse than one that is not sent.
+ *
+ * Beside `lb-switch` in the group: only up and down. Two nodes that are cut off from each other both serve, and for the balancer the last
+ * one to start does: `ready` of the other, and `drain`, too, would end the maint into which lb-switch has put it.
  */
 import type { HeartbeatReport } from './heartbeat-control.js';
 
 export interface AgentAnswer {
   readonly word: 'up' | 'drain' | 'maint' | 'down';
   readonly why: string; // one line
+  /** It may say ready, drain and maint: the group is known, and has no `lb-switch`, which says these alone. */
+  readonly isAdmin: boolean;
 }
 
-/** A daemon that is so late has not looked yet whether the other node runs everything by now. */
+/** A daemon that is so late has not looked yet whether the other node runs everything by now. With a short deadtime: half of it. */
 const LATE_MS = 1000;
 
 /** What there is to say without a report: the daemon did not answer. */
@@ -29,19 +34,38 @@ export function agentAnswer(
   key: string | null,
   maint: string | null,
 ): AgentAnswer {
+  const group = source.report && groupOf(source.report.groups, key);
+  const isAdmin = group ? !group.resources.some((text) => LB_SWITCH.test(text)) : false;
+  return { ...wordOf(source, key, maint), isAdmin };
+}
+
+const LB_SWITCH = /^(.*\/)?lb-switch(::|$)/;
+
+type Groups = HeartbeatReport['groups'];
+type Word = Pick<AgentAnswer, 'word' | 'why'>;
+
+function groupOf(groups: Groups, key: string | null): Groups[number] | undefined {
+  return key === null ? groups[0] : groups.find((each) => each.key === key);
+}
+
+function wordOf(
+  source: { readonly report: HeartbeatReport } | NoReport,
+  key: string | null,
+  maint: string | null,
+): Word {
   if (maint !== null) return { word: 'maint', why: maint };
   if (source.report === null) return down(source.reason);
-  const { report } = source;
-  const { groups, standing, stuck, lateMs } = report;
-  const [first, second] = groups;
-  const group = key === null ? first : groups.find((each) => each.key === key);
+  const { groups, standing, stuck, lateMs, deadtimeMs } = source.report;
+  const group = groupOf(groups, key);
   if (!group) {
     return down(key === null ? 'haresources has no group' : `haresources has no group ${key}`);
   }
-  if (key === null && second) {
+  if (key === null && groups.length > 1) {
     return down(`--group is one of ${groups.map((each) => each.key).join(', ')}`);
   }
-  if (lateMs > LATE_MS) return down(`heartbeat stood still, and is ${lateMs} ms late`);
+  if (lateMs > Math.min(LATE_MS, deadtimeMs / 2)) {
+    return down(`heartbeat stood still, and is ${lateMs} ms late`);
+  }
   if (stuck.includes(group.key)) return down(`${group.key} cannot be stopped`);
   if (group.state === 'stops') return { word: 'drain', why: `${group.key} is being stopped` };
   if (standing.state !== 'ok') return down(`${standing.state}: ${standing.why}`);
@@ -51,7 +75,7 @@ export function agentAnswer(
   return { word: 'up', why: `${group.key} runs` };
 }
 
-function down(why: string): AgentAnswer {
+function down(why: string): Word {
   return { word: 'down', why };
 }
 
@@ -62,8 +86,9 @@ function down(why: string): AgentAnswer {
  *
  * `down` names no administrative state: what lb-switch has put into maint stays there until it serves again.
  */
-export function agentLine({ word, why }: AgentAnswer): string {
-  const reason = why.replace(/[^ -~]/g, '?').slice(0, 120);
+export function agentLine({ word, why, isAdmin }: AgentAnswer): string {
+  const reason = (text: string): string => text.replace(/[^ -~]/g, '?').slice(0, 120);
+  if (!isAdmin) return word === 'up' ? 'up\n' : `down # ${reason(SAID[word] + why)}\n`;
   switch (word) {
     case 'up':
       return 'up ready\n';
@@ -72,9 +97,12 @@ export function agentLine({ word, why }: AgentAnswer): string {
     case 'maint':
       return 'maint\n';
     case 'down':
-      return `down # ${reason}\n`;
+      return `down # ${reason(why)}\n`;
   }
 }
+
+/** Before the reason, where a word cannot be said. */
+const SAID = { drain: '', maint: 'maint: ', down: '' } as const;
 
 /** For `option httpchk` and any other check by HTTP: 200 while it serves, else 503, and the reason. */
 export function agentHttp({ word, why }: AgentAnswer, hasBody: boolean): string {

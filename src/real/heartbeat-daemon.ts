@@ -41,7 +41,7 @@ import { nodeDigests, nodeRandom, nodeTimers } from './node-ports.js';
 import { becomeRealtime } from './realtime.js';
 import { TestingLoss } from './testing-loss.js';
 import { Watchdog } from './watchdog.js';
-import { within } from './within.js';
+import { hasHangingThread, within } from './within.js';
 
 /** Of the size that [flight] gives to drbdd. */
 const FLIGHT_SHARE = 4;
@@ -307,11 +307,6 @@ export class HeartbeatDaemon {
       },
     };
   }
-}
-
-/** A call of the file system that has not come back. */
-function hasHangingThread(): boolean {
-  return process.getActiveResourcesInfo().some((name) => name.startsWith('FSReq'));
 }
 
 function loadavg(): string {

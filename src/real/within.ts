@@ -12,3 +12,8 @@ export async function within(limitMs: number, work: Promise<unknown>): Promise<b
     clearTimeout(limit);
   }
 }
+
+/** A call of the file system that has not come back: process.exit would wait for its thread, and does not end. */
+export function hasHangingThread(): boolean {
+  return process.getActiveResourcesInfo().some((name) => name.startsWith('FSReq'));
+}

@@ -4,7 +4,7 @@ import test, { type ExecutionContext } from 'ava';
 import { nodeWord } from '../../src/cli/twinbeat-report.js';
 import type { HeartbeatReport } from '../../src/host/heartbeat-control.js';
 import { parseAgentAddress } from '../../src/real/agent-server.js';
-import { launch } from '../support/command.js';
+import { command, launch } from '../support/command.js';
 import { BUILT, HeartbeatRoot } from '../support/heartbeat-root.js';
 import { need } from '../support/need.js';
 import { until } from '../support/until.js';
@@ -85,10 +85,41 @@ test('up while it serves, and only then; out while the operator says so', async 
 
   // Its processes run on, and nobody is there who could say so.
   process.kill(root.running(), 'SIGSTOP');
-  t.regex(await said(agentPort), /^(down # .*|)$/);
+  t.regex(await said(agentPort), /^down # no answer within 1000 ms\n$/);
+  // HAProxy waits for agent-inter and no longer: who comes now hears it at once.
+  const asked = performance.now();
+  t.regex(await said(agentPort), /^down # no answer within 1000 ms\n$/);
+  t.true(performance.now() - asked < 500);
   process.kill(root.running(), 'SIGCONT');
   t.is((await root.run(HEARTBEAT, '-k')).code, 0);
   t.regex(await said(agentPort), /^down # /);
+});
+
+test('beside lb-switch it says no ready, no drain and no maint, which would end what that one said', async (t) => {
+  const root = await HeartbeatRoot.create(t);
+  await root.write('/etc/ha.d/haresources', 'node-a service lb-switch::10.0.0.5:9999::db\n');
+  await root.write('/etc/ha.d/resource.d/lb-switch', '#!/bin/sh\necho running\n', 0o755);
+  t.is((await root.run(HEARTBEAT)).code, 0);
+  const { agentPort } = await agent(t, root);
+  await until(async () => (await said(agentPort)) === 'up\n', 'up');
+  t.is((await root.run(TWINBEAT, 'maint', 'on', 'a', 'new', 'disk')).code, 0);
+  t.is(await said(agentPort), 'down # maint: a new disk\n');
+  t.like(await root.run(TWINBEAT, 'agent'), { code: 1, stdout: 'maint: a new disk\n' });
+});
+
+test('a file of the operator that does not answer is no yes', async (t) => {
+  const root = await HeartbeatRoot.create(t);
+  t.is((await root.run(HEARTBEAT)).code, 0);
+  await root.untilServing();
+  await root.write('/var/lib/twinbeat/here', '');
+  t.is((await command('mkfifo', root.path('/var/lib/twinbeat/agent.maint'))).code, 0);
+  const { agentPort } = await agent(t, root);
+  t.is(await said(agentPort), 'down # no answer within 1000 ms\n');
+  t.like(await root.run(TWINBEAT, 'agent'), {
+    code: 2,
+    stdout: 'down: no answer within 1000 ms\n',
+  });
+  t.is((await root.run(TWINBEAT, 'maint', 'off')).code, 0);
 });
 
 test('HAProxy follows the agent', async (t) => {

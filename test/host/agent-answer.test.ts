@@ -4,7 +4,7 @@ import { agentAnswer, agentHttp, agentLine } from '../../src/host/agent-answer.j
 import type { HeartbeatReport } from '../../src/host/heartbeat-control.js';
 import type { GroupState } from '../../src/resource-manager/operations.js';
 
-type Part = Pick<HeartbeatReport, 'groups' | 'standing' | 'stuck' | 'lateMs'>;
+type Part = Pick<HeartbeatReport, 'groups' | 'standing' | 'stuck' | 'lateMs' | 'deadtimeMs'>;
 
 function group(key: string, state: GroupState): Part['groups'][number] {
   return { key, node: 'a', resources: [key], state };
@@ -16,12 +16,17 @@ function told(part: Partial<Part>, key: string | null = null, maint: string | nu
     standing: { state: 'ok' },
     stuck: [],
     lateMs: 0,
+    deadtimeMs: 30_000,
     ...part,
   };
   return agentAnswer({ report: whole as HeartbeatReport }, key, maint);
 }
 
 const OFFLINE = { state: 'FAILED_OFFLINE', why: 'mysql failed' } as const;
+/** Of a group with lb-switch, which says alone who is ready. */
+function switched(state: GroupState): Part['groups'] {
+  return [{ ...group('drbddisk::r0', state), resources: ['drbddisk::r0', 'lb-switch::a:1::db'] }];
+}
 const BOTH = [group('r0', 'runs'), group('r1', 'stopped')];
 
 for (const [what, answer, line] of [
@@ -41,6 +46,22 @@ for (const [what, answer, line] of [
   ['one of two', told({ groups: BOTH }, 'r0'), 'up ready'],
   ['the other one of two', told({ groups: BOTH }, 'r1'), 'down # r1 is not here'],
   ['which of two?', told({ groups: BOTH }), 'down # --group is one of r0, r1'],
+  ['with lb-switch: it runs', told({ groups: switched('runs') }), 'up'],
+  [
+    'with lb-switch: it is given away',
+    told({ groups: switched('stops') }),
+    'down # drbddisk::r0 is being stopped',
+  ],
+  [
+    'with lb-switch: the operator says so',
+    told({ groups: switched('runs') }, null, 'a new disk'),
+    'down # maint: a new disk',
+  ],
+  [
+    'it stood still for half of a short deadtime',
+    told({ lateMs: 260, deadtimeMs: 500 }),
+    'down # heartbeat stood still, and is 260 ms late',
+  ],
   ['none of that name', told({}, 'r7'), 'down # haresources has no group r7'],
   ['none at all', told({ groups: [] }), 'down # haresources has no group'],
   [
@@ -51,7 +72,7 @@ for (const [what, answer, line] of [
   [
     'nor does it, and the operator has said so',
     agentAnswer({ report: null, reason: 'connect ENOENT' }, null, 'a new disk'),
-    'maint',
+    'down # maint: a new disk',
   ],
 ] as const) {
   test(`${what}: ${line}`, (t) => {
