@@ -11,6 +11,11 @@ import { judged, type Ran, Room, script, until } from './room.js';
 const WANTS = ['root', 'netns', 'haproxy', 'perl', 'socat'];
 const BACKEND = 'db';
 
+/** As haresources has it: a name for each node. */
+function namesFor(room: Room, server: string): string {
+  return `other-node=other,${room.must('uname', '-n').trim().toUpperCase()}=${server}`;
+}
+
 async function balanced(t: ExecutionContext) {
   const room = await Room.open(t);
   const socket = join(room.dir, 'admin.sock');
@@ -48,7 +53,7 @@ backend ${BACKEND}
   };
   balancer();
   const call = (server: string, action: string, env: Readonly<Record<string, string>> = {}): Ran =>
-    room.run([script('lb-switch'), socket, BACKEND, server, action], env);
+    room.run([script('lb-switch'), socket, BACKEND, namesFor(room, server), action], env);
   /** Who answers a client of the balancer; '' nobody. */
   const served = (): string =>
     room.run(['sh', '-c', 'timeout 5 socat -u TCP:127.0.0.1:3306 - | head -n 1']).out.trim();
@@ -122,9 +127,43 @@ test('a backend that is not there, and names that are none', async (t) => {
   if (!need(t, ...WANTS)) return;
   const { room, socket } = await balanced(t);
   const call = (backend: string): Ran =>
-    room.run([script('lb-switch'), socket, backend, 'alpha', 'start']);
+    room.run([script('lb-switch'), socket, backend, namesFor(room, 'alpha'), 'start']);
   t.is(call('web').status, 1);
   t.regex(call('web').out, /Can't find backend/i);
   t.is(call('db; disable server db/alpha').status, 1);
   t.regex(call('db; disable server db/alpha').out, /is no name of a backend or server/);
+});
+
+// haresources is the same on both nodes: with one name for both, the balancer would write to that server whichever node serves.
+test('a server that is not named for this node alone, and no balancer at all', async (t) => {
+  if (!need(t, ...WANTS)) return;
+  const { room, socket, served } = await balanced(t);
+  const own = room.must('uname', '-n').trim();
+  const before = served();
+  for (const [args, words] of [
+    [[socket, BACKEND, 'beta'], /expected NODE=SERVER,NODE=SERVER, one for each node, got 'beta'/],
+    [
+      [socket, BACKEND, 'x=alpha,y=beta'],
+      new RegExp(`expected ${own}=SERVER among 'x=alpha,y=beta'`),
+    ],
+    [[socket, BACKEND, `${own}=beta,y=beta`], /has one server for two nodes/],
+    [['', BACKEND], /no balancer is named/],
+    [[',', BACKEND], /no balancer is named/],
+  ] as const) {
+    const refused = room.script('lb-switch', ...args, 'start');
+    t.is(refused.status, 1, args.join(' '));
+    t.regex(refused.out, words);
+    t.is(
+      room.script('lb-switch', ...args, 'stop').status,
+      0,
+      'a stop that fails takes the machine down',
+    );
+  }
+  t.is(
+    room
+      .must('sh', '-c', `echo 'show servers state ${BACKEND}' | socat - UNIX:${socket}`)
+      .match(/ (alpha|beta) \S+ 2 0 /g)?.length,
+    2,
+  );
+  t.not(before, '');
 });
