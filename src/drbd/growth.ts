@@ -37,7 +37,7 @@ export class Growth {
   #writing = 0; // sizes that are not on disk yet
   #looks = false; // at the end of this turn
   #begins: Link | null = null; // has been begun on that connection
-  #waitsFor: Link | null = null; // the peer is to begin
+  #wait: object | null = null; // the one that runs, for a peer that is to begin
 
   constructor(core: Core, volume: Volume) {
     this.#core = core;
@@ -81,6 +81,7 @@ export class Growth {
     this.#due = grows ? 'met' : 'no';
     this.#newFrom = laSize;
     this.#begins = null;
+    this.#wait = null;
   }
 
   /** Another size. `isNew`: what is added may differ; else it is known to be equal (--assume-clean). */
@@ -125,6 +126,7 @@ export class Growth {
     const both = conn >= Conns.Connected && pdsk >= Disks.Inconsistent && pdsk !== Disks.DUnknown;
     this.#due = both ? 'online' : 'met';
     this.#begins = null;
+    this.#wait = null;
     this.look();
   }
 
@@ -143,8 +145,8 @@ export class Growth {
     if (conn < Conns.Connected) {
       this.#due = 'met';
       this.#begins = null;
-      this.#waitsFor = null;
     }
+    if (conn !== Conns.Connected) this.#wait = null; // a verify: it has its time when that is over
     // The mark of a Primary has stood for it until now.
     const demoted = old.role === Roles.Primary && next.role !== Roles.Primary;
     if (demoted && this.#from === 0 && (this.#volume.bitmap?.count ?? 0) > 0) {
@@ -170,7 +172,7 @@ export class Growth {
   #mayBegin(): void {
     const v = this.#volume;
     const { link } = v;
-    const { conn, disk, pdsk, peer } = v.state;
+    const { conn, disk, pdsk } = v.state;
     if (this.#due === 'no' || !link || conn !== Conns.Connected || this.#begins === link) return;
     if (disk !== Disks.UpToDate || pdsk !== Disks.UpToDate) return;
     if ((v.bitmap?.count ?? 0) === 0) {
@@ -179,7 +181,14 @@ export class Growth {
       return;
     }
     if (this.#isSource(link)) this.#begin(link);
-    else if (this.#due === 'met' && peer === Roles.Primary) this.#waitFor(link);
+    else if (this.#awaitsSource(link)) this.#waitFor(link);
+  }
+
+  /** The peer is the source, and may be a kernel that does not know of it. */
+  #awaitsSource(link: Link): boolean {
+    const { conn, disk, pdsk, peer } = this.#volume.state;
+    const isGood = conn === Conns.Connected && disk === Disks.UpToDate && pdsk === Disks.UpToDate;
+    return isGood && this.#due === 'met' && peer === Roles.Primary && !this.#isSource(link);
   }
 
   #isSource(link: Link): boolean {
@@ -225,12 +234,15 @@ export class Growth {
 
   #waitFor(link: Link): void {
     const v = this.#volume;
-    if (this.#waitsFor === link) return;
-    this.#waitsFor = link;
+    if (this.#wait) return;
+    const wait = {};
+    this.#wait = wait;
     v.resource.after(SOURCE_WAIT_MS, () => {
-      if (this.#waitsFor !== link || v.link !== link || this.#due !== 'met') return;
-      const { conn, role, peer } = v.state;
-      if (conn !== Conns.Connected || peer !== Roles.Primary || role === Roles.Primary) return;
+      if (this.#wait !== wait || v.link !== link) return;
+      if (!this.#awaitsSource(link)) {
+        this.#wait = null; // a disk is gone, or a role another one: it is looked at anew when that changes
+        return;
+      }
       if (v.diskOptions.fencing === 'dont-care') {
         link.fail('NetworkFailure', 'the peer does not begin the resync of new storage: once more');
         return;

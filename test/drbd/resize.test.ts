@@ -3,6 +3,7 @@
  * end, whatever happens in between.
  */
 import test, { type ExecutionContext } from 'ava';
+import type { DiskOptions } from '../../src/config/drbd-options.js';
 import { detach } from '../../src/drbd/disk-verbs.js';
 import { receiveSizes, resize as resizeVolume } from '../../src/drbd/resize.js';
 import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
@@ -668,4 +669,50 @@ test('a Primary that was the target of a resync has its device grow as soon as i
     grown(t, pair, `step ${step}`);
   }
   t.true(early > 0);
+});
+
+/** Two Secondaries meet, larger than before; alpha is promoted, and begins no resync of its own accord: as a kernel. */
+function beforeKernelSource(disk: Partial<DiskOptions> = {}): SimPair {
+  const pair = verifiable(1, { disk });
+  const { alpha, beta } = pair;
+  const looks = beta.volume.growth.look.bind(beta.volume.growth);
+  for (const node of both(pair)) node.volume.growth.look = () => {};
+  downAndUp(pair);
+  pair.settled();
+  alpha.ask((v, done) => setPrimary(v, false, done));
+  pair.settled();
+  beta.volume.growth.look = looks;
+  beta.loop.enter(looks);
+  return pair;
+}
+
+// Its five seconds ended in the middle of the verify, and there were no others on that connection.
+test('a source that does not begin, as a kernel, and a verify: it is waited for when that is over', (t) => {
+  const pair = beforeKernelSource({ resyncRateKiBps: 400 });
+  const { alpha, beta } = pair;
+  const { link } = alpha.volume;
+  pair.run(1000);
+  const fromMs = pair.world.nowMs;
+  t.is(begin(beta).kind, 'ok');
+  beta.until(/cs:Connected/);
+  t.true(pair.world.nowMs > fromMs + 5000);
+  pair.run(4000);
+  t.is(alpha.volume.link, link);
+  pair.until(() => alpha.volume.link !== link, 'it is dropped');
+  grown(t, pair);
+});
+
+// Its users have only this node's disk: the connection would have been taken from them.
+test('a source that does not begin, as a kernel, lets its disk go: it is not dropped', (t) => {
+  const pair = beforeKernelSource();
+  const { alpha } = pair;
+  const { link } = alpha.volume;
+  pair.run(3000);
+  t.is(alpha.ask((v, done) => detach(v, false, done)).kind, 'ok');
+  pair.run(10_000);
+  t.is(alpha.volume.link, link);
+  t.is(alpha.write(8, block(1)), 0);
+  findMetaData(alpha.disk, 2 * MIB);
+  alpha.attach();
+  grown(t, pair);
 });
