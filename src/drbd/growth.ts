@@ -28,6 +28,12 @@ import type { Volume } from './volume.js';
 /** A peer that is to be the source and has not begun by then is a kernel that does not know of it. */
 const SOURCE_WAIT_MS = 5000;
 
+const isSyncing = ({ conn }: State): boolean =>
+  conn >= Conns.SyncSource &&
+  conn <= Conns.PausedSyncT &&
+  conn !== Conns.VerifyS &&
+  conn !== Conns.VerifyT;
+
 export class Growth {
   readonly #core: Core;
   readonly #volume: Volume;
@@ -132,17 +138,18 @@ export class Growth {
 
   stateChanged(old: State, next: State): void {
     if (this.#due === 'no') return;
-    const { conn, disk } = next;
-    const isSyncing = conn >= Conns.SyncSource && conn <= Conns.PausedSyncT;
+    const { conn, disk, pdsk } = next;
     if (disk < Disks.Inconsistent && disk !== Disks.Negotiating) {
       this.#due = 'no';
       return;
     }
-    if (isSyncing && conn !== Conns.VerifyS && conn !== Conns.VerifyT) {
+    // One that was under way as the device grew may be at its end.
+    if (isSyncing(next) && !isSyncing(old)) {
       this.#due = 'no';
       return;
     }
-    if (conn < Conns.Connected) {
+    // What the peer's disk comes back with, nobody knows: it is met again.
+    if (conn < Conns.Connected || pdsk < Disks.Inconsistent) {
       this.#due = 'met';
       this.#begins = null;
     }

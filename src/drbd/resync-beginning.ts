@@ -38,7 +38,7 @@ export class ResyncBeginning {
   readonly #core: Core;
   readonly #volume: Volume;
   readonly #resync: Resync;
-  #exchange = 0; // counts how often one began or ended: what was begun in one is not gone on with in the next
+  #exchange = 0; // counts how often one began, ended, or lost a disk: what was begun in one is not gone on with in the next
   #peerMustHear = false; // that one begins
   #brokenOffOn: Link | null = null; // packets of an exchange may be on their way
   #sender: BitmapSender | null = null;
@@ -58,7 +58,10 @@ export class ResyncBeginning {
   stateChanged(old: State, next: State): void {
     const { link } = this.#volume;
     const changes = isExchanging(old.conn) !== isExchanging(next.conn);
-    if (changes) this.#exchange++;
+    // Without one of the disks nothing comes of what was about to begin.
+    const letGo = next.pdsk < Disks.Inconsistent || next.disk < Disks.Inconsistent;
+    const alone = next.conn === Conns.Connected && letGo;
+    if (changes || alone) this.#exchange++;
     // The peer may have begun one with a disk that is let go before this node has compared.
     const gone = old.disk === Disks.Negotiating && next.disk < Disks.Inconsistent;
     if ((changes || gone) && next.conn === Conns.Connected) this.#brokenOffOn = link;
@@ -68,8 +71,6 @@ export class ResyncBeginning {
       this.#sender = null;
     }
     // Nothing comes of it: writes do not wait for a handler that may take long.
-    const letGo = next.pdsk < Disks.Inconsistent || next.disk < Disks.Inconsistent;
-    const alone = next.conn === Conns.Connected && letGo;
     if (this.#beginnings.size === 0 || !(changes || alone || next.conn < Conns.Connected)) return;
     // To its source, which had begun with new storage, this copy is Inconsistent.
     if (alone && link && next.disk === Disks.UpToDate) sendState(link, this.#volume);

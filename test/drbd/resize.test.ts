@@ -4,7 +4,7 @@
  */
 import test, { type ExecutionContext } from 'ava';
 import type { DiskOptions } from '../../src/config/drbd-options.js';
-import { detach } from '../../src/drbd/disk-verbs.js';
+import { detach, invalidate, pauseSync } from '../../src/drbd/disk-verbs.js';
 import { receiveSizes, resize as resizeVolume } from '../../src/drbd/resize.js';
 import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
 import { Conns, decodeState } from '../../src/drbd/state.js';
@@ -715,4 +715,59 @@ test('a source that does not begin, as a kernel, lets its disk go: it is not dro
   findMetaData(alpha.disk, 2 * MIB);
   alpha.attach();
   grown(t, pair);
+});
+
+// The invalidate had called it off, the peer's disk that: it was never begun again on that connection, and both disks were UpToDate.
+for (const isInvalidated of [true, false]) {
+  test(`Secondaries, a resync of the new part that is about to begin, the peer's disk goes and comes back: it is copied${isInvalidated ? ', after an invalidate that came to nothing' : ''}`, (t) => {
+    let late = 0;
+    for (let step = 0; step < 20; step++) {
+      const pair = inSync(1 + (step % 4));
+      const { alpha, beta } = pair;
+      different(pair);
+      const isSource = alpha.volume.link?.resolveConflicts === true;
+      const [source, target] = isSource ? [alpha, beta] : [beta, alpha];
+      source.handlerMs = 300; // before-resync-source
+      alpha.loop.enter(() => askResize(alpha));
+      pair.run(4 + step / 2);
+      t.is(alpha.ask(setSecondary).kind, 'ok');
+      pair.run(40);
+      if (source.volume.growth.isDue && target.volume.state.conn === Conns.Connected) late++;
+      if (isInvalidated) target.loop.enter(() => invalidate(target.volume, () => {}));
+      pair.run(30);
+      target.loop.enter(() => detach(target.volume, true, () => {}));
+      pair.until(() => target.volume.dataDisk < 0, 'detached');
+      findMetaData(target.disk, 2 * MIB);
+      target.attach();
+      source.handlerMs = 1;
+      pair.settled();
+      pair.run(1000);
+      pair.settled();
+      if (alpha.volume.sizeSectors < 6000) continue; // refused: no Primary
+      grown(t, pair, `step ${step}`);
+    }
+    t.true(late > 4);
+  });
+}
+
+// As above; it had been forgotten that the new part was to be copied.
+test('a Primary that was the target of a resync has its device grow as soon as it is done, and its source is paused: both copies are good', (t) => {
+  let early = 0;
+  for (let step = 0; step < 20; step++) {
+    const pair = inSync(1 + step);
+    const { alpha, beta } = pair;
+    different(pair);
+    pair.net.faults('replication', { delayMs: [1, 60] });
+    t.true(alpha.control({ verb: 'invalidate', minor: 0 }).ok);
+    alpha.until(/cs:SyncTarget/);
+    alpha.until(/cs:Connected/);
+    alpha.loop.enter(() => askResize(alpha));
+    pair.until(() => beta.volume.sizeSectors > 6000, `step ${step}: the size`);
+    if (beta.volume.state.conn === Conns.SyncSource) early++;
+    beta.loop.enter(() => pauseSync(beta.volume, true, () => {}));
+    pair.run(500);
+    beta.loop.enter(() => pauseSync(beta.volume, false, () => {}));
+    grown(t, pair, `step ${step}`);
+  }
+  t.true(early > 0);
 });
