@@ -39,6 +39,7 @@ export class Growth {
   readonly #volume: Volume;
   #from = 0; // the size on disk, while nothing there guarantees the resync of what is behind it; 0: the size is that of the device
   #due: 'no' | 'online' | 'met' = 'no';
+  #grownMs = 0; // when
   #newFrom = 0; // while due: the new part begins in that sector
   #writing = 0; // sizes that are not on disk yet
   #looks = false; // at the end of this turn
@@ -53,6 +54,15 @@ export class Growth {
   /** The new part is not in sync, and its resync has not begun. */
   get isDue(): boolean {
     return this.#due !== 'no';
+  }
+
+  /** Its resync begins in a moment, here or at the peer. */
+  get isBeginning(): boolean {
+    const v = this.#volume;
+    const { conn, disk, pdsk } = v.state;
+    const isGood = conn === Conns.Connected && disk === Disks.UpToDate && pdsk === Disks.UpToDate;
+    if (!v.link || !isGood || this.#due !== 'online') return false;
+    return this.#isSource(v.link) || this.#core.port.nowMs() < this.#grownMs + SOURCE_WAIT_MS;
   }
 
   /** So many bits are not those of a new part whose resync has not begun. */
@@ -128,6 +138,7 @@ export class Growth {
   #grown(old: number): void {
     const { conn, pdsk } = this.#volume.state;
     if (this.#from === 0) this.#from = old;
+    this.#grownMs = this.#core.port.nowMs();
     this.#newFrom = this.isDue ? Math.min(this.#newFrom, old) : old;
     const both = conn >= Conns.Connected && pdsk >= Disks.Inconsistent && pdsk !== Disks.DUnknown;
     this.#due = both ? 'online' : 'met';

@@ -470,6 +470,12 @@ export function receiveStateRequest(
       answer(judged.code);
       return null;
     }
+    // As if it had begun. A kernel that hears of the growth while it asks waits for that resync afterwards, and not for the verify.
+    if (asked.conn === Conns.VerifyT && v.growth.isBeginning) {
+      v.core.host.log('info', v.name, "refused the peer's verify: new storage is to be copied");
+      answer(Ss.RESYNC_RUNNING);
+      return null;
+    }
   }
   answer(Ss.SUCCESS);
   for (const v of volumes) {
