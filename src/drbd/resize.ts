@@ -29,6 +29,16 @@ export function receiveSizes(link: Link, v: Volume, p: Sizes): string | null {
   }
   const isNew = (p.ddsFlags & DDS_FLAGS.NO_RESYNC) === 0;
   const attached = isAttached(v);
+  if (attached && isStarting(v) && changesSize(v, p)) {
+    // Nothing is compared any more. As soon as it has begun; a Primary without a good disk would lose its data with the connection.
+    v.resource.when(
+      () => !isStarting(v),
+      () => {
+        if (v.link === link && v.peerSizes === p) receiveSizes(link, v, p);
+      },
+    );
+    return null;
+  }
   if (attached && isComparing(v) && changesSize(v, p)) {
     link.fail('NetworkFailure', 'the size changes while bitmaps are exchanged: once more');
     return null;
@@ -62,6 +72,12 @@ function followLater(link: Link, v: Volume, ddsFlags: number): void {
 /** A bitmap of another size would be another one. */
 const isComparing = (v: Volume): boolean =>
   v.state.conn >= Conns.StartingSyncS && v.state.conn <= Conns.WFSyncUUID;
+
+/** On the way to a resync, without an exchange of bitmaps, or behind it. */
+const isStarting = ({ state }: Volume): boolean =>
+  state.conn === Conns.StartingSyncS ||
+  state.conn === Conns.StartingSyncT ||
+  state.conn === Conns.WFSyncUUID;
 
 const isAttached = (v: Volume): boolean =>
   v.dataDisk >= 0 && v.state.disk >= Disks.Negotiating && !v.detaching;

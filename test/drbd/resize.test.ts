@@ -777,3 +777,23 @@ test('a Primary that was the target of a resync has its device grow as soon as i
   }
   t.true(early > 0);
 });
+
+// The connection was dropped, and its users got EIO until the next one.
+test('a Primary attaches its disk, and both have grown meanwhile: its users go on', (t) => {
+  for (let step = 0; step < 12; step++) {
+    const pair = inSync(1 + step);
+    const { alpha, beta } = pair;
+    const { link } = alpha.volume;
+    t.is(alpha.ask((v, done) => detach(v, false, done)).kind, 'ok');
+    t.is(alpha.write(8, block(1)), 0);
+    different(pair);
+    findMetaData(alpha.disk, 2 * MIB);
+    pair.net.faults('replication', { delayMs: [1, 3 + step] });
+    alpha.handlerMs = 1 + 3 * step; // before-resync-target
+    alpha.beginAttach();
+    for (let i = 0; i < 60; i++) t.is(alpha.write(16 + 8 * (i % 10), block(i)), 0, `step ${step}`);
+    grown(t, pair, `step ${step}`);
+    t.is(alpha.volume.link, link);
+    t.deepEqual(beta.disk.content(4096, 4096), block(1));
+  }
+});
