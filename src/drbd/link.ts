@@ -106,6 +106,7 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
   #pingDueMs: number;
   #pingSentMs = -1; // >= 0: a P_PING_ACK is awaited
   #lastWriteMs = 0;
+  #epochMovedMs = 0; // the first barrier was sent, or one was acknowledged
   readonly #pingWaiters: (() => void)[] = [];
 
   constructor(core: Core, resource: Resource, e: Established, incarnation: number) {
@@ -295,8 +296,15 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
   }
 
   sendBarrier(epoch: number): void {
+    if (this.transferLog.epochs === 2) this.#epochMovedMs = this.core.port.nowMs();
     const at = this.#packet(this.data, COMMANDS.P_BARRIER, 0, BARRIER_BYTES);
     if (at >= 0) putBarrier(this.core.port.poolView, at, epoch);
+  }
+
+  /** P_BARRIER_ACK: what is wrong with it, or null. */
+  barrierAcknowledged(barrier: number, setSize: number): string | null {
+    this.#epochMovedMs = this.core.port.nowMs();
+    return this.transferLog.barrierAck(barrier, setSize);
   }
 
   writeCovered(request: AppRequest): void {
@@ -500,15 +508,11 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
     } else if (nowMs >= this.#pingDueMs) {
       this.#sendPing();
     }
-    if (options.koCount > 0) {
-      const limit = options.koCount * options.timeoutDs * 100;
-      if (nowMs >= this.transferLog.oldestStartMs + limit) {
-        this.fail(
-          'Timeout',
-          `Remote failed to finish a request within ko-count (${options.koCount}) * timeout (${options.timeoutDs} * 0.1s)`,
-        );
-        return;
-      }
+    const late = this.#late(nowMs);
+    if (late !== null) {
+      const limit = `ko-count (${options.koCount}) * timeout (${options.timeoutDs} * 0.1s)`;
+      this.fail('Timeout', `Remote failed to ${late} within ${limit}`);
+      return;
     }
     if (this.transferLog.count > 0 && nowMs >= this.#lastWriteMs + IDLE_EPOCH_MS) {
       this.transferLog.close();
@@ -523,12 +527,31 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
     if (this.transferLog.count > 0) {
       const idle = this.#lastWriteMs + IDLE_EPOCH_MS;
       if (this.transferLog.hasOpenWrites) at = Math.min(at, idle);
-      if (options.koCount > 0) {
-        const limit = options.koCount * options.timeoutDs * 100;
-        at = Math.min(at, this.transferLog.oldestStartMs + limit);
-      }
+      at = Math.min(at, this.#lateMs);
     }
     return at;
+  }
+
+  /** What the peer has left undone for ko-count times timeout; null: nothing. */
+  #late(nowMs: number): string | null {
+    if (nowMs < this.#lateMs) return null;
+    const awaited = this.transferLog.oldestAwaitedMs <= this.#owesBarrierMs;
+    return awaited ? 'finish a request' : 'answer a P_BARRIER';
+  }
+
+  get #lateMs(): number {
+    const { koCount, timeoutDs } = this.resource.netOptions;
+    if (koCount === 0) return Number.POSITIVE_INFINITY;
+    const sinceMs = Math.min(this.transferLog.oldestAwaitedMs, this.#owesBarrierMs);
+    return sinceMs + koCount * timeoutDs * 100;
+  }
+
+  /**
+   * Since when the peer owes the acknowledgement of a barrier and has finished no epoch. Writes that wait for nothing else are
+   * answered, and may pile up there (protocol A, a slower disk): they keep nobody waiting as long as it gets on.
+   */
+  get #owesBarrierMs(): number {
+    return this.transferLog.hasClosedEpochs ? this.#epochMovedMs : Number.POSITIVE_INFINITY;
   }
 
   turnEnd(): void {

@@ -107,7 +107,7 @@ export class MetaReceiver implements StreamOwner {
       case COMMANDS.P_BARRIER_ACK: {
         readBarrierAck(poolView, body, this.#barrierAck);
         const { barrier, setSize } = this.#barrierAck;
-        const wrong = link.transferLog.barrierAck(barrier, setSize);
+        const wrong = link.barrierAcknowledged(barrier, setSize);
         if (wrong !== null) link.fail('ProtocolError', wrong);
         return;
       }

@@ -42,6 +42,7 @@ export class TransferLog {
   #nextNumber = 0;
   #head: AppRequest | null = null;
   #tail: AppRequest | null = null;
+  #unacknowledged: AppRequest | null = null; // none before it is
   #count = 0;
 
   constructor(owner: TransferLogOwner, maxEpochSize: number) {
@@ -65,9 +66,17 @@ export class TransferLog {
     return (this.#epochs[this.#epochs.length - 1] as Epoch).writes > 0;
   }
 
-  /** Of the oldest write without its acknowledgement or barrier ack; +Infinity if none. */
-  get oldestStartMs(): number {
-    return this.#head?.startMs ?? Number.POSITIVE_INFINITY;
+  /** P_BARRIER has been sent, and its acknowledgement is not here. */
+  get hasClosedEpochs(): boolean {
+    return this.#epochs.length > 1;
+  }
+
+  /** Of the oldest write whose user waits for the peer's acknowledgement, under protocols B and C; +Infinity if none. */
+  get oldestAwaitedMs(): number {
+    let r = this.#unacknowledged;
+    while (r && (r.asked === 'A' || r.net !== LEG_PENDING)) r = r.next;
+    this.#unacknowledged = r;
+    return r?.startMs ?? Number.POSITIVE_INFINITY;
   }
 
   /** Each write on the log, oldest first. */
@@ -109,6 +118,7 @@ export class TransferLog {
     if (this.#tail) this.#tail.next = request;
     else this.#head = request;
     this.#tail = request;
+    this.#unacknowledged ??= request;
     this.#count++;
   }
 
@@ -187,6 +197,7 @@ export class TransferLog {
 
   #remove(request: AppRequest): void {
     assert(request.inLog, 'a write leaves the log once');
+    if (this.#unacknowledged === request) this.#unacknowledged = request.next;
     if (request.previous) request.previous.next = request.next;
     else this.#head = request.next;
     if (request.next) request.next.previous = request.previous;

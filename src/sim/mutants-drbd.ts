@@ -275,8 +275,8 @@ export const DRBD_MUTANTS: readonly Mutant[] = [
   {
     name: 'ko-count-ignored',
     what: 'a peer that answers pings and does not finish writes is waited for without end',
-    file: 'drbd/transfer-log.js',
-    find: 'return this.#head?.startMs ?? Number.POSITIVE_INFINITY;',
+    file: 'drbd/link.js',
+    find: 'return sinceMs + koCount * timeoutDs * 100;',
     replace: 'return Number.POSITIVE_INFINITY;',
   },
   {

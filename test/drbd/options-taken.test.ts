@@ -27,6 +27,41 @@ test('ko-count times timeout: so long a write waits for the peer, then the conne
   t.true(alpha.log.some((line) => line.includes(text)));
 });
 
+// The originals: a peer is not blamed for a barrier that it was not sent.
+test('ko-count: writes that come one after another are not one that waits', (t) => {
+  const pair = inSync(1, { net: { timeoutDs: 10, koCount: 1, connectIntS: 120 } });
+  const { alpha } = pair;
+  for (let i = 0; i < 100; i++) {
+    t.is(alpha.write(8 * (i % 8), block(i)), 0);
+    pair.run(20);
+  }
+  t.regex(alpha.shown, /cs:Connected/);
+  t.false(alpha.log.some((line) => line.includes('ko-count')));
+});
+
+// Under protocol A nobody waits for what has piled up there: "no need yet to kill this connection", say the originals.
+test('ko-count under protocol A: a peer that is behind and gets on is kept, one that finishes nothing is given up', (t) => {
+  const pair = inSync(1, { net: { protocol: 'A', timeoutDs: 10, koCount: 1, connectIntS: 120 } });
+  const { alpha, beta } = pair;
+  beta.disk.slowMs = 200;
+  for (let i = 0; i < 20; i++) t.is(alpha.write(8 * i, block(i)), 0);
+  const shown = (): string => procText(alpha.loop.engine.status('test'), { format: '8.4' });
+  pair.run(3000);
+  t.regex(shown(), / pe:[1-9]\d* ua:0 ap:0 /);
+  t.regex(alpha.shown, /cs:Connected/);
+  pair.run(20_000);
+  t.regex(shown(), / pe:0 ua:0 ap:0 /);
+  t.regex(alpha.shown, /cs:Connected/);
+  beta.disk.stuck = true;
+  t.is(alpha.write(0, block(1)), 0);
+  pair.run(500);
+  t.regex(alpha.shown, /cs:Connected/);
+  pair.run(1000);
+  t.notRegex(alpha.shown, /cs:Connected/);
+  const text = 'Remote failed to answer a P_BARRIER within ko-count (1) * timeout (10 * 0.1s)';
+  t.true(alpha.log.some((line) => line.includes(text)));
+});
+
 test('ko-count 0: a write waits for the peer without limit', (t) => {
   const pair = inSync(1, { net: { timeoutDs: 20, koCount: 0 } });
   const { alpha, beta } = pair;
