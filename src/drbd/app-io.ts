@@ -713,7 +713,11 @@ export class AppIo {
     if (r.refused) return false;
     if (r.net !== LEG_PENDING) return true;
     if (r.op === OP_READ || r.op === OP_FLUSH || r.sending) return false;
-    return link !== null && r.asked === 'A' && countsHere(this.#volume, r);
+    if (link === null || r.asked !== 'A') return false;
+    if (countsHere(this.#volume, r)) return true;
+    // Only the end of its epoch tells that it is there, and who waits for that need not wait for a pause of all writes first.
+    if (r.inLog && !link.acknowledgesAnyLetter(r)) link.transferLog.closeIfOpen(r.epoch);
+    return false;
   }
 
   #complete(r: AppRequest): void {

@@ -197,6 +197,11 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
     return this.resource.writeOrdering();
   }
 
+  /** It is asked to acknowledge this write of ours when it is written, whatever the protocol. */
+  acknowledgesAnyLetter(r: AppRequest): boolean {
+    return this.apv >= 100 && r.run !== 0;
+  }
+
   wantsWriteAck(flags: number): boolean {
     if (this.apv < 100) return this.protocol === 'C';
     return (flags & DP.SEND_WRITE_ACK) !== 0;

@@ -41,6 +41,18 @@ test('a flush: the only disk vouches for it; without any, nobody does', (t) => {
   t.is(pair.alpha.flush(), EIO);
 });
 
+// It was when all writes had paused for a tenth of a second: nothing else ended its epoch.
+for (const protocol of ['A', 'B', 'C'] as const) {
+  test(`protocol ${protocol}: a write that only the peer's disk takes is answered when it is there`, (t) => {
+    const pair = disklessPrimary(1, { net: { protocol } });
+    for (let i = 0; i < 5; i++) {
+      const tag = pair.alpha.beginWrite(i * 8, block(i));
+      pair.run(20);
+      t.is(pair.alpha.peek(tag), 0);
+    }
+  });
+}
+
 test('what the only disk had acknowledged and lost with its power, the next flush says; once', (t) => {
   const pair = disklessPrimary(1);
   t.is(pair.alpha.write(0, block(1)), 0);
