@@ -460,6 +460,7 @@ export class AppIo {
       return;
     }
     r.net = LEG_PENDING;
+    r.startMs = this.#core.port.nowMs();
     this.remote++;
     this.#remoteReads.add(r);
     if (keepsOut) v.intervals.enter(r);
@@ -525,6 +526,12 @@ export class AppIo {
       }
     }
     this.#advance(r);
+  }
+
+  /** Of the oldest read that the peer is to serve; +Infinity: none. */
+  get oldestRemoteReadMs(): number {
+    for (const r of this.#remoteReads) return r.startMs; // in the order of time
+    return Number.POSITIVE_INFINITY;
   }
 
   /** The socket has taken a write: protocol A may answer, the buffer is free for the next. */

@@ -532,23 +532,34 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
     if (this.transferLog.count > 0) {
       const idle = this.#lastWriteMs + IDLE_EPOCH_MS;
       if (this.transferLog.hasOpenWrites) at = Math.min(at, idle);
-      at = Math.min(at, this.#lateMs);
     }
-    return at;
+    return Math.min(at, this.#lateMs);
   }
 
   /** What the peer has left undone for ko-count times timeout; null: nothing. */
   #late(nowMs: number): string | null {
     if (nowMs < this.#lateMs) return null;
-    const awaited = this.transferLog.oldestAwaitedMs <= this.#owesBarrierMs;
-    return awaited ? 'finish a request' : 'answer a P_BARRIER';
+    return this.#awaitedMs <= this.#owesBarrierMs ? 'finish a request' : 'answer a P_BARRIER';
   }
 
   get #lateMs(): number {
     const { koCount, timeoutDs } = this.resource.netOptions;
     if (koCount === 0) return Number.POSITIVE_INFINITY;
-    const sinceMs = Math.min(this.transferLog.oldestAwaitedMs, this.#owesBarrierMs);
-    return sinceMs + koCount * timeoutDs * 100;
+    return Math.min(this.#awaitedMs, this.#owesBarrierMs) + koCount * timeoutDs * 100;
+  }
+
+  /** Since when somebody waits for an answer to his own request. */
+  get #awaitedMs(): number {
+    let sinceMs = this.transferLog.oldestAwaitedMs;
+    for (const v of this.resource.volumes) sinceMs = Math.min(sinceMs, this.#readMs(v));
+    return sinceMs;
+  }
+
+  /** A read may wait behind writes that have piled up over there (protocols A and B), as long as the peer gets on with them. */
+  #readMs(v: Volume): number {
+    const sinceMs = v.app.oldestRemoteReadMs;
+    const behind = this.protocol !== 'C' && this.transferLog.hasClosedEpochs;
+    return behind ? Math.max(sinceMs, this.#epochMovedMs) : sinceMs;
   }
 
   /**

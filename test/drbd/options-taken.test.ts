@@ -62,6 +62,21 @@ test('ko-count under protocol A: a peer that is behind and gets on is kept, one 
   t.true(alpha.log.some((line) => line.includes(text)));
 });
 
+// The originals: the oldest request that waits for the peer, whichever it is.
+test('ko-count: a read that the peer does not answer is served here, once that is given up', (t) => {
+  const net = { timeoutDs: 10, koCount: 2, connectIntS: 120 };
+  const pair = inSync(1, { net, disk: { readBalancing: 'prefer-remote' } });
+  const { alpha, beta } = pair;
+  t.is(alpha.write(8, block(1)), 0);
+  pair.run(1000); // its epoch is over
+  beta.disk.stuck = true;
+  const beganMs = pair.world.nowMs;
+  t.deepEqual(alpha.read(8, 4096), block(1));
+  const tookMs = pair.world.nowMs - beganMs;
+  t.true(tookMs > 500 && tookMs < 3000, `${tookMs} ms`); // a turn's time is that of its begin
+  t.notRegex(alpha.shown, /cs:Connected/);
+});
+
 test('ko-count 0: a write waits for the peer without limit', (t) => {
   const pair = inSync(1, { net: { timeoutDs: 20, koCount: 0 } });
   const { alpha, beta } = pair;
