@@ -155,6 +155,29 @@ test('IPaddr2: an address on lo gives way and comes back', async (t) => {
   t.is(shown(a, IP), `lo inet ${IP}/32 scope global lo`);
 });
 
+// After a heal heartbeat asks for it while the group runs, and the address, of another group, may have gone to the other node meanwhile.
+test('SendArp: what is not here and somebody answers for is not announced again', async (t) => {
+  if (!need(t, ...LAN_WANTS, SEND_ARP)) return;
+  const { client, a, b } = await lan(t);
+  const announce = () =>
+    a.run([script('SendArp'), `${IP}/eth0`, 'announce'], { ANNOUNCE_TIMES: '1' });
+  const isQuiet = () => a.run(['pgrep', '-f', '/SendArp ']).status === 1;
+  t.is(a.run([script('SendArp'), `${IP}/eth0`, 'start'], { ANNOUNCE_TIMES: '1' }).status, 0);
+  t.true(await until(isQuiet));
+  mislead(client, IP);
+  t.is(announce().status, 0);
+  t.true(await until(() => owner(client, IP) === mac(a)));
+  t.true(await until(isQuiet));
+
+  b.must('ip', 'addr', 'add', `${IP}/24`, 'dev', 'eth0');
+  mislead(client, IP);
+  const refused = announce();
+  t.true(await until(isQuiet));
+  t.is(owner(client, IP), '02:00:00:00:00:99');
+  t.is(refused.status, 1);
+  t.regex(refused.out, new RegExp(`${IP} is in use: ${mac(b)} answers for it on eth0`));
+});
+
 test('SendArp announces an address that is served elsewhere on this machine', async (t) => {
   if (!need(t, ...LAN_WANTS, 'arping')) return;
   const { client, a } = await lan(t);
