@@ -4,8 +4,11 @@ import type { LocalResource } from '../config/drbd-conf-resolve.js';
 import type { HaResource } from '../config/haresources.js';
 import { type Facts, groupAt, haCfAt, nodesOf, placed } from './doctor-facts.js';
 import type { Check, Found, FoundAt } from './doctor-finding.js';
-import { RELOAD } from './doctor-ha.js';
+import { RELOAD, RELOAD_GROUPS } from './doctor-ha.js';
 
+const NO_CONF = [
+  'Write /etc/drbd.conf, the same on both nodes (docs/CONFIGURATION.md), or, where this service has no replicated disk, take the resource out of haresources.',
+];
 const ADJUST = '$ drbdadm adjust all     # on both nodes';
 
 /** Of `drbddisk::r0` r0, of `drbddisk` every resource; null: it is another script. */
@@ -68,7 +71,10 @@ const drbddiskUnknown: Check = {
         {
           at: groupAt(group),
           evidence: `${resource.text}: ${why}.`,
-          next: ['Make the two names the same, on both nodes:', '$ drbdadm dump all'],
+          next:
+            drbdConf === null
+              ? NO_CONF
+              : ['Make the two names the same, on both nodes:', '$ drbdadm dump all'],
         },
       ];
     });
@@ -109,7 +115,10 @@ const filesystemDeviceUnknown: Check = {
       .map(({ group, resource }) => ({
         at: groupAt(group),
         evidence: `${resource.text}: ${drbdConf === null ? 'there is no drbd.conf' : devicesText(drbd)}.`,
-        next: ['Write the device of the resource, on both nodes:', '$ drbdadm sh-dev all'],
+        next:
+          drbdConf === null
+            ? NO_CONF
+            : ['Write the device of the resource, on both nodes:', '$ drbdadm sh-dev all'],
       }));
   },
 };
@@ -130,7 +139,10 @@ const filesystemBeforeDrbddisk: Check = {
         {
           at: groupAt(group),
           evidence: `No drbddisk::${from.conf.name} left of ${text}.`,
-          next: [`Write drbddisk::${from.conf.name} left of it, on both nodes, then`, RELOAD],
+          next: [
+            `Write drbddisk::${from.conf.name} left of it, in the file of both nodes, then`,
+            ...RELOAD_GROUPS,
+          ],
         },
       ];
     });

@@ -12,6 +12,12 @@ import {
 import type { Check } from './doctor-finding.js';
 
 export const RELOAD = '$ heartbeat -r        # on both nodes, where it runs';
+/** A node that holds resources refuses a file in which their groups are changed (host/reload.ts). */
+export const RELOAD_GROUPS: readonly string[] = [
+  'on the node whose file was changed, on one after the other, where heartbeat runs; while it holds resources it refuses changed groups, so the other node takes them first:',
+  '$ hb_standby all      # done when twinbeat status says: resources none',
+  '$ heartbeat -r',
+];
 const AGAIN = '$ twinbeat doctor';
 
 /** Refused as other findings, which say more. */

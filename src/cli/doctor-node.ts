@@ -1,7 +1,7 @@
 /** What doctor looks for on the machine, and what the running heartbeat says: scripts, kernel, watchdog, disputes, links. */
 import { groupAt, HA_CF, HARESOURCES, haCfAt, type Placed } from './doctor-facts.js';
 import type { Check, Found } from './doctor-finding.js';
-import { RELOAD } from './doctor-ha.js';
+import { RELOAD_GROUPS } from './doctor-ha.js';
 
 const scriptMissing: Check = {
   name: 'script-missing',
@@ -125,9 +125,10 @@ const filesDiffer: Check = {
       },
       evidence: `The other node's file has ${key}, or a resource of its group, at home elsewhere.`,
       next: [
-        'Compare, make them the same, then',
+        'Compare, and make them the same:',
         `$ ssh OTHER-NODE cat ${HARESOURCES} | diff ${HARESOURCES} -`,
-        RELOAD,
+        'Then,',
+        ...RELOAD_GROUPS,
       ],
     })),
 };
@@ -164,16 +165,22 @@ const needsSomebody: Check = {
   rule: 'What heartbeat gave up, or may not run, waits for an operator.',
   look({ report }) {
     if (!report) return [];
-    const { standing, stuck, gaveUp } = report;
+    const { node, standing, stuck, gaveUp } = report;
+    const isOffline = standing.state !== 'ok';
     const what = [
-      ...(standing.state === 'ok' ? [] : [`this node is ${standing.state}: ${standing.why}`]),
+      ...(isOffline ? [`this node is ${standing.state}: ${standing.why}`] : []),
       ...stuck.map((key) => `${key} cannot be stopped`),
       ...gaveUp.map(({ key, why }) => `${key} is stopped: ${why}`),
     ];
+    const recover = ['When what failed is mended:', `$ twinbeat recover ${node}`];
     return what.map((evidence) => ({
       at: null,
       evidence: `${evidence}.`,
-      next: ['docs/HEALTH.md says what may be done:', '$ twinbeat status'],
+      next: [
+        'docs/HEALTH.md says what may be done:',
+        '$ twinbeat status',
+        ...(isOffline ? recover : []),
+      ],
     }));
   },
 };

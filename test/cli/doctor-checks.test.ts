@@ -568,3 +568,26 @@ test('every check has a case, and no name is there twice', (t) => {
   t.is(new Set(names).size, names.length);
   t.deepEqual([...new Set(CASES.map(({ name }) => name))], names);
 });
+
+// The next command has to be one that is taken: a reload with changed groups is refused while they are held, and without a drbd.conf
+// drbdadm has nothing to say.
+test('what comes next is possible as things are', async (t) => {
+  const next = async (node: DoctorNode, name: string): Promise<string> =>
+    (await examine(t, node)).find((finding) => finding.name === name)?.next.join('\n') ?? '';
+  const mounted = 'node-a Filesystem::/dev/drbd0::/data::ext4 drbddisk::r0 mysql\n';
+  const handedOver = /hb_standby all[\s\S]*\$ heartbeat -r$/;
+  t.regex(await next(haresources(mounted), 'filesystem-before-drbddisk'), handedOver);
+  const report = { ...GOOD_REPORT, disputes: ['drbddisk::r0'] };
+  t.regex(await next({ machine: { report: async () => report } }, 'files-differ'), handedOver);
+
+  const noConf: DoctorNode = { files: { '/etc/drbd.conf': null } };
+  for (const name of ['drbddisk-unknown', 'filesystem-device-unknown']) {
+    t.regex(await next(noConf, name), /^Write \/etc\/drbd\.conf/);
+    t.notRegex(await next(noConf, name), /drbdadm/);
+  }
+  const offline = { ...GOOD_REPORT, standing: { state: 'FAILED_OFFLINE', why: 'x' } } as const;
+  t.regex(
+    await next({ machine: { report: async () => offline } }, 'needs-somebody'),
+    /\$ twinbeat recover node-a$/,
+  );
+});
