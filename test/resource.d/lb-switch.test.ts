@@ -80,7 +80,7 @@ test('only who started last is connected to, and old connections are ended', asy
   t.deepEqual(call('beta', 'start'), { status: 0, out: '' });
   await ended;
   for (const _ of [1, 2, 3]) t.is(served(), 'beta');
-  t.is(judged(call('alpha', 'status').out), 'stopped');
+  t.is(judged(call('alpha', 'status').out), 'running', 'started here, and not stopped');
   t.is(call('alpha', 'monitor').status, 10);
   t.regex(call('alpha', 'monitor').out, /alpha is maint, not ready; beta is ready, not maint/);
 
@@ -97,6 +97,9 @@ test('a balancer that cannot be told, or does not know the server, holds the sta
   t.regex(unknown.out, /backend db has no server gamma, but: alpha beta/);
   t.is(call('alpha', 'start').status, 0);
   await stopBalancer();
+  // The other node dies: heartbeat asks whether all of it runs here, and what is stopped is started, or the group is given up.
+  t.is(judged(call('alpha', 'status').out), 'running');
+  t.is(call('alpha', 'monitor').status, 10);
 
   const refused = call('beta', 'start');
   t.is(refused.status, 1);
@@ -115,7 +118,7 @@ test('a balancer that cannot be told, or does not know the server, holds the sta
   // One that was started anew knows nothing of it: both are ready, and that is seen.
   balancer();
   t.true(await until(() => served() !== ''));
-  t.is(judged(call('alpha', 'status').out), 'stopped');
+  t.is(judged(call('alpha', 'status').out), 'running');
   t.is(call('alpha', 'monitor').status, 10);
   t.regex(call('alpha', 'monitor').out, /beta is ready, not maint/);
   t.is(call('alpha', 'start').status, 0);
