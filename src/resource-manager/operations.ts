@@ -54,6 +54,7 @@ export class Operations {
   #left: HaResourceGroup[] = []; // of the first job, not yet begun
   #operation: GroupOperation | null = null;
   #isCalledOff = false; // that operation, by abortTakes
+  #isOnlyAsked = false; // that operation takes what runs, and has run nothing but `status` so far
   #runId = 0;
   #isStuck = false;
 
@@ -80,7 +81,12 @@ export class Operations {
   /** Of one group, for who asks from outside: it runs only while all of it does, and nothing else is asked for. */
   stateOf(key: string): GroupState {
     const { current } = this;
-    if (current?.key === key) return current.kind === 'give' ? 'stops' : 'starts';
+    if (current?.key === key && current.kind === 'give') return 'stops';
+    if (current?.key === key) {
+      // Everything is taken again when the other node dies: what runs here runs on.
+      if (!this.#isOnlyAsked) return 'starts';
+      return isGiven(this.#queue, key) ? 'stops' : 'runs';
+    }
     const isTaken = this.#taken.has(key);
     if (isGiven(this.#queue, key)) return isTaken ? 'stops' : 'stopped';
     if (isTaken) return 'runs';
@@ -106,6 +112,7 @@ export class Operations {
     if (this.#queue[0]?.kind === 'take') this.#left = [];
     this.#operation?.abort();
     this.#isCalledOff = true;
+    this.#isOnlyAsked = false;
   }
 
   answered(id: number, outcome: ScriptOutcome, nowMs: number, out: QueueEffect[]): void {
@@ -154,6 +161,7 @@ export class Operations {
     const operation = new GroupOperation(group, kind, from, this.#options, this.#memory);
     this.#operation = operation;
     this.#isCalledOff = false;
+    this.#isOnlyAsked = kind === 'take' && isTaken;
     const effects: OperationEffect[] = [];
     operation.begin(effects);
     this.#apply(effects, nowMs, out);
@@ -163,6 +171,7 @@ export class Operations {
     const { group, kind } = this.#operation ?? {};
     for (const effect of effects) {
       if (effect.type === 'run') {
+        if (effect.action !== 'status') this.#isOnlyAsked = false;
         out.push({ ...effect, id: ++this.#runId });
       } else if (effect.type === 'log') {
         out.push(effect);

@@ -219,3 +219,31 @@ test('takes can be called off: the running script is waited for, nothing more is
     [1, 2],
   );
 });
+
+// Everything is taken again when the other node dies or leaves: balancers are not to hear that the service is away (agent-answer.ts).
+test('what runs and is taken again runs on until something of it has to be started', (t) => {
+  for (const [what, answer, last] of [
+    ['all of it runs', () => RUNNING, 'runs'],
+    ['a part does not', (text: string) => (text === 'r2' ? STOPPED : RUNNING), 'starts'],
+  ] as const) {
+    const { queue } = play([['take', 'a r1 r2']], byStatus);
+    t.is(queue.stateOf('r1'), 'runs', what);
+    let effects: QueueEffect[] = [];
+    queue.add({ id: 7, kind: 'take', groups: groups('a r1 r2'), from: 0 }, 0, effects);
+    for (let n = 0; n < 2; n++) {
+      t.is(queue.stateOf('r1'), 'runs', what);
+      const run = effects.find((e) => e.type === 'run');
+      effects = [];
+      if (run?.type === 'run') queue.answered(run.id, answer(run.resource.text), 0, effects);
+    }
+    t.is(queue.stateOf('r1'), last, what);
+  }
+  const { queue } = play([['take', 'a r1 r2']], byStatus);
+  queue.add({ id: 7, kind: 'take', groups: groups('a r1 r2'), from: 0 }, 0, []);
+  queue.add({ id: 8, kind: 'give', groups: groups('a r1 r2'), from: 0 }, 0, []);
+  t.is(queue.stateOf('r1'), 'stops', 'it is given away next');
+  const other = play([['take', 'a r1 r2']], byStatus).queue;
+  other.add({ id: 7, kind: 'take', groups: groups('a r1 r2'), from: 0 }, 0, []);
+  other.abortTakes();
+  t.is(other.stateOf('r1'), 'starts', 'called off: the other node may have it');
+});
