@@ -13,3 +13,20 @@ export interface DataState {
 export type DataVerdict =
   | { readonly isGood: true }
   | { readonly isGood: false; readonly why: string };
+
+/** What a node asks the witness for; its answer counts from when this was sent. */
+export interface ArbiterAsk {
+  readonly verb: 'take' | 'renew' | 'release';
+  readonly node: string;
+  readonly generation: number;
+  readonly leaseMs: number;
+}
+
+/**
+ * granted: this node holds the lease, for leaseMs from the sending of the request; `released`: the life of the other node, by its
+ * generation, that had released it before, having stopped everything, 0: none had. silent: no answer, and so no lease.
+ */
+export type ArbiterAnswer =
+  | { readonly verdict: 'granted'; readonly released: number }
+  | { readonly verdict: 'refused'; readonly holder: string }
+  | { readonly verdict: 'silent' };
