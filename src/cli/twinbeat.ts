@@ -15,6 +15,7 @@ import { restartMain } from './twinbeat-restart.js';
 import { simCommand, simMain } from './twinbeat-sim.js';
 import type { SimFlags } from './twinbeat-sim-options.js';
 import { statusMain } from './twinbeat-status.js';
+import { type WitnessFlags, witnessMain } from './twinbeat-witness.js';
 import { version } from './version.js';
 import { type Main, UsageError, type World } from './world.js';
 
@@ -115,6 +116,14 @@ function build(argv: readonly string[], world: World, done: (status: number) => 
     .option('--json', 'as one object')
     .option('--show <finding>', 'play what it warns of, with the times of ha.cf')
     .action(async (flags: DoctorFlags) => done(await doctorMain(flags, world)));
+
+  program
+    .command('witness')
+    .description('the third machine: says who may serve while two nodes do not hear each other')
+    .requiredOption('--listen <address:port>', 'where the nodes ask, UDP')
+    .requiredOption('--key-file <file>', 'a line CLUSTER KEY for each cluster')
+    .option('--lease <seconds>', 'the longest lease that is granted', '30')
+    .action(async (flags: WitnessFlags) => done(await witnessMain(flags, world)));
 
   simCommand(program).action(async (flags: SimFlags) =>
     done(await simMain(flags, argv.slice(argv.indexOf('sim') + 1), world)),

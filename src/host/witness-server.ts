@@ -34,8 +34,6 @@ export type WitnessEffect =
   | { readonly type: 'answer'; readonly to: WitnessSource; readonly datagram: Uint8Array }
   | { readonly type: 'log'; readonly level: 'info' | 'WARN'; readonly text: string };
 
-/** More in one file are a mistake. */
-export const MAX_WITNESS_CLUSTERS = 1000;
 /** A cluster has two nodes; a few more for names that were changed. */
 const MAX_NODES = 8;
 /** Addresses whose rate is remembered; the one that was heard longest ago is forgotten. */

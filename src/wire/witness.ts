@@ -20,10 +20,10 @@
  * Decoding takes any bytes: it looks at the signature before it believes anything, and needs the name of the cluster for that.
  */
 import type { DigestSource } from '../base/ports.js';
+import { isWitnessName, MAX_WITNESS_NAME_BYTES } from '../base/witness-name.js';
 
 export const WITNESS_VERSION = 1;
 export const WITNESS_NONCE_BYTES = 16;
-export const MAX_WITNESS_NAME_BYTES = 64;
 const MAC_BYTES = 32;
 const NAMES_AT = 42;
 /** No datagram of this kind is longer. */
@@ -52,11 +52,6 @@ export interface WitnessMessage {
 export type WitnessDecoded =
   | { readonly ok: true; readonly message: WitnessMessage }
   | { readonly ok: false; readonly text: string; readonly offset: number };
-
-/** A name of a cluster or a node: what can be written in a file and in a log. */
-export function isWitnessName(name: string): boolean {
-  return /^[\w.:-]+$/.test(name) && name.length <= MAX_WITNESS_NAME_BYTES;
-}
 
 /** The names have to be names (`isWitnessName`), the holder may be empty. */
 export function encodeWitness(
