@@ -5,6 +5,8 @@
  * The package `ini` reads the text (it does no I/O). docs/CONFIGURATION.md lists the keys.
  */
 import { parse } from 'ini';
+import { isWitnessName } from '../base/witness-name.js';
+import { isWitnessKey, WITNESS_KEY_EXPECTED } from './witness-keys.js';
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 export type LogFormat = 'text' | 'json';
@@ -48,6 +50,15 @@ export interface TwinbeatIni {
     readonly delayS: number; // a node that holds nothing waits so long before it resets the other one
     readonly timeoutS: number; // of a whole reset, with either device
   };
+  /** Who is asked before a node serves on without being heard (docs/WITNESS.md): a witness, or etcd. '' both: nobody. */
+  readonly witness: {
+    readonly address: string; // ADDRESS:PORT, of IPv6 [ADDRESS]:PORT
+    readonly endpoints: string; // of etcd: http://ADDRESS:PORT, separated by blanks
+    readonly cluster: string; // our name there
+    readonly key: string; // that the witness has, too; secret
+    readonly leaseS: number;
+    readonly stopLimitS: number; // so long everything has to be stopped, or the machine goes down
+  };
   /** Checks of what runs here (docs/HEALTH.md). */
   readonly health: {
     readonly intervalS: number; // 0: nothing is checked
@@ -78,6 +89,7 @@ export const DEFAULT_TWINBEAT_INI: TwinbeatIni = {
   },
   flight: { enabled: 'yes', sizeMiB: 32, lives: 4 },
   fence: { agent: '', options: '', delayS: 0, timeoutS: 60 },
+  witness: { address: '', endpoints: '', cluster: '', key: '', leaseS: 30, stopLimitS: 60 },
   health: { intervalS: 0, steps: 5, timeoutS: 10, restartsPerHour: 3 },
 };
 
@@ -122,6 +134,42 @@ const FENCE_OPTIONS: Key = {
     const isOption = (word: string) => /^[\w-]+=./.test(word) && !/^(action|option)=/i.test(word);
     return options.every(isOption) ? options.join(' ') : null;
   },
+};
+const WITNESS: Readonly<Record<string, Key>> = {
+  address: {
+    field: 'address',
+    expected: 'none, ADDRESS:PORT or [ADDRESS]:PORT',
+    convert: (value) =>
+      value === 'none'
+        ? ''
+        : /^(\[[0-9a-fA-F:.]+\]|[0-9.]+):[0-9]{1,5}$/.test(value)
+          ? value
+          : null,
+  },
+  endpoints: {
+    field: 'endpoints',
+    expected: 'none or http://ADDRESS:PORT, separated by blanks',
+    convert: (value) => {
+      if (value === 'none') return '';
+      const all = value.split(/\s+/).filter((word) => word !== '');
+      const isEndpoint = (word: string) =>
+        /^http:\/\/(\[[0-9a-fA-F:.]+\]|[\w.-]+):\d{1,5}$/.test(word);
+      return all.length > 0 && all.every(isEndpoint) ? all.join(' ') : null;
+    },
+  },
+  cluster: {
+    field: 'cluster',
+    expected: 'none or a name of at most 64 of A-Z a-z 0-9 _ . : -',
+    convert: (value) => (value === 'none' ? '' : isWitnessName(value) ? value : null),
+  },
+  key: {
+    field: 'key',
+    expected: `none or ${WITNESS_KEY_EXPECTED}`,
+    isSecret: true,
+    convert: (value) => (value === 'none' ? '' : isWitnessKey(value) ? value : null),
+  },
+  lease: whole('leaseS', 5, 3600),
+  'stop-limit': whole('stopLimitS', 10, 3600),
 };
 const LISTEN = /^(unix:\/.+|(\[[0-9a-fA-F:.]+\]|[0-9.]+):[0-9]{1,5})$/;
 const LOG = {
@@ -171,6 +219,7 @@ const KEYS: Readonly<Record<keyof TwinbeatIni, Readonly<Record<string, Key>>>> =
     delay: whole('delayS', 0, 3600),
     timeout: whole('timeoutS', 1, 3600),
   },
+  witness: WITNESS,
   health: {
     interval: whole('intervalS', 0, 3600),
     steps: whole('steps', 3, 20),
@@ -214,6 +263,12 @@ export function parseTwinbeatIni(text: string, file: string): TwinbeatIniResult 
     // Who wrote them believes that there is a fence.
     expect('fence', 'options', 'agent = fence_NAME or /PATH beside options', 'none');
   }
+  const witness = { ...DEFAULT_TWINBEAT_INI.witness, ...values['witness'] };
+  const { stopFailure } = { ...DEFAULT_TWINBEAT_INI.heartbeat, ...values['heartbeat'] };
+  if (values['witness'] && errors.length === 0) {
+    const wrong = wrongWitness(witness, stopFailure);
+    if (wrong) expect(wrong.section ?? 'witness', wrong.key, wrong.expected, wrong.got);
+  }
   if (errors.length > 0) return { config: null, errors };
   return {
     config: {
@@ -221,10 +276,42 @@ export function parseTwinbeatIni(text: string, file: string): TwinbeatIniResult 
       heartbeat: { ...DEFAULT_TWINBEAT_INI.heartbeat, ...values['heartbeat'] },
       flight: { ...DEFAULT_TWINBEAT_INI.flight, ...values['flight'] },
       fence: { ...DEFAULT_TWINBEAT_INI.fence, ...values['fence'] },
+      witness,
       health: { ...DEFAULT_TWINBEAT_INI.health, ...values['health'] },
     },
     errors,
   };
+}
+
+interface Wrong {
+  readonly section?: string;
+  readonly key: string;
+  readonly expected: string;
+  readonly got: string;
+}
+
+/** Keys that are right one by one, and together protect nothing. Who wrote the section believes that there is a witness. */
+function wrongWitness(
+  { address, endpoints, cluster, key }: TwinbeatIni['witness'],
+  stopFailure: string,
+): Wrong | null {
+  if (address === '' && endpoints === '') {
+    return cluster === '' && key === ''
+      ? null
+      : { key: '', expected: 'address or endpoints in [witness]', got: 'neither' };
+  }
+  if (address !== '' && endpoints !== '') {
+    return { key: 'endpoints', expected: 'address or endpoints', got: 'both' };
+  }
+  if (cluster === '') return { key: '', expected: 'cluster = NAME in [witness]', got: 'none' };
+  if (address !== '' && key === '') {
+    return { key: '', expected: 'key beside address in [witness]', got: 'none' };
+  }
+  if (stopFailure === 'hold') {
+    const expected = 'stop-failure = reboot or panic beside [witness]';
+    return { section: 'heartbeat', key: 'stop-failure', expected, got: "'hold'" };
+  }
+  return null;
 }
 
 function sectionNames(): string {

@@ -18,6 +18,8 @@ export interface MembershipConfig {
   readonly deadpingMs: number;
   readonly maxRexmitDelayMs: number;
   readonly hopfudge: number;
+  /** Say in each status which of the peer's was heard last (`rx`), and look for that in the peer's: an arbiter is configured. */
+  readonly proves: boolean;
 }
 
 /** What messages tell of this machine, and chance. */
@@ -48,6 +50,13 @@ export type MembershipEffect =
       readonly node: string;
       readonly link: string;
       readonly status: 'up' | 'dead';
+    }
+  /** A status of the peer, where `proves`: whether it says what it heard; and when we sent that, null: nothing of this life. */
+  | {
+      readonly type: 'heard-by-peer';
+      readonly node: string;
+      readonly proves: boolean;
+      readonly sentMs: number | null;
     }
   | { readonly type: 'comm-up' }
   | { readonly type: 'partition-healed'; readonly node: string }

@@ -45,6 +45,8 @@ const START_DEADTIME_MS = 5000;
 const REQNODES_MS = 1000;
 /** With more unacknowledged messages clients of the API wait; the history keeps twice as many. */
 const FLOW_LIMIT = 250;
+/** Statuses whose time of sending is remembered: more than a deadtime of keepalives is of no use to anybody. */
+const MAX_SENT = 500;
 /** A peer asking for more time than this is not believed. */
 const MAX_DEADTIME_MS = 3_600_000;
 
@@ -66,6 +68,7 @@ export class Membership {
   #flowControl = true; // until a status without `protocol` is heard
   #clientsPaused = false;
   #namesakeWarned = false;
+  readonly #sent = new Map<number, number>(); // seq of our statuses -> when they were sent, or a little before
 
   constructor(config: MembershipConfig, around: Surroundings, nowMs: number) {
     assert(config.nodes.includes(config.node), 'our node is among the nodes');
@@ -190,7 +193,29 @@ export class Membership {
 
   #sendStatus(out: MembershipEffect[]): void {
     const dt = this.#deadtimeMs.toString(16);
-    this.send(haFields({ t: 'status', st: this.#status, dt, protocol: '1' }), out);
+    const rx = this.#config.proves ? { rx: this.#heardOfPeer() } : {};
+    this.send(haFields({ t: 'status', st: this.#status, dt, protocol: '1', ...rx }), out);
+    if (!this.#config.proves) return;
+    this.#sent.set(this.#outgoing.seq, this.#ranMs);
+    const [oldest] = this.#sent.keys();
+    if (this.#sent.size > MAX_SENT && oldest !== undefined) this.#sent.delete(oldest);
+  }
+
+  /** `rx`: GENERATION.SEQ of the latest status of the other node, in hex; ours: a seq alone may be of its next life. */
+  #heardOfPeer(): string {
+    const node = [...this.#nodes.values()].find(({ kind }) => kind === 'normal');
+    if (!node || node.statusSeq === 0) return '0.0';
+    return `${node.generation.toString(16)}.${node.statusSeq.toString(16)}`;
+  }
+
+  /** What the peer says that it has heard. Its own words count: a status that comes late proves what it proved when it was sent. */
+  #provedBy(node: NodeRecord, message: HaMessage, out: MembershipEffect[]): void {
+    if (!this.#config.proves) return;
+    const [, generation = '', seq = ''] =
+      /^([0-9a-f]{1,13})\.([0-9a-f]{1,13})$/.exec(fieldOf(message, 'rx') ?? '') ?? [];
+    const isOurs = Number.parseInt(generation, 16) === this.#config.generation;
+    const sentMs = isOurs ? (this.#sent.get(Number.parseInt(seq, 16)) ?? null) : null;
+    out.push({ type: 'heard-by-peer', node: node.name, proves: generation !== '', sentMs });
   }
 
   #setStatus(status: NodeStatus, out: MembershipEffect[]): void {
@@ -425,6 +450,7 @@ export class Membership {
       const text = 'flow control disabled due to different version heartbeat';
       out.push({ type: 'log', level: 'WARN', text });
     }
+    this.#provedBy(node, message, out);
     const said = fieldOf(message, 'st');
     const status = NODE_STATUSES.find((candidate) => candidate === said);
     if (status && status !== node.status) this.#setNodeStatus(node, status, out);
@@ -581,7 +607,10 @@ export class Membership {
 
   #checkDead(node: NodeRecord, nowMs: number, out: MembershipEffect[]): void {
     const limitMs = this.#commUp ? node.deadtimeMs : this.#config.initdeadMs;
-    if (node.status !== 'dead' && nowMs - node.statusMs > limitMs) this.#died(node, nowMs, out);
+    const silentMs = nowMs - node.statusMs;
+    // One that has proved to be heard counts on its own deadtime, whatever we wait for at a start.
+    const isSure = this.#config.proves && silentMs <= node.deadtimeMs;
+    if (node.status !== 'dead' && silentMs > limitMs && !isSure) this.#died(node, nowMs, out);
     // After its node, as in the original: ipfail counts the ping nodes when a link of one is dead.
     for (const link of node.links) {
       if (link.status === 'dead' || nowMs - link.heardMs <= limitMs) continue;

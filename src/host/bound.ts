@@ -12,6 +12,8 @@
  */
 import type { HaResource, HaResourceGroup } from '../config/haresources.js';
 import { MAX_CHECKS } from '../resource-manager/health.js';
+import { waited } from '../resource-manager/lease.js';
+import { hasArbiter } from './arbiter-config.js';
 import { fenceDeviceOf } from './fence-device.js';
 import type { HeartbeatConfig } from './heartbeat-ports.js';
 import type { ScriptTimes } from './script-times.js';
@@ -36,6 +38,7 @@ const LOOK_MS = 250;
 /** The three messages of a standby, each asked for again when it is lost, and the standing written and synced. */
 const HAND_OVER_MS = 1000;
 const NO_FENCING = 'no fencing is configured: nothing is asked before a take-over';
+const WITNESS = 'a witness that does not answer has no limit: until then nothing is taken over';
 const FENCING = 'a reset that fails is tried again for ever: until then nothing is taken over';
 
 function bound(
@@ -99,15 +102,30 @@ function fencing(name: string, { delayS, timeoutS }: HeartbeatConfig['ini']['fen
   return delayS > 0 ? [delay, reset] : [reset];
 }
 
+/** What the lease costs (resource-manager/lease.ts). */
+function asking({ ini }: HeartbeatConfig, isFenced: boolean): BoundPart[] {
+  const { leaseS, stopLimitS } = ini.witness;
+  const note = 'a dead node that had it, at most; and the way to the witness and back';
+  const lease = { what: 'lease', ms: leaseS * 1000, note };
+  const stop = {
+    what: 'stop-limit',
+    ms: waited(stopLimitS * 1000),
+    note: 'it may still be stopping',
+  };
+  return isFenced ? [lease] : [lease, stop];
+}
+
 function nodeBound(config: HeartbeatConfig, times: ScriptTimes): Bound {
   const { haCf, groups, ini } = config;
   const resources = groups.flatMap((group) => group.resources);
   const device = fenceDeviceOf(config);
-  const notes = [limitNote(config), device === null ? NO_FENCING : FENCING];
+  const fenceNote = device === null ? (hasArbiter(config) ? WITNESS : NO_FENCING) : FENCING;
+  const notes = [limitNote(config), fenceNote];
   const parts = [
     { what: 'deadtime', ms: haCf.deadtimeMs, note: 'of ha.cf' },
     { what: 'keepalive', ms: haCf.keepaliveMs, note: 'the last one may just have been sent' },
     { what: 'look', ms: LOOK_MS, note: 'how often silence is looked for' },
+    ...(hasArbiter(config) ? asking(config, device !== null) : []),
     ...(device === null ? [] : fencing(device.name, ini.fence)),
     ...scripts('start', resources, times),
   ];

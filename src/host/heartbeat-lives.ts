@@ -16,6 +16,7 @@ import type { HaResourceGroup } from '../config/haresources.js';
 import { type Hold, parseHold } from '../resource-manager/hold.js';
 import type { Standing } from '../resource-manager/standing.js';
 import { fieldOf, type HaMessage } from '../wire/hamsg.js';
+import { arbiterWarnings, watchdogLimitMs } from './arbiter-config.js';
 import { type Bound, boundsOf } from './bound.js';
 import { builtInOf } from './heartbeat-clients.js';
 import type { HeartbeatReply, HeartbeatReport, HeartbeatRequest } from './heartbeat-control.js';
@@ -29,7 +30,7 @@ import { answerRequest } from './life-requests.js';
 import { LivesMemory } from './lives-memory.js';
 import { LivesScripts } from './lives-scripts.js';
 import { Reload } from './reload.js';
-import { rebootFor } from './stuck-group.js';
+import { dieFor, rebootFor } from './stuck-group.js';
 import type { TimerId } from './timers.js';
 
 export type LivesPhase =
@@ -102,6 +103,7 @@ export class HeartbeatLives {
         'script-timeout = 0: a stop that hangs holds up a restart and a fail over for ever';
       this.#log('WARN', `[health] without a limit for scripts (${text})`);
     }
+    for (const text of arbiterWarnings(this.#config)) this.#log('WARN', text);
     inherit(
       {
         host: this.#host,
@@ -109,9 +111,13 @@ export class HeartbeatLives {
         memory: this.#memory,
         scripts: this.#scripts,
         stuck: (group) => this.#escalate(group),
+        die: (why) => dieFor(why, this.#host),
         changed: () => this.#save(),
       },
-      (resume) => this.#begin(resume),
+      (resume, serveUntilMs) => {
+        this.#memory.keep(resume, serveUntilMs);
+        this.#begin(resume);
+      },
     );
   }
 
@@ -166,7 +172,7 @@ export class HeartbeatLives {
       return;
     }
     this.#phase = 'opening';
-    this.#memory.keep(resume);
+    this.#memory.keep(resume, this.#memory.serveUntilMs);
     const { files, clock } = this.#host;
     const log = this.#log;
     const { generation, isFirst } = takeGeneration(files, clock.wallMs());
@@ -191,7 +197,7 @@ export class HeartbeatLives {
 
   #live(media: Media, resume: Hold, generation: number): void {
     this.#phase = 'living';
-    const { uuid, peers } = this.#memory;
+    const { uuid, peers, serveUntilMs } = this.#memory;
     const life = new Life(
       {
         host: this.#host,
@@ -201,10 +207,11 @@ export class HeartbeatLives {
         told: () => this.#arm(),
         changed: () => this.#save(),
         stuck: (group) => this.#escalate(group),
+        die: (why) => dieFor(why, this.#host),
         released: (restart) => this.#released(restart),
       },
       this.#config,
-      { generation, uuid, peers, resume, standing: this.#standing },
+      { generation, uuid, peers, resume, serveUntilMs, standing: this.#standing },
     );
     this.#life = life;
     life.node.start(this.#nowMs());
@@ -259,9 +266,9 @@ export class HeartbeatLives {
     this.#phase = 'closing';
     this.#disarm();
     this.#standing = this.node?.health.standing ?? this.#standing;
+    this.#memory.keep(hold, this.node?.serveUntilMs ?? null);
     this.#life?.end();
     this.#life = null;
-    this.#memory.keep(hold);
     const media = this.#media;
     this.#media = null;
     if (media) media.close(closed);
@@ -282,6 +289,15 @@ export class HeartbeatLives {
   #escalate(group: HaResourceGroup): void {
     this.#stuck.push(group.key);
     rebootFor(group.key, this.#config.ini.heartbeat.stopFailure, this.#host);
+  }
+
+  /** Whether a watchdog may be fed: not when what runs here may not run any longer. */
+  mayFeed(nowMs = this.#nowMs()): boolean {
+    const { node } = this;
+    if (node) return node.mayFeed(nowMs);
+    const { hold, serveUntilMs } = this.#memory;
+    const limitMs = watchdogLimitMs(this.#config);
+    return hold === 'none' || serveUntilMs === null || nowMs < serveUntilMs + (limitMs ?? 0);
   }
 
   // ---- a new configuration

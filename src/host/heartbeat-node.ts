@@ -74,12 +74,18 @@ export class HeartbeatNode {
       resources: () => this.resources,
       health: () => this.health,
       leaving: () => this.leaving,
+      mayStart: (atMs) => this.#door.mayStart(atMs),
       apply,
     });
     this.#door = new NodeDoor(config, {
       peer: this.#peer,
       ask: this.#ask,
       resources: () => this.resources,
+      peerGeneration: () => this.#knownGeneration(),
+      mayRun: () => this.#jobs.mayRun,
+      stopAll: (atMs) => this.#leaving.beginRestart(0, atMs),
+      die: (why) => ports.die(why),
+      mayBegin: (atMs) => this.#jobs.begin(atMs),
       apply,
     });
     this.resources = this.#machine();
@@ -198,6 +204,22 @@ export class HeartbeatNode {
     return this.#peer === null ? 0 : (this.membership.nodes.get(this.#peer)?.generation ?? 0);
   }
 
+  /** Also of a life that was heard by an earlier one of ours. */
+  #knownGeneration(): number {
+    return this.#peer === null ? 0 : (this.membership.nodes.get(this.#peer)?.knownGeneration ?? 0);
+  }
+
+  /** Until when what runs here may run, as far as an arbiter is asked; null: none is. */
+  get serveUntilMs(): number | null {
+    const { lease } = this.#door;
+    return lease?.isInForce ? lease.serveUntilMs : null;
+  }
+
+  /** Whether a watchdog may be fed. */
+  mayFeed(nowMs: number): boolean {
+    return this.#door.lease?.mayFeed(nowMs) ?? true;
+  }
+
   start(nowMs: number): void {
     const out: MembershipEffect[] = [];
     this.membership.start(out);
@@ -280,6 +302,7 @@ export class HeartbeatNode {
     const out: MembershipEffect[] = [];
     this.membership.tick(nowMs, out);
     this.#fromMembership(out, nowMs);
+    this.#door.tickLease(nowMs);
     this.#leaving.tick(nowMs); // before anything that was due meanwhile is begun
     this.#jobs.tick(nowMs);
     this.#door.tick(nowMs);
@@ -298,7 +321,7 @@ export class HeartbeatNode {
     return Math.min(
       this.membership.deadlineMs,
       this.operations.deadlineMs,
-      this.permission.deadlineMs,
+      this.#door.deadlineMs,
       this.resources.deadlineMs,
       this.#requests.clients.deadlineMs,
       this.health.deadlineMs,
@@ -320,7 +343,10 @@ export class HeartbeatNode {
           this.#deliver(effect, nowMs, out, clients);
           break;
         case 'node-status':
-          if (effect.node === this.#peer && effect.status !== 'dead') resources.peerHeard(out);
+          if (effect.node === this.#peer && effect.status !== 'dead') {
+            resources.peerHeard(out);
+            this.#door.lease?.peerHeard();
+          }
           if (effect.status !== 'dead') this.#announce.healed(nowMs);
           this.#ports.changed();
           this.#requests.clients.nodeStatus(effect.node, effect.status, clients);
@@ -330,7 +356,11 @@ export class HeartbeatNode {
           if (effect.status === 'up') this.#announce.healed(nowMs);
           this.#requests.clients.linkStatus(effect.node, effect.link, effect.status, clients);
           break;
+        case 'heard-by-peer':
+          this.#door.heardByPeer(effect.proves, effect.sentMs, nowMs);
+          break;
         case 'node-restarted':
+          this.#door.lease?.peerHeard();
           resources.peerRestarted(out);
           this.#announce.healed(nowMs);
           break;
@@ -342,6 +372,8 @@ export class HeartbeatNode {
           this.#requests.clients.start(clients);
           break;
         case 'partition-healed':
+          // With the lease we are the one that serves: the other one has let go, or is about to.
+          if (this.#door.lease?.isHeld(nowMs)) break;
           this.#leaving.beginRestart(HEALED_RELEASE_MS, nowMs);
           break;
         case 'stalled':
@@ -368,6 +400,7 @@ export class HeartbeatNode {
     // A question of a node that is not believed comes here, too: it is no sign that the node lives.
     const isForClients = fieldOf(message, 'to_id') !== null || type === 'query-cstatus';
     const isForResources = !isForClients || type === 'ask_resources';
+    if (type === 'shutdone' && !own) this.#door.lease?.peerLeft();
     if (isForResources) {
       const isFree = this.homes.hear(own ? null : fieldOf(message, 'homes'));
       this.resources.receive(message, own, nowMs, out);
@@ -401,6 +434,7 @@ export class HeartbeatNode {
           this.#door.askData();
           break;
         case 'released':
+          this.#door.release(nowMs);
           this.#leaving.released(nowMs);
           break;
         case 'yield':

@@ -3,7 +3,12 @@
  * simulator know it once. A new question is a row here, and in the tables of answers of real/ and sim/.
  */
 import type { HaResource } from '../config/haresources.js';
-import type { DataState, FenceAnswer } from '../resource-manager/answers.js';
+import type {
+  ArbiterAnswer,
+  ArbiterAsk,
+  DataState,
+  FenceAnswer,
+} from '../resource-manager/answers.js';
 import type { ScriptOutcome } from '../resource-manager/group-operation.js';
 import type { Standing } from '../resource-manager/standing.js';
 import type { HeartbeatConfig } from './heartbeat-ports.js';
@@ -11,6 +16,8 @@ import type { HeartbeatConfig } from './heartbeat-ports.js';
 export interface Questions {
   /** Reset a node. */
   readonly fence: { readonly ask: { readonly node: string }; readonly answer: FenceAnswer };
+  /** The lease of the witness or etcd; answered by its end at the latest. */
+  readonly arbiter: { readonly ask: ArbiterAsk; readonly answer: ArbiterAnswer };
   /** Disk states of a resource of drbd, as this node knows them; null: drbdadm cannot say. */
   readonly data: { readonly ask: { readonly resource: string }; readonly answer: DataState | null };
   /** Is a resource well? By exit status, as `monitor` has it (docs/RESOURCES.md); killed at its time limit. */

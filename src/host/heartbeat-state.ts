@@ -19,6 +19,8 @@ export interface SavedState {
   readonly hold: Hold;
   readonly aliveMs: number; // monotonic time of the last keepalive
   readonly script: ScriptProcess | null;
+  /** Until when what is claimed may run, by the proof and the lease (resource-manager/lease.ts); null: no arbiter is asked. */
+  readonly serveUntilMs: number | null;
 }
 
 /** The generation of this start, already on disk. `isFirst`: there was no file. */
@@ -72,9 +74,13 @@ export function loadStanding(files: LivesFiles): Standing {
 }
 
 export function saveState(files: LivesFiles, state: SavedState): void {
-  const { hold, script } = state;
+  const { hold, script, serveUntilMs } = state;
   const aliveMs = Math.floor(state.aliveMs);
-  files.write('state', latin1Bytes(`${JSON.stringify({ hold, aliveMs, script })}\n`), false);
+  // JSON has no -Infinity: long ago.
+  const until =
+    serveUntilMs === null ? {} : { serveUntilMs: Math.max(0, Math.floor(serveUntilMs)) };
+  const text = JSON.stringify({ hold, aliveMs, script, ...until });
+  files.write('state', latin1Bytes(`${text}\n`), false);
 }
 
 /** Null: the last daemon ended in good order, or there was none since the machine booted. */
@@ -83,13 +89,14 @@ export function loadState(files: LivesFiles): SavedState | null {
   if (!content) return null;
   try {
     const text = new TextDecoder().decode(content);
-    const { hold, aliveMs, script } = JSON.parse(text) as Record<string, unknown>;
+    const { hold, aliveMs, script, serveUntilMs } = JSON.parse(text) as Record<string, unknown>;
     const known = parseHold(typeof hold === 'string' ? hold : null);
     if (!known || typeof aliveMs !== 'number') throw new Error('fields');
-    return { hold: known, aliveMs, script: parseScript(script) };
+    const until = typeof serveUntilMs === 'number' ? serveUntilMs : null;
+    return { hold: known, aliveMs, script: parseScript(script), serveUntilMs: until };
   } catch {
     // Damaged: take the worst for granted.
-    return { hold: 'all', aliveMs: Number.NEGATIVE_INFINITY, script: null };
+    return { hold: 'all', aliveMs: Number.NEGATIVE_INFINITY, script: null, serveUntilMs: null };
   }
 }
 

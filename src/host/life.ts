@@ -12,6 +12,7 @@ import type { HaResourceGroup } from '../config/haresources.js';
 import type { Hold } from '../resource-manager/hold.js';
 import type { Standing } from '../resource-manager/standing.js';
 import type { HaMessage } from '../wire/hamsg.js';
+import { hasArbiter } from './arbiter-config.js';
 import { ClientStatus } from './client-status.js';
 import { Dopd } from './dopd.js';
 import { fenceDeviceOf } from './fence-device.js';
@@ -28,6 +29,8 @@ export interface LifeStart {
   readonly uuid: Uint8Array;
   readonly peers: ReadonlyMap<string, number>; // generations of other nodes
   readonly resume: Hold;
+  /** Until when that may run, by the life before; null: it asked no arbiter. */
+  readonly serveUntilMs: number | null;
   readonly standing: Standing;
 }
 
@@ -43,6 +46,8 @@ export interface LifeHost {
   /** What is claimed, or known of the other node, may have changed. */
   changed(): void;
   stuck(group: HaResourceGroup): void;
+  /** What runs here may not run any longer, and is not stopped. */
+  die(why: string): void;
   /** Everything is released and `shutdone` sent; `restart`: a new life is to follow. */
   released(restart: boolean): void;
 }
@@ -99,7 +104,7 @@ export class Life {
   }
 
   #ports(): HeartbeatPorts {
-    const { host, media, runScript, told, changed, stuck, released } = this.#life;
+    const { host, media, runScript, told, changed, stuck, die, released } = this.#life;
     return {
       transmit: (datagram) => media.send(datagram),
       runScript: (id, resource, action) =>
@@ -116,6 +121,7 @@ export class Life {
         }),
       log: (level, text) => host.log(level, text),
       stuck,
+      die,
       released,
       changed: () => {
         changed();
@@ -176,9 +182,10 @@ export class Life {
 
 function nodeConfig(
   config: HeartbeatConfig,
-  { generation, uuid, peers, resume, standing }: LifeStart,
+  start: LifeStart,
   { host, media }: LifeHost,
 ): HeartbeatNodeConfig {
+  const { generation, uuid, peers, resume, standing } = start;
   const { haCf, node, groups, ini } = config;
   const { keepaliveMs, deadtimeMs, warntimeMs, initdeadMs, deadpingMs, maxRexmitDelayMs } = haCf;
   const { intervalS, steps, timeoutS, restartsPerHour } = ini.health;
@@ -193,6 +200,7 @@ function nodeConfig(
       generations: peers,
       ...{ keepaliveMs, deadtimeMs, warntimeMs, initdeadMs, deadpingMs, maxRexmitDelayMs },
       hopfudge: haCf.hopfudge,
+      proves: hasArbiter(config),
     },
     groups,
     autoFailback: haCf.autoFailback,
@@ -205,9 +213,25 @@ function nodeConfig(
       stonith: fenceDeviceOf(config) !== null,
       fenceDelayMs: ini.fence.delayS * 1000,
     },
+    lease: hasArbiter(config)
+      ? {
+          leaseMs: ini.witness.leaseS * 1000,
+          stopLimitMs: ini.witness.stopLimitS * 1000,
+          inheritedUntilMs: inheritedUntilMs(start, host.clock.nowMs(), haCf.deadtimeMs),
+        }
+      : null,
     failbackDelayMs: ini.heartbeat.failbackDelayS * 1000,
     movesPerHour: ini.heartbeat.movesPerHour,
     health: { intervalMs: intervalS * 1000, steps, timeoutMs: timeoutS * 1000, restartsPerHour },
     standing,
   };
+}
+
+/** A life before that asked no arbiter was held for alive by the other node, which does not ask yet either, until deadtime. */
+function inheritedUntilMs(
+  { resume, serveUntilMs }: LifeStart,
+  nowMs: number,
+  deadtimeMs: number,
+): number {
+  return resume === 'none' ? Number.NEGATIVE_INFINITY : (serveUntilMs ?? nowMs + deadtimeMs);
 }

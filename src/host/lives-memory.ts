@@ -17,6 +17,7 @@ export class LivesMemory {
   #peers = new Map<string, number>(); // generations of other nodes, as they are in the file
   #savedMs = 0;
   #savedHold: Hold = 'none';
+  #serveUntilMs: number | null = null; // of that; null: no arbiter is asked
   #staleMs: number | null = null; // the last keepalive of a predecessor whose resources are being stopped
 
   constructor(host: LivesHost) {
@@ -58,14 +59,21 @@ export class LivesMemory {
   }
 
   /** Between two lives, in which nobody says what is held. */
-  keep(hold: Hold): void {
+  keep(hold: Hold, serveUntilMs: number | null): void {
     this.#savedHold = hold;
+    this.#serveUntilMs = serveUntilMs;
     this.#staleMs = null;
   }
 
+  /** Until when what may run here may do so, while no life says so; null: no arbiter is asked. */
+  get serveUntilMs(): number | null {
+    return this.#serveUntilMs;
+  }
+
   /** Of a predecessor. Killed before it is stopped, we leave the same behind, as old as it is. */
-  keepStale(hold: Hold, aliveMs: number): void {
+  keepStale(hold: Hold, aliveMs: number, serveUntilMs: number | null): void {
     this.#savedHold = hold;
+    this.#serveUntilMs = serveUntilMs;
     this.#staleMs = aliveMs;
   }
 
@@ -74,9 +82,11 @@ export class LivesMemory {
     this.#savedMs = this.#host.clock.nowMs();
     const hold = node?.resources.claims() ?? this.#savedHold;
     this.#savedHold = hold;
+    if (node) this.#serveUntilMs = node.serveUntilMs;
+    const serveUntilMs = this.#serveUntilMs;
     const aliveMs = this.#staleMs ?? this.#savedMs;
     this.#savePeer(node);
-    saveState(this.#host.files, { hold, aliveMs, script });
+    saveState(this.#host.files, { hold, aliveMs, script, serveUntilMs });
   }
 
   #savePeer(node: HeartbeatNode | null): void {

@@ -4,9 +4,11 @@
  * its groups back.
  *
  *     peer dead -> permission -> (reset) -> permitted -> the resource machine claims and starts
+ *     something runs, or a question is open -> arbiter (lease-door.ts) -> go on, or stop all
  *     fail-back -> data -> peersData -> the resource machine offers
  */
 import type { HaResourceGroup } from '../config/haresources.js';
+import { LeaseDoor, type LeaseEffect } from '../resource-manager/lease-door.js';
 import { Permission, type PermissionEffect } from '../resource-manager/permission.js';
 import type { ResourceEffect, ResourceMachine } from '../resource-manager/resource-machine.js';
 import { haFields } from '../wire/hamsg.js';
@@ -18,20 +20,40 @@ export interface NodeDoorHost {
   readonly peer: string | null;
   readonly ask: NodeAsk;
   readonly resources: () => ResourceMachine;
+  /** The latest life of the peer that was ever heard; 0: none. */
+  readonly peerGeneration: () => number;
+  readonly mayRun: () => boolean;
+  /** What runs may not run any more, or any longer. */
+  readonly stopAll: (nowMs: number) => void;
+  readonly die: (why: string) => void;
+  /** Something may be started now, perhaps. */
+  readonly mayBegin: (nowMs: number) => void;
   /** What the resource machine wants done. */
   readonly apply: (effects: readonly ResourceEffect[], nowMs: number) => void;
 }
 
+/** A peer asks for no more (membership.ts), and counts no more. */
+const MAX_DEADTIME_MS = 3_600_000;
+
 export class NodeDoor {
   readonly permission: Permission;
+  readonly lease: LeaseDoor | null;
   /** Of drbd, that the peer's groups promote there. */
   readonly peersResources: readonly string[];
   readonly #host: NodeDoorHost;
 
+  readonly #config: HeartbeatNodeConfig;
+
   constructor(config: HeartbeatNodeConfig, host: NodeDoorHost) {
     this.#host = host;
-    const { groups, membership, permission } = config;
-    this.permission = new Permission({ ...permission, peer: host.peer });
+    this.#config = config;
+    const { groups, membership, permission, lease } = config;
+    const deadtimeMs = Math.min(membership.deadtimeMs, MAX_DEADTIME_MS);
+    this.lease =
+      lease && host.peer !== null
+        ? new LeaseDoor({ ...lease, deadtimeMs }, lease.inheritedUntilMs)
+        : null;
+    this.permission = new Permission({ ...permission, peer: host.peer }, this.lease);
     const isPeers = (group: HaResourceGroup) => group.node !== membership.node;
     this.peersResources = drbdResources(groups.filter(isPeers));
   }
@@ -53,6 +75,69 @@ export class NodeDoor {
     const out: PermissionEffect[] = [];
     this.permission.tick(nowMs, out);
     this.#apply(out, nowMs);
+  }
+
+  /** Before anything else that was due: what may not run any more is stopped first. */
+  tickLease(nowMs: number): void {
+    const out: LeaseEffect[] = [];
+    this.lease?.holds(this.#host.mayRun());
+    this.lease?.tick(nowMs, out);
+    this.#applyLease(out, nowMs);
+  }
+
+  get deadlineMs(): number {
+    return Math.min(this.permission.deadlineMs, this.lease?.deadlineMs ?? Number.POSITIVE_INFINITY);
+  }
+
+  mayStart(nowMs: number): boolean {
+    return this.lease === null || this.lease.mayStart(nowMs);
+  }
+
+  /** A status of the peer. */
+  heardByPeer(proves: boolean, sentMs: number | null, nowMs: number): void {
+    if (!this.lease) return;
+    const out: LeaseEffect[] = [];
+    this.lease.peerProves(proves, out);
+    if (sentMs !== null) this.lease.provedHeard(sentMs);
+    this.#applyLease(out, nowMs);
+    this.#host.mayBegin(nowMs);
+  }
+
+  /** This life has stopped everything. */
+  release(nowMs: number): void {
+    const out: LeaseEffect[] = [];
+    this.lease?.release(nowMs, out);
+    this.#applyLease(out, nowMs);
+  }
+
+  #applyLease(effects: readonly LeaseEffect[], nowMs: number): void {
+    const { ask, stopAll, die, apply, peerGeneration } = this.#host;
+    const { node, generation } = this.#config.membership;
+    const leaseMs = this.#config.lease?.leaseMs ?? 0;
+    for (const effect of effects) {
+      switch (effect.type) {
+        case 'arbiter': {
+          const { id, verb } = effect;
+          ask('arbiter', { verb, node, generation, leaseMs }, (answer, answeredMs) => {
+            const answered: LeaseEffect[] = [];
+            this.lease?.arbitrated(id, answer, peerGeneration(), answeredMs, answered);
+            this.#applyLease(answered, answeredMs);
+            this.tick(answeredMs);
+            this.#host.mayBegin(answeredMs);
+          });
+          break;
+        }
+        case 'stop-all':
+          stopAll(nowMs);
+          break;
+        case 'die':
+          die(effect.why);
+          break;
+        case 'log':
+          apply([effect], nowMs);
+          break;
+      }
+    }
   }
 
   #apply(effects: readonly PermissionEffect[], nowMs: number): void {

@@ -4,6 +4,7 @@ import type { MembershipConfig } from '../heartbeat/membership-types.js';
 import type { Action } from '../resource-manager/group-operation.js';
 import type { HealthConfig } from '../resource-manager/health.js';
 import type { Hold } from '../resource-manager/hold.js';
+import type { LeaseConfig } from '../resource-manager/lease.js';
 import type { PermissionConfig } from '../resource-manager/permission.js';
 import type { Standing } from '../resource-manager/standing.js';
 import type { HaMessage } from '../wire/hamsg.js';
@@ -21,6 +22,8 @@ export interface HeartbeatPorts {
   log(level: NodeLogLevel, text: string): void;
   /** A group cannot be stopped: the machine must go down before anybody may take the group over. */
   stuck(group: HaResourceGroup): void;
+  /** What runs here may not run any longer, and is not stopped: the machine must go down. */
+  die(why: string): void;
   /** Everything is released and `shutdone` sent: end this life; `restart`: and begin a new one after a pause. */
   released(restart: boolean): void;
   /** State worth telling others has changed (status displays, dopd, the state file). */
@@ -39,6 +42,8 @@ export interface HeartbeatNodeConfig {
   readonly innerSignature: boolean; // msgfmt classic
   readonly logBadpack: boolean;
   readonly permission: Omit<PermissionConfig, 'peer'>;
+  /** Null: no arbiter. `inheritedUntilMs`: so long may run what the life before left running, -Infinity: nothing. */
+  readonly lease: (Omit<LeaseConfig, 'deadtimeMs'> & { readonly inheritedUntilMs: number }) | null;
   readonly failbackDelayMs: number;
   readonly movesPerHour: number;
   readonly health: HealthConfig;

@@ -34,11 +34,12 @@ export function withoutKeys(config: HeartbeatConfig): HeartbeatConfig {
     params: device.params.map(() => NO_KEY),
   }));
   const options = ini.fence.options === '' ? '' : NO_KEY;
+  const key = ini.witness.key === '' ? '' : NO_KEY;
   return {
     ...config,
     authkeys: { current: hide(current), keys: keys.map(hide) },
     haCf: { ...haCf, stonith },
-    ini: { ...ini, fence: { ...ini.fence, options } },
+    ini: { ...ini, fence: { ...ini.fence, options }, witness: { ...ini.witness, key } },
   };
 }
 

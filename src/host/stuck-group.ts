@@ -18,29 +18,40 @@ const REBOOTS: readonly RebootWay[] = [
 const PANIC: RebootWay = { program: '/bin/sh', args: ['-c', 'echo c >/proc/sysrq-trigger'] };
 const LIMIT_MS = 30_000;
 
+type DyingHost = Pick<LivesHost, 'reboot' | 'timers' | 'log'>;
+
+/** Whatever stop-failure says: what runs here may be started by the other node now (resource-manager/lease-door.ts). */
+export function dieFor(why: string, host: DyingHost): void {
+  host.log('CRIT', `${why}: this machine has to go down.`);
+  attempt(REBOOTS, host, () => {
+    host.log('CRIT', 'It does not. The other node may run the same by now.');
+  });
+}
+
 export function rebootFor(
   key: string,
   stopFailure: TwinbeatIni['heartbeat']['stopFailure'],
-  host: Pick<LivesHost, 'reboot' | 'timers' | 'log'>,
+  host: DyingHost,
 ): void {
   const ways = stopFailure === 'panic' ? [PANIC, ...REBOOTS] : REBOOTS;
-  const { reboot, timers } = host;
   const hold = () => {
     const text = `resource group ${key} cannot be stopped: this node goes on claiming it. Stop it by hand, then restart heartbeat.`;
     host.log('CRIT', text);
   };
-  const attempt = (index: number): void => {
-    const way = ways[index];
-    if (!reboot || !way) {
-      hold();
-      return;
-    }
-    host.log('CRIT', `Rebooting: ${way.program} ${way.args.join(' ')}`);
-    reboot(way, (worked) => {
-      if (worked) timers.after(LIMIT_MS, hold);
-      else attempt(index + 1);
-    });
-  };
   if (stopFailure === 'hold') hold();
-  else attempt(0);
+  else attempt(ways, host, hold);
+}
+
+/** One way after the other; `failed` when we are still there after all of them. */
+function attempt(ways: readonly RebootWay[], host: DyingHost, failed: () => void): void {
+  const [way, ...others] = ways;
+  if (!host.reboot || !way) {
+    failed();
+    return;
+  }
+  host.log('CRIT', `Rebooting: ${way.program} ${way.args.join(' ')}`);
+  host.reboot(way, (worked) => {
+    if (worked) host.timers.after(LIMIT_MS, failed);
+    else attempt(others, host, failed);
+  });
 }

@@ -6,9 +6,14 @@
 import { createSocket, type Socket } from 'node:dgram';
 import { isIPv6 } from 'node:net';
 import type { RandomSource } from '../base/ports.js';
-import type { ArbiterAnswer, ArbiterAsk } from '../resource-manager/answers.js';
+import type { TwinbeatIni } from '../config/twinbeat-ini.js';
+import { witnessKeyBytes } from '../config/witness-keys.js';
+import type { Answers } from '../host/heartbeat-questions.js';
+import type { ArbiterAnswer } from '../resource-manager/answers.js';
 import { decodeWitness, encodeWitness, isAnswerTo, type WitnessMessage } from '../wire/witness.js';
-import { nodeDigests } from './node-ports.js';
+import type { Arbiter } from './arbiter.js';
+import { EtcdClient } from './etcd-client.js';
+import { nodeDigests, nodeRandom } from './node-ports.js';
 
 export interface WitnessPlace {
   readonly address: string;
@@ -16,9 +21,6 @@ export interface WitnessPlace {
   readonly cluster: string;
   readonly key: Uint8Array;
 }
-
-/** `answered` is called once, never inside. */
-export type Arbiter = (ask: ArbiterAsk, answered: (answer: ArbiterAnswer) => void) => void;
 
 /** More are not under way: whoever asks so often does not wait for answers. */
 const MAX_UNDER_WAY = 100;
@@ -126,4 +128,37 @@ export class WitnessAsker {
     clearTimeout(question.timer);
     question.answered(answer);
   }
+}
+
+type Client = Pick<WitnessAsker, 'ask' | 'close'>;
+
+/** Null: nobody is to be asked. */
+function clientOf(witness: TwinbeatIni['witness'], log: (text: string) => void): Client | null {
+  const { address, endpoints, cluster, key } = witness;
+  if (endpoints !== '') return new EtcdClient({ endpoints: endpoints.split(' '), cluster }, log);
+  const [, ipv6, ipv4, port] = /^(?:\[(.*)\]|(.*)):(\d+)$/.exec(address) ?? [];
+  if (port === undefined) return null;
+  const place = {
+    address: ipv6 ?? ipv4 ?? '',
+    port: Number(port),
+    cluster,
+    key: witnessKeyBytes(key),
+  };
+  return new WitnessAsker(place, nodeRandom, log);
+}
+
+/** Asks whom the configuration names; another one from the first question of a new configuration on. */
+export function arbiterAnswer(log: (text: string) => void): Answers['arbiter'] {
+  let named = '';
+  let client: Client | null = null;
+  return ({ ini: { witness } }, ask, answered) => {
+    const name = JSON.stringify(witness);
+    if (name !== named) {
+      client?.close(); // what it was asked is a life's that is over
+      client = clientOf(witness, log);
+      named = name;
+    }
+    if (client) client.ask(ask, answered);
+    else setImmediate(answered, { verdict: 'silent' });
+  };
 }

@@ -18,7 +18,7 @@
  */
 import { Agent, request } from 'node:http';
 import type { ArbiterAnswer, ArbiterAsk } from '../resource-manager/answers.js';
-import type { Arbiter } from './answer-arbiter.js';
+import type { Arbiter } from './arbiter.js';
 
 export interface EtcdPlace {
   readonly endpoints: readonly string[]; // http://ADDRESS:PORT

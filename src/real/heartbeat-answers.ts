@@ -3,6 +3,7 @@
 import type { LivesHost } from '../host/heartbeat-ports.js';
 import type { Answers } from '../host/heartbeat-questions.js';
 import { announceAnswer } from './answer-announce.js';
+import { arbiterAnswer } from './answer-arbiter.js';
 import { checkAnswer } from './answer-check.js';
 import { dataAnswer } from './answer-data.js';
 import { Fencing } from './answer-fence.js';
@@ -13,6 +14,7 @@ export function realAnswers(root: string, log: LivesHost['log'], checks: Set<num
   const fencing = new Fencing({ root, log });
   return {
     fence: (config, { node }, answered) => fencing.answer(config, node, answered),
+    arbiter: arbiterAnswer((text) => log('WARN', text)),
     data: dataAnswer(root),
     check: checkAnswer(root, checks),
     announce: announceAnswer(root),

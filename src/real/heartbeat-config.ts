@@ -10,6 +10,7 @@ import { type HaCfSystem, parseHaCf } from '../config/ha-cf.js';
 import { parseHaResources } from '../config/haresources.js';
 import { parseTwinbeatIni, type TwinbeatIni } from '../config/twinbeat-ini.js';
 import { GENERATION_FILE } from '../heartbeat/identity.js';
+import { arbiterRefusal } from '../host/arbiter-config.js';
 import type { ConfigMessage, ConfigTimes, HeartbeatConfig } from '../host/heartbeat-ports.js';
 import { interfaceError } from './interfaces.js';
 import { programPath } from './limited-run.js';
@@ -150,6 +151,11 @@ export function loadConfig(root: string): LoadedConfig {
   const ini = loadIni(read, messages);
   if (!ini) return fail();
   const config = { node, haCf, groups: resources.groups, authkeys: keys.authkeys, ini };
+  const refusal = arbiterRefusal(config);
+  if (refusal !== null) {
+    messages.push({ level: 'ERROR', text: `${TWINBEAT_INI}: [witness] ${refusal}` });
+    return fail();
+  }
   return { node, config, messages, denied };
 }
 

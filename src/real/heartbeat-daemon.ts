@@ -3,6 +3,7 @@
  * What it decides is decided there.
  */
 import { readFileSync } from 'node:fs';
+import { watchdogLimitMs } from '../host/arbiter-config.js';
 import { HeartbeatLives } from '../host/heartbeat-lives.js';
 import type {
   ConfigSource,
@@ -124,7 +125,7 @@ export class HeartbeatDaemon {
       log: (level, text) => this.log(level, text),
       configured: (current) => {
         this.#log.configure(this.#logOptions(current));
-        this.#watchdog.configure(current.haCf.watchdog, current.haCf.deadtimeMs);
+        this.#setWatchdog(current);
         this.#checkFenceDevice(current);
       },
       ended: (status) => this.#end(status),
@@ -208,8 +209,7 @@ export class HeartbeatDaemon {
     this.#loss.read();
     becomeRealtime(this.#config.haCf, (level, text) => this.log(level, text));
     if (this.#recorded) void this.#flight?.start();
-    const { haCf } = this.#config;
-    this.#watchdog.configure(haCf.watchdog, haCf.deadtimeMs);
+    this.#setWatchdog(this.#config);
     this.#watchdog.feed(monotonicMs());
     this.#feeding = setInterval(() => this.#feedBetween(), FEED_MS);
     this.#lives.start();
@@ -234,13 +234,18 @@ export class HeartbeatDaemon {
     this.#watchdog.bridge(monotonicMs());
   }
 
+  #setWatchdog(config: HeartbeatConfig): void {
+    const { watchdog, deadtimeMs } = config.haCf;
+    this.#watchdog.configure(watchdog, deadtimeMs, watchdogLimitMs(config));
+  }
+
   /** The watchdog is fed by what sends our status, and by nothing else while a life may run something. */
   #watched(media: Media): Media {
     return {
       links: media.links,
       send: (datagram) => {
         media.send(datagram);
-        if (isStatus(datagram)) this.#watchdog.feed(monotonicMs());
+        if (isStatus(datagram) && this.#machines.mayFeed()) this.#watchdog.feed(monotonicMs());
       },
       close: (closed) => media.close(closed),
     };

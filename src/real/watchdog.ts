@@ -5,7 +5,8 @@
  *                            \--condemn--> never fed again, never closed: the machine goes down
  *
  * Its time is the deadtime and 10 ms, in whole seconds: a node that stands still is gone about when the other one takes over. A device that cannot
- * be told its time is fed all the same. A daemon that dies leaves it open: who comes after it feeds it in time, or the machine is
+ * be told its time is fed all the same. With an arbiter it has half of stop-limit at most, and is not fed once what runs has to be
+ * stopped for as long (resource-manager/lease-door.ts). A daemon that dies leaves it open: who comes after it feeds it in time, or the machine is
  * reset.
  *
  * Between two lives no status is sent. Where nothing can run then it is fed all the same (`bridge`), for as long as the pause between them
@@ -36,15 +37,17 @@ export class Watchdog {
     this.#log = log;
   }
 
-  /** Of a start and of each new configuration. Null: none. */
-  configure(device: string | null, deadtimeMs: number): void {
+  /** Of a start and of each new configuration. Null: none. `limitMs`: it is not to have more time; null: that does not matter. */
+  configure(device: string | null, deadtimeMs: number, limitMs: number | null = null): void {
     if (this.#isCondemned) return;
     this.#bridgeMs = deadtimeMs + PAUSE_EXTRA_MS;
     if (device !== this.#device) this.release();
     this.#device = device;
     if (device === null) return;
     if (this.#fd === null) this.#open(device);
-    if (this.#fd !== null) this.#setTime(this.#fd, Math.ceil((deadtimeMs + EXTRA_MS) / 1000));
+    const seconds = Math.ceil((deadtimeMs + EXTRA_MS) / 1000);
+    const limit = limitMs === null ? seconds : Math.max(1, Math.floor(limitMs / 1000));
+    if (this.#fd !== null) this.#setTime(this.#fd, Math.min(seconds, limit));
   }
 
   /** Our own status was sent, or the daemon begins. */

@@ -118,6 +118,11 @@ export class Lease {
     return Math.max(1, Math.floor(this.#config.leaseMs / REQUESTS_PER_LEASE));
   }
 
+  /** Of the next request: what is sent from now on has this id or a higher one. */
+  get nextId(): number {
+    return this.#last + 1;
+  }
+
   /** A request goes out now. */
   asked(nowMs: number): number {
     this.#sent.set(++this.#last, nowMs);

@@ -7,6 +7,10 @@
  *                                       ^-- 5 s --- `bad`, `badhost`: for ever
  *     withdraw: the peer is heard, or we leave: an answer that comes later grants nothing
  *
+ * With an arbiter (lease-door.ts) the lease comes first: who is refused neither shoots nor takes anything.
+ *
+ *     ask -> lease -> (needed, device: fence -> `OK`; else stop-limit) -> granted; when the lease is lost meanwhile: lease
+ *
  * A reset that was asked for cannot be taken back. While one is under way no other begins, whatever was asked meanwhile: its
  * answer is not that of the new question. Pure. Source: heartbeat 3.0.6 observed with a device that works, fails and lies.
  *
@@ -14,6 +18,7 @@
  * from a living one.
  */
 import type { FenceAnswer } from './answers.js';
+import type { LeaseDoor } from './lease-door.js';
 import type { ResourceLevel } from './resource-machine.js';
 
 export interface PermissionConfig {
@@ -39,14 +44,17 @@ const RETRY_MS = 5000;
 
 export class Permission {
   readonly #config: PermissionConfig;
+  readonly #lease: LeaseDoor | null; // null: no arbiter is configured
   #asked = 0; // the open question, 0: none
   #fenceMs = Number.POSITIVE_INFINITY; // when to shoot
   #underWay = 0; // the reset that was asked for and has not been answered, 0: none
   #answersFor = 0; // the question that it was asked for
   #lastFence = 0;
+  #waiting: { readonly needed: boolean; readonly holds: boolean } | null = null; // for the lease
 
-  constructor(config: PermissionConfig) {
+  constructor(config: PermissionConfig, lease: LeaseDoor | null = null) {
     this.#config = config;
+    this.#lease = lease;
   }
 
   /** A question is open. */
@@ -62,8 +70,14 @@ export class Permission {
     const { peer, stonith, fenceDelayMs } = this.#config;
     if (peer === null) return;
     this.#asked = id;
+    if (this.#lease?.isInForce) {
+      this.#waiting = { needed, holds };
+      this.#lease.ask();
+      this.tick(nowMs, out);
+      return;
+    }
     if (!needed) {
-      out.push({ type: 'log', level: 'info', text: `Dead node ${peer} gave up resources.` });
+      this.#logGaveUp(out);
       this.#grant('unneeded', out);
     } else if (stonith) {
       this.#fenceMs = nowMs + (holds ? 0 : fenceDelayMs);
@@ -73,12 +87,17 @@ export class Permission {
     }
   }
 
+  #logGaveUp(out: PermissionEffect[]): void {
+    const text = `Dead node ${this.#config.peer ?? ''} gave up resources.`;
+    out.push({ type: 'log', level: 'info', text });
+  }
+
   #grant(result: FenceResult, out: PermissionEffect[]): void {
     const id = this.#asked;
     const node = this.#config.peer ?? '';
     this.#close();
     out.push({ type: 'told', node, result });
-    if (result === 'n_stnth') {
+    if (result === 'n_stnth' && !this.#lease?.isInForce) {
       out.push({ type: 'log', level: 'WARN', text: 'No STONITH device configured.' });
       out.push({ type: 'log', level: 'WARN', text: 'Shared disks are not protected.' });
     }
@@ -88,11 +107,13 @@ export class Permission {
   #close(): void {
     this.#asked = 0;
     this.#fenceMs = Number.POSITIVE_INFINITY;
+    this.#waiting = null;
   }
 
   /** The peer is heard again, or we leave. Harmless when nothing is open. */
   withdraw(): void {
     this.#close();
+    this.#lease?.withdraw();
   }
 
   fenced(id: number, answer: FenceAnswer, nowMs: number, out: PermissionEffect[]): void {
@@ -108,6 +129,9 @@ export class Permission {
       return;
     }
     if (answer === 'OK') {
+      // Reset: nothing of it runs, so there is no stop-limit to wait for. But the lease may have gone to it before.
+      if (this.#waiting && !this.#lease?.mayFence(nowMs)) return;
+      this.#lease?.begin();
       this.#grant('OK', out);
       return;
     }
@@ -117,7 +141,35 @@ export class Permission {
     this.#fenceMs = nowMs + RETRY_MS;
   }
 
+  /** The lease first, then the fence. */
+  #lookAtLease(nowMs: number, out: PermissionEffect[]): void {
+    const waiting = this.#waiting;
+    const lease = this.#lease;
+    if (!waiting || !lease) return;
+    if (!lease.isInForce) {
+      // The peer was heard, and has no arbiter.
+      this.#waiting = null;
+      this.ask(this.#asked, waiting.needed, waiting.holds, nowMs, out);
+      return;
+    }
+    if (!lease.mayFence(nowMs)) {
+      this.#fenceMs = Number.POSITIVE_INFINITY;
+      return;
+    }
+    if (waiting.needed && this.#config.stonith) {
+      const isWaiting = this.#fenceMs < Number.POSITIVE_INFINITY || this.#underWay !== 0;
+      if (!isWaiting) this.#fenceMs = nowMs + (waiting.holds ? 0 : this.#config.fenceDelayMs);
+      return;
+    }
+    if (!lease.mayBegin(nowMs)) return;
+    if (!waiting.needed) this.#logGaveUp(out);
+    // The peer has had stop-limit since it could not serve any more: what it ran is stopped, or gone with its machine.
+    lease.begin();
+    this.#grant(waiting.needed ? 'n_stnth' : 'unneeded', out);
+  }
+
   tick(nowMs: number, out: PermissionEffect[]): void {
+    this.#lookAtLease(nowMs, out);
     if (nowMs < this.#fenceMs || this.#underWay !== 0) return;
     this.#fenceMs = Number.POSITIVE_INFINITY;
     this.#underWay = ++this.#lastFence;
@@ -127,6 +179,8 @@ export class Permission {
   }
 
   get deadlineMs(): number {
-    return this.#underWay === 0 ? this.#fenceMs : Number.POSITIVE_INFINITY;
+    const waits = this.#waiting && !(this.#waiting.needed && this.#config.stonith);
+    const beginMs = waits ? (this.#lease?.beginMs ?? 0) : Number.POSITIVE_INFINITY;
+    return Math.min(beginMs, this.#underWay === 0 ? this.#fenceMs : Number.POSITIVE_INFINITY);
   }
 }

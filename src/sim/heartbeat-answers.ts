@@ -2,6 +2,7 @@
 import type { Answers } from '../host/heartbeat-questions.js';
 
 export const NO_ANSWERS: Answers = {
+  arbiter: (_config, _ask, answered) => answered({ verdict: 'silent' }),
   fence: (_config, _ask, answered) => answered('none'),
   data: (_config, _ask, answered) => answered({ own: ['UpToDate'], peer: ['UpToDate'] }),
   check: (_config, _ask, answered) => answered({ exitStatus: 0, output: '', failure: null }),

@@ -121,8 +121,8 @@ export const HEARTBEAT_MUTANTS: readonly Mutant[] = [
     name: 'claim-not-saved',
     what: 'the state file does not say what this node runs: the successor of a killed heartbeat knows of nothing',
     file: 'host/lives-memory.js',
-    find: 'saveState(this.#host.files, { hold, aliveMs, script });',
-    replace: "saveState(this.#host.files, { hold: 'none', aliveMs, script });",
+    find: 'saveState(this.#host.files, { hold, aliveMs, script, serveUntilMs });',
+    replace: "saveState(this.#host.files, { hold: 'none', aliveMs, script, serveUntilMs });",
   },
   {
     name: 'leftovers-not-stopped',

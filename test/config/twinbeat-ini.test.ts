@@ -37,7 +37,7 @@ test('what is not known is an error with its place, and nothing is applied', (t)
   const cases: readonly (readonly [string, RegExp])[] = [
     [
       '[drbd]\n',
-      /^f:1:1: expected \[drbdd\] or \[heartbeat\] or \[flight\] or \[fence\] or \[health\], got \[drbd\]$/,
+      /^f:1:1: expected \[drbdd\] or \[heartbeat\] or \[flight\] or \[fence\] or \[witness\] or \[health\], got \[drbd\]$/,
     ],
     ['x = 1\n', /^f:1:1: expected .*, got 'x'$/],
     ['[drbdd]\n\n  pool = 1\n', /^f:3:3: expected one of device-driver.*, got 'pool'$/],
@@ -82,4 +82,55 @@ test('a fence-agent and what it is told, which no message shows', (t) => {
   const { errors } = fence('delay = 7\noptions = ip=10.0.0.9 password=secret');
   t.deepEqual(errors, ['f:3:1: expected agent = fence_NAME or /PATH beside options, got none']);
   t.is(fence('timeout = 0').config, null);
+});
+
+test('[witness]: what belongs together, and a key that no message shows', (t) => {
+  const key = 'a-key-that-is-long-enough';
+  const read = (lines: string, more = '') =>
+    parseTwinbeatIni(`[witness]\n${lines.replaceAll(';', '\n')}\n${more}`, 'f');
+  t.deepEqual(
+    read(`address = 192.0.2.1:6940;cluster = shop;key = ${key};lease=20`).config?.witness,
+    {
+      address: '192.0.2.1:6940',
+      endpoints: '',
+      cluster: 'shop',
+      key,
+      leaseS: 20,
+      stopLimitS: 60,
+    },
+  );
+  const two = 'http://192.0.2.1:2379 http://[2001:db8::1]:2379';
+  t.is(read(`endpoints = ${two};cluster = shop`).config?.witness.endpoints, two);
+  t.is(read('address = none').config?.witness.address, '', 'nobody is asked');
+  const cases: readonly (readonly [string, string, RegExp])[] = [
+    ['cluster = shop', '', /^f:1:1: expected address or endpoints in \[witness\], got neither$/],
+    [`address = 192.0.2.1:1;key = ${key}`, '', /^f:1:1: expected cluster = NAME in \[witness\]/],
+    ['address = 192.0.2.1:1;cluster = c', '', /^f:1:1: expected key beside address/],
+    [
+      `address = 192.0.2.1:1;endpoints = http://a:1;cluster = c;key = ${key}`,
+      '',
+      /^f:3:1: expected address or endpoints, got both$/,
+    ],
+    ['address = here:1', '', /^f:2:1: expected address = none, ADDRESS:PORT or/],
+    ['endpoints = https://a:1', '', /^f:2:1: expected endpoints = none or http:/],
+    [
+      'stop-limit = 9',
+      '',
+      /^f:2:1: expected stop-limit = a whole number from 10 to 3600, got '9'$/,
+    ],
+    [
+      'endpoints = http://a:1;cluster = c',
+      '[heartbeat]\nstop-failure = hold\n',
+      /^f:5:1: expected stop-failure = reboot or panic beside \[witness\], got 'hold'$/,
+    ],
+  ];
+  for (const [lines, more, expected] of cases) {
+    const { config, errors } = read(lines, more);
+    t.is(config, null, lines);
+    t.is(errors.length, 1, lines);
+    t.regex(errors[0] ?? '', expected);
+  }
+  const { errors } = read('address = 192.0.2.1:1;cluster = c;key = too-short');
+  t.regex(errors[0] ?? '', /expected key = none or 16 to 256 printable.*it is not shown/);
+  t.false((errors[0] ?? '').includes('too-short'));
 });

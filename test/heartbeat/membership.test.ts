@@ -22,6 +22,7 @@ function config(changes: Partial<MembershipConfig> = {}): MembershipConfig {
     deadpingMs: 4000,
     maxRexmitDelayMs: 250,
     hopfudge: 1,
+    proves: false,
     ...changes,
   };
 }

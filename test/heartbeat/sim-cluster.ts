@@ -7,11 +7,13 @@ import { parseHaResources } from '../../src/config/haresources.js';
 import { HeartbeatNode } from '../../src/host/heartbeat-node.js';
 import type { Answers, QuestionKind } from '../../src/host/heartbeat-questions.js';
 import { nodeDigests } from '../../src/real/node-ports.js';
-import type { FenceAnswer } from '../../src/resource-manager/answers.js';
+import type { ArbiterAnswer, ArbiterAsk, FenceAnswer } from '../../src/resource-manager/answers.js';
 import type { ScriptOutcome } from '../../src/resource-manager/group-operation.js';
 import type { HealthConfig } from '../../src/resource-manager/health.js';
 import type { Hold } from '../../src/resource-manager/hold.js';
 import { OK, type Standing } from '../../src/resource-manager/standing.js';
+import { SimAsker } from '../../src/sim/answer-arbiter.js';
+import { SimWitness } from '../../src/sim/sim-witness.js';
 
 export interface SimOptions {
   readonly seed: number;
@@ -27,6 +29,8 @@ export interface SimOptions {
   readonly movesPerHour: number;
   readonly pings: readonly string[]; // with any, ipfail runs
   readonly health: HealthConfig;
+  /** A witness is asked; null: nobody is. Each machine has a watchdog then. */
+  readonly arbiter: { readonly leaseMs: number; readonly stopLimitMs: number } | null;
 }
 
 const DEFAULTS: SimOptions = {
@@ -42,6 +46,7 @@ const DEFAULTS: SimOptions = {
   movesPerHour: 0,
   pings: [],
   health: { intervalMs: 0, steps: 5, timeoutMs: 1000, restartsPerHour: 0 },
+  arbiter: null,
 };
 
 export const NAMES = ['node-a', 'node-b'] as const;
@@ -78,6 +83,10 @@ class Machine {
   readonly broken = new Set<string>(); // runs, but its check fails
   standing: Standing = OK; // on disk
   peersDisk = 'UpToDate'; // as our drbd knows it
+  serveUntilMs: number | null = null; // in the state file
+  fedMs = 0; // its watchdog
+  feeds: 'life' | 'rest' | 'nobody' | 'off' = 'off'; // who feeds it
+  asker: SimAsker | null = null;
   readonly asking: QuestionKind[] = []; // what its daemon asked and has not heard
   readonly waiting = new Set<() => void>(); // what it was told while it stood still
 }
@@ -93,6 +102,7 @@ export class SimCluster {
   readonly #events: Event[] = []; // in order of time, then of creation
   #order = 0;
   nowMs = 0;
+  readonly witness: SimWitness;
   /** cut['node-a']: nothing sent by node-a arrives. */
   readonly cut: Record<Name, boolean> = { 'node-a': false, 'node-b': false };
   /** Messages of this type that it sends do not arrive. */
@@ -109,6 +119,19 @@ export class SimCluster {
     this.#options = options;
     this.#prng = new Prng(options.seed);
     this.loss = options.loss;
+    this.witness = new SimWitness(
+      {
+        nowMs: () => this.nowMs,
+        after: (delayMs, run) => this.at(delayMs, run),
+        random: new Prng(options.seed),
+        digests: nodeDigests,
+      },
+      options.arbiter?.leaseMs ?? 0,
+    );
+    if (options.arbiter) {
+      this.witness.start();
+      this.#watch();
+    }
     this.files = { 'node-a': options.haresources, 'node-b': options.haresources };
   }
 
@@ -144,8 +167,33 @@ export class SimCluster {
     this.nowMs = endMs;
   }
 
+  /** A watchdog that is not fed for half of stop-limit takes its machine down. */
+  #watch(): void {
+    this.at(50, () => {
+      const { stopLimitMs } = this.#options.arbiter ?? { stopLimitMs: 0 };
+      for (const name of NAMES) {
+        const machine = this.machines[name];
+        if (machine.feeds === 'rest' && !machine.paused) machine.fedMs = this.nowMs;
+        if (machine.feeds === 'off' || this.nowMs - machine.fedMs < stopLimitMs / 2) continue;
+        this.log.push(`${this.nowMs} ${name} watchdog`);
+        this.crash(name);
+      }
+      this.#watch();
+    });
+  }
+
   boot(name: Name, resume: Hold = 'none'): void {
     const machine = this.machines[name];
+    const { arbiter } = this.#options;
+    if (arbiter) machine.paused = false;
+    machine.asker ??= new SimAsker(this.witness, {
+      after: (delayMs, run) => this.at(delayMs, run),
+      digests: nodeDigests,
+    });
+    if (arbiter) machine.feeds = 'life';
+    machine.fedMs = this.nowMs;
+    const inheritedUntilMs =
+      resume === 'none' ? Number.NEGATIVE_INFINITY : (machine.serveUntilMs ?? this.nowMs);
     const life = ++machine.life;
     const groups = parseHaResources(this.files[name], 'haresources', NAMES).groups;
     if (!groups) throw new Error('bad haresources');
@@ -170,6 +218,7 @@ export class SimCluster {
           deadpingMs: DEADTIME_MS,
           maxRexmitDelayMs: 250,
           hopfudge: 1,
+          proves: arbiter !== null,
         },
         groups,
         autoFailback: this.#options.autoFailback,
@@ -182,6 +231,7 @@ export class SimCluster {
           stonith: this.#options.fence !== null,
           fenceDelayMs: this.#options.fenceDelayMs,
         },
+        lease: arbiter && { ...arbiter, inheritedUntilMs },
         failbackDelayMs: this.#options.failbackDelayMs,
         movesPerHour: this.#options.movesPerHour,
         health: this.#options.health,
@@ -195,7 +245,11 @@ export class SimCluster {
         random: { u32: () => this.#prng.u32(), bytes: (n) => new Uint8Array(n) },
       },
       {
-        transmit: (datagram) => this.#transmit(name, other, datagram),
+        transmit: (datagram) => {
+          machine.serveUntilMs = machine.node?.serveUntilMs ?? null;
+          if (machine.node?.mayFeed(this.nowMs)) machine.fedMs = this.nowMs;
+          this.#transmit(name, other, datagram);
+        },
         runScript: (id, resource, action) => {
           const text = resource.text;
           if (action === 'start') machine.running.set(text, 'starting');
@@ -213,8 +267,15 @@ export class SimCluster {
         },
         log: (level, text) => this.log.push(`${this.nowMs} ${name} ${level}: ${text}`),
         stuck: (group) => machine.stuck.push(group.key),
+        die: (why) => {
+          this.log.push(`${this.nowMs} ${name} dies: ${why}`);
+          this.at(0, () => {
+            if (isCurrent()) this.crash(name);
+          });
+        },
         released: (restart) => {
           machine.node?.abandon();
+          if (arbiter) machine.feeds = restart ? 'rest' : 'off';
           const restartMs = DEADTIME_MS + 2000;
           this.at(0, () => {
             if (isCurrent()) machine.node = null;
@@ -226,6 +287,12 @@ export class SimCluster {
           }
         },
         ask: (kind, ask, answered) => {
+          if (kind === 'arbiter') {
+            this.#askWitness(machine, ask as ArbiterAsk, (answer) => {
+              if (isCurrent()) answered(answer as never, this.nowMs);
+            });
+            return;
+          }
           machine.asking.push(kind);
           this.at(1 + this.#prng.below(this.#options.maxScriptMs), () => {
             if (kind !== 'fence' && !isCurrent()) return;
@@ -252,6 +319,11 @@ export class SimCluster {
     if (this.#options.pings.length > 0) ping();
   }
 
+  /** The datagram leaves at once; what comes back is heard by a daemon that runs. */
+  #askWitness(machine: Machine, ask: ArbiterAsk, answered: (answer: ArbiterAnswer) => void): void {
+    machine.asker?.ask(ask, (answer) => this.#whenAwake(machine, () => answered(answer)));
+  }
+
   /** What a daemon that stands still is told, it hears when it goes on. */
   #whenAwake(machine: Machine, run: () => void): void {
     if (!machine.paused) {
@@ -274,6 +346,7 @@ export class SimCluster {
   #answers(name: Name, other: Name): SimAnswers {
     const machine = this.machines[name];
     return {
+      arbiter: (_ask, answered) => answered({ verdict: 'silent' }), // asked elsewhere
       fence: (_ask, answered) => answered(this.#fence(other)),
       data: (_ask, answered) => answered({ own: ['UpToDate'], peer: [machine.peersDisk] }),
       check: ({ resource: { text } }, answered) => {
@@ -337,6 +410,9 @@ export class SimCluster {
     const machine = this.machines[name];
     machine.life++;
     machine.node = null;
+    if (this.#options.arbiter) machine.paused = false;
+    machine.feeds = 'off';
+    machine.serveUntilMs = null;
     machine.running.clear();
     machine.stuck = [];
   }
@@ -345,6 +421,7 @@ export class SimCluster {
   killDaemon(name: Name): void {
     this.machines[name].life++;
     this.machines[name].node = null;
+    if (this.machines[name].feeds !== 'off') this.machines[name].feeds = 'nobody';
   }
 
   /** The resources of the file that run (or are being started or stopped) on `name`. */
@@ -356,7 +433,8 @@ export class SimCluster {
     if (!this.checking) return;
     for (const text of this.machines['node-a'].running.keys()) {
       if (this.machines['node-b'].running.has(text)) {
-        this.violations.push(`${this.nowMs}: ${text} runs on both nodes`);
+        if (this.violations.length < 50)
+          this.violations.push(`${this.nowMs}: ${text} runs on both nodes`);
       }
     }
   }

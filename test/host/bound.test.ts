@@ -7,11 +7,15 @@ import { ScriptTimes } from '../../src/host/script-times.js';
 import { DEFAULT_CONFIG } from '../../src/sim/config.js';
 import { heartbeatTexts, readHeartbeatTexts } from '../../src/sim/heartbeat-config.js';
 
-function ofNode(fence: Partial<TwinbeatIni['fence']>) {
+function ofNode(
+  fence: Partial<TwinbeatIni['fence']>,
+  witness: Partial<TwinbeatIni['witness']> = {},
+) {
   const { config } = readHeartbeatTexts('alpha', heartbeatTexts(DEFAULT_CONFIG));
   if (!config) throw new Error('not taken');
   const ini = { ...config.ini, fence: { ...config.ini.fence, ...fence } };
-  const [bound] = boundsOf({ ...config, ini }, new ScriptTimes());
+  const asked = { ...config.ini.witness, ...witness };
+  const [bound] = boundsOf({ ...config, ini: { ...ini, witness: asked } }, new ScriptTimes());
   if (!bound) throw new Error('no bound');
   return bound;
 }
@@ -30,4 +34,14 @@ test('with a device its delay and its time are parts; one that fails has no limi
   t.regex(boundText(bound), /30\.0 s {2}reset of the dead node \(fence_dummy, at most\)/);
   t.regex(boundText(bound), /7\.0 s {2}delay of the reset/);
   t.regex(boundText(bound), /note: a reset that fails is tried again for ever/);
+});
+
+test('with a witness: a lease, and stop-limit where nothing resets the dead node', (t) => {
+  const without = ofNode({});
+  const witness = { address: '192.0.2.1:1', leaseS: 30, stopLimitS: 60 };
+  const bound = ofNode({}, witness);
+  t.is(bound.ms - without.ms, 30_000 + 61_213); // one per cent of drift on each side
+  t.true(bound.notes.some((note) => note.startsWith('a witness that does not answer')));
+  const fenced = ofNode({ agent: 'fence_dummy', timeoutS: 30 }, witness);
+  t.is(fenced.ms - without.ms, 60_000);
 });
