@@ -20,6 +20,7 @@ export interface HeartbeatTexts {
   readonly authkeys: string;
   readonly scriptTimeoutS: number; // 0: a script is never killed
   readonly health: TwinbeatIni['health'];
+  readonly witness: TwinbeatIni['witness'];
   readonly stopFailure: 'reboot' | 'panic' | 'hold';
 }
 
@@ -40,7 +41,7 @@ export function heartbeatTexts(cluster: Timed, haresources = HARESOURCES): Heart
     '',
   ].join('\n');
   // crc finds what the network corrupts and costs no cryptography.
-  const { health } = DEFAULT_TWINBEAT_INI;
+  const { health, witness } = DEFAULT_TWINBEAT_INI;
   return {
     haCf,
     haresources,
@@ -48,6 +49,7 @@ export function heartbeatTexts(cluster: Timed, haresources = HARESOURCES): Heart
     scriptTimeoutS: 20,
     stopFailure: 'reboot',
     health,
+    witness,
   };
 }
 
@@ -78,6 +80,7 @@ export function readHeartbeatTexts(
       stopFailure: texts.stopFailure,
     },
     health: texts.health,
+    witness: texts.witness,
   };
   const config = {
     node,

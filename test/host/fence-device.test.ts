@@ -18,6 +18,7 @@ function config(
     scriptTimeoutS: 0,
     stopFailure: 'reboot',
     health: DEFAULT_TWINBEAT_INI.health,
+    witness: DEFAULT_TWINBEAT_INI.witness,
   });
   if (!read) throw new Error('not taken');
   const { haCf, ini } = read;
@@ -58,4 +59,8 @@ test('a recording has the device, and neither parameters nor options', (t) => {
     t.false(text.includes(secret), secret);
   }
   t.is(withoutKeys(config([])).ini.fence.options, '');
+  const plain = config([]);
+  const witness = { ...plain.ini.witness, key: 'the-key-of-a-witness' };
+  const asked = JSON.stringify(withoutKeys({ ...plain, ini: { ...plain.ini, witness } }));
+  t.false(asked.includes('the-key-of-a-witness'));
 });

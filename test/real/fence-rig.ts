@@ -81,6 +81,7 @@ export function config(
     scriptTimeoutS: 0,
     stopFailure: 'reboot',
     health: DEFAULT_TWINBEAT_INI.health,
+    witness: DEFAULT_TWINBEAT_INI.witness,
   });
   if (!read) throw new Error('not taken');
   const stonith = device ? [{ host: '*', type: PLUGIN, file: null, params: [], ...device }] : [];

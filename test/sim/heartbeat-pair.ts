@@ -36,6 +36,7 @@ export interface PairOptions {
   readonly record: ((name: NodeName) => SimHeartbeatHost['record']) | null;
   readonly scripts: Partial<SimScriptsOptions>;
   readonly health: Partial<TwinbeatIni['health']>;
+  readonly witness: Partial<TwinbeatIni['witness']>;
 }
 
 const DEFAULTS: PairOptions = {
@@ -51,6 +52,7 @@ const DEFAULTS: PairOptions = {
   record: null,
   scripts: {},
   health: {},
+  witness: {},
 };
 
 function recording(options: PairOptions, name: NodeName): Pick<SimHeartbeatHost, 'record'> {
@@ -203,7 +205,7 @@ export class HeartbeatPair {
 
   texts() {
     const { haresources, autoFailback, networks, scriptTimeoutS, haCf, authkeys } = this.options;
-    const { stopFailure, health } = this.options;
+    const { stopFailure, health, witness } = this.options;
     const cluster = { ...DEFAULT_CONFIG, autoFailback, heartbeatNetworks: networks };
     const texts = heartbeatTexts(cluster, haresources);
     return {
@@ -211,6 +213,7 @@ export class HeartbeatPair {
       haCf: texts.haCf + haCf.map((line) => `${line}\n`).join(''),
       scriptTimeoutS,
       health: { ...DEFAULT_TWINBEAT_INI.health, ...health },
+      witness: { ...DEFAULT_TWINBEAT_INI.witness, ...witness },
       stopFailure,
       ...(authkeys === null ? {} : { authkeys }),
     };
