@@ -10,8 +10,8 @@ export const DRBD_MUTANTS: readonly Mutant[] = [
     name: 'ack-before-peer',
     what: 'a write is answered when the own disk has it, under protocols B and C too',
     file: 'drbd/app-io.js',
-    find: "return link !== null && r.asked === 'A' && countsHere(this.#volume, r);",
-    replace: 'return link !== null && countsHere(this.#volume, r);',
+    find: "if (link === null || r.asked !== 'A')",
+    replace: 'if (link === null)',
   },
   {
     name: 'write-ack-when-received',

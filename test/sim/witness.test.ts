@@ -115,7 +115,10 @@ test('a successor that comes too late stops what was left, and takes the machine
   pair.runFor(DEADTIME_MS);
   pair.alpha.heartbeat.start();
   t.true(pair.until(STOP_LIMIT_S * 1000 + 2000, () => pair.alpha.has === '') > 0, pair.tail());
-  t.true(pair.log.some((line) => line.includes('left is stopped within stop-limit')), pair.tail());
+  t.true(
+    pair.log.some((line) => line.includes('left is stopped within stop-limit')),
+    pair.tail(),
+  );
   pair.runFor(60_000);
   has(t, pair, 'beta');
 });
