@@ -276,7 +276,7 @@ export const DRBD_MUTANTS: readonly Mutant[] = [
     name: 'ko-count-ignored',
     what: 'a peer that answers pings and does not finish writes is waited for without end',
     file: 'drbd/link.js',
-    find: 'return sinceMs + koCount * timeoutDs * 100;',
+    find: 'return Math.min(this.#awaitedMs, this.#owesBarrierMs) + koCount * timeoutDs * 100;',
     replace: 'return Number.POSITIVE_INFINITY;',
   },
   {
