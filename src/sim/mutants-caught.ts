@@ -92,7 +92,7 @@ export const CAUGHT: Readonly<Record<string, Caught>> = {
   'receive-window-ignored': { invariant: 'I8', checker: 'bounds', profile: 'swarm', seed: 7 },
   'alarm-not-moved': { invariant: 'I9', checker: 'liveness', profile: 'swarm', seed: 12 },
   'bit-cleared-when-sent': { invariant: 'I4', checker: 'bits', profile: 'swarm', seed: 6 },
-  'bit-cleared-when-received': { invariant: 'I1', checker: 'reads', profile: 'disk', seed: 163 },
+  'bit-cleared-when-received': { invariant: 'I1', checker: 'reads', profile: 'swarm', seed: 110 },
   'bit-cleared-for-part': { invariant: 'I3', checker: 'equal', profile: 'swarm', seed: 5 },
   'bitmap-before-data': { invariant: 'A/B/C', checker: 'durable', profile: 'swarm', seed: 10 },
   'thin-not-looked-at': {

@@ -71,6 +71,7 @@ test('a killed process is started again; one that stays bad makes the node FAILE
       ['restart', true],
       ['fail-over', true],
     ],
+    root.read('/var/log/ha-log'),
   );
 
   await root.write('/run/verdict', '1\n');
