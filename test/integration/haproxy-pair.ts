@@ -10,6 +10,7 @@ import {
   lostRows,
   readJournal,
   wallMs,
+  writeRoom,
 } from '../../src/cli/demo-client.js';
 import { PROJECT } from '../../src/cli/pair.js';
 import { CLIENT_ADDRESS, nodeAddress } from '../../src/cli/pair-cable.js';
@@ -61,6 +62,7 @@ export class HaproxyPair {
   readonly cluster: Cluster;
   readonly #spawned: Spawned[] = [];
   readonly #journal: string;
+  readonly #room: string;
   readonly #seen: string;
   #client: Spawned | null = null;
   readonly outages: Outage[] = [];
@@ -68,6 +70,8 @@ export class HaproxyPair {
   private constructor(cluster: Cluster) {
     this.cluster = cluster;
     this.#journal = join(cluster.pair.dir, 'journal');
+    this.#room = join(cluster.pair.dir, 'room');
+    this.#pace(0);
     this.#seen = join(cluster.pair.dir, 'seen');
   }
 
@@ -112,7 +116,7 @@ export class HaproxyPair {
           '--journal',
           this.#journal,
         ],
-        ...['--host', CLIENT_ADDRESS, '--port', '3306'],
+        ...['--host', CLIENT_ADDRESS, '--port', '3306', '--room', this.#room],
       ],
       join(dir, 'client.out'),
     );
@@ -123,6 +127,16 @@ export class HaproxyPair {
   async startAgent(index: 0 | 1): Promise<void> {
     const argv = ['twinbeat', 'agent', '--agent', `0.0.0.0:${AGENT_PORT}`];
     await this.cluster.node(index).spawn(argv, 'agent');
+  }
+
+  /** Up to that row as fast as it goes, then some fifty a second: however fast the machine is, the disk is not filled by rows. */
+  #pace(row: number): void {
+    writeRoom(this.#room, { slow: row, stop: Number.POSITIVE_INFINITY });
+  }
+
+  /** So many rows that a full disk is felt: the server has some pages in store. */
+  hurry(rows: number): void {
+    this.#pace(this.rows.length + rows);
   }
 
   get rows(): Acknowledged[] {
