@@ -45,7 +45,7 @@ test('switch-over, killed, stopped, too many connections, disk full, power cut',
   await pair.outage('the disk is full, until it is not any more', async () => {
     const file = `${MOUNT_POINT}/filler`;
     await cluster.node(1).exec(['sh', '-c', `cat /dev/zero >${file}`]);
-    pair.hurry(100_000);
+    pair.hurry(40_000);
     await pair.waitSilent(2000);
     await pair.status(1, /full/);
     await cluster.node(1).must(['rm', file]);
