@@ -7,7 +7,9 @@
  *
  * The new superblock is written last, and only then is the old area erased. Where the areas overlap, a crash in between
  * costs the old meta-data; so in that case the new superblock is written first too, and asks for a full sync until all
- * the rest is there. (drbdmeta 9.22 loses the meta-data then.)
+ * the rest is there. (drbdmeta 9.22 loses the meta-data then.) As soon as the new superblock is there its place is noted, and the
+ * old one is erased, before what it tells of: the device may grow again before the next try, and what is at the noted place
+ * is believed then.
  */
 import { isRefused, layoutOfDevice, type MetaLayout } from '../md/layout.js';
 import { MDF, type Superblock } from '../md/superblock.js';
@@ -69,20 +71,28 @@ export function moveMetaData(call: Call, device: MetaDevice, found: Found): numb
   const log = device.read(old.alSector * 512, old.alBlocks * 4096);
   if (overlap) {
     device.writeSuperblock(layout, { ...sb, flags: sb.flags | MDF.FULL_SYNC });
-    device.sync();
+    moved(device, sb, old);
   }
   copyBitmap(device, old, layout);
   device.write(layout, layout.alSector * 512, log);
   device.sync();
   device.writeSuperblock(layout, sb);
-  device.sync();
+  if (overlap) device.sync();
+  else moved(device, sb, old);
   world.out('Internal drbd meta data successfully moved.\n');
   // It lies in the data area now, and is the same on both nodes, whatever their meta-data were (resize --assume-clean); nor is
   // its superblock found again. What overlapped has been written over.
   device.erase(old.bitmapSector, Math.min(oldEnd, layout.bitmapSector));
   device.sync();
-  device.remember(sb);
   return 0;
+}
+
+/** The new superblock has been written: it counts, and the old one no more. */
+function moved(device: MetaDevice, sb: Superblock, { superblockSector }: MetaLayout): void {
+  device.sync();
+  device.remember(sb);
+  device.wipeSuperblock(superblockSector);
+  device.sync();
 }
 
 /**

@@ -12,6 +12,10 @@
  * the superblock is written first (its place is always behind the old area), and asks for a full sync until all the rest is
  * there. Meanwhile writes to extents of the log go on; others wait for their transaction.
  *
+ * As soon as the new superblock is there its place is noted, for the device may grow again before the next attach: the one at the
+ * noted place is what is found then. The old one is erased before what it tells of: a superblock whose log is gone would be
+ * believed, and a Primary's last writes would never reach its peer.
+ *
  * What the peer has been told in a handshake holds until that is over, for it decides by that: more room counts from then on.
  *
  * Old meta-data at the place of a smaller device are found by `drbdmeta apply-al` and `check-resize`, which know the last size.
@@ -33,6 +37,12 @@ import type { Volume } from './volume.js';
 /** `trouble`: why the room cannot be used; then nothing has changed. */
 type Examined = (hasChanged: boolean, trouble: string) => void;
 type Result = (result: number) => void;
+
+interface Move {
+  readonly from: MetaLayout;
+  readonly to: MetaLayout;
+  readonly isThere: () => void; // the new superblock is durable
+}
 
 export class LowerSize {
   readonly #core: Core;
@@ -91,8 +101,8 @@ export class LowerSize {
       return;
     }
     this.#isMoving = true;
-    this.#move(store, old, wanted, (result) => {
-      if (result >= 0 && v.store === store) this.#isAt(meta);
+    const move = { from: old, to: wanted, isThere: () => this.#isAt(meta) };
+    this.#move(store, move, (result) => {
       const over = (): void => {
         this.#isMoving = false;
         if (result >= 0 && v.store === store) this.#take(usable);
@@ -156,8 +166,9 @@ export class LowerSize {
     return isLonger && isInPlace ? layout : old;
   }
 
-  #move(store: MetaStore, from: MetaLayout, to: MetaLayout, done: Result): void {
+  #move(store: MetaStore, move: Move, done: Result): void {
     const v = this.#volume;
+    const { from, to } = move;
     v.log.pause((goOn) => {
       store.alone((over) => {
         const finish = (result: number): void => {
@@ -171,43 +182,50 @@ export class LowerSize {
         if (v.store !== store || v.detaching || !v.bitmap) finish(-1);
         else if (from.superblockSector === to.superblockSector) {
           store.layout = to; // a longer area: the superblock says so
-          store.putSuperblock(finish);
-        } else if (to.bitmapSector >= from.superblockSector + 8)
-          this.#apart(store, from, to, finish);
-        else this.#overlapping(store, from, to, finish);
+          this.#superblock(store, move, finish);
+        } else if (to.bitmapSector >= from.superblockSector + 8) this.#apart(store, move, finish);
+        else this.#overlapping(store, move, finish);
       });
     });
   }
 
-  #apart(store: MetaStore, from: MetaLayout, to: MetaLayout, done: Result): void {
-    this.#contents(store, to, (written) => {
-      if (written < 0) {
-        done(written);
-        return;
-      }
-      store.layout = to;
-      store.putSuperblock((result) => {
-        if (result < 0) done(result);
-        else
-          this.#erase(store, from, (erased) => (erased < 0 ? done(erased) : store.flushMeta(done)));
-      });
-    });
+  #apart(store: MetaStore, move: Move, done: Result): void {
+    const { from, to } = move;
+    this.#inTurn(
+      [
+        (next) => this.#contents(store, to, next),
+        (next) => {
+          store.layout = to;
+          this.#superblock(store, move, next);
+        },
+        (next) => this.#erase(store, from, next),
+        (next) => store.flushMeta(next),
+      ],
+      done,
+    );
   }
 
-  #overlapping(store: MetaStore, from: MetaLayout, to: MetaLayout, done: Result): void {
+  #overlapping(store: MetaStore, move: Move, done: Result): void {
     const v = this.#volume;
+    const { from, to } = move;
     const alDisabled = v.flags & MDF.AL_DISABLED;
     store.layout = to;
     v.flags |= MDF.FULL_SYNC | MDF.AL_DISABLED;
-    const steps: ((next: Result) => void)[] = [
-      (next) => store.putSuperblock(next),
-      (next) => this.#erase(store, from, next),
-      (next) => this.#contents(store, to, next),
-      (next) => {
-        v.flags = (v.flags & ~(MDF.FULL_SYNC | MDF.AL_DISABLED)) | alDisabled;
-        store.putSuperblock(next);
-      },
-    ];
+    this.#inTurn(
+      [
+        (next) => this.#superblock(store, move, next),
+        (next) => this.#erase(store, from, next),
+        (next) => this.#contents(store, to, next),
+        (next) => {
+          v.flags = (v.flags & ~(MDF.FULL_SYNC | MDF.AL_DISABLED)) | alDisabled;
+          store.putSuperblock(next);
+        },
+      ],
+      done,
+    );
+  }
+
+  #inTurn(steps: ((next: Result) => void)[], done: Result): void {
     const step = (result: number): void => {
       const next = result < 0 ? undefined : steps.shift();
       if (next) next(step);
@@ -216,8 +234,24 @@ export class LowerSize {
     step(0);
   }
 
+  #superblock(store: MetaStore, { isThere }: Move, done: Result): void {
+    store.putSuperblock((result) => {
+      if (result >= 0 && this.#volume.store === store) isThere();
+      done(result);
+    });
+  }
+
+  /** The superblock durably before the rest. */
   #erase(store: MetaStore, from: MetaLayout, done: Result): void {
-    store.eraseArea(from.bitmapSector, from.superblockSector + 8, done);
+    const { bitmapSector, superblockSector: at } = from;
+    this.#inTurn(
+      [
+        (next) => store.eraseArea(at, at + 8, next),
+        (next) => store.flushMeta(next),
+        (next) => store.eraseArea(bitmapSector, at, next),
+      ],
+      done,
+    );
   }
 
   /** Bitmap and log at their new place, durably. */

@@ -2,6 +2,7 @@
 import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
+import { MetaDevice } from '../../src/cli/drbdmeta-device.js';
 import { ActivityLog } from '../../src/drbd/activity-log.js';
 import { layoutOfSuperblock, superblockSector } from '../../src/md/layout.js';
 import { decodeSuperblock, MAGIC_UNCLEAN, MDF } from '../../src/md/superblock.js';
@@ -91,3 +92,60 @@ test('meta-data at the last known place is dumped with a note; create-md offers 
   t.is(foreign.status, 1);
   t.regex(foreign.err, /Last known and found uuid differ[\s\S]*no suitable meta data found/);
 });
+
+/** What changes the device, or asks for durability. */
+const STEPS = ['write', 'writeSuperblock', 'wipeSuperblock', 'erase', 'sync'] as const;
+
+/** While `run` runs, the program is killed in front of step `last`. True: there was one. */
+async function killedAt(last: number, run: () => Promise<unknown>): Promise<boolean> {
+  let step = 0;
+  const prototype = MetaDevice.prototype as unknown as Record<string, (...a: unknown[]) => unknown>;
+  const original = STEPS.map((name) => [name, prototype[name]] as const);
+  for (const [name, method] of original) {
+    prototype[name] = function (...args) {
+      if (step++ === last) throw new Error('killed');
+      return method?.apply(this, args);
+    };
+  }
+  try {
+    await run();
+    return false;
+  } catch {
+    return true;
+  } finally {
+    for (const [name, method] of original) if (method) prototype[name] = method;
+  }
+}
+
+for (const grownBytes of [96 * MIB, 64 * MIB + 8192]) {
+  test.serial(
+    `check-resize to ${grownBytes} is killed in every step, and the device grows again: the log is there, or all is copied`,
+    async (t) => {
+      let step = 0;
+      for (; ; step++) {
+        const node = new MetaNode(t);
+        const path = await created(node);
+        await node.run(['0', 'v08', path, 'internal', 'write-dev-uuid', '0123456789ABCDEF']);
+        const log = new ActivityLog(1237, 1, 8);
+        edit(path, (disk, l, sb) => {
+          log.enter(3);
+          if (log.prepare(disk, l.alSector * 512 + log.trNumber * 4096)) log.commit();
+          const flags = MDF.PRIMARY_IND | MDF.CONSISTENT | MDF.WAS_UP_TO_DATE;
+          return { ...sb, laSizeSectors: 130992, magic: MAGIC_UNCLEAN, flags };
+        });
+        truncateSync(path, grownBytes);
+        const isKilled = await killedAt(step, () =>
+          node.run(['0', 'v08', path, 'internal', 'check-resize']),
+        );
+        truncateSync(path, grownBytes + 65536);
+        const again = await node.run(['0', 'v08', path, 'internal', 'check-resize']);
+        t.is(again.status, 0, `step ${step}: ${again.err}`);
+        const isFull = (superblock(path).flags & MDF.FULL_SYNC) !== 0;
+        const applied = await node.run(['0', 'v08', path, 'internal', 'apply-al']);
+        t.true(isFull || /^Marked additional/.test(applied.err), `step ${step}: ${applied.err}`);
+        if (!isKilled) break;
+      }
+      t.true(step > 5, `${step} steps`);
+    },
+  );
+}

@@ -454,7 +454,7 @@ test('the connection is lost at any time of a resize: a peer that is not fenced 
     const { alpha, beta } = pair;
     different(pair);
     alpha.loop.enter(() => askResize(alpha));
-    pair.run(6 + step * 0.2);
+    pair.run(6 + step * 0.3);
     pair.net.cut('replication');
     pair.net.reset('replication');
     alpha.until(/cs:WFConnection/);
