@@ -71,6 +71,8 @@ export class SimDisk {
   #stuck = false;
   #waiting: (() => void)[] = []; // for a disk that is stuck
   #abandoned: UnfinishedWrite[] = [];
+  /** So many have been completed. */
+  writes = 0;
 
   constructor(options: SimDiskOptions, random: Prng) {
     this.options = options;
@@ -182,6 +184,7 @@ export class SimDisk {
 
   /** The write is complete. `stable`: FUA. */
   write(offsetBytes: number, bytes: Uint8Array, stable: boolean): void {
+    this.writes++;
     this.#begin(offsetBytes, bytes.length, stable);
     this.#content.write(offsetBytes, bytes);
   }

@@ -17,6 +17,8 @@ export class Progress extends DeviceChecker {
   readonly #wasCut: Record<NodeName, boolean> = { alpha: false, beta: false };
   /** Since when writes had no other reason to wait than the peer, and none was answered. */
   readonly #idleMs: Record<NodeName, number> = { alpha: 0, beta: 0 };
+  /** What the disks of the peer had written then. */
+  readonly #written: Record<NodeName, number> = { alpha: 0, beta: 0 };
 
   constructor(device: ReplicatedDevice) {
     super(device, 'progress', 'progress');
@@ -64,14 +66,19 @@ export class Progress extends DeviceChecker {
   }
 
   #writes(node: Replica, options: NetOptions | null): void {
-    const { name, disk, state, client } = node;
+    const { name, peer, disk, state, client } = node;
     const now = this.device.nowMs;
     const trouble =
       disk.stuck || disk.slowMs > 0 || disk.faults.writeChance > 0 || disk.faults.flushChance > 0;
     // The peer is not told of the disk before local-io-error has run, and until then nothing is answered (docs/STATES.md, handlers).
     const untold = Boolean(node.volume?.untold);
+    // Under A nobody waits for what is in front of it, on the other volumes, too: a peer that gets on with that is not given up.
+    const written = writtenBy(peer);
+    const getsOn = options?.protocol === 'A' && written !== this.#written[name];
+    this.#written[name] = written;
     if (!options || options.koCount === 0 || !client || trouble || untold) this.#idleMs[name] = now;
-    else if (state?.conn !== Conns.Connected || isSuspended(state)) this.#idleMs[name] = now;
+    else if (getsOn || state?.conn !== Conns.Connected || isSuspended(state))
+      this.#idleMs[name] = now;
     else {
       this.look();
       const asked = now - (node.clock.nowMs - client.oldestWriteMs);
@@ -82,4 +89,8 @@ export class Progress extends DeviceChecker {
       );
     }
   }
+}
+
+function writtenBy({ node }: Replica): number {
+  return node.replicas.reduce((sum, { disk }) => sum + disk.writes, 0);
 }
