@@ -482,14 +482,17 @@ class Attach {
       this.#answerCalledOff();
       return;
     }
-    const { conn } = v.state;
-    if (conn === Conns.WFReportParams) {
-      // The peer has been told that there is no disk: its answer to that comes first.
+    // The peer has been told that there is no disk, or of one that was let go since: its answer to that comes first.
+    const meets = v.state.conn === Conns.WFReportParams;
+    if (meets || v.attachAnswer.isDue(v.link)) {
       if (this.#core.port.nowMs() < untilMs) {
         v.resource.retryLater(() => this.#become(sb, untilMs));
         return;
       }
-      this.#letGo(Err.INVALID_REQUEST, 'the peer does not answer for this volume: has it got one?');
+      const what = meets
+        ? 'for this volume: has it got one?'
+        : 'for the disk that was let go before';
+      this.#letGo(Err.INVALID_REQUEST, `the peer does not answer ${what}`);
       return;
     }
     const { flags, uuids } = v;

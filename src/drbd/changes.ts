@@ -296,6 +296,7 @@ function follow(v: Volume, old: State, next: State): void {
       next.conn === Conns.Connected &&
       next.disk === Disks.UpToDate;
     if (old.disk === Disks.Attaching && next.disk === Disks.Negotiating) {
+      v.attachAnswer.announced(link);
       sendSizes(link, v, 0);
       sendUuids(link, v);
       sendState(link, v);

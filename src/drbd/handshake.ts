@@ -116,6 +116,7 @@ function sameRates(a: DiskOptions, b: DiskOptions): boolean {
 /** P_UUIDS. */
 export function receiveUuids(v: Volume, u: Uuids): string | null {
   v.peerUuids = u;
+  v.attachAnswer.uuids(v.link);
   const { state } = v;
   const diskless = state.disk < Disks.Inconsistent;
   // Its disk is new here: also one that was on its way when they met. (The originals forget those.)
@@ -173,6 +174,7 @@ export function receiveState(link: Link, v: Volume, word: number): string | null
   const mine = v.state;
   if (mine.conn <= Conns.TearDown) return null;
   v.peerWaits = theirs.aftrIsp !== 0;
+  v.attachAnswer.state(link, theirs);
   const peerFlags = v.peerUuids?.flags ?? 0;
   let pdsk = realPeerDisk(theirs.disk, peerFlags);
 

@@ -2,6 +2,7 @@
  * One replicated volume: what is known of it, and the small questions that the parts ask. Application I/O is app-io.ts,
  * the peer's peer-io.ts, resync resync.ts; states change in changes.ts; attaching is attach.ts.
  */
+
 import { DEFAULT_DISK_OPTIONS, type DiskOptions } from '../config/drbd-options.js';
 import type { Bitmap } from '../md/bitmap.js';
 import type { MetaLayout } from '../md/layout.js';
@@ -9,6 +10,7 @@ import { MAGIC_UNCLEAN, MDF, type Superblock } from '../md/superblock.js';
 import { AL_EXTENT_SECTORS } from '../md/units.js';
 import { type Sizes, UUID_FLAGS, type Uuids } from '../wire/params.js';
 import { AppIo, EMEDIUMTYPE, EROFS } from './app-io.js';
+import { AttachAnswer } from './attach-answer.js';
 import { Congestion } from './congestion.js';
 import type { Core, FrontEnd } from './core.js';
 import { diskFailed, diskHangs, metaFailed, type Untold } from './disk-failure.js';
@@ -154,6 +156,7 @@ export class Volume {
   peerUuids: Uuids | null = null;
   peerSizes: Sizes | null = null;
   considerResync = false;
+  readonly attachAnswer = new AttachAnswer();
   /** Ours, for a peer that compares after us: while what follows from our comparison is done (handshake.ts). */
   comparedWith: Uuids | null = null;
 
