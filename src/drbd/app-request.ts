@@ -29,6 +29,11 @@ export const LEG_OK = 2; // local: written; net: acknowledged
 export const LEG_DONE = 3; // net only: its epoch is acknowledged
 export const LEG_FAILED = 4;
 
+/** Errors that it ends with, as errno. */
+export const EIO = 5;
+export const EROFS = 30;
+export const EMEDIUMTYPE = 124;
+
 export class AppRequest implements Interval, Promised {
   readonly index: number;
   // Interval; only writes enter the set.
@@ -80,6 +85,11 @@ export class AppRequest implements Interval, Promised {
 
   get owner(): AppIo {
     return this.#owner as AppIo;
+  }
+
+  /** The whole that it is a piece of goes on behind it. */
+  get goesOn(): boolean {
+    return this.whole !== null && !this.whole.endsHere;
   }
 
   /** Fresh for a new request. */

@@ -447,7 +447,7 @@ export function setUuids(v: Volume, set: UuidSet, done: () => void = () => {}): 
     done();
     return;
   }
-  v.app.holdWrites();
+  v.app.admission.holdWrites();
   if (begins) v.beginning++;
   v.store.writeSuperblock((result) => {
     if (begins) v.beginning--;
@@ -455,7 +455,7 @@ export function setUuids(v: Volume, set: UuidSet, done: () => void = () => {}): 
     // Which one the disk has is not known otherwise, and nothing was answered that belongs to the new one alone.
     else if (v.uuids.current === set.current && v.exposedUuid === set.current)
       v.exposedUuid = set.current;
-    v.app.releaseWrites();
+    v.app.admission.releaseWrites();
     done();
   });
 }
@@ -475,7 +475,7 @@ function beginAsSource(v: Volume): void {
   v.resync.start();
   v.syncUuidDue = true;
   v.stateDue = false;
-  v.app.holdWrites(); // until the packet is out, a moment longer than setUuids does
+  v.app.admission.holdWrites(); // until the packet is out, a moment longer than setUuids does
   const run = v.resync.runs;
   setUuids(v, set, () => {
     // Broken off meanwhile, it does not begin. Another one, out of this disk again, has a packet of its own; into it, it has none.
@@ -489,7 +489,7 @@ function beginAsSource(v: Volume): void {
         if (v.stateDue) sendState(link, v);
       }
     }
-    v.app.releaseWrites();
+    v.app.admission.releaseWrites();
   });
 }
 

@@ -365,7 +365,7 @@ export class DataReceiver implements StreamOwner {
     if (readData(port.poolView, this.#body, d) < 0) return this.#bad('sector above 2^53');
     const r = d.idHi === link.idHi ? this.#core.appRequest(d.idLo) : null;
     const v = this.#volume();
-    const asked = r?.owner === v?.app && r?.owner.isRemoteRead(r) && !r.receiving;
+    const asked = r?.owner === v?.app && r?.owner.reads.isAtPeer(r) && !r.receiving;
     if (!v || !r || !asked || r.sector !== d.sector || r.lengthBytes !== bytes) {
       return this.#bad(`sector ${d.sector} was not asked for`);
     }
@@ -382,7 +382,7 @@ export class DataReceiver implements StreamOwner {
       const right =
         result >= 0 &&
         (digest === 0 || this.digestRight(receives, r.at, bytes, sector, r.bufferAt));
-      r.owner.remoteReadDone(r, right);
+      r.owner.reads.peerDone(r, right);
     });
     return this.#into(r.at, DATA_BYTES + digest, bytes, tag);
   }

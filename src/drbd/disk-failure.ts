@@ -79,7 +79,7 @@ export class Untold {
   begin(): void {
     const v = this.#v;
     v.untold = this;
-    v.app.holdWrites();
+    v.app.admission.holdWrites();
     force(v, { disk: Disks.Failed });
   }
 
@@ -103,6 +103,6 @@ export class Untold {
     const link = v.link;
     if (this.#stateDue && link === this.#link) sendState(link, v);
     if (this.#detachDue) finishDetach(v, () => v.core.host.stateChanged(v.resource.name));
-    v.app.releaseWrites(); // behind the P_STATE
+    v.app.admission.releaseWrites(); // behind the P_STATE
   }
 }

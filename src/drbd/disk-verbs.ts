@@ -83,11 +83,11 @@ function onPeersDiskToo(v: Volume, then: (isThere: boolean, goOn: () => void) =>
   resource.after(resource.netOptions.timeoutDs * 100, () => {
     isLate = true;
   });
-  app.holdWrites();
+  app.admission.holdWrites();
   link.transferLog.close(); // an open epoch is acknowledged never
   resource.when(
     () => !onItsWay() || isLetGo(v) || isLate,
-    () => then(!onItsWay() || isLetGo(v), () => app.releaseWrites()),
+    () => then(!onItsWay() || isLetGo(v), () => app.admission.releaseWrites()),
   );
 }
 

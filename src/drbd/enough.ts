@@ -1,6 +1,6 @@
 /**
  * What the state of a volume says of an answer to the application: whether what this disk has done is enough for it, or what the peer
- * has done, and what has to be heard from the peer before. The originals ask less (docs/STATES.md); app-io.ts acts on it.
+ * has done, and what has to be heard from the peer before. The originals ask less (docs/STATES.md); answer.ts and app-io.ts act on it.
  */
 import { type AppRequest, LEG_DONE, LEG_OK, OP_READ } from './app-request.js';
 import { isTarget, usesPeers } from './changes.js';

@@ -122,12 +122,12 @@ export class Growth {
     }
     if (size <= this.#from) this.#from = 0;
     this.#writing++;
-    v.app.holdWrites(); // what is answered there is there after a power cut, too
+    v.app.admission.holdWrites(); // what is answered there is there after a power cut, too
     store.writeBitmap(bitmap, null, (bits) => {
       const finish = (result: number): void => {
         this.#writing--;
         if (v.sizeSectors === size) this.#core.host.sizeChanged(v.minor);
-        v.app.releaseWrites();
+        v.app.admission.releaseWrites();
         done(result);
       };
       if (bits < 0) finish(bits);

@@ -12,14 +12,13 @@
  * Data stay in the one buffer. The packet header of a later piece lies over the end of the piece before it: those bytes are kept, and
  * put back. Not while a disk that was given up (hung-disk.ts) may still read them: then the data move to another buffer.
  */
-import { type AppRequest, OP_READ, OP_WRITE } from './app-request.js';
+import { type AppRequest, EIO, OP_READ, OP_WRITE } from './app-request.js';
 import type { Core, FrontEnd } from './core.js';
 
-const EIO = 5;
 /** A packet's header, p_data and the longest digest. */
 const HEADER_BYTES = 256;
 
-/** What takes the pieces: AppIo. */
+/** What takes the pieces: Intake. */
 export interface PieceTaker {
   /** So many sectors may one request have now. */
   mostSectors(op: number): number;

@@ -317,7 +317,7 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
   }
 
   flushCovered(request: AppRequest): void {
-    request.owner.flushCovered(request);
+    request.owner.flushes.covered(request);
   }
 
   // ---- sending: answers to the peer
@@ -557,7 +557,7 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
 
   /** A read may wait behind writes that have piled up over there (protocols A and B), as long as the peer gets on with them. */
   #readMs(v: Volume): number {
-    const sinceMs = v.app.oldestRemoteReadMs;
+    const sinceMs = v.app.reads.oldestAtPeerMs;
     const behind = this.protocol !== 'C' && this.transferLog.hasClosedEpochs;
     return behind ? Math.max(sinceMs, this.#epochMovedMs) : sinceMs;
   }

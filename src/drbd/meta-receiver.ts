@@ -175,9 +175,9 @@ export class MetaReceiver implements StreamOwner {
       }
       case COMMANDS.P_NEG_DREPLY: {
         const r = a.idHi === link.idHi ? this.#core.appRequest(a.idLo) : null;
-        const isOurs = r?.owner === v.app && r.owner.isRemoteRead(r) && r.sector === a.sector;
+        const isOurs = r?.owner === v.app && r.owner.reads.isAtPeer(r) && r.sector === a.sector;
         // Not while its data arrive: the buffer is the port's then.
-        if (r && isOurs && !r.receiving) r.owner.remoteReadDone(r, false);
+        if (r && isOurs && !r.receiving) r.owner.reads.peerDone(r, false);
         else link.fail('ProtocolError', `${name}: sector ${a.sector} was not asked for`);
         return;
       }

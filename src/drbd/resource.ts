@@ -436,7 +436,7 @@ export class Resource {
       (r) => r.owner.lost(r),
       (r) => r.owner.lost(r),
     );
-    for (const v of this.volumes) v.app.lostReads();
+    for (const v of this.volumes) v.app.reads.peerLost();
     const asked = this.#asked;
     this.#asked = null;
     fenceAfterLoss(this);

@@ -169,7 +169,7 @@ export class Resync {
       if (paused(next.conn)) {
         this.#meter.pause(this.#core.port.nowMs());
         this.#wantNothing();
-        this.#volume.app.resyncAdvanced();
+        this.#volume.app.admission.resyncAdvanced();
       } else this.#meter.resume(this.#core.port.nowMs());
       if (isTarget(next.conn) && !paused(next.conn) && isTarget(old.conn)) this.begin();
     }
@@ -188,7 +188,7 @@ export class Resync {
     this.checksums.stop();
     this.#wantNothing();
     this.#nextTurnMs = Number.POSITIVE_INFINITY;
-    this.#volume.app.resyncAdvanced();
+    this.#volume.app.admission.resyncAdvanced();
   }
 
   /** Where it is: the next block to ask for, at the source the one that was asked for last. In bits. */
@@ -281,7 +281,7 @@ export class Resync {
       const wanted = this.#wantedTo > 0;
       this.#wantNothing();
       const result = this.#walker.makeRequests(number, bitmap, limits, this.#sink);
-      if (wanted) v.app.resyncAdvanced(); // those that still have to wait wait again
+      if (wanted) v.app.admission.resyncAdvanced(); // those that still have to wait wait again
       this.#atEnd = result.end;
       this.#rate.requested(result.blocks);
     } else if (this.#requests.size === 0) {
@@ -415,7 +415,7 @@ export class Resync {
 
   /** The block that arrived is on disk (or failed, see `blockFailed`). */
   blockStored(): void {
-    this.#volume.app.resyncAdvanced();
+    this.#volume.app.admission.resyncAdvanced();
     this.#maybeFinish();
   }
 

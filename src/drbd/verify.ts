@@ -168,7 +168,7 @@ export class Verify implements VerifyBlockOwner {
     this.#wantNothing();
     for (const [sector, { bytes }] of this.#asked) this.#late.set(sector, bytes);
     this.#asked.clear();
-    this.#volume.app.resyncAdvanced();
+    this.#volume.app.admission.resyncAdvanced();
   }
 
   /** Every sector before it is compared. */
@@ -308,7 +308,7 @@ export class Verify implements VerifyBlockOwner {
       blocks++;
     }
     this.#rate.requested(blocks);
-    if (wanted) v.app.resyncAdvanced(); // those that still have to wait wait again
+    if (wanted) v.app.admission.resyncAdvanced(); // those that still have to wait wait again
     this.#maybeFinish();
   }
 
@@ -575,7 +575,7 @@ export class Verify implements VerifyBlockOwner {
     if (differs) this.#differs(sector, endSector);
     else this.#found.tell();
     this.#result(link, sector, bytes, differs);
-    this.#volume.app.resyncAdvanced();
+    this.#volume.app.admission.resyncAdvanced();
     if (current) this.#counted(endSector - sector);
   }
 

@@ -9,7 +9,8 @@ import type { MetaLayout } from '../md/layout.js';
 import { MAGIC_UNCLEAN, MDF, type Superblock } from '../md/superblock.js';
 import { AL_EXTENT_SECTORS } from '../md/units.js';
 import { type Sizes, UUID_FLAGS, type Uuids } from '../wire/params.js';
-import { AppIo, EMEDIUMTYPE, EROFS } from './app-io.js';
+import { AppIo } from './app-io.js';
+import { EMEDIUMTYPE, EROFS } from './app-request.js';
 import { AttachAnswer } from './attach-answer.js';
 import { Congestion } from './congestion.js';
 import type { Core, FrontEnd } from './core.js';
@@ -23,6 +24,7 @@ import {
 } from './generation.js';
 import { Growth } from './growth.js';
 import { DiskWatch } from './hung-disk.js';
+import { Intake } from './intake.js';
 import { IntervalSet } from './intervals.js';
 import type { Link } from './link.js';
 import { LogGate } from './log-gate.js';
@@ -46,6 +48,7 @@ export class Volume {
   readonly minor: number;
   readonly device: string;
   readonly intervals = new IntervalSet();
+  readonly intake: Intake;
   readonly app: AppIo;
   readonly peerIo: PeerIo;
   readonly resync: Resync;
@@ -182,6 +185,7 @@ export class Volume {
     this.number = number;
     this.minor = minor;
     this.device = device;
+    this.intake = new Intake(core, this);
     this.app = new AppIo(core, this);
     this.peerIo = new PeerIo(core, this);
     this.resync = new Resync(core, this);
@@ -204,7 +208,7 @@ export class Volume {
   }
 
   read(front: FrontEnd, tag: number, sector: number, at: number, lengthBytes: number): void {
-    this.app.read(front, tag, sector, at, lengthBytes);
+    this.intake.read(front, tag, sector, at, lengthBytes);
   }
   write(
     front: FrontEnd,
@@ -214,13 +218,13 @@ export class Volume {
     lengthBytes: number,
     fua: boolean,
   ): void {
-    this.app.write(front, tag, sector, at, lengthBytes, fua);
+    this.intake.write(front, tag, sector, at, lengthBytes, fua);
   }
   flush(front: FrontEnd, tag: number): void {
-    this.app.flush(front, tag);
+    this.intake.flush(front, tag);
   }
   discard(front: FrontEnd, tag: number, sector: number, lengthSectors: number): void {
-    this.app.discard(front, tag, sector, lengthSectors);
+    this.intake.discard(front, tag, sector, lengthSectors);
   }
   writeZeroes(
     front: FrontEnd,
@@ -229,7 +233,7 @@ export class Volume {
     lengthSectors: number,
     mayUnmap: boolean,
   ): void {
-    this.app.writeZeroes(front, tag, sector, lengthSectors, mayUnmap);
+    this.intake.writeZeroes(front, tag, sector, lengthSectors, mayUnmap);
   }
 
   /** 0, or the errno of an open: a Secondary is not accessible. */

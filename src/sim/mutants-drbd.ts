@@ -9,7 +9,7 @@ export const DRBD_MUTANTS: readonly Mutant[] = [
   {
     name: 'ack-before-peer',
     what: 'a write is answered when the own disk has it, under protocols B and C too',
-    file: 'drbd/app-io.js',
+    file: 'drbd/answer.js',
     find: "if (link === null || r.asked !== 'A')",
     replace: 'if (link === null)',
   },
@@ -30,7 +30,7 @@ export const DRBD_MUTANTS: readonly Mutant[] = [
   {
     name: 'answer-before-socket',
     what: 'under protocol A a write is answered before the socket has it',
-    file: 'drbd/app-io.js',
+    file: 'drbd/answer.js',
     find: 'if (r.op === OP_READ || r.op === OP_FLUSH || r.sending)',
     replace: 'if (r.op === OP_READ || r.op === OP_FLUSH)',
   },
@@ -38,14 +38,14 @@ export const DRBD_MUTANTS: readonly Mutant[] = [
     name: 'answer-before-own-disk',
     what: 'a write is answered when the peer has it, though the own disk does not',
     file: 'drbd/app-io.js',
-    find: 'if (r.local === LEG_PENDING || !this.#netAllowsAnswer(r))',
+    find: 'if (r.local === LEG_PENDING || !peerAllowsAnswer(this.#volume, r))',
     replace:
-      'if ((r.local === LEG_PENDING && (r.net !== LEG_OK || r.op !== OP_WRITE)) || !this.#netAllowsAnswer(r))',
+      'if ((r.local === LEG_PENDING && (r.net !== LEG_OK || r.op !== OP_WRITE)) || !peerAllowsAnswer(this.#volume, r))',
   },
   {
     name: 'flush-ignores-peer',
     what: 'under protocol C a flush is answered when the own disk has flushed',
-    file: 'drbd/app-io.js',
+    file: 'drbd/app-flushes.js',
     find: '(link.flushesPeer || r.goodDisk === null)',
     replace: 'r.goodDisk === null',
   },
@@ -59,9 +59,9 @@ export const DRBD_MUTANTS: readonly Mutant[] = [
   {
     name: 'read-error-not-retried',
     what: 'a read that fails on the own disk fails, though the peer has the data',
-    file: 'drbd/app-io.js',
-    find: 'this.#readFromPeer(r); // transparently, where the peer has it',
-    replace: 'this.#fail(r, EIO);',
+    file: 'drbd/app-reads.js',
+    find: 'this.#askPeer(r); // transparently, where the peer has it',
+    replace: 'r.owner.fail(r, EIO);',
   },
   {
     name: 'reads-stale-block',
@@ -244,9 +244,9 @@ export const DRBD_MUTANTS: readonly Mutant[] = [
   {
     name: 'frozen-write-answered',
     what: 'writes that were on their way when I/O was suspended are answered',
-    file: 'drbd/app-io.js',
-    find: 'if (r.op !== OP_READ && (early || (lost && this.#mustNotAnswer()))) {',
-    replace: 'if (r.op !== OP_READ && early) {',
+    file: 'drbd/answer.js',
+    find: 'return r.op !== OP_READ && (early || (lost && isFrozen));',
+    replace: 'return r.op !== OP_READ && early;',
   },
   {
     name: 'outdated-promoted',

@@ -62,9 +62,9 @@ export const RESYNC_MUTANTS: readonly Mutant[] = [
   {
     name: 'target-write-not-held',
     what: 'a Primary that is a SyncTarget writes into blocks that it has asked for',
-    file: 'drbd/app-io.js',
-    find: 'if (v.resync.fetching(r.sector, r.endSector)) {',
-    replace: 'if (false) {',
+    file: 'drbd/admission.js',
+    find: 'resync.fetching(r.sector, r.endSector) || verify.holds',
+    replace: 'verify.holds',
   },
   {
     name: 'peer-bitmap-ignored',

@@ -3,7 +3,7 @@
  * engines in virtual time; each test is a failure that the simulator found.
  */
 import test from 'ava';
-import { EIO } from '../../src/drbd/app-io.js';
+import { EIO } from '../../src/drbd/app-request.js';
 import {
   detach,
   invalidate,

@@ -1,6 +1,6 @@
 /** A Primary whose disk is bad: whether its copy counts, what `primary --force` does then, and whom it may meet again. */
 import test, { type ExecutionContext } from 'ava';
-import { EIO } from '../../src/drbd/app-io.js';
+import { EIO } from '../../src/drbd/app-request.js';
 import { invalidateRemote } from '../../src/drbd/disk-verbs.js';
 import type { Outcome } from '../../src/drbd/outcome.js';
 import { setPrimary, setSecondary } from '../../src/drbd/roles.js';

@@ -3,7 +3,7 @@
  * lost, whether the handler is right or wrong, early or late. Two engines in virtual time.
  */
 import test from 'ava';
-import { EIO } from '../../src/drbd/app-io.js';
+import { EIO } from '../../src/drbd/app-request.js';
 import { detach, suspendIo } from '../../src/drbd/disk-verbs.js';
 import { maskUuid } from '../../src/drbd/generation.js';
 import { setPrimary, setSecondary } from '../../src/drbd/roles.js';

@@ -3,7 +3,7 @@
  * with the peer's; what it still does later harms nobody. Two engines in virtual time.
  */
 import test from 'ava';
-import { EIO } from '../../src/drbd/app-io.js';
+import { EIO } from '../../src/drbd/app-request.js';
 import { detach } from '../../src/drbd/disk-verbs.js';
 import { Err } from '../../src/drbd/return-codes.js';
 import { block, SimPair, type SimPairOptions } from '../support/sim-pair.js';

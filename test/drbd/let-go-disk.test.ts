@@ -1,6 +1,6 @@
 /** A disk is let go (detach) and taken back: it is not older than what users have seen, and none waits for the other for ever. */
 import test from 'ava';
-import { EIO } from '../../src/drbd/app-io.js';
+import { EIO } from '../../src/drbd/app-request.js';
 import { detach, suspendIo } from '../../src/drbd/disk-verbs.js';
 import { Ss } from '../../src/drbd/return-codes.js';
 import { setPrimary, setSecondary } from '../../src/drbd/roles.js';

@@ -3,8 +3,7 @@
  */
 import test from 'ava';
 import type { NetOptions } from '../../src/config/drbd-options.js';
-import { EIO } from '../../src/drbd/app-io.js';
-import { AppRequest } from '../../src/drbd/app-request.js';
+import { AppRequest, EIO } from '../../src/drbd/app-request.js';
 import { detach, invalidateRemote, newCurrentUuid, suspendIo } from '../../src/drbd/disk-verbs.js';
 import { setPrimary } from '../../src/drbd/roles.js';
 import type { Volume } from '../../src/drbd/volume.js';

@@ -4,7 +4,7 @@
  * (host/drbdd-resume.ts).
  */
 import test from 'ava';
-import { EIO } from '../../src/drbd/app-io.js';
+import { EIO } from '../../src/drbd/app-request.js';
 import { detach, outdate, suspendIo } from '../../src/drbd/disk-verbs.js';
 import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
 import type { SavedState } from '../../src/host/drbdd-resume.js';

@@ -1,6 +1,6 @@
 /** A resync that has hardly begun when something breaks, or whose target goes on writing: which copy has every write, and counts. */
 import test from 'ava';
-import { EIO } from '../../src/drbd/app-io.js';
+import { EIO } from '../../src/drbd/app-request.js';
 import { setUuids } from '../../src/drbd/changes.js';
 import { detach, invalidate, invalidateRemote, suspendIo } from '../../src/drbd/disk-verbs.js';
 import { setPrimary, setSecondary } from '../../src/drbd/roles.js';
@@ -282,7 +282,7 @@ test('a flush whose peer has let its disk go is answered when the generation of 
   t.is(alpha.write(8, block(1)), 0);
   const before = alpha.volume.uuids.current;
   beta.disk.stuck = true;
-  const flush = alpha.begin((tag) => alpha.volume.app.flush(alpha, tag));
+  const flush = alpha.begin((tag) => alpha.volume.flush(alpha, tag));
   pair.run(50); // flushed here
   alpha.disk.stuck = true;
   beta.loop.enter(() => detach(beta.volume, true, () => {}));

@@ -2,7 +2,7 @@
  * A resource with two volumes and its one connection: one of them has trouble, or is behind, and the other has not.
  */
 import test from 'ava';
-import { EIO } from '../../src/drbd/app-io.js';
+import { EIO } from '../../src/drbd/app-request.js';
 import { detach, invalidate, invalidateRemote, outdate } from '../../src/drbd/disk-verbs.js';
 import { Ss } from '../../src/drbd/return-codes.js';
 import { setPrimary, setSecondary } from '../../src/drbd/roles.js';

@@ -53,7 +53,7 @@ function halfRead(pair: SimPair): {
   const { core } = alpha.loop.engine;
   const index = Array.from({ length: 64 }, (_, i) => i).find((i) => {
     const r = core.appRequest(i);
-    return r?.sector === 64 && r.owner.isRemoteRead(r);
+    return r?.sector === 64 && r.owner.reads.isAtPeer(r);
   });
   if (index === undefined) throw new Error('no read is under way');
   pair.until(() => core.appRequest(index)?.receiving === true, 'its data arrive');

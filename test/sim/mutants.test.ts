@@ -80,7 +80,7 @@ test('a text that is gone, or is there twice, is said with file and mutant', (t)
     [mutant.find + mutant.find, 'occurs 2 times'],
   ]) {
     t.deepEqual(plant(mutant, text ?? ''), {
-      error: `the mutant no longer applies: ack-before-peer: its text ${found} in drbd/app-io.js`,
+      error: `the mutant no longer applies: ack-before-peer: its text ${found} in drbd/answer.js`,
     });
   }
 });
