@@ -111,7 +111,8 @@ export class Admission {
   /** Blocks that it writes are being fetched, or compared: it is begun behind these. */
   waitsForBlocks(r: AppRequest): boolean {
     const { resync, verify } = this.#volume;
-    const busy = resync.fetching(r.sector, r.endSector) || verify.holds(r.sector, r.endSector);
+    const busy =
+      resync.requests.fetching(r.sector, r.endSector) || verify.holds(r.sector, r.endSector);
     if (busy) this.#behindBlocks.push(r);
     return busy;
   }

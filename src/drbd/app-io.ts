@@ -223,7 +223,7 @@ export class AppIo {
         // The disk stays the one that counts (the source of a resync, pass_on): the peer must fetch this from it. It may hear
         // of it too late, then it does so in a resync of its own (Resync, the end at the source).
         v.link?.sendOutOfSync(v, r.sector, r.lengthBytes);
-        v.resync.failedHere();
+        v.resync.source.failedHere();
       }
       if (r.op === OP_READ) {
         this.reads.failedHere(r);

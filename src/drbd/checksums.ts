@@ -245,7 +245,7 @@ export class Checksums {
     v.setInSync(p.sector, p.endSector);
     this.#count(p.lengthBytes);
     link.ack(COMMANDS.P_RS_IS_IN_SYNC, v, p.sector, p.idHi, p.idLo, p.lengthBytes);
-    v.resync.peerStored(p.sector, p.endSector);
+    v.resync.source.peerStored();
     return true;
   }
 }

@@ -97,7 +97,7 @@ export class Congestion {
     const v = this.#volume;
     this.#times++;
     this.#allTold = v.bitmap?.count === 0;
-    const { targetMayBeDone, targetUnaware } = v.resync;
+    const { targetMayBeDone, targetUnaware } = v.resync.source;
     if (old.pdsk === Disks.UpToDate || targetMayBeDone || targetUnaware) this.#peerUnaware = true;
     const nth = this.#times;
     v.resource.when(

@@ -294,17 +294,17 @@ export class DataReceiver implements StreamOwner {
     if (!v) return this.#bad(`volume ${this.#header.volume} does not exist`);
     const wrong = this.#wrongRange(v, d.sector, bytes, maxDataBytes(link.apv));
     if (wrong !== null) return this.#bad(wrong);
-    const answer = v.resync.answers(d.sector, bytes);
+    const answer = v.resync.requests.answers(d.sector, bytes);
     if (answer === 'unknown') return this.#bad(`sector ${d.sector} was not asked for`);
     if (answer === 'late' || !v.diskUsable()) {
-      v.resync.replied(d.sector, bytes);
+      v.resync.requests.replied(d.sector, bytes);
       v.resync.blockStored(); // whoever waits for these blocks waits no more
       this.#tooLate(v, d.sector, bytes);
       return this.#discardPayload(DATA_BYTES + digest, bytes);
     }
     const p = this.#take(v, PEER_RESYNC_WRITE, d.sector, bytes);
     if (!p) return STALLED;
-    v.resync.replied(d.sector, bytes);
+    v.resync.requests.replied(d.sector, bytes);
     p.idHi = d.idHi;
     p.idLo = d.idLo;
     v.receiveSectors += bytes / 512;
@@ -334,10 +334,10 @@ export class DataReceiver implements StreamOwner {
     if (!v) return this.#bad(`volume ${this.#header.volume} does not exist`);
     const wrong = this.#wrongRange(v, sector, bytes, maxDataBytes(link.apv));
     if (wrong !== null) return this.#bad(wrong);
-    const answer = v.resync.answers(sector, bytes);
+    const answer = v.resync.requests.answers(sector, bytes);
     if (answer === 'unknown') return this.#bad(`sector ${sector} was not asked for`);
     if (answer === 'late' || !v.diskUsable()) {
-      v.resync.replied(sector, bytes);
+      v.resync.requests.replied(sector, bytes);
       v.resync.blockStored();
       this.#tooLate(v, sector, bytes);
       return this.#consumed(length);
@@ -347,7 +347,7 @@ export class DataReceiver implements StreamOwner {
       : v.peerIo.take(link, PEER_RESYNC_WRITE, sector, bytes);
     if (!p) return STALLED;
     if (p.at < 0) link.window += bytes; // given back like any write's
-    v.resync.replied(sector, bytes);
+    v.resync.requests.replied(sector, bytes);
     p.thin = true;
     p.owner.beginWrite(p);
     return this.#consumed(length);

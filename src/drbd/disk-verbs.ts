@@ -99,7 +99,7 @@ function neverOutdated(v: Volume): string | null {
   const { role, disk, conn, pdsk } = v.state;
   if (role === Roles.Primary) return 'this node is Primary';
   const letGo = disk < Disks.Inconsistent;
-  const began = v.uuids.bitmap !== 0n && !v.resync.endMayBeMissed; // a generation that the peer does not have
+  const began = v.uuids.bitmap !== 0n && !v.resync.source.endMayBeMissed; // a generation that the peer does not have
   const behind = (v.flags & MDF.PEER_OUT_DATED) !== 0 || (letGo && began);
   if (!behind || !(letGo || disk === Disks.UpToDate)) return null;
   // Connected, the peer's disk speaks for itself. Where it has none either, that connection may be dead, and the peer another one by now.

@@ -169,7 +169,7 @@ function volumeDetails(v: Volume): VolumeDetails | null {
   if (v.dataDisk < 0 || totalBits === 0) return null;
   const verifyLeft = v.verify.progress?.leftBits ?? null;
   return {
-    resync: v.resync.extents,
+    resync: v.resync.requests.extents,
     actLog: v.log.counts,
     blockedOnLog: v.log.waiting,
     positionBits: verifyLeft === null ? v.resync.positionBits : Math.max(0, totalBits - verifyLeft),

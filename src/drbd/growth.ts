@@ -22,17 +22,11 @@ import { BLOCK_SECTORS, bitsOfSectors } from '../md/units.js';
 import { beginGeneration } from './changes.js';
 import type { Core } from './core.js';
 import type { Link } from './link.js';
-import { Conns, Disks, Roles, type State } from './state.js';
+import { Conns, Disks, isResyncing, Roles, type State } from './state.js';
 import type { Volume } from './volume.js';
 
 /** A peer that is to be the source and has not begun by then is a kernel that does not know of it. */
 const SOURCE_WAIT_MS = 5000;
-
-const isSyncing = ({ conn }: State): boolean =>
-  conn >= Conns.SyncSource &&
-  conn <= Conns.PausedSyncT &&
-  conn !== Conns.VerifyS &&
-  conn !== Conns.VerifyT;
 
 export class Growth {
   readonly #core: Core;
@@ -117,7 +111,7 @@ export class Growth {
       // The last block may have been there in part only.
       if (old % BLOCK_SECTORS !== 0) bitmap.setSectors(old, 1);
       v.resync.checksums.marked(old, size);
-      v.resync.marked();
+      v.resync.unsaved.marked();
       this.#grown(old);
     }
     if (size <= this.#from) this.#from = 0;
@@ -155,7 +149,7 @@ export class Growth {
       return;
     }
     // One that was under way as the device grew may be at its end.
-    if (isSyncing(next) && !isSyncing(old)) {
+    if (isResyncing(next) && !isResyncing(old)) {
       this.#due = 'no';
       return;
     }

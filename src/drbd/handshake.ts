@@ -188,7 +188,7 @@ export function receiveState(link: Link, v: Volume, word: number): string | null
     if (theirs.conn > Conns.Connected && theirs.conn < Conns.SyncSource) {
       pdsk = Disks.Inconsistent;
     } else if (mine.conn >= Conns.SyncSource && theirs.conn === Conns.Connected) {
-      if (mine.conn !== Conns.Ahead) v.resync.peerFinished(); // else of the time before it heard of that
+      if (mine.conn !== Conns.Ahead) v.resync.source.peerFinished(); // else of the time before it heard of that
       // The end waits for an answer to our ping: its role may change in between, as that of a target that is demoted.
       force(v, { peer: theirs.role, peerIsp: theirs.aftrIsp | theirs.userIsp });
       return null;
@@ -199,7 +199,7 @@ export function receiveState(link: Link, v: Volume, word: number): string | null
     theirs.conn === Conns.Connected &&
     theirs.disk === Disks.Inconsistent
   ) {
-    v.resync.peerGaveUp();
+    v.resync.source.peerGaveUp();
   }
   if (
     mine.conn === Conns.VerifyT &&

@@ -469,9 +469,9 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
       if (left === 0) this.#packet(this.meta, COMMANDS.P_PING_ACK, 0, 0);
     };
     for (const v of this.resource.volumes) {
-      if (!v.resync.mayEndWithPing) continue;
+      if (!v.resync.source.mayEndWithPing) continue;
       left++;
-      v.resync.noteTargetMayBeDone(noted);
+      v.resync.source.noteTargetMayBeDone(noted);
     }
     noted();
   }

@@ -146,13 +146,13 @@ export class MetaReceiver implements StreamOwner {
           if (v.resync.running) this.#stored(v, a.sector, end);
           v.congestion.replyAnswered();
           v.congestion.clearedByPeer(a.sector, end);
-          v.resync.peerStored(a.sector, end);
+          v.resync.source.peerStored();
           return;
         }
         this.#equal(v, a.sector, end);
         v.congestion.clearedByPeer(a.sector, end);
         this.#written(v, name);
-        v.resync.peerStored(a.sector, end); // it may have been the last bit
+        v.resync.source.peerStored(); // it may have been the last bit
         return;
       case COMMANDS.P_RS_IS_IN_SYNC:
         v.resync.saidEqual(a.sector, a.sizeBytes);
@@ -164,7 +164,7 @@ export class MetaReceiver implements StreamOwner {
       case COMMANDS.P_NEG_ACK: {
         if (resync) {
           v.resync.replies.answered(a.sector, end);
-          if (v.resync.running) v.resync.peerFailed(a.sector, end);
+          if (v.resync.running) v.resync.blockFailed(a.sector, end);
           v.congestion.replyAnswered();
           return;
         }
@@ -190,7 +190,7 @@ export class MetaReceiver implements StreamOwner {
       case COMMANDS.P_NEG_RS_DREPLY:
       case COMMANDS.P_RS_CANCEL: {
         if (v.verify.refused(a.sector, a.sizeBytes)) return;
-        const asked = v.resync.replied(a.sector, a.sizeBytes); // else of a resync that was broken off
+        const asked = v.resync.requests.replied(a.sector, a.sizeBytes); // else of a resync that was broken off
         if (asked && command === COMMANDS.P_NEG_RS_DREPLY) v.resync.blockFailed(a.sector, end);
         v.resync.blockStored();
         return;
@@ -203,7 +203,7 @@ export class MetaReceiver implements StreamOwner {
   /** Equal: but for what failed here and is at the target, behind this block, where no answer to that write says so in time. */
   #stored(v: Volume, sector: number, endSector: number): void {
     if (v.resync.replies.answered(sector, endSector)) v.setInSync(sector, endSector);
-    if (this.#link.tellsInSync || !v.resync.hasFailedHere) return;
+    if (this.#link.tellsInSync || !v.resync.source.hasFailedHere) return;
     for (const r of this.#link.transferLog.failedHere(v.app)) {
       if (r.sector < endSector && sector < r.endSector) v.setOutOfSync(r.sector, r.endSector);
     }

@@ -174,8 +174,7 @@ export class PeerIo {
       // The bitmap of a Primary is written at any time, by its activity log: what a bit stands for is durable at once.
       const fua =
         (p.flags & DP.FUA) !== 0 ||
-        (p.kind === PEER_RESYNC_WRITE &&
-          (v.state.role === Roles.Primary || v.resync.hasUnsavedBits));
+        (p.kind === PEER_RESYNC_WRITE && (v.state.role === Roles.Primary || v.resync.unsaved.some));
       if (p.thin) storeZeroes(this.#core, v, p, fua);
       else port.writeDisk(v.dataDisk, offset, p.at, p.lengthBytes, fua, tag);
     }
@@ -277,9 +276,9 @@ export class PeerIo {
       p.run = this.#volume.resync.run;
       this.resyncReads++;
       this.#volume.generationShared = true; // from now on the resync may end any time
-      this.#volume.resync.peerAsked();
+      this.#volume.resync.source.peerAsked();
       this.#volume.congestion.peerAsked();
-      this.#volume.resync.counts.asked(p.sector);
+      this.#volume.resync.requests.counts.asked(p.sector);
     }
     if (p.at >= 0) this.bufferThere(p);
   }

@@ -130,6 +130,15 @@ export function connName(n: number): string {
 export function diskName(n: number): string {
   return DISKS[n] ?? `disk(${n})`;
 }
+/** Blocks are copied, or will be once it is not paused any more. */
+export function isResyncing({ conn }: State): boolean {
+  return (
+    conn === Conns.SyncSource ||
+    conn === Conns.SyncTarget ||
+    conn === Conns.PausedSyncS ||
+    conn === Conns.PausedSyncT
+  );
+}
 /** Application I/O is suspended, for any reason. */
 export function isSuspended(s: State): boolean {
   return (s.susp | s.suspNod | s.suspFen) !== 0;

@@ -498,7 +498,7 @@ export class Volume {
     this.resync.checksums.marked(sector, end);
     this.resync.behind.marked(sector, end);
     const isNew = this.bitmap.setSectors(sector, end - sector) > 0;
-    if (isNew) this.resync.marked();
+    if (isNew) this.resync.unsaved.marked();
     return isNew;
   }
 
@@ -569,7 +569,7 @@ export class Volume {
 
   /** Its disk is called Inconsistent here, and may pass for good where it is: the target of a resync that ends, or has not begun. */
   get peerMayBeGood(): boolean {
-    const { targetMayBeDone, targetUnaware } = this.resync;
+    const { targetMayBeDone, targetUnaware } = this.resync.source;
     return targetMayBeDone || targetUnaware || this.congestion.peerUnaware;
   }
 

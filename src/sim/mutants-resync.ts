@@ -63,7 +63,7 @@ export const RESYNC_MUTANTS: readonly Mutant[] = [
     name: 'target-write-not-held',
     what: 'a Primary that is a SyncTarget writes into blocks that it has asked for',
     file: 'drbd/admission.js',
-    find: 'resync.fetching(r.sector, r.endSector) || verify.holds',
+    find: 'resync.requests.fetching(r.sector, r.endSector) || verify.holds',
     replace: 'verify.holds',
   },
   {

@@ -311,12 +311,12 @@ test('bits that are not on disk as yet: the data are asked for, whatever is ther
   const sent = packetsSent(pair, 101);
   beta.disk.slowMs = 250; // and with it the bitmap
   beta.volume.setOutOfSync(0, 8);
-  t.true(beta.volume.resync.hasUnsavedBits);
+  t.true(beta.volume.resync.unsaved.some);
   pair.run(200);
   t.true(count(sent, P_RS_DATA_REQUEST) > 0);
   beta.disk.slowMs = 0;
   pair.run(1000);
-  t.false(beta.volume.resync.hasUnsavedBits);
+  t.false(beta.volume.resync.unsaved.some);
   const plain = count(sent, P_RS_DATA_REQUEST);
   pair.settled();
   t.is(count(sent, P_RS_DATA_REQUEST), plain);

@@ -104,7 +104,7 @@ test('of the target of a resync: blocks that were written while the bitmaps were
     pair.until(() => alpha.volume.bitmap?.anySectors(0, 32) === false, 'the target has them');
     t.regex(beta.shown, /cs:SyncTarget/);
     if (saved) {
-      pair.until(() => !volume.resync.hasUnsavedBits, 'the bits are on disk');
+      pair.until(() => !volume.resync.unsaved.some, 'the bits are on disk');
       t.regex(beta.shown, /cs:SyncTarget/, 'and that did not wait for the end');
     }
     beta.crash(true);
