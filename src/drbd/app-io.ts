@@ -185,7 +185,7 @@ export class AppIo {
       const isNew = v.setOutOfSync(r.sector, r.endSector);
       const announced = s.conn === Conns.Ahead && v.congestion.tells(isNew);
       if (link && (s.conn === Conns.WFBitMapS || announced)) {
-        link.sendOutOfSync(v, r.sector, r.lengthBytes);
+        link.out.outOfSync(v, r.sector, r.lengthBytes);
       }
     }
     if (r.local === LEG_NONE && r.net === LEG_NONE) r.local = LEG_FAILED;
@@ -222,7 +222,7 @@ export class AppIo {
       if (r.op !== OP_FLUSH && r.op !== OP_READ && r.net !== LEG_NONE && holdsData(this.#volume)) {
         // The disk stays the one that counts (the source of a resync, pass_on): the peer must fetch this from it. It may hear
         // of it too late, then it does so in a resync of its own (Resync, the end at the source).
-        v.link?.sendOutOfSync(v, r.sector, r.lengthBytes);
+        v.link?.out.outOfSync(v, r.sector, r.lengthBytes);
         v.resync.source.failedHere();
       }
       if (r.op === OP_READ) {

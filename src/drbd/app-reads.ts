@@ -78,7 +78,7 @@ export class AppReads {
     v.app.remote++;
     this.#atPeer.add(r);
     if (keepsOut) v.intervals.enter(r);
-    v.link.sendReadRequest(v, r);
+    v.link.out.readRequest(v, r);
   }
 
   /** Since when the oldest waits that the peer is to serve; +Infinity: none. */

@@ -300,7 +300,7 @@ function follow(v: Volume, old: State, next: State): void {
       sendSizes(link, v, 0);
       sendUuids(link, v);
       sendState(link, v);
-      link.ping(() => {}); // users wait for its answer: one that is not there is noticed now, not after ping-int
+      link.watch.ping(() => {}); // users wait for its answer: one that is not there is noticed now, not after ping-int
     } else if (
       connecting ||
       old.aftrIsp !== next.aftrIsp ||
@@ -484,7 +484,7 @@ function beginAsSource(v: Volume): void {
       v.syncUuidDue = false;
       if (link && link === v.link) {
         if (isMine && isSource(v.state)) {
-          link.sendData(COMMANDS.P_SYNC_UUID, v.number, 8, syncUuidCodec, { uuid: syncUuid });
+          link.out.onData(COMMANDS.P_SYNC_UUID, v.number, 8, syncUuidCodec, { uuid: syncUuid });
         }
         if (v.stateDue) sendState(link, v);
       }

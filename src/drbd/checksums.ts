@@ -189,7 +189,7 @@ export class Checksums {
       else {
         // The run goes on (pass_on): it is written without having been read.
         this.#requests.delete(r.sector);
-        r.link.sendResyncRequest(v, r.sector, r.bytes);
+        r.link.out.resyncRequest(v, r.sector, r.bytes);
       }
     }
     this.#over(r);
@@ -199,7 +199,7 @@ export class Checksums {
     const { digests } = this.#core.host;
     const { pool, poolView } = this.#core.port;
     const size = BLOCK_REQ_BYTES + digests.digestBytes(this.#algorithm);
-    const to = r.link.packetAt('data', COMMANDS.P_CSUM_RS_REQUEST, this.#volume, size);
+    const to = r.link.out.packetAt('data', COMMANDS.P_CSUM_RS_REQUEST, this.#volume, size);
     if (to < 0) return;
     putBlockReq(poolView, to, r.sector, ID_SYNCER_HI, ID_SYNCER_LO, r.bytes);
     digests.digest(this.#algorithm, pool, r.at, r.at + r.bytes, pool, to + BLOCK_REQ_BYTES);
@@ -244,7 +244,7 @@ export class Checksums {
     if (!hasExpected(this.#core, csumsAlg, p.at, p.lengthBytes)) return false;
     v.setInSync(p.sector, p.endSector);
     this.#count(p.lengthBytes);
-    link.ack(COMMANDS.P_RS_IS_IN_SYNC, v, p.sector, p.idHi, p.idLo, p.lengthBytes);
+    link.out.ack(COMMANDS.P_RS_IS_IN_SYNC, v, p.sector, p.idHi, p.idLo, p.lengthBytes);
     v.resync.source.peerStored();
     return true;
   }

@@ -143,7 +143,7 @@ export class Congestion {
   clearedByPeer(sector: number, endSector: number): void {
     const v = this.#volume;
     if (v.state.conn !== Ahead || !v.bitmap?.anySectors(sector, endSector - sector)) return;
-    v.link?.sendOutOfSync(v, sector, (endSector - sector) * 512);
+    v.link?.out.outOfSync(v, sector, (endSector - sector) * 512);
   }
 
   /** It asks for a block: it has heard of everything before. */

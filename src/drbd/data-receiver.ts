@@ -93,7 +93,7 @@ export class DataReceiver implements StreamOwner {
 
   streamData(_stream: number, start: number, end: number): void {
     if (this.#stopped) return;
-    this.#link.heard();
+    this.#link.watch.heard();
     this.#arriving = false; // what follows a payload is reported once that is complete
     this.#base = start;
     this.#at = start;
@@ -266,7 +266,7 @@ export class DataReceiver implements StreamOwner {
     if (!v.takesWrites()) {
       link.epochs.addDropped();
       v.refusedWrite(d.sector, d.sector + bytes / 512);
-      link.ack(COMMANDS.P_NEG_ACK, v, d.sector, d.idHi, d.idLo, bytes);
+      link.out.ack(COMMANDS.P_NEG_ACK, v, d.sector, d.idHi, d.idLo, bytes);
       return this.#discardPayload(DATA_BYTES + digest, bytes);
     }
     const p = this.#take(v, PEER_WRITE, d.sector, bytes);
@@ -316,7 +316,7 @@ export class DataReceiver implements StreamOwner {
   /** A block that nobody wants any more. A source that has pulled ahead waits for the answers to all that it has sent. */
   #tooLate(v: Volume, sector: number, bytes: number): void {
     if (v.state.conn !== Conns.Behind) return;
-    this.#link.ack(COMMANDS.P_NEG_ACK, v, sector, ID_SYNCER_HI, ID_SYNCER_LO, bytes);
+    this.#link.out.ack(COMMANDS.P_NEG_ACK, v, sector, ID_SYNCER_HI, ID_SYNCER_LO, bytes);
   }
 
   /** P_RS_DEALLOCATED: a block that this node asked for reads as zeroes at the peer. */
@@ -401,7 +401,7 @@ export class DataReceiver implements StreamOwner {
     if (!v.takesWrites()) {
       link.epochs.addDropped();
       v.refusedWrite(d.sector, d.sector + d.sizeBytes / 512);
-      link.ack(COMMANDS.P_NEG_ACK, v, d.sector, d.idHi, d.idLo, d.sizeBytes);
+      link.out.ack(COMMANDS.P_NEG_ACK, v, d.sector, d.idHi, d.idLo, d.sizeBytes);
       return this.#consumed(TRIM_BYTES);
     }
     const p = v.peerIo.take(link, kind, d.sector, d.sizeBytes);
@@ -454,7 +454,7 @@ export class DataReceiver implements StreamOwner {
       v.state.disk !== Disks.UpToDate ||
       (kind === PEER_RESYNC_READ && v.state.conn < Conns.Connected);
     if (refused || cancelled) {
-      link.ack(refusalOf(kind, cancelled), v, q.sector, q.idHi, q.idLo, q.sizeBytes);
+      link.out.ack(refusalOf(kind, cancelled), v, q.sector, q.idHi, q.idLo, q.sizeBytes);
       return this.#consumed(length);
     }
     const p = v.peerIo.take(link, kind, q.sector, q.sizeBytes);

@@ -440,7 +440,7 @@ export function receiveStateRequest(
   const volumes = connection ? named.filter((v) => v.state.conn !== Conns.StandAlone) : named;
   const answer = (code: number): void => {
     const reply = connection ? COMMANDS.P_CONN_ST_CHG_REPLY : COMMANDS.P_STATE_CHG_REPLY;
-    link.sendMeta(reply, number, 4, stateReplyCodec, { code });
+    link.out.onMeta(reply, number, 4, stateReplyCodec, { code });
   };
   const mine = translateMask({ mask, val: value });
   if (!mine) {

@@ -96,13 +96,13 @@ export class MetaReceiver implements StreamOwner {
   #packet(command: number, body: number): void {
     const link = this.#link;
     const { poolView } = this.#core.port;
-    link.heard();
+    link.watch.heard();
     switch (command) {
       case COMMANDS.P_PING:
         link.pingArrived();
         return;
       case COMMANDS.P_PING_ACK:
-        link.pingAckArrived();
+        link.watch.pingAckArrived();
         return;
       case COMMANDS.P_BARRIER_ACK: {
         readBarrierAck(poolView, body, this.#barrierAck);

@@ -27,7 +27,7 @@ export function sendProtocol(link: Link, r: Resource, command: number = COMMANDS
   const o = r.netOptions;
   const number = (policy: string): number => Math.max(0, AFTER_SB.indexOf(policy));
   const bytes = link.apv >= 87 ? 25 + o.dataIntegrityAlg.length : 24;
-  link.sendData(command, 0, bytes, protocolCodec, {
+  link.out.onData(command, 0, bytes, protocolCodec, {
     protocol: { A: 1, B: 2, C: 3 }[o.protocol],
     afterSb0p: number(o.afterSb0pri),
     afterSb1p: number(o.afterSb1pri),
@@ -45,13 +45,13 @@ export function sendSyncParam(link: Link, v: Volume): void {
   if (link.apv < 89) {
     const verify = link.apv === 88 ? net.verifyAlg : '';
     const bytes = 4 + (link.apv === 88 ? verify.length + 1 : 0);
-    link.sendData(COMMANDS.P_SYNC_PARAM, v.number, bytes, syncParamOldCodec, {
+    link.out.onData(COMMANDS.P_SYNC_PARAM, v.number, bytes, syncParamOldCodec, {
       resyncRateKiBps: d.resyncRateKiBps,
       verifyAlg: verify,
     });
     return;
   }
-  link.sendData(COMMANDS.P_SYNC_PARAM89, v.number, syncParamBytes(link), syncParamCodec, {
+  link.out.onData(COMMANDS.P_SYNC_PARAM89, v.number, syncParamBytes(link), syncParamCodec, {
     resyncRateKiBps: d.resyncRateKiBps,
     verifyAlg: net.verifyAlg,
     csumsAlg: net.csumsAlg,
@@ -97,7 +97,7 @@ export function sendSizes(link: Link, v: Volume, ddsFlags: number, askBack = fal
         : null,
   };
   v.sizesSent = [body.diskSectors, body.userSectors, v.sizeSectors];
-  link.sendData(COMMANDS.P_SIZES, v.number, sizesBytes(link), sizesCodec, body);
+  link.out.onData(COMMANDS.P_SIZES, v.number, sizesBytes(link), sizesCodec, body);
 }
 
 /** The generations of now, and what else the peer compares with. */
@@ -123,7 +123,7 @@ export function sendUuids(link: Link, v: Volume, extraFlags = 0): void {
   const body: Uuids = { ...told, flags };
   v.resync.announcedBits = body.setBits;
   v.unheard = null;
-  link.sendData(COMMANDS.P_UUIDS, v.number, 48, uuidsCodec, body);
+  link.out.onData(COMMANDS.P_UUIDS, v.number, 48, uuidsCodec, body);
 }
 
 export function sendState(link: Link, v: Volume): void {
@@ -132,5 +132,5 @@ export function sendState(link: Link, v: Volume): void {
     return;
   }
   if (v.untold?.holdsState(link)) return;
-  link.sendData(COMMANDS.P_STATE, v.number, 4, stateCodec, { state: encodeState(v.state) });
+  link.out.onData(COMMANDS.P_STATE, v.number, 4, stateCodec, { state: encodeState(v.state) });
 }

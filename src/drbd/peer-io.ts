@@ -103,7 +103,7 @@ export class PeerIo {
   #acknowledgeReceipt(p: PeerRequest): void {
     const link = p.link as Link;
     if (p.kind === PEER_RESYNC_WRITE || !link.wantsReceiveAck(p.flags)) return;
-    link.ack(COMMANDS.P_RECV_ACK, this.#volume, p.sector, p.idHi, p.idLo, p.lengthBytes);
+    link.out.ack(COMMANDS.P_RECV_ACK, this.#volume, p.sector, p.idHi, p.idLo, p.lengthBytes);
   }
 
   intervalReady(p: PeerRequest): void {
@@ -213,7 +213,7 @@ export class PeerIo {
       } else if (!late) v.resync.blockFailed(p.sector, p.endSector);
       // The source has pulled ahead: it may have written there since, and a kernel would clear the bit of that.
       const counts = ok && !(late && v.state.conn === Conns.Behind);
-      link.ack(
+      link.out.ack(
         counts ? COMMANDS.P_RS_WRITE_ACK : COMMANDS.P_NEG_ACK,
         v,
         p.sector,
@@ -242,7 +242,7 @@ export class PeerIo {
     const v = this.#volume;
     if (!ok) {
       v.refusedWrite(p.sector, p.endSector);
-      link.ack(COMMANDS.P_NEG_ACK, v, p.sector, p.idHi, p.idLo, p.lengthBytes);
+      link.out.ack(COMMANDS.P_NEG_ACK, v, p.sector, p.idHi, p.idLo, p.lengthBytes);
       return;
     }
     if (p.alone || v.state.pdsk < Disks.Inconsistent) this.#onlyHere(p);
@@ -252,7 +252,7 @@ export class PeerIo {
     const inSync = inRun && told && !p.overtaken && (p.flags & DP.MAY_SET_IN_SYNC) !== 0;
     if (inSync) v.setInSync(p.sector, p.endSector);
     if (told) {
-      link.ack(
+      link.out.ack(
         inSync ? COMMANDS.P_RS_WRITE_ACK : COMMANDS.P_WRITE_ACK,
         v,
         p.sector,
@@ -348,13 +348,13 @@ export class PeerIo {
     }
     const thin = ok && !cancelled && isDeallocated(this.#core, link, p);
     if (thin) sendDeallocated(this.#core.port, link, v, p);
-    const sent = ok && !cancelled && !thin && link.sendReply(v, p);
+    const sent = ok && !cancelled && !thin && link.out.reply(v, p);
     if (resync && (sent || thin)) {
       v.congestion.replied();
       if (p.run === v.resync.run) v.resync.replies.sent(p.sector, p.endSector);
     }
     if (cancelled || !ok) {
-      link.ack(refusalOf(p.kind, cancelled), v, p.sector, p.idHi, p.idLo, p.lengthBytes);
+      link.out.ack(refusalOf(p.kind, cancelled), v, p.sector, p.idHi, p.idLo, p.lengthBytes);
     }
     if (p.entered) v.intervals.leave(p);
     if (!sent) this.replySent(p, 0);

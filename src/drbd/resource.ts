@@ -395,7 +395,7 @@ export class Resource {
     // Below 100 there is one volume, and it stands for the connection.
     const whole = v === null && link.apv >= 100;
     const command = whole ? COMMANDS.P_CONN_ST_CHG_REQ : COMMANDS.P_STATE_CHG_REQ;
-    link.sendData(command, v?.number ?? 0, 8, stateChangeCodec, { mask, value });
+    link.out.onData(command, v?.number ?? 0, 8, stateChangeCodec, { mask, value });
     return true;
   }
 

@@ -137,9 +137,9 @@ export class ResyncBeginning {
     const sender = this.#sender;
     if (!sender) return;
     const view = new DataView(this.#packet.buffer);
-    while (link.backlogBytes < BITMAP_BACKLOG_BYTES && link.alive) {
+    while (link.out.backlogBytes < BITMAP_BACKLOG_BYTES && link.alive) {
       const bytes = sender.next(view, 0);
-      if (bytes > 0) link.sendRaw(this.#packet.subarray(0, bytes));
+      if (bytes > 0) link.out.raw(this.#packet.subarray(0, bytes));
       if (bytes === 0 || sender.done) {
         this.#sender = null;
         const sent = this.#sent;
@@ -219,7 +219,7 @@ export class ResyncBeginning {
       return;
     }
     const exchange = this.#exchange;
-    link.pingAfresh(() => {
+    link.watch.pingAfresh(() => {
       if (this.#exchange === exchange) this.#mayBeginSource(link);
     });
   }

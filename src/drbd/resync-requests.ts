@@ -84,7 +84,7 @@ export class ResyncRequests {
     }
     this.#old.askedAgain(sector, bytes);
     this.counts.asked(sector);
-    link.sendResyncRequest(this.#volume, sector, bytes, thin);
+    link.out.resyncRequest(this.#volume, sector, bytes, thin);
     return true;
   }
 

@@ -173,7 +173,7 @@ export class ResyncSource {
     this.#peerSaysDone = false;
     this.#resync.finishing = true;
     const run = this.#resync.runs;
-    link.pingAfresh(() => {
+    link.watch.pingAfresh(() => {
       if (this.#resync.runs !== run) return;
       this.#resync.finishing = false;
       if (v.link !== link || !isResyncing(v.state)) return;

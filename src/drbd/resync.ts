@@ -74,7 +74,7 @@ export class Resync {
     this.unsaved = new UnsavedBits(volume);
     this.requests = new ResyncRequests(volume, this.checksums, this.unsaved, this.#rate);
     this.#sink = {
-      sendQueueBusy: () => (volume.link?.backlogBytes ?? 0) > REQUEST_BACKLOG_BYTES,
+      sendQueueBusy: () => (volume.link?.out.backlogBytes ?? 0) > REQUEST_BACKLOG_BYTES,
       lockExtent: (bit) =>
         !volume.peerIo.makeWay.slowsDown() && !this.requests.has(bit * 8, bit * 8 + 8),
       unlockExtent: () => {},
@@ -283,7 +283,7 @@ export class Resync {
     // The peer must be alive at the end: its generation is taken over as the one that both have. And it must have our
     // acknowledgements before it answers: it knows by them that we may be UpToDate when it does not hear of us again.
     const run = this.#runs;
-    link.pingAfresh(() => {
+    link.watch.pingAfresh(() => {
       // Paused meanwhile: there is nothing left to pause.
       if (v.link !== link || !isTarget(v.state.conn) || this.#runs !== run) return;
       if (bitmap.count > this.failed.recount(bitmap) || this.requests.pending > 0) {

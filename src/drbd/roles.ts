@@ -48,7 +48,7 @@ class Promotion {
     const { link } = this.#v;
     if (link && this.#v.state.conn >= Conns.Connected) {
       let answered = false;
-      link.ping(() => {
+      link.watch.ping(() => {
         answered = true;
         this.#try();
       });

@@ -81,7 +81,7 @@ function readsAsZeroes(core: Core, p: PeerRequest): boolean {
 
 /** On the data socket, as any answer: no later write overtakes it. */
 export function sendDeallocated(port: DataPort, link: Link, v: Volume, p: PeerRequest): void {
-  const at = link.packetAt('data', COMMANDS.P_RS_DEALLOCATED, v, BLOCK_DESC_BYTES);
+  const at = link.out.packetAt('data', COMMANDS.P_RS_DEALLOCATED, v, BLOCK_DESC_BYTES);
   if (at >= 0) putBlockDesc(port.poolView, at, p.sector, p.lengthBytes);
 }
 

@@ -298,10 +298,10 @@ export class Verify implements VerifyBlockOwner {
       const sector = this.#position;
       if (sector >= limit || (sector >= this.#stop && !(first && blocks === 0))) break;
       const end = Math.min(limit, sector + BLOCK_SECTORS);
-      if (link.backlogBytes > BACKLOG_BYTES || !this.#mayAsk(link, sector, end)) break;
+      if (link.out.backlogBytes > BACKLOG_BYTES || !this.#mayAsk(link, sector, end)) break;
       const bytes = (end - sector) * 512;
       this.#asked.set(sector, { bytes, sinceMs: nowMs, compares: false });
-      const at = link.packetAt('data', COMMANDS.P_OV_REQUEST, v, BLOCK_REQ_BYTES);
+      const at = link.out.packetAt('data', COMMANDS.P_OV_REQUEST, v, BLOCK_REQ_BYTES);
       if (at < 0) break;
       putBlockReq(this.#core.port.poolView, at, sector, ID_SYNCER_HI, ID_SYNCER_LO, bytes);
       this.#position = sector + BLOCK_SECTORS;
@@ -368,7 +368,7 @@ export class Verify implements VerifyBlockOwner {
     if (this.#run === 0) this.#algorithm = v.resource.netOptions.verifyAlg;
     const known = this.#core.host.digests.digestBytes(this.#algorithm) > 0;
     if (v.state.conn < Conns.Connected || !v.diskUsable() || !known) {
-      link.ack(COMMANDS.P_NEG_RS_DREPLY, v, sector, ID_SYNCER_HI, ID_SYNCER_LO, bytes);
+      link.out.ack(COMMANDS.P_NEG_RS_DREPLY, v, sector, ID_SYNCER_HI, ID_SYNCER_LO, bytes);
       return null;
     }
     if (this.#waiting.size >= MOST_WAITING) return 'stalled';
@@ -386,7 +386,7 @@ export class Verify implements VerifyBlockOwner {
     for (const b of this.#waiting) {
       const { link } = b;
       const many = this.#blocks.size >= MOST_READS || this.#replied.size >= MOST_REPLIED;
-      if (many || !link.alive || link.backlogBytes > BACKLOG_BYTES) return;
+      if (many || !link.alive || link.out.backlogBytes > BACKLOG_BYTES) return;
       b.at = this.#core.port.alloc(b.bytes, 'answer');
       if (b.at < 0) return;
       this.#waiting.delete(b);
@@ -522,7 +522,14 @@ export class Verify implements VerifyBlockOwner {
     this.diskIsBad();
     if (b.kind === 'compare') this.#compared(b, 'not-read');
     else
-      link.ack(COMMANDS.P_NEG_RS_DREPLY, this.#volume, sector, ID_SYNCER_HI, ID_SYNCER_LO, bytes);
+      link.out.ack(
+        COMMANDS.P_NEG_RS_DREPLY,
+        this.#volume,
+        sector,
+        ID_SYNCER_HI,
+        ID_SYNCER_LO,
+        bytes,
+      );
   }
 
   #read(b: VerifyBlock, result: number): void {
@@ -547,7 +554,7 @@ export class Verify implements VerifyBlockOwner {
     const { pool, poolView } = this.#core.port;
     const algorithm = this.#algorithm;
     const digestBytes = digests.digestBytes(algorithm);
-    const to = b.link.packetAt('data', COMMANDS.P_OV_REPLY, v, BLOCK_REQ_BYTES + digestBytes);
+    const to = b.link.out.packetAt('data', COMMANDS.P_OV_REPLY, v, BLOCK_REQ_BYTES + digestBytes);
     if (to < 0) {
       this.#leave(b);
       return;
@@ -581,7 +588,7 @@ export class Verify implements VerifyBlockOwner {
 
   #result(link: Link, sector: number, bytes: number, differs: boolean): void {
     const id = differs ? ID_OUT_OF_SYNC : ID_IN_SYNC;
-    link.ack(COMMANDS.P_OV_RESULT, this.#volume, sector, 0, id, bytes);
+    link.out.ack(COMMANDS.P_OV_RESULT, this.#volume, sector, 0, id, bytes);
   }
 
   #differs(sector: number, endSector: number): void {

@@ -268,14 +268,14 @@ export const DRBD_MUTANTS: readonly Mutant[] = [
   {
     name: 'ping-timeout-ignored',
     what: 'a peer that does not answer pings is not given up: a dead link is never noticed',
-    file: 'drbd/link.js',
-    find: "this.fail('NetworkFailure', 'PingAck did not arrive in time.');",
-    replace: 'this.#pingSentMs = nowMs;',
+    file: 'drbd/link-watch.js',
+    find: "return { how: 'NetworkFailure', why: 'PingAck did not arrive in time.' };",
+    replace: 'this.#pingSentMs = nowMs; return null;',
   },
   {
     name: 'ko-count-ignored',
     what: 'a peer that answers pings and does not finish writes is waited for without end',
-    file: 'drbd/link.js',
+    file: 'drbd/link-watch.js',
     find: 'return Math.min(this.#awaitedMs, this.#owesBarrierMs) + koCount * timeoutDs * 100;',
     replace: 'return Number.POSITIVE_INFINITY;',
   },

@@ -6,9 +6,9 @@ export const RESYNC_MUTANTS: readonly Mutant[] = [
     name: 'bit-cleared-when-sent',
     what: 'the SyncSource clears a bit when it has sent the block, not when the target has stored it',
     file: 'drbd/peer-io.js',
-    find: 'const sent = ok && !cancelled && !thin && link.sendReply(v, p);',
+    find: 'const sent = ok && !cancelled && !thin && link.out.reply(v, p);',
     replace:
-      'const sent = ok && !cancelled && !thin && link.sendReply(v, p); if (sent && resync) v.setInSync(p.sector, p.endSector);',
+      'const sent = ok && !cancelled && !thin && link.out.reply(v, p); if (sent && resync) v.setInSync(p.sector, p.endSector);',
   },
   {
     name: 'bit-cleared-when-received',

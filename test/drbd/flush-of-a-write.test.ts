@@ -17,7 +17,7 @@ function sendFlushingWrite({ alpha }: SimPair, sector: number, bytes: Uint8Array
   const at = putHeader(view, 0, link.apv, COMMANDS.P_DATA, 0, DATA_BYTES + bytes.length);
   putData(view, at, sector, 0, 77, 0, DP.FLUSH | DP.RW_SYNC);
   packet.set(bytes, at + DATA_BYTES);
-  alpha.loop.enter(() => link.sendRaw(packet));
+  alpha.loop.enter(() => link.out.raw(packet));
 }
 
 test('a write behind a flush is written when that is done', (t) => {

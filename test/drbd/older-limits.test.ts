@@ -102,7 +102,7 @@ for (const version of [86, 95, 99]) {
     const { alpha, beta } = pair;
     const request = new AppRequest(7);
     request.lengthBytes = 1 << 20;
-    beta.loop.enter(() => beta.resource.link?.sendReadRequest(beta.volume, request));
+    beta.loop.enter(() => beta.resource.link?.out.readRequest(beta.volume, request));
     alpha.until(/cs:(ProtocolError|Unconnected|WFConnection)/);
     t.true(alpha.log.some((line) => line.includes('P_DATA_REQUEST: size 1048576')));
     pair.settled();
@@ -134,8 +134,8 @@ test('a volume that is made while an old peer is connected has nothing to say to
   const late = alpha.loop.enter(() => alpha.loop.engine.addVolume(alpha.resource, 1, 1, '/dev/x'));
   t.regex(alpha.shownOf(late), /cs:StandAlone/);
   alpha.loop.enter(() => {
-    alpha.resource.link?.sendOutOfSync(late, 0, 4096);
-    alpha.resource.link?.sendData(COMMANDS.P_STATE_CHG_REQ, 1, 8, stateChangeCodec, {
+    alpha.resource.link?.out.outOfSync(late, 0, 4096);
+    alpha.resource.link?.out.onData(COMMANDS.P_STATE_CHG_REQ, 1, 8, stateChangeCodec, {
       mask: 0,
       value: 0,
     });
@@ -357,8 +357,8 @@ test('a target below 95 may not say that its resync is over: the source finds ou
   for (const node of [alpha, beta]) node.until(/cs:Connected/);
   const { link } = beta.resource;
   if (!link) throw new Error('connected');
-  const send = link.sendData.bind(link);
-  link.sendData = (command, volume, bytes, codec, body) => {
+  const send = link.out.onData.bind(link.out);
+  link.out.onData = (command, volume, bytes, codec, body) => {
     const over = /cs:Connected \S+ ds:UpToDate/.test(beta.shown);
     if (command !== COMMANDS.P_STATE || !over) send(command, volume, bytes, codec, body);
   };

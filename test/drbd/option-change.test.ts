@@ -376,7 +376,7 @@ test('an update from a peer of version 99, or with numbers that mean nothing, en
       },
       decode: () => null,
     };
-    beta.loop.enter(() => link?.sendData(COMMANDS.P_PROTOCOL_UPDATE, 0, 25, codec, null));
+    beta.loop.enter(() => link?.out.onData(COMMANDS.P_PROTOCOL_UPDATE, 0, 25, codec, null));
     pair.until(() => alpha.resource.link !== link && !link?.alive, 'the end of the connection');
     pair.settled();
     t.is(alpha.resource.netOptions.protocol, 'C');

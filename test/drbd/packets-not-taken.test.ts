@@ -21,7 +21,8 @@ function sent(name: CommandName, socket: 'data' | 'meta', bytes: number): boolea
   alpha.loop.enter(() => {
     const link = alpha.resource.link;
     if (!link) throw new Error('no connection');
-    const send = socket === 'data' ? link.sendData.bind(link) : link.sendMeta.bind(link);
+    const send =
+      socket === 'data' ? link.out.onData.bind(link.out) : link.out.onMeta.bind(link.out);
     send(COMMANDS[name], 0, bytes, ZEROES, null);
   });
   pair.run(500);

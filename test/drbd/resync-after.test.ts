@@ -396,7 +396,7 @@ test('the peer pauses for another reason than before: it is let go in time', (t)
   t.deepEqual(conns(beta), [PausedSyncT, PausedSyncT]);
   beta.loop.enter(() => {
     const state = encodeState({ ...beta.volume.state, userIsp: 0, aftrIsp: 1 });
-    beta.resource.link?.sendData(COMMANDS.P_STATE, 0, 4, stateCodec, { state });
+    beta.resource.link?.out.onData(COMMANDS.P_STATE, 0, 4, stateCodec, { state });
   });
   pair.run(12_000);
   t.is(alpha.second?.state.aftrIsp, 0);

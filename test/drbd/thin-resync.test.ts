@@ -418,7 +418,7 @@ test('what was not asked for, or not agreed on, ends the connection', (t) => {
   ] as const) {
     const pair = thin(110, { dialect: { protocolMax: 101, features } });
     const { alpha, beta } = pair;
-    alpha.loop.enter(() => alpha.resource.link?.sendData(P_RS_DEALLOCATED, 0, 16, zeroes, null));
+    alpha.loop.enter(() => alpha.resource.link?.out.onData(P_RS_DEALLOCATED, 0, 16, zeroes, null));
     pair.run(500);
     t.true(beta.log.some((line) => why.test(line)));
     pair.settled();

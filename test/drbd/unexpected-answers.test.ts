@@ -19,7 +19,7 @@ function answer(
   command: number,
   put: (view: DataView, at: number) => void,
 ): void {
-  beta.loop.enter(() => beta.resource.link?.sendMeta(command, 0, 24, RAW, put));
+  beta.loop.enter(() => beta.resource.link?.out.onMeta(command, 0, 24, RAW, put));
 }
 
 test('an acknowledgement of a sector above 2^53 is not the one before it once more', (t) => {

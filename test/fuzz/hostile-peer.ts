@@ -155,8 +155,8 @@ export class HostilePeer {
     const volume = link.apv < 100 ? 0 : rng.pick([0, 0, 0, 0, 1, 2, 0xffff]);
     this.sent++;
     this.#liar.loop.enter(() => {
-      if (isMeta) link.sendMeta(COMMANDS[name], volume, body.length, RAW, body);
-      else link.sendRaw(this.#packet(link, COMMANDS[name], volume, body));
+      if (isMeta) link.out.onMeta(COMMANDS[name], volume, body.length, RAW, body);
+      else link.out.raw(this.#packet(link, COMMANDS[name], volume, body));
     });
   }
 

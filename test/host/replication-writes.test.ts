@@ -63,7 +63,7 @@ for (const dataIntegrityAlg of ['', 'crc32c']) {
     });
     await until(() => e.b.volume.peerIo.unacked > 0, 'the header of the write', 1);
     // Whatever was acknowledged before it is here before the answer to a ping.
-    await new Promise<void>((done) => e.a.loop.enter(() => e.a.volume.link?.ping(done)));
+    await new Promise<void>((done) => e.a.loop.enter(() => e.a.volume.link?.watch.ping(done)));
     t.false(answered, [...e.a.log, ...e.b.log].join('\n'));
     for (const cable of cables) cable.goOn();
     t.is(await write, 0);
