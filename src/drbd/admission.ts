@@ -112,7 +112,8 @@ export class Admission {
   waitsForBlocks(r: AppRequest): boolean {
     const { resync, verify } = this.#volume;
     const busy =
-      resync.requests.fetching(r.sector, r.endSector) || verify.holds(r.sector, r.endSector);
+      resync.requests.fetching(r.sector, r.endSector) ||
+      verify.questions.holds(r.sector, r.endSector);
     if (busy) this.#behindBlocks.push(r);
     return busy;
   }

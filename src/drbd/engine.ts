@@ -174,6 +174,6 @@ function volumeDetails(v: Volume): VolumeDetails | null {
     blockedOnLog: v.log.waiting,
     positionBits: verifyLeft === null ? v.resync.positionBits : Math.max(0, totalBits - verifyLeft),
     totalBits,
-    stopSector: verifyLeft === null ? 0 : v.verify.stopSector,
+    stopSector: verifyLeft === null ? 0 : v.verify.questions.stopSector,
   };
 }

@@ -77,7 +77,7 @@ function owesSinceMs(v: Volume, nowMs: number, afresh: boolean): number {
     if (afresh || b.diskSinceMs === 0) b.diskSinceMs = nowMs;
     since = Math.min(since, b.diskSinceMs);
   };
-  v.verify.eachReading(look);
+  v.verify.reads.eachReading(look);
   v.resync.checksums.eachReading(look);
   return since;
 }

@@ -285,7 +285,7 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
     else {
       this.#dataReceiver.retryIfStalled();
       this.waitingReads.serve();
-      for (const v of this.resource.volumes) v.verify.serveWaiting();
+      for (const v of this.resource.volumes) v.verify.answers.serveWaiting();
     }
   }
 

@@ -41,7 +41,7 @@ export class ReadBalancing {
     if (v.app.promises.inForce(v.link.protocol) !== 'C') return false;
     if (v.intervals.overlaps(r.sector, r.endSector)) return false;
     // The peer holds a block that it answered until it is compared here, which this read's place in the order would hold off.
-    if (v.verify.holds(r.sector, r.endSector)) return false;
+    if (v.verify.questions.holds(r.sector, r.endSector)) return false;
     return v.bitmap !== null && !v.bitmap.anySectors(r.sector, r.endSector - r.sector);
   }
 

@@ -10,6 +10,9 @@
 import type { Interval } from './intervals.js';
 import type { Link } from './link.js';
 
+/** Small packets wait for the socket up to this many bytes: well below what an outbox holds. */
+export const BACKLOG_BYTES = 320 << 10;
+
 export interface VerifyBlockOwner {
   blockReady(block: VerifyBlock): void;
 }

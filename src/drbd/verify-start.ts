@@ -38,7 +38,7 @@ export function verify(
       done(refused(Ss.RESYNC_RUNNING, '--start: it has begun already; --stop ends it'));
       return;
     }
-    v.verify.stopAt(stop);
+    v.verify.questions.stopAt(stop);
     done(OK);
     return;
   }
@@ -51,7 +51,7 @@ export function verify(
 }
 
 function attempt(v: Volume, start: number, stop: number, tries: number, done: Done): void {
-  v.verify.plan(start, stop);
+  v.verify.questions.plan(start, stop);
   clusterChange(v, { conn: Conns.VerifyS }, (code, rule) => {
     if (code >= Ss.SUCCESS) done(OK);
     else if (code === Ss.IN_TRANSIENT_STATE && tries < MAX_TRIES) {

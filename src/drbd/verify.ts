@@ -9,10 +9,12 @@
  *
  * Nothing that is being written counts as a difference. The Primary, whichever end it is, has its earlier writes to a block on both
  * disks before it asks, or answers, for it, and holds back later ones until it is compared. A block that is read takes its place in
- * the order of the peer's writes (verify-block.ts). No block is held longer than the peer may be silent (ko-count).
+ * the order of the peer's writes (verify-reads.ts). No block is held longer than the peer may be silent (ko-count).
  *
- * Source: docs/PROTOCOL.md, online verify; the requests of a turn are those of a resync (rate.ts).
+ * Here are the run, the packets and what is found; VerifyS asks in verify-questions.ts, VerifyT answers in verify-answers.ts.
+ * Source: docs/PROTOCOL.md, online verify.
  */
+import { BLOCK_SECTORS } from '../md/units.js';
 import {
   COMMANDS,
   ID_IN_SYNC,
@@ -20,45 +22,33 @@ import {
   ID_SYNCER_HI,
   ID_SYNCER_LO,
 } from '../wire/constants.js';
-import { BLOCK_REQ_BYTES, putBlockReq } from '../wire/hot.js';
 import { hasExpected, keepExpected } from './block-digest.js';
 import { force } from './changes.js';
 import type { Core } from './core.js';
 import type { Link } from './link.js';
 import { SyncMeter } from './progress.js';
-import { RESYNC_TURN_MS, ResyncController } from './rate.js';
 import { Conns, Roles, type State } from './state.js';
 import type { SyncProgress } from './status.js';
-import { VerifyBlock, type VerifyBlockOwner } from './verify-block.js';
+import { VerifyAnswers } from './verify-answers.js';
+import { VerifyBlock } from './verify-block.js';
 import { VerifyFound } from './verify-found.js';
+import { VerifyQuestions } from './verify-questions.js';
+import { type VerifyReader, VerifyReads } from './verify-reads.js';
 import type { Volume } from './volume.js';
 
-const BLOCK_SECTORS = 8;
-/** Blocks under way, whatever max-buffers allows: their answers must fit into what an outbox holds (512 KiB). */
-const MOST_BLOCKS = 4096;
-/** Small packets wait for the socket up to this many bytes: well below what an outbox holds. */
-const BACKLOG_BYTES = 320 << 10;
 /** Bits that were set go to disk at most so often while a verify runs. */
 const SAVE_MS = 1000;
 
-/** Blocks that are read at once: the application needs buffers, too. The data socket waits. */
-const MOST_READS = 128;
-/** Questions that wait, for buffers or for the socket: more than any peer asks at once. */
-const MOST_WAITING = 65536;
-/** Answered blocks that the peer has not compared: more than any peer asks for at once (half of max-buffers). */
-const MOST_REPLIED = 65536;
-
 const isVerifying = (conn: number): boolean => conn === Conns.VerifyS || conn === Conns.VerifyT;
 
-interface Asked {
-  readonly bytes: number;
-  readonly sinceMs: number;
-  compares: boolean; // the answer is here
-}
-
-export class Verify implements VerifyBlockOwner {
+export class Verify implements VerifyReader {
   readonly #core: Core;
   readonly #volume: Volume;
+  /** VerifyS. */
+  readonly questions: VerifyQuestions;
+  /** VerifyT. */
+  readonly answers: VerifyAnswers;
+  readonly reads: VerifyReads;
   readonly #found: VerifyFound;
   readonly #meter = new SyncMeter();
 
@@ -67,53 +57,24 @@ export class Verify implements VerifyBlockOwner {
   #runs = 0;
   #algorithm = '';
   #leftBits = 0;
-  #endSector = 0; // of the device as it began: what is new of one that grows meanwhile is copied, and the peer does not count it
   #startKnown = false; // VerifyT: by the first request
   #unsaved = false; // bits that are not in the bitmap on disk
   #saving = false;
   #saveMs = 0;
+  #peerDone = false; // VerifyT: it has compared what it wanted
   /** Where the next one goes on that is not told where to begin: 0, or what an earlier one has reached. */
   resumeSector = 0;
-
-  // VerifyS
-  readonly #rate = new ResyncController();
-  #planStart = 0; // set before the state changes
-  #position = 0; // sectors before it have been asked for
-  #stop = Number.POSITIVE_INFINITY;
-  #nextTurnMs = Number.POSITIVE_INFINITY;
-  readonly #asked = new Map<number, Asked>(); // by sector, until compared
-  readonly #late = new Map<number, number>(); // of a run that was broken off: sector -> bytes
-  // What could not be asked for because of writes on their way to it: further ones wait. Sectors; empty if equal.
-  #wantedFrom = 0;
-  #wantedTo = 0;
-
-  // both ends
-  readonly #blocks = new Set<VerifyBlock>(); // from the packet on until the end of the read
-  // VerifyT
-  readonly #waiting = new Set<VerifyBlock>(); // from the packet on until there is a buffer
-  readonly #replied = new Map<number, VerifyBlock>(); // by sector, until the result
-  readonly #unsent = new Set<VerifyBlock>(); // wait for writes that are answered and not known to be at the peer
-  #retryMs = 0; // when they are looked at again
-  #peerDone = false;
 
   constructor(core: Core, volume: Volume) {
     this.#core = core;
     this.#volume = volume;
+    this.questions = new VerifyQuestions(core, volume);
+    this.reads = new VerifyReads(core, volume, this);
+    this.answers = new VerifyAnswers(core, volume, this.reads);
     this.#found = new VerifyFound((text) => core.host.log('error', volume.name, text));
   }
 
   // ---- the run
-
-  /** VerifyS is about to begin: from where, up to where (exclusive). */
-  plan(startSector: number, stopSector: number): void {
-    this.#planStart = startSector;
-    this.#stop = stopSector;
-  }
-
-  /** Of the one that runs: it may end earlier, or later. */
-  stopAt(sector: number): void {
-    this.#stop = sector;
-  }
 
   stateChanged(old: State, next: State): void {
     if (isVerifying(next.conn) && !isVerifying(old.conn)) this.#begin(next.conn);
@@ -130,19 +91,12 @@ export class Verify implements VerifyBlockOwner {
     this.#found.begin();
     this.#peerDone = false;
     this.#leftBits = bits;
-    this.#endSector = v.sizeSectors;
     this.#startKnown = true;
     this.#saveMs = 0;
     if (conn === Conns.VerifyS) {
-      const from = v.link && v.link.apv < 90 ? 0 : this.#planStart;
-      this.#position = Math.min(
-        from - (from % BLOCK_SECTORS),
-        Math.max(0, bits - 1) * BLOCK_SECTORS,
-      );
-      this.#leftBits = bits - this.#position / BLOCK_SECTORS;
-      this.#rate.reset();
-      this.#nextTurnMs = this.#core.port.nowMs();
-      this.#log('info', `Starting Online Verify from sector ${this.#position}`);
+      const sector = this.questions.begin(bits);
+      this.#leftBits = bits - sector / BLOCK_SECTORS;
+      this.#log('info', `Starting Online Verify from sector ${sector}`);
     } else {
       this.#startKnown = (v.link?.apv ?? 0) < 90; // an older peer begins at the beginning
     }
@@ -163,36 +117,28 @@ export class Verify implements VerifyBlockOwner {
   #end(): void {
     this.#found.tell();
     this.#run = 0;
-    this.#nextTurnMs = Number.POSITIVE_INFINITY;
     this.#unsaved = false;
-    this.#wantNothing();
-    for (const [sector, { bytes }] of this.#asked) this.#late.set(sector, bytes);
-    this.#asked.clear();
+    this.questions.end();
     this.#volume.app.admission.resyncAdvanced();
   }
 
   /** Every sector before it is compared. */
   get #reached(): number {
-    let sector = Math.max(0, (this.#volume.bitmap?.bits ?? 0) - this.#leftBits) * BLOCK_SECTORS;
     if (this.#leftBits === 0) return 0;
-    for (const at of this.#asked.keys()) sector = Math.min(sector, at);
-    for (const b of this.#blocks) if (b.kind === 'answer') sector = Math.min(sector, b.sector);
-    for (const b of this.#waiting) sector = Math.min(sector, b.sector);
-    for (const at of this.#replied.keys()) sector = Math.min(sector, at);
-    return sector;
+    const bits = Math.max(0, (this.#volume.bitmap?.bits ?? 0) - this.#leftBits);
+    return Math.min(
+      bits * BLOCK_SECTORS,
+      this.questions.firstAsked,
+      this.reads.firstAnswer,
+      this.answers.firstOpen,
+    );
   }
 
   /** The connection is over: nobody answers, or waits for an answer. */
   #forget(): void {
-    this.#late.clear();
-    this.#unsent.clear();
-    this.#waiting.clear();
-    for (const b of this.#replied.values()) this.#leave(b);
-    this.#replied.clear();
-    for (const b of this.#blocks) {
-      this.#leave(b);
-      if (!b.reading) this.#drop(b); // else its buffer is the disk's as yet
-    }
+    this.questions.forget();
+    this.answers.forget();
+    this.reads.forget();
   }
 
   /** The disk that pass_on goes on with is no copy to compare: said before the disk says so, or the peer goes on comparing. */
@@ -211,38 +157,26 @@ export class Verify implements VerifyBlockOwner {
     force(this.#volume, { conn: Conns.Connected });
   }
 
-  /** 0: to the end of the device. */
-  get stopSector(): number {
-    return Number.isFinite(this.#stop) ? this.#stop : 0;
-  }
-
   get progress(): SyncProgress | null {
     if (this.#run === 0) return null;
-    return this.#meter.snapshot(this.#leftBits, 0, this.#rate.rateKiBps);
+    return this.#meter.snapshot(this.#leftBits, 0, this.questions.rateKiBps);
   }
 
   /** Asked for, or answered, and not compared yet: part of `pe`. */
   get pending(): number {
-    return this.#asked.size + this.#late.size + this.#replied.size;
+    return this.questions.pending + this.answers.replied;
   }
 
   /** Of the peer's, and not answered yet: part of `ua`. */
   get unacked(): number {
-    return this.#blocks.size + this.#waiting.size;
+    return this.reads.count + this.answers.waiting;
   }
 
-  /** What the local disk has of it. */
-  eachReading(look: (block: VerifyBlock) => void): void {
-    for (const b of this.#blocks) if (b.reading) look(b);
-  }
-
-  // ---- VerifyS: asking
+  // ---- time
 
   get deadlineMs(): number {
-    let at = this.#nextTurnMs;
-    if (this.#unsaved && !this.#saving) at = Math.min(at, this.#saveMs);
-    if (this.#unsent.size > 0) at = Math.min(at, this.#retryMs);
-    return Math.min(at, this.#giveUpMs);
+    const saveMs = this.#unsaved && !this.#saving ? this.#saveMs : Number.POSITIVE_INFINITY;
+    return Math.min(this.questions.deadlineMs, this.reads.deadlineMs, saveMs, this.#giveUpMs);
   }
 
   tick(nowMs: number): void {
@@ -257,12 +191,10 @@ export class Verify implements VerifyBlockOwner {
       return;
     }
     if (this.#unsaved && nowMs >= this.#saveMs) this.#save(nowMs);
-    if (this.#unsent.size > 0 && nowMs >= this.#retryMs) {
-      for (const b of [...this.#unsent]) this.blockReady(b);
-    }
-    if (nowMs < this.#nextTurnMs) return;
-    this.#nextTurnMs = nowMs + RESYNC_TURN_MS;
-    this.#turn(link, nowMs);
+    this.reads.tick(nowMs);
+    if (nowMs < this.questions.deadlineMs) return;
+    this.questions.turn(link, nowMs, this.#leftBits === this.#meter.totalBits);
+    this.#maybeFinish();
   }
 
   /** Where our users wait for the peer: not longer than for its acknowledgement of a write. */
@@ -270,93 +202,8 @@ export class Verify implements VerifyBlockOwner {
     const { state, resource } = this.#volume;
     const { koCount, timeoutDs } = resource.netOptions;
     if (koCount === 0 || state.role !== Roles.Primary) return Number.POSITIVE_INFINITY;
-    let oldest = Number.POSITIVE_INFINITY; // both are in the order of time
-    for (const a of this.#asked.values()) {
-      if (a.compares) continue;
-      oldest = a.sinceMs;
-      break;
-    }
-    for (const b of this.#replied.values()) {
-      oldest = Math.min(oldest, b.sinceMs);
-      break;
-    }
-    return oldest + koCount * timeoutDs * 100;
-  }
-
-  #turn(link: Link, nowMs: number): void {
-    const v = this.#volume;
-    const { maxBuffers } = v.resource.netOptions;
-    const wanted = this.#wantedTo > 0;
-    const most = this.#rate.turn(v.diskOptions, maxBuffers);
-    const number = v.peerIo.makeWay.slowsDown() ? 0 : most;
-    this.#wantNothing();
-    let blocks = 0;
-    const limit = Math.min(v.sizeSectors, this.#endSector);
-    // As the originals, it asks for one block at least: the peer knows by it that an end is that of this verify.
-    const first = this.#asked.size === 0 && this.#leftBits === this.#meter.totalBits;
-    while (blocks < number && this.#asked.size < MOST_BLOCKS) {
-      const sector = this.#position;
-      if (sector >= limit || (sector >= this.#stop && !(first && blocks === 0))) break;
-      const end = Math.min(limit, sector + BLOCK_SECTORS);
-      if (link.out.backlogBytes > BACKLOG_BYTES || !this.#mayAsk(link, sector, end)) break;
-      const bytes = (end - sector) * 512;
-      this.#asked.set(sector, { bytes, sinceMs: nowMs, compares: false });
-      const at = link.out.packetAt('data', COMMANDS.P_OV_REQUEST, v, BLOCK_REQ_BYTES);
-      if (at < 0) break;
-      putBlockReq(this.#core.port.poolView, at, sector, ID_SYNCER_HI, ID_SYNCER_LO, bytes);
-      this.#position = sector + BLOCK_SECTORS;
-      blocks++;
-    }
-    this.#rate.requested(blocks);
-    if (wanted) v.app.admission.resyncAdvanced(); // those that still have to wait wait again
-    this.#maybeFinish();
-  }
-
-  /** No write of our users is on its way to the block, and no earlier question. Where there is one, new writes have to wait. */
-  #mayAsk(link: Link, sector: number, endSector: number): boolean {
-    if (this.#late.has(sector)) return false;
-    if (this.#isWritten(link, sector, endSector, true)) {
-      this.#wantedFrom = sector;
-      this.#wantedTo = endSector;
-      return false;
-    }
-    return true;
-  }
-
-  /**
-   * Writes of our users that may not be on the peer's disk. Under protocol C one that has left the order is there; under A and B it
-   * may be answered and still on its way, until its epoch is.
-   */
-  #isWritten(link: Link, sector: number, endSector: number, inOrder: boolean): boolean {
-    const v = this.#volume;
-    if (v.state.role !== Roles.Primary) return false;
-    if (inOrder && v.intervals.overlaps(sector, endSector)) return true;
-    if (v.app.promises.inForce(link.protocol) === 'C') return false;
-    if (!link.transferLog.touches(v.app, sector, endSector)) return false;
-    link.transferLog.close(); // an open epoch is acknowledged never
-    return true;
-  }
-
-  #wantNothing(): void {
-    this.#wantedFrom = 0;
-    this.#wantedTo = 0;
-  }
-
-  /** An application write to these sectors must wait: they are being compared, or about to be. */
-  holds(sector: number, endSector: number): boolean {
-    if (this.#run === 0) return false;
-    if (sector < this.#wantedTo && this.#wantedFrom < endSector) return true;
-    if (this.#asked.size === 0) return false;
-    if (endSector - sector > this.#asked.size * BLOCK_SECTORS) {
-      for (const at of this.#asked.keys()) {
-        if (at < endSector && sector < at + BLOCK_SECTORS) return true;
-      }
-      return false;
-    }
-    for (let at = sector - (sector % BLOCK_SECTORS); at < endSector; at += BLOCK_SECTORS) {
-      if (this.#asked.has(at)) return true;
-    }
-    return false;
+    const oldestMs = Math.min(this.questions.oldestMs, this.answers.oldestMs);
+    return oldestMs + koCount * timeoutDs * 100;
   }
 
   // ---- packets
@@ -371,32 +218,10 @@ export class Verify implements VerifyBlockOwner {
       link.out.ack(COMMANDS.P_NEG_RS_DREPLY, v, sector, ID_SYNCER_HI, ID_SYNCER_LO, bytes);
       return null;
     }
-    if (this.#waiting.size >= MOST_WAITING) return 'stalled';
+    if (this.answers.isFull) return 'stalled';
     if (v.state.conn === Conns.VerifyT && !this.#startKnown) this.#startAt(sector);
-    this.#waiting.add(new VerifyBlock(this, 'answer', link, sector, bytes, -1, this.#run));
-    this.serveWaiting();
+    this.answers.asked(new VerifyBlock(this.reads, 'answer', link, sector, bytes, -1, this.#run));
     return null;
-  }
-
-  /**
-   * Something may have been freed, or sent. Their answers have to wait for the socket as well: what is read for is bounded by what is
-   * taken. The connection is read on meanwhile (base/buffer-use.ts).
-   */
-  serveWaiting(): void {
-    for (const b of this.#waiting) {
-      const { link } = b;
-      const many = this.#blocks.size >= MOST_READS || this.#replied.size >= MOST_REPLIED;
-      if (many || !link.alive || link.out.backlogBytes > BACKLOG_BYTES) return;
-      b.at = this.#core.port.alloc(b.bytes, 'answer');
-      if (b.at < 0) return;
-      this.#waiting.delete(b);
-      this.#blocks.add(b);
-      const serve = (): void => {
-        if (this.#blocks.has(b)) this.#enter(b);
-      };
-      const { makeWay } = this.#volume.peerIo;
-      if (!makeWay.delays({ link, serve, drop: () => {} })) this.#enter(b);
-    }
   }
 
   #startAt(sector: number): void {
@@ -417,35 +242,29 @@ export class Verify implements VerifyBlockOwner {
   ): string | null | 'stalled' {
     const v = this.#volume;
     if (v.state.conn < Conns.Connected) return null; // the connection is being ended
-    const asked = this.#asked.get(sector);
-    if (!asked || asked.bytes !== bytes || asked.compares) {
-      if (this.#late.get(sector) !== bytes) return `sector ${sector} was not asked for`;
-      this.#late.delete(sector);
+    const to = this.questions.answers(sector, bytes);
+    if (to === 'unknown') return `sector ${sector} was not asked for`;
+    if (to === 'late') {
+      this.questions.lateOver(sector);
       this.#result(link, sector, bytes, false); // the peer holds the block until it hears of it
       return null;
     }
     const expected = this.#core.host.digests.digestBytes(this.#algorithm);
     if (digestBytes !== expected) return `a digest of ${digestBytes} bytes, expected ${expected}`;
     const { port } = this.#core;
-    const at = this.#blocks.size < MOST_READS ? port.alloc(bytes, 'arrival') : -1;
+    const at = this.reads.isFull ? -1 : port.alloc(bytes, 'arrival');
     if (at < 0) return 'stalled';
     keepExpected(this.#core, at, digestAt, digestBytes);
-    asked.compares = true;
-    this.#rate.arrived(bytes / 512);
-    this.#enter(new VerifyBlock(this, 'compare', link, sector, bytes, at, this.#run));
+    this.questions.answered(sector);
+    this.reads.enter(new VerifyBlock(this.reads, 'compare', link, sector, bytes, at, this.#run));
     return null;
   }
 
   /** P_OV_RESULT: null, or what is wrong with it. */
   result(sector: number, bytes: number, differs: boolean): string | null {
     const v = this.#volume;
-    const b = this.#replied.get(sector);
-    if (b?.bytes === bytes) {
-      this.#replied.delete(sector);
-      this.#leave(b);
-    } else if (v.state.conn >= Conns.Connected) {
-      return `sector ${sector} was not answered`;
-    }
+    const b = this.answers.compared(sector, bytes);
+    if (b === null && v.state.conn >= Conns.Connected) return `sector ${sector} was not answered`;
     const end = sector + bytes / 512;
     if (differs) this.#differs(sector, end);
     else this.#found.tell();
@@ -455,15 +274,11 @@ export class Verify implements VerifyBlockOwner {
 
   /** P_NEG_RS_DREPLY: false if it is no answer to a question of a verify. */
   refused(sector: number, bytes: number): boolean {
-    if (this.#late.get(sector) === bytes) {
-      this.#late.delete(sector);
-      return true;
-    }
-    const asked = this.#asked.get(sector);
-    if (asked?.bytes !== bytes || asked.compares) return false;
+    const to = this.questions.answers(sector, bytes);
+    if (to === 'unknown') return false;
     // The peer's disk is going, and its state says so in a moment: nothing is left to compare with.
-    this.diskIsBad();
-    this.#late.delete(sector);
+    if (to === 'asked') this.diskIsBad();
+    this.questions.lateOver(sector);
     return true;
   }
 
@@ -476,49 +291,18 @@ export class Verify implements VerifyBlockOwner {
 
   // ---- blocks
 
-  #enter(b: VerifyBlock): void {
-    this.#blocks.add(b);
-    if (this.#volume.intervals.enter(b)) this.blockReady(b);
+  wasRead(b: VerifyBlock, ok: boolean): void {
+    if (b.kind === 'answer') this.answers.reply(b, ok, this.#algorithm);
+    else this.#compare(b, ok);
   }
 
-  #leave(b: VerifyBlock): void {
-    if (b.entered) this.#volume.intervals.leave(b);
-  }
-
-  /** It is over without an answer. */
-  #drop(b: VerifyBlock): void {
-    if (b.at >= 0) this.#core.port.free(b.at);
-    b.at = -1;
-    this.#blocks.delete(b);
-    this.#unsent.delete(b);
-  }
-
-  /** Nothing earlier touches its sectors any more. */
-  blockReady(b: VerifyBlock): void {
-    const v = this.#volume;
-    if (b.kind === 'answer' && this.#isWritten(b.link, b.sector, b.endSector, false)) {
-      this.#unsent.add(b);
-      this.#retryMs = this.#core.port.nowMs() + RESYNC_TURN_MS;
-      return;
-    }
-    this.#unsent.delete(b);
-    if (!v.diskUsable()) {
-      this.#unreadable(b);
-      return;
-    }
-    b.reading = true;
-    v.peerIo.local++;
-    v.readSectors += b.endSector - b.sector;
-    v.resyncSectors += b.endSector - b.sector;
-    const tag = this.#core.cold((result) => this.#read(b, result));
-    this.#core.port.readDisk(v.dataDisk, b.sector * 512, b.at, b.bytes, tag);
+  readOver(): void {
+    this.#maybeFinish();
   }
 
   /** The disk was let go, and the verify with it. */
-  #unreadable(b: VerifyBlock): void {
+  unreadable(b: VerifyBlock): void {
     const { link, sector, bytes } = b;
-    this.#leave(b);
-    this.#drop(b);
     this.diskIsBad();
     if (b.kind === 'compare') this.#compared(b, 'not-read');
     else
@@ -532,43 +316,8 @@ export class Verify implements VerifyBlockOwner {
       );
   }
 
-  #read(b: VerifyBlock, result: number): void {
-    const v = this.#volume;
-    v.peerIo.local--;
-    if (result < 0) {
-      v.setOutOfSync(b.sector, b.endSector);
-      v.diskFailed('read', -result, b.sector);
-    }
-    const over = !b.link.alive || v.state.conn < Conns.Connected;
-    if (over) this.#leave(b);
-    else if (b.kind === 'answer') this.#answer(b, result >= 0);
-    else this.#compare(b, result >= 0);
-    this.#drop(b);
-    if (!over) this.#maybeFinish();
-  }
-
-  /** Zeroes where it could not be read: different. The block stays as it is until the peer has compared. */
-  #answer(b: VerifyBlock, ok: boolean): void {
-    const v = this.#volume;
-    const { digests } = this.#core.host;
-    const { pool, poolView } = this.#core.port;
-    const algorithm = this.#algorithm;
-    const digestBytes = digests.digestBytes(algorithm);
-    const to = b.link.out.packetAt('data', COMMANDS.P_OV_REPLY, v, BLOCK_REQ_BYTES + digestBytes);
-    if (to < 0) {
-      this.#leave(b);
-      return;
-    }
-    putBlockReq(poolView, to, b.sector, ID_SYNCER_HI, ID_SYNCER_LO, b.bytes);
-    const digestAt = to + BLOCK_REQ_BYTES;
-    if (ok) digests.digest(algorithm, pool, b.at, b.at + b.bytes, pool, digestAt);
-    else pool.fill(0, digestAt, digestAt + digestBytes);
-    b.sinceMs = this.#core.port.nowMs();
-    this.#replied.set(b.sector, b);
-  }
-
   #compare(b: VerifyBlock, ok: boolean): void {
-    this.#leave(b);
+    this.reads.leave(b);
     const equal = ok && hasExpected(this.#core, this.#algorithm, b.at, b.bytes);
     this.#compared(b, equal ? 'equal' : ok ? 'different' : 'not-readable');
   }
@@ -576,8 +325,8 @@ export class Verify implements VerifyBlockOwner {
   /** Of a run that was broken off nothing is believed: writes to the block were not held back any more. */
   #compared(b: VerifyBlock, how: 'equal' | 'different' | 'not-readable' | 'not-read'): void {
     const { link, sector, endSector, bytes } = b;
-    const current = b.run !== 0 && b.run === this.#run && this.#asked.delete(sector);
-    if (!current) this.#late.delete(sector);
+    const current = b.run !== 0 && b.run === this.#run && this.questions.compared(sector);
+    if (!current) this.questions.lateOver(sector);
     const differs = how === 'not-readable' || (current && how === 'different');
     if (differs) this.#differs(sector, endSector);
     else this.#found.tell();
@@ -628,12 +377,11 @@ export class Verify implements VerifyBlockOwner {
     const v = this.#volume;
     if (this.#run === 0) return;
     if (v.state.conn === Conns.VerifyS) {
-      const end = Math.min(this.#stop, v.sizeSectors, this.#endSector);
       const begun = this.#leftBits < this.#meter.totalBits;
-      if (begun && this.#position >= end && this.#asked.size === 0) this.#finish();
+      if (begun && this.questions.isDone) this.#finish();
       return;
     }
-    const nothingLeft = this.#replied.size === 0 && this.unacked === 0;
+    const nothingLeft = this.answers.replied === 0 && this.unacked === 0;
     if (this.#startKnown && nothingLeft && (this.#leftBits === 0 || this.#peerDone)) this.#finish();
   }
 

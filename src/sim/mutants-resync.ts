@@ -63,8 +63,8 @@ export const RESYNC_MUTANTS: readonly Mutant[] = [
     name: 'target-write-not-held',
     what: 'a Primary that is a SyncTarget writes into blocks that it has asked for',
     file: 'drbd/admission.js',
-    find: 'resync.requests.fetching(r.sector, r.endSector) || verify.holds',
-    replace: 'verify.holds',
+    find: 'resync.requests.fetching(r.sector, r.endSector) ||',
+    replace: 'false ||',
   },
   {
     name: 'peer-bitmap-ignored',
