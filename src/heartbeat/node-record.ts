@@ -42,6 +42,17 @@ export interface NodeRecord {
   askedNodes: boolean; // it sent reqnodes in this generation: it joined through us
 }
 
+/** It says of itself that it lives, and has not been silent for too long. */
+export function isAlive({ status }: NodeRecord): boolean {
+  return status === 'up' || status === 'active';
+}
+
+/** Members other than us that are not dead, heard or not. */
+export function liveMembers(nodes: ReadonlyMap<string, NodeRecord>): NodeRecord[] {
+  return [...nodes.values()].filter((n) => n.kind === 'normal' && n.status !== 'dead');
+}
+
+/** Something came from it on that link; true: the link was dead. */
 export function linkUp(node: NodeRecord, name: string, nowMs: number): boolean {
   const link = node.links.find((candidate) => candidate.name === name);
   if (!link) return false;

@@ -21,15 +21,15 @@ export const HEARTBEAT_MUTANTS: readonly Mutant[] = [
     name: 'deadtime-by-wall-clock',
     what: 'the silence of a node is measured by the wall clock, which may jump',
     file: 'heartbeat/membership.js',
-    find: 'const limitMs = this.#commUp ? node.deadtimeMs : this.#config.initdeadMs;',
+    find: 'const limitMs = this.#joining.commUp ? node.deadtimeMs : this.#config.initdeadMs;',
     replace:
-      'const limitMs = this.#commUp ? node.deadtimeMs : this.#config.initdeadMs; const aheadMs = this.#around.wallSeconds() * 1000 - nowMs; nowMs += aheadMs - (this.aheadMs ?? aheadMs); this.aheadMs = aheadMs;',
+      'const limitMs = this.#joining.commUp ? node.deadtimeMs : this.#config.initdeadMs; const aheadMs = this.#around.wallSeconds() * 1000 - nowMs; nowMs += aheadMs - (this.aheadMs ?? aheadMs); this.aheadMs = aheadMs;',
   },
   {
     name: 'initdead-ignored',
     what: 'a node that starts waits for deadtime only before it takes over from one that it never heard',
     file: 'heartbeat/membership.js',
-    find: 'const limitMs = this.#commUp ? node.deadtimeMs : this.#config.initdeadMs;',
+    find: 'const limitMs = this.#joining.commUp ? node.deadtimeMs : this.#config.initdeadMs;',
     replace: 'const limitMs = node.deadtimeMs;',
   },
   {
