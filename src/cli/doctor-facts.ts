@@ -68,6 +68,7 @@ export interface Facts {
   readonly stonithTypes: ReadonlyMap<string, readonly string[]>;
   readonly drbdConf: string | null; // its path; null: there is none
   readonly drbdHost: string; // as drbd.conf calls this host: uname -n
+  readonly ownAddresses: ReadonlySet<string>; // of this machine's interfaces
   readonly drbd: readonly LocalResource[]; // with what is inherited
   /** Lines in the settings of address scripts that haresources has. */
   readonly duplicateChecksOff: readonly FoundAt[];
@@ -123,6 +124,19 @@ export function placed(groups: readonly HaResourceGroup[]): readonly Placed[] {
 
 export function groupAt(group: HaResourceGroup): FoundAt {
   return { file: HARESOURCES, line: group.line };
+}
+
+/** Addresses that one of the two nodes has, or serves on, as far as the files say. */
+export function nodeAddresses(facts: Facts): readonly string[] {
+  const links = (facts.haCf?.media ?? []).flatMap((medium) =>
+    hasHost(medium) ? [medium.host] : [],
+  );
+  const disks = facts.drbd.flatMap(({ me, peer }) => [me?.address?.host, peer?.address?.host]);
+  const services = placed(facts.groups)
+    .filter(({ resource }) => /^(IPaddr2?|IPv6addr)$/.test(resource.script))
+    .map(({ resource }) => resource.args[0]?.replace(/\/.*/, ''));
+  const all = [...facts.ownAddresses, ...links, ...disks, ...services];
+  return all.flatMap((address) => (address === undefined ? [] : [address.toLowerCase()]));
 }
 
 /** Names in ha.cf that somebody has to look up. */

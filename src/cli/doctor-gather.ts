@@ -14,6 +14,7 @@ import { diskOptions, netOptions, resourceOptions } from '../config/drbd-options
 import { type HaCfResult, type HaCfSystem, parseHaCf } from '../config/ha-cf.js';
 import { type HaResourceGroup, parseHaResources } from '../config/haresources.js';
 import { parseTwinbeatIni } from '../config/twinbeat-ini.js';
+import { arbiterRefusal } from '../host/arbiter-config.js';
 import { DEFAULT_CONF_FILES, NodeConfFiles } from './conf-files.js';
 import { handlerPath } from './doctor-drbd.js';
 import {
@@ -61,7 +62,9 @@ export async function gather(
   const reader = new Reader(root);
   const drbd = readDrbd(reader, machine, drbdConf);
   const ha = readHa(reader, machine, drbd.path !== null);
-  const { haCf, groups } = ha;
+  const { haCf, groups, ini } = ha;
+  const refusal = haCf && ini && arbiterRefusal({ haCf, ini });
+  if (refusal) reader.refuse(TWINBEAT_INI, `[witness] ${refusal}`);
   const paths = [
     ...(haCf?.watchdog ? [haCf.watchdog] : []),
     ...drbd.resources
@@ -80,6 +83,7 @@ export async function gather(
     ...ha,
     drbdConf: drbd.path,
     drbdHost: machine.drbdHost.name,
+    ownAddresses: machine.drbdHost.addresses,
     drbd: drbd.resources,
     refusals: reader.refusals,
     remarks: reader.remarks,

@@ -1,4 +1,5 @@
 /** What doctor looks for in heartbeat's files: whether they are taken, names, keys, who resets whom. */
+import { hasArbiter } from '../host/arbiter-config.js';
 import { builtInOf } from '../host/heartbeat-clients.js';
 import {
   AUTHKEYS,
@@ -118,16 +119,22 @@ export function isAlone({ haCfLines }: Facts): boolean {
   return nodesOf(haCfLines).length < 2;
 }
 
+/** With a witness or etcd one of two that do not hear each other serves, if the other one asks it, too (witness-alone). */
+export function asksWitness({ haCf, ini }: Facts): boolean {
+  return haCf !== null && ini !== null && hasArbiter({ haCf, ini });
+}
+
 /** Types that say OK and have reset nothing, if the node is cut off or somebody errs (docs/FENCING.md). */
 const UNPROVEN = /^(null|ssh|meatware|suicide|external\/ssh)$/;
 
 const canRunTwice: Check = {
   name: 'can-run-twice',
   level: 'warning',
-  rule: 'Who takes over from a node that is not heard has to know that it is off: a device resets it first. Without one, two nodes that are cut off from each other both run everything.',
+  rule: 'Who takes over from a node that is not heard has to know that it is off: a device resets it first, or a witness lets only one of the two serve. Without either, two nodes that are cut off from each other both run everything.',
   look(facts) {
     if (isAlone(facts) || facts.haCf === null || facts.ini === null) return [];
-    if (facts.ini.fence.agent !== '') return []; // the other node's is in its own file: not seen from here
+    // What the other node has is in its own file: not seen from here.
+    if (facts.ini.fence.agent !== '' || asksWitness(facts)) return [];
     const without = [...facts.stonithTypes.keys()].filter(
       (node) => (facts.stonithTypes.get(node) ?? []).length === 0,
     );
@@ -135,9 +142,9 @@ const canRunTwice: Check = {
     return [
       {
         at: haCfAt(facts, 'stonith', 'stonith_host'),
-        evidence: `Nothing resets the other node for ${list(without)}: ha.cf has no stonith or stonith_host line for that, and twinbeat.ini here no [fence] agent.`,
+        evidence: `Nothing resets the other node for ${list(without)}: ha.cf has no stonith or stonith_host line for that, and twinbeat.ini here no [fence] agent and no [witness].`,
         next: [
-          'Add `stonith_host` lines to ha.cf, one for each node, or [fence] to twinbeat.ini on each (docs/FENCING.md), then',
+          'Add `stonith_host` lines to ha.cf, one for each node, or [fence] to twinbeat.ini on each (docs/FENCING.md), or [witness] (docs/WITNESS.md), then',
           RELOAD,
           'See what happens without:',
           '$ twinbeat doctor --show can-run-twice',

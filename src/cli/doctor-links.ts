@@ -2,7 +2,7 @@
 import type { Medium } from '../config/ha-cf.js';
 import { type Facts, HA_CF, haCfAt } from './doctor-facts.js';
 import type { Check, Found, FoundAt } from './doctor-finding.js';
-import { isAlone, RELOAD } from './doctor-ha.js';
+import { asksWitness, isAlone, RELOAD } from './doctor-ha.js';
 
 /** Media that are one way to the other node: `ucast` to both nodes, so that the file is the same on both, is one. */
 function linksOf(media: readonly Medium[]): readonly Medium[] {
@@ -31,16 +31,14 @@ const oneLink: Check = {
   look(facts) {
     const [only, ...more] = linksOf(facts.haCf?.media ?? []);
     if (!only || more.length > 0 || isAlone(facts)) return [];
+    const asks = asksWitness(facts);
+    const without = ['See what happens without:', '$ twinbeat doctor --show one-link'];
+    const then = asks ? ' When it fails the witness says who serves, and the other one stops.' : '';
     return [
       {
         at: mediumAt(facts, only),
-        evidence: `The only link is ${only.type} ${only.device}.`,
-        next: [
-          SECOND_LINK,
-          RELOAD,
-          'See what happens without:',
-          '$ twinbeat doctor --show one-link',
-        ],
+        evidence: `The only link is ${only.type} ${only.device}.${then}`,
+        next: [SECOND_LINK, RELOAD, ...(asks ? [] : without)],
       },
     ];
   },

@@ -1,7 +1,7 @@
 /** What doctor looks for on the machine, and what the running heartbeat says: scripts, kernel, watchdog, disputes, links. */
 import { groupAt, HA_CF, HARESOURCES, haCfAt, type Placed } from './doctor-facts.js';
 import type { Check, Found } from './doctor-finding.js';
-import { RELOAD_GROUPS } from './doctor-ha.js';
+import { asksWitness, RELOAD_GROUPS } from './doctor-ha.js';
 
 const scriptMissing: Check = {
   name: 'script-missing',
@@ -84,7 +84,9 @@ const noWatchdog: Check = {
       : [
           {
             at: { file: HA_CF, line: null },
-            evidence: 'ha.cf has no `watchdog`.',
+            evidence: asksWitness(facts)
+              ? 'ha.cf has no `watchdog`: a daemon that stands still has no lease, and stops nothing, while the other node serves.'
+              : 'ha.cf has no `watchdog`.',
             next: [
               'Add `watchdog /dev/watchdog` to ha.cf (docs/FENCING.md). Without such hardware:',
               '$ modprobe softdog',

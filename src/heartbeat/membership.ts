@@ -90,6 +90,7 @@ export class Membership {
       statusMs: this.#startMs,
       statusSeq: 0,
       statusHeard: false,
+      asksArbiter: false,
       deadtimeMs: kind === 'ping' ? this.#config.deadpingMs : this.#config.deadtimeMs,
       shortDtMs: 0,
       askedNodes: false,

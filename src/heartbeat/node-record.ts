@@ -37,6 +37,7 @@ export interface NodeRecord {
   statusMs: number; // when its last status came; our start before the first
   statusSeq: number; // of the last status, 0 after a restart; survives its death
   statusHeard: boolean; // a status of this generation came: `statusMs` is an interval's start
+  asksArbiter: boolean; // its last status said what it had heard of us (rx)
   deadtimeMs: number; // what the node itself last said (dt), within bounds
   shortDtMs: number; // the last dt below them, 0: none
   askedNodes: boolean; // it sent reqnodes in this generation: it joined through us

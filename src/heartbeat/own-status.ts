@@ -105,9 +105,10 @@ export class OwnStatus {
 
   /** What the peer says that it has heard. Its own words count: a status that comes late proves what it proved when it was sent. */
   provedBy(node: NodeRecord, message: HaMessage, out: MembershipEffect[]): void {
-    if (!this.#config.proves) return;
     const [, generation = '', seq = ''] =
       /^([0-9a-f]{1,13})\.([0-9a-f]{1,13})$/.exec(fieldOf(message, 'rx') ?? '') ?? [];
+    node.asksArbiter = generation !== '';
+    if (!this.#config.proves) return;
     const isOurs = Number.parseInt(generation, 16) === this.#config.generation;
     const sentMs = isOurs ? (this.#sent.get(Number.parseInt(seq, 16)) ?? null) : null;
     out.push({ type: 'heard-by-peer', node: node.name, proves: generation !== '', sentMs });

@@ -66,6 +66,8 @@ export interface HeartbeatReport {
   readonly stuck: readonly string[]; // keys of groups that could not be stopped
   readonly disputes: readonly string[]; // keys of groups that the other node's haresources has at home elsewhere
   readonly waits: readonly string[]; // what does not happen now, and why
+  /** Who asks a witness or etcd; `peer`: null, it is not heard. */
+  readonly witness: { readonly own: boolean; readonly peer: boolean | null };
   readonly lateMs: number; // what was due so long ago is not done yet: the machine or the daemon stood still
   readonly standing: Standing;
   readonly health: readonly ResourceHealth[]; // of what runs here, with [health] in twinbeat.ini

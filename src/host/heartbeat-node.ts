@@ -194,6 +194,13 @@ export class HeartbeatNode {
     return this.#peer === null ? null : (this.membership.nodes.get(this.#peer)?.status ?? null);
   }
 
+  /** Whether the peer asks a witness, by its latest status; null: it is not heard. */
+  get peerAsksArbiter(): boolean | null {
+    const record = this.#peer === null ? null : this.membership.nodes.get(this.#peer);
+    const isHeard = record?.statusHeard === true && record.status !== 'dead';
+    return isHeard ? record.asksArbiter : null;
+  }
+
   /** Of a client on this node: ipfail, dopd. */
   clientStatus(client: string): 'online' | 'offline' {
     return this.#requests.clients.statusOf(client);

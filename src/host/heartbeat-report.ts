@@ -1,6 +1,7 @@
 /** What heartbeat tells of itself: the value of `status` on the control socket. */
 import type { HaResourceGroup } from '../config/haresources.js';
 import type { Standing } from '../resource-manager/standing.js';
+import { hasArbiter } from './arbiter-config.js';
 import type { HeartbeatReport, NodeReport } from './heartbeat-control.js';
 import type { HeartbeatNode } from './heartbeat-node.js';
 import type { HeartbeatConfig } from './heartbeat-ports.js';
@@ -36,6 +37,7 @@ export function heartbeatReport(source: ReportSource): HeartbeatReport {
     stuck: [...stuck],
     disputes: (node?.homes.disputes ?? []).map((dispute) => dispute.group.key),
     waits: node ? waitsOf(node) : [],
+    witness: { own: hasArbiter(config), peer: node?.peerAsksArbiter ?? null },
     lateMs: Math.max(0, Math.floor(source.nowMs - (node?.deadlineMs ?? source.nowMs))),
     standing: node?.health.standing ?? standing,
     health: node?.health.levels ?? [],

@@ -30,6 +30,7 @@ const REPORT: HeartbeatReport = {
   stuck: [],
   disputes: [],
   waits: [],
+  witness: { own: false, peer: null },
   lateMs: 0,
   standing: { state: 'ok' },
   health: [],

@@ -37,6 +37,16 @@ function drbd(part: string, by: string): DoctorNode {
 function haresources(text: string): DoctorNode {
   return { files: { [HARESOURCES]: text } };
 }
+const INI = '/etc/twinbeat.ini';
+/** What makes a [witness] whole, and a key or two in place of those. */
+function witness(keys: string, more = ''): DoctorNode {
+  const text = `[witness]\n${keys}\ncluster = shop\nkey = 0123456789abcdef\n${more}`;
+  return { files: { [INI]: text } };
+}
+const WITNESS = 'address = 192.0.2.7:6940';
+const asks = (own: boolean, peer: boolean | null): DoctorNode => ({
+  machine: { report: async () => ({ ...GOOD_REPORT, witness: { own, peer } }) },
+});
 const STONITH = /^(stonith_host .*\n)+/m;
 const FENCING = 'disk { fencing resource-only; }';
 const HANDLER = '  handlers { fence-peer "/usr/local/sbin/drbd-peer-outdater -t 10"; }\n';
@@ -111,6 +121,15 @@ const CASES: readonly Case[] = [
         },
       },
       {
+        files: { [HA_CF]: GOOD_HA_CF.replace(STONITH, ''), ...witness(WITNESS).files },
+      },
+      {
+        files: {
+          [HA_CF]: GOOD_HA_CF.replace(STONITH, ''),
+          [INI]: '[witness]\nendpoints = http://192.0.2.7:2379\ncluster = shop\n',
+        },
+      },
+      {
         files: {
           [HA_CF]: GOOD_HA_CF.replace(STONITH, '')
             .replace(' node-b', '')
@@ -179,12 +198,125 @@ const CASES: readonly Case[] = [
     ],
   },
   {
+    name: 'witness-on-a-node',
+    has: witness('address = 10.0.0.2:6940'), // of the other node, in drbd.conf
+    at: INI,
+    evidence: /^10\.0\.0\.2 is an address of the nodes/,
+    hasNot: [witness(WITNESS)],
+  },
+  {
+    name: 'witness-on-a-node',
+    has: {
+      files: {
+        ...haCf('bcast eth1', 'ucast eth1 10.9.9.9').files,
+        [INI]: '[witness]\nendpoints = http://10.9.9.9:2379 http://NODE-B:2379\ncluster = shop\n',
+      },
+    },
+    at: INI,
+    evidence: /^10\.9\.9\.9, node-b are all addresses/,
+    hasNot: [
+      // A majority of a member on each node and one elsewhere is not of one node.
+      {
+        files: {
+          [INI]:
+            '[witness]\nendpoints = http://node-a:2379 http://node-b:2379 http://192.0.2.7:2379\ncluster = shop\n',
+        },
+      },
+    ],
+  },
+  {
+    name: 'witness-on-a-node',
+    has: witness('address = 10.0.0.10:6940'), // in haresources
+    at: INI,
+    evidence: /^10\.0\.0\.10 is an address of the nodes or of what they serve/,
+    hasNot: [witness(WITNESS)],
+  },
+  {
+    name: 'witness-on-a-node',
+    has: witness('address = [::1]:6940'),
+    at: INI,
+    evidence: /^::1 is/,
+    hasNot: [witness('address = [2001:db8::7]:6940')],
+  },
+  {
+    name: 'witness-alone',
+    has: { ...witness(WITNESS), ...asks(true, false) },
+    at: INI,
+    evidence: /^This node asks a witness, the other one does not/,
+    hasNot: [
+      { ...witness(WITNESS), ...asks(true, true) },
+      { ...witness(WITNESS), ...asks(true, null) }, // not heard: nobody knows
+    ],
+  },
+  {
+    name: 'witness-alone',
+    has: asks(false, true),
+    at: INI,
+    evidence: /^The other node asks a witness, this one does not/,
+    hasNot: [asks(false, false)],
+  },
+  {
+    name: 'witness-times',
+    has: witness(`${WITNESS}\nlease = 300`),
+    at: INI,
+    evidence:
+      /^lease is 300 s, so it is asked for each 10 s; half of deadtime is 5 s: time for 1 request\.$/,
+    hasNot: [witness(`${WITNESS}\nlease = 50`), { files: { [INI]: '[witness]\nlease = 300\n' } }],
+  },
+  {
+    name: 'witness-times',
+    has: {
+      files: {
+        ...haCf('keepalive 500ms', 'keepalive 2500ms').files,
+        ...witness(WITNESS).files,
+      },
+    },
+    at: INI,
+    evidence: /^deadtime is 10 s, keepalive 2\.5 s: the other node's word/,
+    hasNot: [
+      {
+        files: { ...haCf('keepalive 500ms', 'keepalive 2400ms').files, ...witness(WITNESS).files },
+      },
+    ],
+  },
+  {
+    name: 'witness-times',
+    has: witness(WITNESS, '[heartbeat]\nscript-timeout = 30\n'),
+    at: INI,
+    evidence: /^script-timeout is 30 s, stop-limit 60 s: the machine goes down before/,
+    hasNot: [
+      witness(WITNESS, '[heartbeat]\nscript-timeout = 29\n'),
+      { files: { [INI]: '[heartbeat]\nscript-timeout = 600\n' } },
+    ],
+  },
+  {
+    name: 'file-refused',
+    has: {
+      files: {
+        ...haCf('keepalive 500ms', 'keepalive 2').files,
+        ...witness(`${WITNESS}\nstop-limit = 11`).files,
+      },
+    },
+    at: INI,
+    evidence: /^\[witness\] stop-limit = 11: expected 6 x keepalive \(2000 ms\)/,
+    hasNot: [witness(`${WITNESS}\nstop-limit = 11`)],
+  },
+  {
     name: 'one-link',
     // To both nodes, so that the file is the same on both.
     has: haCf('bcast eth0\nbcast eth1', 'ucast eth0 10.0.0.1\nucast eth0 10.0.0.2'),
     at: `${HA_CF}:6`,
     evidence: /^The only link is ucast eth0/,
     hasNot: [haCf('bcast eth1', 'serial /dev/ttyS0')],
+  },
+  {
+    name: 'one-link',
+    has: {
+      files: { ...haCf('bcast eth0\nbcast eth1', 'bcast eth0').files, ...witness(WITNESS).files },
+    },
+    at: `${HA_CF}:6`,
+    evidence: /^The only link is bcast eth0\. When it fails the witness says who serves/,
+    hasNot: [witness(WITNESS)],
   },
   {
     name: 'links-on-one-network',
@@ -484,6 +616,15 @@ const CASES: readonly Case[] = [
     at: HA_CF,
     evidence: /has no `watchdog`/,
     hasNot: [{}],
+  },
+  {
+    name: 'no-watchdog',
+    has: {
+      files: { ...haCf('watchdog /dev/watchdog\n', '').files, ...witness(WITNESS).files },
+    },
+    at: HA_CF,
+    evidence: /a daemon that stands still has no lease, and stops nothing/,
+    hasNot: [witness(WITNESS)],
   },
   {
     name: 'watchdog-missing',

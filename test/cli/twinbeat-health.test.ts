@@ -140,6 +140,7 @@ test('status and bound in words', (t) => {
     stuck: [],
     disputes: [],
     waits: [],
+    witness: { own: false, peer: null },
     lateMs: 0,
     standing: { state: 'FAILED_OFFLINE', why: 'mysql: does not answer' },
     health: [{ key: 'r0', resource: 'mysql', level: 'OK_WARN', words: 'too many connections' }],

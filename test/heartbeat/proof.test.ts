@@ -115,6 +115,13 @@ test('without an arbiter no status says it, and none is looked at', (t) => {
   t.true(two.b.proofs.length > 20 && two.b.proofs.every(({ proves }) => !proves));
 });
 
+test('each knows whether the other one has an arbiter, also without one', (t) => {
+  const two = new Two({ proves: false }, { proves: true });
+  two.runFor(20_000);
+  t.true(two.a.membership.nodes.get('b')?.asksArbiter);
+  t.false(two.b.membership.nodes.get('a')?.asksArbiter);
+});
+
 test('from the first status on: whose and which was heard last; at first none', (t) => {
   const two = new Two();
   t.is(two.a.rx[0], '0.0');

@@ -82,6 +82,7 @@ export const GOOD_REPORT: HeartbeatReport = {
   stuck: [],
   disputes: [],
   waits: [],
+  witness: { own: false, peer: false },
   standing: { state: 'ok' },
   health: [],
   gaveUp: [],
