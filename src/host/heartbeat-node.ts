@@ -142,6 +142,7 @@ export class HeartbeatNode {
         needsData: this.#door.peersResources.length > 0,
       },
       movesPerHour,
+      onDisks: this.#door.onDisks,
       resume,
       homes: this.homes.text,
     });
@@ -439,6 +440,9 @@ export class HeartbeatNode {
           break;
         case 'data':
           this.#door.askData();
+          break;
+        case 'own-data':
+          this.#door.askOwnData(effect, nowMs);
           break;
         case 'released':
           this.#door.release(nowMs);

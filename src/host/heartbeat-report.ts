@@ -54,8 +54,10 @@ export function heartbeatReport(source: ReportSource): HeartbeatReport {
 /** What does not happen now, and why. */
 function waitsOf({ resources, permission, peer }: HeartbeatNode): string[] {
   const failback = resources.failbackWaitsFor;
+  const takeOver = resources.takeOverWaitsFor;
   return [
     ...(permission.isOpen ? [`take-over from ${peer}: it is not reset yet`] : []),
+    ...(takeOver === null ? [] : [`take-over from ${peer}: ${takeOver}`]),
     ...(failback === null ? [] : [`fail-back to ${peer}: ${failback}`]),
   ];
 }

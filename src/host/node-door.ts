@@ -6,14 +6,16 @@
  *     peer dead -> permission -> (reset) -> permitted -> the resource machine claims and starts
  *     something runs, or a question is open -> arbiter (lease-door.ts) -> go on, or stop all
  *     fail-back -> data -> peersData -> the resource machine offers
+ *     peer dead -> own-data -> ownData -> the resource machine asks for permission
  */
 import type { HaResourceGroup } from '../config/haresources.js';
+import { type Hold, includes } from '../resource-manager/hold.js';
 import { LeaseDoor, type LeaseEffect } from '../resource-manager/lease-door.js';
 import { Permission, type PermissionEffect } from '../resource-manager/permission.js';
 import type { ResourceEffect, ResourceMachine } from '../resource-manager/resource-machine.js';
 import { haFields } from '../wire/hamsg.js';
 import type { NodeAsk } from './heartbeat-questions.js';
-import { askPeersData, drbdResources } from './node-data.js';
+import { askOwnData, askPeersData, drbdResources, scopesOnDisks } from './node-data.js';
 import type { HeartbeatNodeConfig } from './node-ports.js';
 
 export interface NodeDoorHost {
@@ -40,8 +42,9 @@ export class NodeDoor {
   readonly lease: LeaseDoor | null;
   /** Of drbd, that the peer's groups promote there. */
   readonly peersResources: readonly string[];
+  /** All groups of these need disks of drbd. */
+  readonly onDisks: Hold;
   readonly #host: NodeDoorHost;
-
   readonly #config: HeartbeatNodeConfig;
 
   constructor(config: HeartbeatNodeConfig, host: NodeDoorHost) {
@@ -56,6 +59,7 @@ export class NodeDoor {
     this.permission = new Permission({ ...permission, peer: host.peer }, this.lease);
     const isPeers = (group: HaResourceGroup) => group.node !== membership.node;
     this.peersResources = drbdResources(groups.filter(isPeers));
+    this.onDisks = scopesOnDisks(groups, membership.node);
   }
 
   /** May the groups of the peer, which is dead, be taken over? */
@@ -176,6 +180,20 @@ export class NodeDoor {
     askPeersData(ask, peer ?? '', this.peersResources, (verdict, nowMs) => {
       const out: ResourceEffect[] = [];
       resources().peersData(verdict, nowMs, out);
+      apply(out, nowMs);
+    });
+  }
+
+  /** Are our own disks good enough for what the dead peer ran? */
+  askOwnData({ id, scope }: Extract<ResourceEffect, { type: 'own-data' }>, askedMs: number): void {
+    const { ask, peer, resources, apply } = this.#host;
+    const { groups, membership } = this.#config;
+    const wanted = groups.filter(({ node }) =>
+      includes(scope, node === membership.node ? 'local' : 'foreign'),
+    );
+    askOwnData(ask, peer ?? '', wanted, askedMs, (verdict, nowMs) => {
+      const out: ResourceEffect[] = [];
+      resources().ownData(id, verdict, nowMs, out);
       apply(out, nowMs);
     });
   }

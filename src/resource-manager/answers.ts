@@ -14,6 +14,11 @@ export type DataVerdict =
   | { readonly isGood: true }
   | { readonly isGood: false; readonly why: string };
 
+/** Whether they are good enough for a take-over; `force`: the command that makes them count all the same. */
+export type OwnDataVerdict =
+  | { readonly isGood: true }
+  | { readonly isGood: false; readonly why: string; readonly force: string };
+
 /** What a node asks the witness for; its answer counts from when this was sent. */
 export interface ArbiterAsk {
   readonly verb: 'take' | 'renew' | 'release';

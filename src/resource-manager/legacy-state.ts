@@ -271,6 +271,13 @@ export class LegacyState implements ResourceMachine {
   /** A group goes home as soon as its home asks for it. */
   peersData(_verdict: DataVerdict, _nowMs: number, _out: ResourceEffect[]): void {}
 
+  /** As the original: the scripts try. */
+  ownData(): void {}
+
+  get takeOverWaitsFor(): null {
+    return null;
+  }
+
   get failbackWaitsFor(): null {
     return null;
   }

@@ -3,7 +3,7 @@
  * Inputs are calls with the time given in, effects go into the caller's array.
  */
 import type { HaMessage } from '../wire/hamsg.js';
-import type { DataVerdict } from './answers.js';
+import type { DataVerdict, OwnDataVerdict } from './answers.js';
 import type { Hold } from './hold.js';
 import type { StandbyPhase } from './standby.js';
 
@@ -28,6 +28,8 @@ export type ResourceEffect =
   | { readonly type: 'withdraw' }
   /** Are the peer's disks good enough for its own groups? Comes back by `peersData`. */
   | { readonly type: 'data' }
+  /** Are our own disks good enough for the groups of this scope, which a dead peer ran? Comes back by `ownData`. */
+  | { readonly type: 'own-data'; readonly id: number; readonly scope: Hold }
   /** Nothing is held any more and the peer has been told. */
   | { readonly type: 'released' }
   /** The peer runs what we run: give everything up and start again. */
@@ -66,6 +68,9 @@ export interface ResourceMachine {
   /** A sign of life of the peer, before anything that it says: what was asked because of its death is not open any more. */
   peerHeard(out: ResourceEffect[]): void;
   peersData(verdict: DataVerdict, nowMs: number, out: ResourceEffect[]): void;
+  ownData(id: number, verdict: OwnDataVerdict, nowMs: number, out: ResourceEffect[]): void;
+  /** Why nothing is taken over from a dead peer before anybody is asked; null: nothing keeps it. */
+  readonly takeOverWaitsFor: string | null;
   /** Why the peer is not given its groups back; null: nothing keeps it. */
   readonly failbackWaitsFor: string | null;
   /** Groups that were held back need not be any more: take again what is claimed. What runs is left alone. */

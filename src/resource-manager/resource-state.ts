@@ -14,12 +14,13 @@
  * `yield` them at once.
  */
 import { fieldOf, type HaMessage, haFields } from '../wire/hamsg.js';
-import type { DataVerdict } from './answers.js';
+import type { DataVerdict, OwnDataVerdict } from './answers.js';
 import { Claims } from './claims.js';
 import { FailBack, type FailBackConfig } from './fail-back.js';
 import { FailedStarts } from './failed-starts.js';
 import { both, type Hold, includes, parseHold, plus, swapped } from './hold.js';
 import { Moves } from './moves.js';
+import { OwnData } from './own-data.js';
 import type {
   ResourceEffect,
   ResourceLevel,
@@ -34,6 +35,8 @@ export interface ResourceConfig {
   readonly peer: string | null; // null: a cluster of one
   readonly failBack: FailBackConfig;
   readonly movesPerHour: number; // 0: no limit
+  /** The scopes of which every group needs disks of drbd: own-data.ts. */
+  readonly onDisks: Hold;
   /** What was claimed before a restart that left the services running; 'none' otherwise. */
   readonly resume: Hold;
   /** Whose resources are whose, by our file (homes.ts). */
@@ -61,6 +64,7 @@ export class ResourceState implements ResourceMachine {
   #timerMs = Number.POSITIVE_INFINITY;
   readonly #moves: Moves;
   readonly #failBack: FailBack;
+  readonly #ownData: OwnData;
   #releaseJob = 0;
   #shutdownAsked = false;
   #shutdownWaits = false;
@@ -74,6 +78,7 @@ export class ResourceState implements ResourceMachine {
     this.#claims = new Claims(config.resume, config.homes);
     this.#moves = new Moves(config.movesPerHour);
     this.#failBack = new FailBack(config.failBack, this.#moves);
+    this.#ownData = new OwnData(config.onDisks);
     this.#standby = new StandbyExchange(this.#claims);
   }
 
@@ -350,7 +355,18 @@ export class ResourceState implements ResourceMachine {
 
   #askPermission(out: ResourceEffect[]): void {
     this.#asked = { id: ++this.#lastAsked, needed: this.#deadMayRun };
+    if (this.#ownData.ask(this.#claims.hold, out)) return;
     out.push({ type: 'permission', ...this.#asked });
+  }
+
+  /** The answer to the effect `own-data`. What the peer ran still waits at the door. */
+  ownData(id: number, verdict: OwnDataVerdict, nowMs: number, out: ResourceEffect[]): void {
+    const isGood = this.#ownData.data(id, verdict, nowMs, out);
+    if (isGood && this.#asked !== null) out.push({ type: 'permission', ...this.#asked });
+  }
+
+  get takeOverWaitsFor(): string | null {
+    return this.#ownData.waitsFor;
   }
 
   /** The peer is dead and fenced, or held nothing, or nobody here can fence: what it ran may be started. */
@@ -372,6 +388,7 @@ export class ResourceState implements ResourceMachine {
   #withdraw(out: ResourceEffect[]): void {
     if (this.#asked !== null) out.push({ type: 'withdraw' });
     this.#asked = null;
+    this.#ownData.end();
   }
 
   /** The peer has released everything and leaves: no need to wait for deadtime. */
@@ -548,6 +565,7 @@ export class ResourceState implements ResourceMachine {
       this.#log('info', 'local resource transition completed.', out);
       this.#becomeStable('T_RESOURCES(us)', nowMs, out);
     }
+    this.#ownData.tick(nowMs, out);
     this.#handOverFailed(nowMs, out);
     this.#tryAgain(out);
     this.#tryFailback(nowMs, out);
@@ -556,9 +574,9 @@ export class ResourceState implements ResourceMachine {
 
   get deadlineMs(): number {
     if (this.#state === 'SHUTDOWN') return Number.POSITIVE_INFINITY;
-    const { deadlineMs: standbyMs } = this.#standby;
+    const waitsMs = Math.min(this.#standby.deadlineMs, this.#ownData.deadlineMs);
     // Our own may run on a peer that only seems dead: the timer's acquisition waits for permission like any other.
     const timerMs = this.#asked === null ? this.#timerMs : Number.POSITIVE_INFINITY;
-    return Math.min(standbyMs, timerMs, this.#failBack.deadlineMs, this.#failed.deadlineMs);
+    return Math.min(waitsMs, timerMs, this.#failBack.deadlineMs, this.#failed.deadlineMs);
   }
 }

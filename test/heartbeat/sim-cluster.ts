@@ -82,6 +82,7 @@ class Machine {
   readonly reaches = new Set<string>(); // ping nodes that answer
   readonly broken = new Set<string>(); // runs, but its check fails
   standing: Standing = OK; // on disk
+  ownDisk = 'UpToDate'; // of drbd
   peersDisk = 'UpToDate'; // as our drbd knows it
   serveUntilMs: number | null = null; // in the state file
   fedMs = 0; // its watchdog
@@ -348,7 +349,7 @@ export class SimCluster {
     return {
       arbiter: (_ask, answered) => answered({ verdict: 'silent' }), // asked elsewhere
       fence: (_ask, answered) => answered(this.#fence(other)),
-      data: (_ask, answered) => answered({ own: ['UpToDate'], peer: [machine.peersDisk] }),
+      data: (_ask, answered) => answered({ own: [machine.ownDisk], peer: [machine.peersDisk] }),
       check: ({ resource: { text } }, answered) => {
         const runs = machine.running.get(text) === 'running';
         const exitStatus = runs ? (machine.broken.has(text) ? 1 : 0) : 7;

@@ -13,6 +13,7 @@ export interface HandOptions {
   readonly delayMs?: number; // of fail-back
   readonly needsData?: boolean;
   readonly movesPerHour?: number;
+  readonly onDisks?: Hold;
 }
 
 /** One node; own messages come back as the membership delivers them. */
@@ -24,9 +25,18 @@ export class Hand {
   readonly others: string[] = [];
   readonly permission: Permission;
   readonly fences: number[] = []; // resets that were asked for
+  looks = 0; // at our own disks: the id of the latest
   nowMs = 0;
 
-  constructor({ autoFailback, resume, stonith, delayMs, needsData, movesPerHour }: HandOptions) {
+  constructor({
+    autoFailback,
+    resume,
+    stonith,
+    delayMs,
+    needsData,
+    movesPerHour,
+    ...more
+  }: HandOptions) {
     this.state = new ResourceState({
       node: 'a',
       peer: 'b',
@@ -36,6 +46,7 @@ export class Hand {
         needsData: needsData ?? false,
       },
       movesPerHour: movesPerHour ?? 0,
+      onDisks: more.onDisks ?? 'none',
       resume: resume ?? 'none',
       homes: '',
     });
@@ -52,7 +63,8 @@ export class Hand {
       else if (e.type === 'permission') {
         const { id, needed } = e;
         this.#door((p, out) => p.ask(id, needed, true, this.nowMs, out));
-      } else if (e.type === 'withdraw') this.permission.withdraw();
+      } else if (e.type === 'own-data') this.looks = e.id;
+      else if (e.type === 'withdraw') this.permission.withdraw();
       else this.others.push(e.type);
     }
   }
