@@ -21,7 +21,7 @@ export interface HeartbeatTexts {
   readonly scriptTimeoutS: number; // 0: a script is never killed
   readonly health: TwinbeatIni['health'];
   readonly witness: TwinbeatIni['witness'];
-  readonly stopFailure: 'reboot' | 'panic' | 'hold';
+  readonly stopFailure: TwinbeatIni['heartbeat']['stopFailure'];
 }
 
 type Timed = Pick<ClusterConfig, 'heartbeat' | 'autoFailback' | 'heartbeatNetworks'>;
