@@ -35,7 +35,7 @@ export interface TwinbeatIni {
     /** A resource script that runs longer has failed and is killed; 0, as in the original: never. */
     readonly scriptTimeoutS: number;
     /** What becomes of a node that cannot stop a group (host/stuck-group.ts). */
-    readonly stopFailure: 'reboot' | 'panic' | 'hold';
+    readonly stopFailure: 'reboot' | 'panic' | 'hold' | 'fence';
     /** auto_failback on: a node that has come back is given its groups so long after it has become stable. */
     readonly failbackDelayS: number;
     /** Groups move by themselves so often in an hour at most; 0: no limit. */
@@ -195,10 +195,7 @@ const KEYS: Readonly<Record<keyof TwinbeatIni, Readonly<Record<string, Key>>>> =
     'script-timeout': whole('scriptTimeoutS', 0, 86_400),
     'failback-delay': whole('failbackDelayS', 0, 86_400),
     'moves-per-hour': whole('movesPerHour', 0, 1000),
-    'stop-failure': {
-      ...oneOf('stopFailure', 'reboot', 'panic', 'hold'),
-      expected: 'reboot or panic or hold (fence is not there yet)',
-    },
+    'stop-failure': oneOf('stopFailure', 'reboot', 'panic', 'hold', 'fence'),
     ...LOG,
   },
   flight: {
@@ -308,7 +305,7 @@ function wrongWitness(
     return { key: '', expected: 'key beside address in [witness]', got: 'none' };
   }
   if (stopFailure === 'hold') {
-    const expected = 'stop-failure = reboot or panic beside [witness]';
+    const expected = 'stop-failure = reboot or panic or fence beside [witness]';
     return { section: 'heartbeat', key: 'stop-failure', expected, got: "'hold'" };
   }
   return null;

@@ -288,7 +288,17 @@ export class HeartbeatLives {
 
   #escalate(group: HaResourceGroup): void {
     this.#stuck.push(group.key);
-    rebootFor(group.key, this.#config.ini.heartbeat.stopFailure, this.#host);
+    const { stopFailure } = this.#config.ini.heartbeat;
+    if (stopFailure !== 'fence') {
+      rebootFor(group.key, stopFailure, this.#host);
+      return;
+    }
+    const reboot = (why: string): void => {
+      this.#log('CRIT', `This node is not reset: ${why}.`);
+      rebootFor(group.key, 'reboot', this.#host);
+    };
+    if (this.#life) this.#life.fenceLink.ask(reboot);
+    else reboot('it has not heard the other one yet');
   }
 
   /** Whether a watchdog may be fed: not when what runs here may not run any longer. */

@@ -12,6 +12,7 @@ import type { HaResourceGroup } from '../config/haresources.js';
 import { Membership } from '../heartbeat/membership.js';
 import type { MembershipEffect, Surroundings } from '../heartbeat/membership-types.js';
 import type { NodeStatus } from '../heartbeat/node-record.js';
+import type { FenceAnswer } from '../resource-manager/answers.js';
 import type { ScriptOutcome } from '../resource-manager/group-operation.js';
 import type { Hold } from '../resource-manager/hold.js';
 import { LegacyState } from '../resource-manager/legacy-state.js';
@@ -205,6 +206,13 @@ export class HeartbeatNode {
   /** Of a client on this node: ipfail, dopd. */
   clientStatus(client: string): 'online' | 'offline' {
     return this.#requests.clients.statusOf(client);
+  }
+
+  /** The peer wants to be reset: it cannot stop a group. */
+  resetPeer(done: (answer: FenceAnswer) => void, nowMs: number): void {
+    this.#catchUp(nowMs);
+    if (this.leaving) done('none');
+    else this.#door.wish(done, nowMs);
   }
 
   /** 0: none known. */

@@ -1,8 +1,8 @@
 /**
  * One life of a heartbeat daemon: its node (heartbeat-node.ts), and beside it what else talks to the other node: dopd, the
- * questions of cl_status, `twinbeat recover`. They live as long as it does.
+ * questions of cl_status, `twinbeat recover`, a group that cannot be stopped. They live as long as it does.
  *
- *     HeartbeatLives --received, pingAnswered, send, tick--> HeartbeatNode --message--> Dopd, ClientStatus, RecoverLink
+ *     HeartbeatLives --received, pingAnswered, send, tick--> HeartbeatNode --message--> Dopd, ClientStatus, RecoverLink, FenceLink
  *
  * What a script or a question answers to a life that has ended says nothing about the next one: it is dropped here. But what an
  * ended dopd has still to say is sent by whatever life is there then.
@@ -16,6 +16,7 @@ import { hasArbiter } from './arbiter-config.js';
 import { ClientStatus } from './client-status.js';
 import { Dopd } from './dopd.js';
 import { fenceDeviceOf } from './fence-device.js';
+import { FenceLink } from './fence-link.js';
 import { builtInClients } from './heartbeat-clients.js';
 import { HeartbeatNode } from './heartbeat-node.js';
 import type { HeartbeatConfig, LivesHost, Media } from './heartbeat-ports.js';
@@ -57,6 +58,7 @@ export class Life {
   readonly dopd: Dopd;
   readonly clientStatus: ClientStatus;
   readonly recoverLink: RecoverLink;
+  readonly fenceLink: FenceLink;
   readonly #life: LifeHost;
   #config: HeartbeatConfig;
   #isOver = false;
@@ -97,6 +99,17 @@ export class Life {
       send,
       recover: (wish, done) => this.recover(wish, done),
     });
+    this.fenceLink = new FenceLink({
+      peer: node.peer,
+      timers,
+      generation,
+      limitMs: config.ini.fence.timeoutS * 1000,
+      isThere: () => node.peerStatus() === 'active',
+      peerGeneration: () => node.peerGeneration(),
+      send,
+      reset: (done) => node.resetPeer(done, this.#nowMs()),
+      log: (level, text) => host.log(level, text),
+    });
   }
 
   #nowMs(): number {
@@ -132,7 +145,9 @@ export class Life {
           message.some((f) => f.name === 'to_id' && f.value === client);
         if (isFor('dopd')) this.dopd.receive(message);
         this.clientStatus.receive(message);
-        if (isFor('twinbeat')) this.recoverLink.receive(message);
+        if (!isFor('twinbeat')) return;
+        this.recoverLink.receive(message);
+        this.fenceLink.receive(message);
       },
     };
   }

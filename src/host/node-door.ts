@@ -9,6 +9,7 @@
  *     peer dead -> own-data -> ownData -> the resource machine asks for permission
  */
 import type { HaResourceGroup } from '../config/haresources.js';
+import type { FenceAnswer } from '../resource-manager/answers.js';
 import { type Hold, includes } from '../resource-manager/hold.js';
 import { LeaseDoor, type LeaseEffect } from '../resource-manager/lease-door.js';
 import { Permission, type PermissionEffect } from '../resource-manager/permission.js';
@@ -45,6 +46,7 @@ export class NodeDoor {
   /** All groups of these need disks of drbd. */
   readonly onDisks: Hold;
   readonly #host: NodeDoorHost;
+  #wished: ((answer: FenceAnswer) => void) | null = null;
   readonly #config: HeartbeatNodeConfig;
 
   constructor(config: HeartbeatNodeConfig, host: NodeDoorHost) {
@@ -67,6 +69,14 @@ export class NodeDoor {
     const holds = this.#host.resources().claims() !== 'none';
     const out: PermissionEffect[] = [];
     this.permission.ask(id, needed, holds, nowMs, out);
+    this.#apply(out, nowMs);
+  }
+
+  /** The peer, alive, wants to be reset. */
+  wish(done: (answer: FenceAnswer) => void, nowMs: number): void {
+    const out: PermissionEffect[] = [];
+    this.#wished = done;
+    this.permission.wish(nowMs, out);
     this.#apply(out, nowMs);
   }
 
@@ -165,6 +175,10 @@ export class NodeDoor {
         }
         case 'permitted':
           resources().permitted(effect.id, nowMs, out);
+          break;
+        case 'wish-answered':
+          this.#wished?.(effect.answer);
+          this.#wished = null;
           break;
         case 'log':
           out.push(effect);

@@ -6,6 +6,7 @@
  *     stop-failure = reboot   reboot -nf, else init 6
  *                    panic    the kernel panics (and reboots, or writes a dump, as it is configured); else as reboot
  *                    hold     nothing but claiming it, until an operator has stopped it
+ *                    fence    the other node is asked to reset this one (fence-link.ts); else as reboot
  */
 import type { TwinbeatIni } from '../config/twinbeat-ini.js';
 import type { LivesHost, RebootWay } from './heartbeat-ports.js';
@@ -30,7 +31,7 @@ export function dieFor(why: string, host: DyingHost): void {
 
 export function rebootFor(
   key: string,
-  stopFailure: TwinbeatIni['heartbeat']['stopFailure'],
+  stopFailure: Exclude<TwinbeatIni['heartbeat']['stopFailure'], 'fence'>,
   host: DyingHost,
 ): void {
   const ways = stopFailure === 'panic' ? [PANIC, ...REBOOTS] : REBOOTS;

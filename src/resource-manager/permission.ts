@@ -11,6 +11,9 @@
  *
  *     ask -> lease -> (needed, device: fence -> `OK`; else stop-limit) -> granted; when the lease is lost meanwhile: lease
  *
+ * A peer that cannot stop something asks to be reset while it lives (`wish`): the same device, never two resets at once. What comes of it
+ * opens no door: it is declared dead then, and asked about as any other.
+ *
  * A reset that was asked for cannot be taken back. While one is under way no other begins, whatever was asked meanwhile: its
  * answer is not that of the new question. Pure. Source: heartbeat 3.0.6 observed with a device that works, fails and lies.
  *
@@ -35,12 +38,16 @@ export type PermissionEffect =
   /** The message `stonith`. */
   | { readonly type: 'told'; readonly node: string; readonly result: FenceResult }
   | { readonly type: 'permitted'; readonly id: number }
+  /** What became of the peer's own wish. */
+  | { readonly type: 'wish-answered'; readonly answer: FenceAnswer }
   | { readonly type: 'log'; readonly level: ResourceLevel; readonly text: string };
 
 /** Words of the message `stonith`. */
 export type FenceResult = Exclude<FenceAnswer, 'none'> | 'n_stnth' | 'unneeded';
 
 const RETRY_MS = 5000;
+/** No question has this id: a reset that the peer asked for itself. */
+const WISH = -1;
 
 export class Permission {
   readonly #config: PermissionConfig;
@@ -50,6 +57,7 @@ export class Permission {
   #underWay = 0; // the reset that was asked for and has not been answered, 0: none
   #answersFor = 0; // the question that it was asked for
   #lastFence = 0;
+  #isWished = false; // by the peer itself
   #waiting: { readonly needed: boolean; readonly holds: boolean } | null = null; // for the lease
 
   constructor(config: PermissionConfig, lease: LeaseDoor | null = null) {
@@ -110,6 +118,16 @@ export class Permission {
     this.#waiting = null;
   }
 
+  /** The peer, alive, wants to be reset. Answered once, perhaps inside this call. */
+  wish(nowMs: number, out: PermissionEffect[]): void {
+    if (!this.#config.stonith) {
+      out.push({ type: 'wish-answered', answer: 'none' });
+      return;
+    }
+    this.#isWished = true;
+    this.tick(nowMs, out);
+  }
+
   /** The peer is heard again, or we leave. Harmless when nothing is open. */
   withdraw(): void {
     this.#close();
@@ -121,6 +139,16 @@ export class Permission {
     const { peer } = this.#config;
     const node = peer ?? '';
     this.#underWay = 0;
+    if (this.#isWished) {
+      this.#isWished = false;
+      out.push({ type: 'wish-answered', answer });
+    }
+    if (this.#answersFor === WISH) {
+      const text = `STONITH of ${node}, as it asked: ${answer}.`;
+      out.push({ type: 'log', level: answer === 'OK' ? 'WARN' : 'ERROR', text });
+      this.tick(nowMs, out); // it may have been declared dead meanwhile
+      return;
+    }
     if (this.#answersFor !== this.#asked) {
       // Asked before the peer was heard again: it may have come back since it was reset, or be up in spite of it.
       const text = `STONITH of ${node}: ${answer}, too late: the question is not open any more.`;
@@ -170,10 +198,11 @@ export class Permission {
 
   tick(nowMs: number, out: PermissionEffect[]): void {
     this.#lookAtLease(nowMs, out);
-    if (nowMs < this.#fenceMs || this.#underWay !== 0) return;
-    this.#fenceMs = Number.POSITIVE_INFINITY;
+    const isDue = nowMs >= this.#fenceMs;
+    if (!(isDue || this.#isWished) || this.#underWay !== 0) return;
     this.#underWay = ++this.#lastFence;
-    this.#answersFor = this.#asked;
+    this.#answersFor = isDue ? this.#asked : WISH;
+    if (isDue) this.#fenceMs = Number.POSITIVE_INFINITY;
     const node = this.#config.peer ?? '';
     out.push({ type: 'fence', id: this.#underWay, node });
   }

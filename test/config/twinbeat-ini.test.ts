@@ -50,8 +50,8 @@ test('what is not known is an error with its place, and nothing is applied', (t)
     ['[health]\ninterval = 10s\n', /^f:2:1: expected interval = .*, got '10s'$/],
     ['[drbdd]\ndevice-driver = nbd\n', /expected device-driver = fuse or export, got 'nbd'/],
     [
-      '[heartbeat]\n\nstop-failure = fence\n',
-      /^f:3:1: expected stop-failure = reboot or panic or hold \(fence is not there yet\), got 'fence'$/,
+      '[heartbeat]\n\nstop-failure = off\n',
+      /^f:3:1: expected stop-failure = reboot or panic or hold or fence, got 'off'$/,
     ],
     ['[heartbeat]\nconstructor = 1\n', /got 'constructor'$/],
     ['[heartbeat]\nlog-level = info\nlog-level[] = debug\n', /expected/],
@@ -121,7 +121,7 @@ test('[witness]: what belongs together, and a key that no message shows', (t) =>
     [
       'endpoints = http://a:1;cluster = c',
       '[heartbeat]\nstop-failure = hold\n',
-      /^f:5:1: expected stop-failure = reboot or panic beside \[witness\], got 'hold'$/,
+      /^f:5:1: expected stop-failure = reboot or panic or fence beside \[witness\], got 'hold'$/,
     ],
   ];
   for (const [lines, more, expected] of cases) {

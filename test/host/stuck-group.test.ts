@@ -3,7 +3,7 @@ import test from 'ava';
 import type { TwinbeatIni } from '../../src/config/twinbeat-ini.js';
 import { rebootFor } from '../../src/host/stuck-group.js';
 
-type StopFailure = TwinbeatIni['heartbeat']['stopFailure'];
+type StopFailure = Exclude<TwinbeatIni['heartbeat']['stopFailure'], 'fence'>;
 
 /** What is asked for, when only `works` works; `can`: whether a reboot is to be had. */
 function stuck(how: StopFailure, works: string | null, can = true) {

@@ -7,6 +7,7 @@ import { Hand } from '../support/resource-hand.js';
 
 function text(e: PermissionEffect): string {
   if (e.type === 'log') return `${e.level}: ${e.text}`;
+  if (e.type === 'wish-answered') return `wish ${e.answer}`;
   if (e.type === 'told') return `stonith(${e.node},${e.result})`;
   return e.type === 'fence' ? `fence ${e.node} ${e.id}` : `permitted ${e.id}`;
 }
@@ -225,5 +226,57 @@ test('the start-up timer takes nothing while the peer is not fenced', (t) => {
   t.deepEqual(
     hand.jobs.map((j) => j.what),
     ['take all'],
+  );
+});
+
+// stop-failure = fence, on the other node
+test('a peer that asks to be reset: no door is opened by that, and it is reset once more when it is dead', (t) => {
+  const { permission, call } = machine(true);
+  t.deepEqual(
+    call((p, out) => p.wish(0, out)),
+    ['fence b 1'],
+  );
+  t.deepEqual(
+    call((p, out) => p.fenced(1, 'OK', 100, out)),
+    ['wish OK', 'WARN: STONITH of b, as it asked: OK.'],
+  );
+  t.false(permission.isOpen);
+  t.deepEqual(
+    call((p, out) => p.ask(1, true, true, 5000, out)),
+    ['fence b 2'],
+  );
+});
+
+test('declared dead while that is under way: one reset after the other, and only the second one counts', (t) => {
+  const { call } = machine(true);
+  call((p, out) => p.wish(0, out));
+  t.deepEqual(
+    call((p, out) => p.ask(1, true, true, 10, out)),
+    [],
+  );
+  t.deepEqual(
+    call((p, out) => p.fenced(1, 'OK', 100, out)),
+    ['wish OK', 'WARN: STONITH of b, as it asked: OK.', 'fence b 2'],
+  );
+  t.deepEqual(
+    call((p, out) => p.fenced(2, 'OK', 200, out)),
+    ['stonith(b,OK)', 'permitted 1'],
+  );
+});
+
+test('a wish that fails, and one without a device, are answered', (t) => {
+  const { call } = machine(true);
+  call((p, out) => p.wish(0, out));
+  t.deepEqual(
+    call((p, out) => p.fenced(1, 'bad', 100, out)),
+    ['wish bad', 'ERROR: STONITH of b, as it asked: bad.'],
+  );
+  t.deepEqual(
+    call((p, out) => p.tick(100_000, out)),
+    [],
+  );
+  t.deepEqual(
+    machine(false).call((p, out) => p.wish(0, out)),
+    ['wish none'],
   );
 });

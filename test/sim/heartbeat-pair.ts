@@ -29,7 +29,7 @@ export interface PairOptions {
   readonly autoFailback: 'on' | 'off' | 'legacy';
   readonly networks: readonly ('eth0' | 'eth1')[];
   readonly scriptTimeoutS: number;
-  readonly stopFailure: 'reboot' | 'hold';
+  readonly stopFailure: 'reboot' | 'hold' | 'fence';
   readonly respawnMs: number | null;
   readonly haCf: readonly string[]; // further lines
   readonly authkeys: string | null; // the whole file; null: as the simulator has it

@@ -76,7 +76,7 @@ export class Hand {
       if (e.type === 'fence') this.fences.push(e.id);
       else if (e.type === 'permitted') this.call((s, more) => s.permitted(e.id, this.nowMs, more));
       else if (e.type === 'told') this.sent.push(`stonith(${e.node},${e.result})`);
-      else this.logs.push(e.text);
+      else if (e.type === 'log') this.logs.push(e.text);
     }
   }
 
