@@ -15,6 +15,7 @@ import { type HaCfResult, type HaCfSystem, parseHaCf } from '../config/ha-cf.js'
 import { type HaResourceGroup, parseHaResources } from '../config/haresources.js';
 import { parseTwinbeatIni } from '../config/twinbeat-ini.js';
 import { arbiterRefusal } from '../host/arbiter-config.js';
+import type { HeartbeatReport } from '../host/heartbeat-control.js';
 import { DEFAULT_CONF_FILES, NodeConfFiles } from './conf-files.js';
 import { handlerPath } from './doctor-drbd.js';
 import {
@@ -103,11 +104,17 @@ export async function gather(
   return { facts, notSeen: [...reader.notSeen, ...notSeen(facts)] };
 }
 
+function isCompared({ files }: HeartbeatReport): boolean {
+  return Object.values(files).some((state) => state !== 'unknown');
+}
+
 /** What doctor cannot see on this node. */
 function notSeen({ report }: Facts): readonly string[] {
   return [
     report
-      ? 'Of the files only haresources is compared with the other node, and only when a twinbeat runs there.'
+      ? isCompared(report)
+        ? 'Of twinbeat.ini only [witness] is compared with the other node.'
+        : 'The files of the other node: they are compared when a twinbeat runs there, and not with auto_failback legacy.'
       : 'heartbeat is not running: cannot see whether haresources differ, which links live, or what was given up.',
     'The other node: run `twinbeat doctor` there, too.',
     'Whether the clocks agree, and how late heartbeats come: heartbeat does not report it.',

@@ -1,7 +1,24 @@
 /** What doctor looks for on the machine, and what the running heartbeat says: scripts, kernel, watchdog, disputes, links. */
-import { groupAt, HA_CF, HARESOURCES, haCfAt, type Placed } from './doctor-facts.js';
+import type { ComparedFile } from '../host/file-digests.js';
+import {
+  AUTHKEYS,
+  groupAt,
+  HA_CF,
+  HARESOURCES,
+  haCfAt,
+  type Placed,
+  TWINBEAT_INI,
+} from './doctor-facts.js';
 import type { Check, Found } from './doctor-finding.js';
-import { asksWitness, RELOAD_GROUPS } from './doctor-ha.js';
+import { asksWitness, RELOAD, RELOAD_GROUPS } from './doctor-ha.js';
+
+const FILE_PATHS: Readonly<Record<ComparedFile, string>> = {
+  'ha.cf': HA_CF,
+  haresources: HARESOURCES,
+  authkeys: AUTHKEYS,
+  'twinbeat.ini': TWINBEAT_INI,
+  'drbd.conf': '/etc/drbd.conf',
+};
 
 const scriptMissing: Check = {
   name: 'script-missing',
@@ -135,6 +152,31 @@ const filesDiffer: Check = {
     })),
 };
 
+const otherFilesDiffer: Check = {
+  name: 'other-files-differ',
+  level: 'warning',
+  rule: 'Both nodes are one cluster by files that say the same: times, fail-back, media, keys, the witness, disks. With files that differ they do different things when one of them is needed.',
+  look: ({ report }) =>
+    Object.entries(report?.files ?? {})
+      .filter(([, state]) => state === 'differs')
+      .map(([name]): Found => {
+        const file = FILE_PATHS[name as ComparedFile];
+        return {
+          at: { file, line: null },
+          evidence:
+            name === 'twinbeat.ini'
+              ? 'Its [witness] says something else on the other node.'
+              : 'It says something else on the other node.',
+          next: [
+            'Compare, and make them the same; interfaces, log files and devices that reset are not compared:',
+            `$ ssh OTHER-NODE cat ${file} | diff ${file} -`,
+            'Then,',
+            ...(name === 'haresources' ? RELOAD_GROUPS : [RELOAD]),
+          ],
+        };
+      }),
+};
+
 const linkDead: Check = {
   name: 'link-dead',
   level: 'warning',
@@ -195,6 +237,7 @@ export const NODE_CHECKS: readonly Check[] = [
   noWatchdog,
   watchdogMissing,
   filesDiffer,
+  otherFilesDiffer,
   linkDead,
   needsSomebody,
 ];

@@ -14,6 +14,9 @@ export function statusText(report: HeartbeatReport): string {
       return `node       ${each.name} ${each.status}${own ? ' (this one)' : ` [${links}]`}`;
     }),
   ];
+  for (const [file, state] of Object.entries(report.files)) {
+    if (state === 'differs') lines.push(`file       ${file} DIFFERS from that of the other node`);
+  }
   for (const what of report.waits) lines.push(`waiting    ${what}`);
   for (const group of groups) {
     const gaveUp = report.gaveUp.find(({ key }) => key === group.key);

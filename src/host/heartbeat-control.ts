@@ -8,6 +8,7 @@ import type { ResourceHealth } from '../resource-manager/health.js';
 import type { Hold } from '../resource-manager/hold.js';
 import type { GroupState } from '../resource-manager/operations.js';
 import type { Standing } from '../resource-manager/standing.js';
+import type { FileStates } from './node-files.js';
 
 export const HEARTBEAT_SOCKET = '/run/twinbeat/heartbeat.sock';
 
@@ -68,6 +69,7 @@ export interface HeartbeatReport {
   readonly waits: readonly string[]; // what does not happen now, and why
   /** Who asks a witness or etcd; `peer`: null, it is not heard. */
   readonly witness: { readonly own: boolean; readonly peer: boolean | null };
+  readonly files: FileStates; // whether the other node's say the same
   readonly lateMs: number; // what was due so long ago is not done yet: the machine or the daemon stood still
   readonly standing: Standing;
   readonly health: readonly ResourceHealth[]; // of what runs here, with [health] in twinbeat.ini

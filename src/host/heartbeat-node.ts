@@ -26,6 +26,7 @@ import type { NodeAsk } from './heartbeat-questions.js';
 import type { IpfailEffect } from './ipfail.js';
 import { NodeAnnounce } from './node-announce.js';
 import { NodeDoor } from './node-door.js';
+import { NodeFiles } from './node-files.js';
 import { NodeHealth } from './node-health.js';
 import { NodeHomes } from './node-homes.js';
 import { NodeJobs } from './node-jobs.js';
@@ -42,6 +43,7 @@ export class HeartbeatNode {
   readonly resources: ResourceMachine;
   readonly homes: NodeHomes;
   readonly health: NodeHealth;
+  readonly files: NodeFiles;
   readonly #jobs: NodeJobs;
   readonly #door: NodeDoor;
   readonly #requests: NodeRequests;
@@ -115,6 +117,15 @@ export class HeartbeatNode {
       },
     });
     this.health = this.#newHealth(apply, nowMs);
+    this.files = new NodeFiles({
+      peer: this.#peer,
+      ask: this.#ask,
+      peerGeneration: () => this.peerGeneration(),
+      leaving: () => this.leaving,
+      send: (message, atMs) => this.send(message, atMs),
+      changed: () => ports.changed(),
+      log: (level, text) => ports.log(level, text),
+    });
     this.#announce = new NodeAnnounce({
       groups: config.groups,
       stateOf: (key) => this.operations.stateOf(key),
@@ -246,6 +257,7 @@ export class HeartbeatNode {
   /** authkeys was read again. */
   setKeys(keys: SigningKeys): void {
     this.#signature.setKeys(keys);
+    this.files.keysChanged();
   }
 
   receive(datagram: Uint8Array, link: string, nowMs: number): void {
@@ -423,6 +435,7 @@ export class HeartbeatNode {
       if (isFree) this.resources.takeAgain(out);
     }
     if (own) return;
+    this.files.hear(message);
     if (!isForResources) this.#ports.message(from, message);
     this.#requests.clients.receive(message, nowMs, clients);
   }

@@ -11,6 +11,7 @@ import type {
 } from '../resource-manager/answers.js';
 import type { ScriptOutcome } from '../resource-manager/group-operation.js';
 import type { Standing } from '../resource-manager/standing.js';
+import type { FileDigests } from './file-digests.js';
 import type { HeartbeatConfig } from './heartbeat-ports.js';
 
 export interface Questions {
@@ -27,6 +28,11 @@ export interface Questions {
   };
   /** Tell the network again where an address is: ARP, NDP. */
   readonly announce: { readonly ask: { readonly resource: HaResource }; readonly answer: null };
+  /** What the files of this node say; null: nobody can say. */
+  readonly digests: {
+    readonly ask: Readonly<Record<never, never>>;
+    readonly answer: FileDigests | null;
+  };
   /** Keep the standing of this node, also through a power cut; false: it could not be written. */
   readonly standing: { readonly ask: { readonly standing: Standing }; readonly answer: boolean };
 }

@@ -2,9 +2,13 @@
 import type { HaResourceGroup } from '../config/haresources.js';
 import type { Standing } from '../resource-manager/standing.js';
 import { hasArbiter } from './arbiter-config.js';
+import { COMPARED } from './file-digests.js';
 import type { HeartbeatReport, NodeReport } from './heartbeat-control.js';
 import type { HeartbeatNode } from './heartbeat-node.js';
 import type { HeartbeatConfig } from './heartbeat-ports.js';
+import type { FileStates } from './node-files.js';
+
+const UNKNOWN = Object.fromEntries(COMPARED.map((file) => [file, 'unknown'])) as FileStates;
 
 export const VERSION = '3.0.6'; // whose behaviour this is
 
@@ -38,6 +42,7 @@ export function heartbeatReport(source: ReportSource): HeartbeatReport {
     disputes: (node?.homes.disputes ?? []).map((dispute) => dispute.group.key),
     waits: node ? waitsOf(node) : [],
     witness: { own: hasArbiter(config), peer: node?.peerAsksArbiter ?? null },
+    files: node?.files.states ?? UNKNOWN,
     lateMs: Math.max(0, Math.floor(source.nowMs - (node?.deadlineMs ?? source.nowMs))),
     standing: node?.health.standing ?? standing,
     health: node?.health.levels ?? [],

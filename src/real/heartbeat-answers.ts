@@ -6,6 +6,7 @@ import { announceAnswer } from './answer-announce.js';
 import { arbiterAnswer } from './answer-arbiter.js';
 import { checkAnswer } from './answer-check.js';
 import { dataAnswer } from './answer-data.js';
+import { digestsAnswer } from './answer-digests.js';
 import { Fencing } from './answer-fence.js';
 import { standingAnswer } from './answer-standing.js';
 
@@ -18,6 +19,7 @@ export function realAnswers(root: string, log: LivesHost['log'], checks: Set<num
     data: dataAnswer(root),
     check: checkAnswer(root, checks),
     announce: announceAnswer(root),
+    digests: digestsAnswer(root),
     standing: standingAnswer(root, (text) => log('ERROR', text)),
   };
 }

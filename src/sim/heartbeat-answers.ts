@@ -7,5 +7,6 @@ export const NO_ANSWERS: Answers = {
   data: (_config, _ask, answered) => answered({ own: ['UpToDate'], peer: ['UpToDate'] }),
   check: (_config, _ask, answered) => answered({ exitStatus: 0, output: '', failure: null }),
   announce: (_config, _ask, answered) => answered(null),
+  digests: (_config, _ask, answered) => answered(null),
   standing: (_config, _ask, answered) => answered(true),
 };

@@ -30,6 +30,13 @@ const REPORT: HeartbeatReport = {
   stuck: [],
   disputes: [],
   waits: [],
+  files: {
+    'ha.cf': 'same',
+    haresources: 'same',
+    'twinbeat.ini': 'same',
+    'drbd.conf': 'same',
+    authkeys: 'same',
+  },
   witness: { own: false, peer: null },
   lateMs: 0,
   standing: { state: 'ok' },

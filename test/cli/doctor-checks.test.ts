@@ -47,6 +47,11 @@ const WITNESS = 'address = 192.0.2.7:6940';
 const asks = (own: boolean, peer: boolean | null): DoctorNode => ({
   machine: { report: async () => ({ ...GOOD_REPORT, witness: { own, peer } }) },
 });
+const differs = (file: string): DoctorNode => ({
+  machine: {
+    report: async () => ({ ...GOOD_REPORT, files: { ...GOOD_REPORT.files, [file]: 'differs' } }),
+  },
+});
 const STONITH = /^(stonith_host .*\n)+/m;
 const FENCING = 'disk { fencing resource-only; }';
 const HANDLER = '  handlers { fence-peer "/usr/local/sbin/drbd-peer-outdater -t 10"; }\n';
@@ -638,6 +643,20 @@ const CASES: readonly Case[] = [
     has: { machine: { report: async () => ({ ...GOOD_REPORT, disputes: ['drbddisk::r0'] }) } },
     at: `${HARESOURCES}:1`,
     evidence: /^The other node's file has drbddisk::r0/,
+    hasNot: [{ machine: { report: async () => GOOD_REPORT } }],
+  },
+  {
+    name: 'other-files-differ',
+    has: differs('ha.cf'),
+    at: HA_CF,
+    evidence: /^It says something else on the other node\.$/,
+    hasNot: [{ machine: { report: async () => GOOD_REPORT } }],
+  },
+  {
+    name: 'other-files-differ',
+    has: differs('twinbeat.ini'),
+    at: INI,
+    evidence: /^Its \[witness\] says something else/,
     hasNot: [{ machine: { report: async () => GOOD_REPORT } }],
   },
   {

@@ -161,7 +161,7 @@ test('beside a heartbeat that runs, it is asked', async (t) => {
   await root.untilServing();
   const beside = await root.run(TWINBEAT, 'doctor');
   t.notRegex(beside.stdout, /not running/);
-  t.regex(beside.stdout, /^ {2}- Of the files only haresources is compared/m);
+  t.regex(beside.stdout, /^ {2}- The files of the other node: they are compared when/m);
   t.notRegex(beside.stdout, /link-dead|needs-somebody|script-missing/); // the other node is off, all is well here
 });
 

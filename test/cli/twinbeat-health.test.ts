@@ -140,6 +140,13 @@ test('status and bound in words', (t) => {
     stuck: [],
     disputes: [],
     waits: [],
+    files: {
+      'ha.cf': 'same',
+      haresources: 'same',
+      'twinbeat.ini': 'same',
+      'drbd.conf': 'same',
+      authkeys: 'same',
+    },
     witness: { own: false, peer: null },
     lateMs: 0,
     standing: { state: 'FAILED_OFFLINE', why: 'mysql: does not answer' },

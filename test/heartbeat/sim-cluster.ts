@@ -355,6 +355,7 @@ export class SimCluster {
         const exitStatus = runs ? (machine.broken.has(text) ? 1 : 0) : 7;
         answered({ exitStatus, output: '', failure: null });
       },
+      digests: (_ask, answered) => answered(null),
       announce: ({ resource: { text } }, answered) => {
         this.log.push(`${this.nowMs} ${name} ${text} announce`);
         answered(null);

@@ -75,6 +75,13 @@ export const GOOD_REPORT: HeartbeatReport = {
   hold: 'local',
   other: 'none',
   peerOffline: false,
+  files: {
+    'ha.cf': 'same',
+    haresources: 'same',
+    'twinbeat.ini': 'same',
+    'drbd.conf': 'same',
+    authkeys: 'same',
+  },
   lateMs: 0,
   state: 'STABLE',
   standby: 'NOT',

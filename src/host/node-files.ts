@@ -1,0 +1,115 @@
+/**
+ * Whether the files of the two nodes say the same: each tells the other one its digests (file-digests.ts), once in a life of either, and
+ * when its keys were read again. A difference is a WARN with the file, and part of `twinbeat status`; it holds nothing up: what
+ * would start a resource twice is looked at by homes.ts.
+ *
+ *     the peer is one of ours (`clean`) -> digests -> files dest=P key=N ha.cf=DIGEST ... -> compared there
+ *
+ * Debian's heartbeat says nothing of its files, and is told nothing. Nor is a node with auto_failback legacy, which does not say what it is.
+ */
+import { fieldOf, type HaMessage, haFields } from '../wire/hamsg.js';
+import {
+  COMPARED,
+  type ComparedFile,
+  type FileDigests,
+  type KeyedDigests,
+} from './file-digests.js';
+import type { NodeAsk } from './heartbeat-questions.js';
+import type { NodeLogLevel } from './node-ports.js';
+
+export interface NodeFilesHost {
+  readonly peer: string | null;
+  readonly ask: NodeAsk;
+  /** Of its present life. */
+  readonly peerGeneration: () => number;
+  readonly leaving: () => boolean;
+  readonly send: (message: HaMessage, nowMs: number) => void;
+  readonly changed: () => void;
+  readonly log: (level: NodeLogLevel, text: string) => void;
+}
+
+export type FileState = 'same' | 'differs' | 'unknown';
+export type FileStates = Readonly<Record<ComparedFile, FileState>>;
+
+interface Heard {
+  readonly generation: number; // whose words they are
+  readonly key: number; // with which they are keyed
+  readonly digests: KeyedDigests;
+}
+
+export class NodeFiles {
+  readonly #host: NodeFilesHost;
+  #own: FileDigests | null = null;
+  #heard: Heard | null = null;
+  #toldGeneration = 0; // the life of the peer that was told; 0: none
+  readonly #differ = new Set<ComparedFile>(); // was said
+
+  constructor(host: NodeFilesHost) {
+    this.#host = host;
+  }
+
+  get states(): FileStates {
+    const of = (file: ComparedFile): FileState => {
+      const heard = this.#heard;
+      if (heard === null || heard.generation !== this.#host.peerGeneration()) return 'unknown';
+      const here = this.#own?.byKey[heard.key]?.[file];
+      const there = heard.digests[file];
+      if (here === undefined || there === undefined) return 'unknown';
+      return here === there ? 'same' : 'differs';
+    };
+    return Object.fromEntries(COMPARED.map((file) => [file, of(file)])) as FileStates;
+  }
+
+  /** A message of the peer. */
+  hear(message: HaMessage): void {
+    const type = fieldOf(message, 't');
+    const isOurs = fieldOf(message, 'clean') === '1';
+    if ((type === 'starting' || type === 'resource') && isOurs) this.#tell();
+    if (type !== 'files' || fieldOf(message, 'to_id') !== 'twinbeat') return;
+    const digests: Partial<Record<ComparedFile, string>> = {};
+    for (const file of COMPARED) {
+      const digest = fieldOf(message, file) ?? '';
+      if (/^[0-9a-f:,]{1,400}$/.test(digest)) digests[file] = digest;
+    }
+    const key = Number.parseInt(fieldOf(message, 'key') ?? '', 10);
+    this.#heard = { generation: this.#host.peerGeneration(), key, digests };
+    this.#compare();
+  }
+
+  /** authkeys was read again. */
+  keysChanged(): void {
+    if (this.#toldGeneration === 0) return;
+    this.#toldGeneration = 0;
+    this.#tell();
+  }
+
+  #tell(): void {
+    const { ask, peer, peerGeneration, leaving, send } = this.#host;
+    const generation = peerGeneration();
+    if (peer === null || generation === this.#toldGeneration || leaving()) return;
+    this.#toldGeneration = generation;
+    ask('digests', {}, (own, nowMs) => {
+      if (own === null) return;
+      this.#own = own;
+      const said = { ...own.byKey[own.key], key: String(own.key) };
+      const address = { dest: peer, from_id: 'twinbeat', to_id: 'twinbeat' };
+      if (!leaving()) send(haFields({ t: 'files', ...said, ...address }), nowMs);
+      this.#compare();
+    });
+  }
+
+  /** Each change is said once. */
+  #compare(): void {
+    const { peer, log, changed } = this.#host;
+    for (const [file, state] of Object.entries(this.states) as [ComparedFile, FileState][]) {
+      const what = file === 'twinbeat.ini' ? '[witness] of twinbeat.ini' : file;
+      if (state === 'differs' && !this.#differ.has(file)) {
+        this.#differ.add(file);
+        log('WARN', `${what} of ${peer} says something else than here. Make them the same.`);
+      } else if (state === 'same' && this.#differ.delete(file)) {
+        log('info', `${what} of ${peer} says the same as here now.`);
+      }
+    }
+    changed();
+  }
+}
