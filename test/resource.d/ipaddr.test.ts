@@ -1,4 +1,6 @@
 /** IPaddr between network namespaces: two nodes and a client on one virtual cable (a bridge). */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import test from 'ava';
 import { need } from '../support/need.js';
 import { LAN_WANTS, lan, mac, mislead, owner, shown, without } from './lan.js';
@@ -43,6 +45,26 @@ test('an address that somebody answers for is not taken', async (t) => {
   // The node that had it is cut off: now it is free.
   a.must('ip', 'link', 'set', 'eth0', 'down');
   t.is(b.script('IPaddr', IP, 'start').status, 0);
+});
+
+// The wait is for the owner's answer. It does not last longer on a machine on which looking for it takes long.
+test('the question for an owner takes as long as configured, by the clock', async (t) => {
+  if (!need(t, ...LAN_WANTS)) return;
+  const { a } = await lan(t);
+  const slow = join(a.dir, 'ip');
+  writeFileSync(
+    slow,
+    `#!/bin/sh\ncase "$1 $2" in "neigh show") echo >>${a.dir}/looks; sleep 0.1 ;; esac\nexec ${a.dir}/real-ip "$@"\n`,
+    { mode: 0o755 },
+  );
+  a.must(
+    'sh',
+    '-c',
+    `ip=$(command -v ip) && cp -L "$ip" ${a.dir}/real-ip && mount --bind ${slow} "$ip"`,
+  );
+  t.is(a.run([script('IPaddr'), IP, 'start'], { DUPLICATE_WAIT_MS: '250' }).status, 0);
+  // The time is over with the second or third: four are looked at however long each takes.
+  t.is(readFileSync(join(a.dir, 'looks'), 'utf8').length, 4);
 });
 
 test('without arping the kernel announces', async (t) => {
