@@ -12,7 +12,7 @@ NODE_PREFIX := $(shell $(NODE) -p 'require("path").resolve(process.execPath, "..
 NODEDIR := $(if $(wildcard $(NODE_PREFIX)/include/node/node_api.h),--nodedir=$(NODE_PREFIX))
 PROGRAMS := drbdd drbdadm drbdsetup drbdmeta heartbeat hb_standby hb_takeover cl_status drbd-peer-outdater twinbeat drbd-overview
 
-.PHONY: all ts native native-asan test test-heartbeat test-kernel check format demo soak sim fuzz bench bench-sim bench-heartbeat install clean
+.PHONY: all ts native native-asan test test-heartbeat test-kernel check format demo soak sim fuzz bench bench-sim bench-heartbeat bench-heartbeat-idle install clean
 
 all: ts native
 
@@ -78,9 +78,12 @@ bench-sim: ts
 bench: all
 	@$(NODE) build/bench/run.js
 
-# Crashes noticed by ours, Debian's heartbeat and keepalived; IDLE=3600 for an hour of doing nothing, of each.
+# The active node's power is cut, under ours, Debian's heartbeat and keepalived in turn; and an hour of doing nothing, of all three beside each other.
 bench-heartbeat: all
-	@$(NODE) build/bench/heartbeat.js --crashes $(or $(CRASHES),30) --idle $(or $(IDLE),60)
+	@$(NODE) build/bench/heartbeat-failover.js --rounds $(or $(ROUNDS),30)
+
+bench-heartbeat-idle: all
+	@$(NODE) build/bench/heartbeat-idle.js --minutes $(or $(MINUTES),60)
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/lib/twinbeat $(DESTDIR)$(PREFIX)/sbin

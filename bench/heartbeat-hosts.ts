@@ -1,7 +1,8 @@
-/** The two hosts of test/lab/heartbeat/lab as the bench uses them: programs in them, a crash to the millisecond, what their processes took. */
-import { execFile } from 'node:child_process';
+/** The two hosts of test/lab/heartbeat/lab as the bench uses them: programs in them, a power cut to the millisecond, what their processes took. */
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import {
   existsSync,
+  lstatSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -36,39 +37,75 @@ export function run(command: string, args: readonly string[]): Promise<Ran> {
   });
 }
 
-/** What a host's processes took since they began. */
+/** What a host's processes took since they began, those together. */
 export interface Use {
+  readonly processes: number;
   readonly memoryKiB: number; // proportional set size: shared pages are shared out
-  readonly cpuMs: number;
+  readonly residentKiB: number; // resident set size: shared pages are counted for each process
+  readonly cpuMs: number; // with that of their children that ended
   readonly wakeUps: number; // how often a thread waited and ran again
+  readonly preempted: number; // how often another one took a thread's place
+  readonly files: number; // open file descriptors
 }
 
 export class Hosts {
   readonly #dir: string;
+  #making: Promise<Ran> | null = null;
+  #ending: Promise<void> | null = null;
+  #cables: ChildProcess | null = null;
+  static readonly #up = new Set<Hosts>();
 
   private constructor(dir: string) {
     this.#dir = dir;
   }
 
-  /** `haCf` without its nodes and log. */
-  static async up(haCf: readonly string[]): Promise<Hosts> {
+  /** `haCf` without its nodes and log; `resources` before the dummy, as haresources has them. */
+  static async up(haCf: readonly string[], resources: readonly string[] = []): Promise<Hosts> {
     const dir = mkdtempSync(join(tmpdir(), 'heartbeat-bench-'));
     const config = join(dir, 'ha.d');
     mkdirSync(config);
     const lines = ['logfile /var/log/ha-log', ...haCf, 'node node-a', 'node node-b', ''];
     writeFileSync(join(config, 'ha.cf'), lines.join('\n'));
-    writeFileSync(join(config, 'haresources'), `node-a LabRes::${RESOURCE}\n`);
+    const group = ['node-a', ...resources, `LabRes::${RESOURCE}`].join(' ');
+    writeFileSync(join(config, 'haresources'), `${group}\n`);
     writeFileSync(join(config, 'authkeys'), 'auth 1\n1 sha1 of-the-bench\n', { mode: 0o600 });
     const hosts = new Hosts(dir);
-    const up = await run(LAB, [dir, 'up']);
-    if (up.status === 0) return hosts;
+    Hosts.#up.add(hosts); // before anything of it runs: a signal may come meanwhile
+    const making = run(LAB, [dir, 'up']);
+    hosts.#making = making;
+    const up = await making;
+    if (up.status === 0) {
+      // Ready to go: a program that would have to be started would be late.
+      hosts.#cables = hosts.atSwitch(['ip', '-force', '-batch', '-'], 'pipe');
+      return hosts;
+    }
     await hosts.down();
     throw new Error(up.out);
   }
 
-  async down(): Promise<void> {
+  static async downAll(): Promise<void> {
+    for (const hosts of Hosts.#up) await hosts.down();
+  }
+
+  /** After SIGINT and SIGTERM nothing is left either. */
+  static downAtSignals(): void {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      process.once(signal, () => void Hosts.downAll().finally(() => process.exit(130)));
+    }
+  }
+
+  /** Whoever asks first, all wait until it is done. */
+  down(): Promise<void> {
+    this.#ending ??= this.#end();
+    return this.#ending;
+  }
+
+  async #end(): Promise<void> {
+    await this.#making; // what is still to come would be left
+    this.#cables?.stdin?.end();
     await run(LAB, [this.#dir, 'down']);
     rmSync(this.#dir, { recursive: true, force: true });
+    Hosts.#up.delete(this);
   }
 
   exec(host: Host, ...command: readonly string[]): Promise<Ran> {
@@ -90,30 +127,62 @@ export class Hosts {
     return HOSTS.filter((host) => existsSync(this.path(host, 'lib', `labres/on-${RESOURCE}`)));
   }
 
-  /** Every process of the host is stopped and killed from outside. When the first signal went out. */
-  async crash(host: Host): Promise<number> {
+  /** A program between the hosts: it reaches both, and is neither. */
+  atSwitch(command: readonly string[], stdin: 'pipe' | 'ignore'): ChildProcess {
+    const args = ['-t', `${this.#holder('switch')}`, '-n', '--', ...command];
+    return spawn('nsenter', args, { stdio: [stdin, 'pipe', 'inherit'] });
+  }
+
+  /** The host's first cable. */
+  cable(host: Host, state: 'up' | 'down'): void {
+    this.#cables?.stdin?.write(`link set port1-${host === 'node-a' ? 1 : 2} ${state}\n`);
+  }
+
+  /** The power goes: cable and every process of the host in one moment, from outside. When it was. */
+  powerCut(host: Host): number {
     const pids = this.#processes(host);
     const atMs = Date.now();
+    this.cable(host, 'down');
     for (const signal of ['SIGSTOP', 'SIGKILL'] as const) {
       for (const pid of pids) kill(pid, signal);
     }
-    // What was begun meanwhile, and what a power failure leaves of files in memory.
-    await run(LAB, [this.#dir, 'crash', host]);
     return atMs;
   }
 
+  /** After it: what was begun meanwhile ends, too, and what lay in memory is gone. */
+  async powerIsOff(host: Host): Promise<void> {
+    await run(LAB, [this.#dir, 'crash', host]);
+  }
+
   use(host: Host): Use {
-    const all = this.#processes(host).map(useOf);
+    const all = this.#processes(host).flatMap((pid) => useOf(pid) ?? []);
     const sum = (of: (use: Use) => number): number => all.reduce((n, use) => n + of(use), 0);
     return {
+      processes: all.length,
       memoryKiB: sum((u) => u.memoryKiB),
+      residentKiB: sum((u) => u.residentKiB),
       cpuMs: sum((u) => u.cpuMs),
       wakeUps: sum((u) => u.wakeUps),
+      preempted: sum((u) => u.preempted),
+      files: sum((u) => u.files),
+    };
+  }
+
+  /** What lies in the host's /var/log, /var/lib/heartbeat and /run. */
+  kept(host: Host): { logBytes: number; stateBytes: number } {
+    const run = `/proc/${this.#holder(host)}/root/run`;
+    return {
+      logBytes: bytesIn(join(this.#dir, host, 'log')),
+      stateBytes: bytesIn(join(this.#dir, host, 'lib')) + bytesIn(run),
     };
   }
 
   /** When `ready` first held. */
-  async until(what: string, ready: () => boolean | Promise<boolean>): Promise<number> {
+  async until(
+    what: string,
+    ready: () => boolean | Promise<boolean>,
+    everyMs = POLL_MS,
+  ): Promise<number> {
     const begunMs = Date.now();
     for (;;) {
       if (await ready()) return Date.now();
@@ -121,13 +190,13 @@ export class Hosts {
         const logs = HOSTS.map((h) => `${h}:\n${this.text(h, 'log', 'ha-log').slice(-3_000)}`);
         throw new Error(`${what} did not come about\n${logs.join('\n')}`);
       }
-      await new Promise((done) => setTimeout(done, POLL_MS));
+      await new Promise((done) => setTimeout(done, everyMs));
     }
   }
 
   /** All but the first process, which holds the namespaces, and what that one waits with. */
   #processes(host: Host): number[] {
-    const holder = Number(readFileSync(join(this.#dir, host, 'holder'), 'utf8'));
+    const holder = this.#holder(host);
     const home = readlinkSync(`/proc/${holder}/ns/pid`);
     const own = readFileSync(`/proc/${holder}/task/${holder}/children`, 'utf8').trim().split(' ');
     return readdirSync('/proc')
@@ -135,6 +204,10 @@ export class Hosts {
       .map(Number)
       .filter((pid) => pid !== holder && !(own.includes(`${pid}`) && isSleep(pid)))
       .filter((pid) => namespaceOf(pid) === home);
+  }
+
+  #holder(host: Host | 'switch'): number {
+    return Number(readFileSync(join(this.#dir, host, 'holder'), 'utf8'));
   }
 }
 
@@ -164,19 +237,47 @@ function kill(pid: number, signal: NodeJS.Signals): void {
 
 const TICK_MS = 10; // 100 ticks a second
 
-function useOf(pid: number): Use {
+/** Null: it has ended. */
+function useOf(pid: number): Use | null {
   try {
-    const pss = /^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1];
+    const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    const fields = stat
+      .slice(stat.lastIndexOf(')') + 2)
+      .split(' ')
+      .map(Number);
     let wakeUps = 0;
+    let preempted = 0;
     for (const thread of readdirSync(`/proc/${pid}/task`)) {
       const status = readFileSync(`/proc/${pid}/task/${thread}/status`, 'utf8');
-      wakeUps += Number(/^voluntary_ctxt_switches:\s+(\d+)/m.exec(status)?.[1] ?? 0);
+      wakeUps += number(/^voluntary_ctxt_switches:\s+(\d+)/m, status);
+      preempted += number(/^nonvoluntary_ctxt_switches:\s+(\d+)/m, status);
     }
-    const cpuMs = (Number(fields[11]) + Number(fields[12])) * TICK_MS;
-    return { memoryKiB: Number(pss ?? 0), cpuMs, wakeUps };
+    // proc(5): utime, stime, cutime, cstime are the 14th to the 17th; the first two are cut off here.
+    const ticks = fields.slice(11, 15).reduce((sum, n) => sum + n, 0);
+    return {
+      processes: 1,
+      memoryKiB: number(/^Pss:\s+(\d+)/m, rollup),
+      residentKiB: number(/^Rss:\s+(\d+)/m, rollup),
+      cpuMs: ticks * TICK_MS,
+      wakeUps,
+      preempted,
+      files: readdirSync(`/proc/${pid}/fd`).length,
+    };
   } catch {
-    return { memoryKiB: 0, cpuMs: 0, wakeUps: 0 }; // it has ended
+    return null;
   }
+}
+
+function number(pattern: RegExp, text: string): number {
+  return Number(pattern.exec(text)?.[1] ?? 0);
+}
+
+function bytesIn(dir: string): number {
+  let bytes = 0;
+  for (const name of readdirSync(dir, { recursive: true, encoding: 'utf8' })) {
+    const found = lstatSync(join(dir, name), { throwIfNoEntry: false });
+    if (found?.isFile()) bytes += found.size;
+  }
+  return bytes;
 }
