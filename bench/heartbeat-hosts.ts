@@ -42,6 +42,7 @@ export interface Use {
   readonly processes: number;
   readonly memoryKiB: number; // proportional set size: shared pages are shared out
   readonly residentKiB: number; // resident set size: shared pages are counted for each process
+  readonly ownKiB: number; // of that what no file holds: heaps and stacks
   readonly cpuMs: number; // with that of their children that ended
   readonly wakeUps: number; // how often a thread waited and ran again
   readonly preempted: number; // how often another one took a thread's place
@@ -161,6 +162,7 @@ export class Hosts {
       processes: all.length,
       memoryKiB: sum((u) => u.memoryKiB),
       residentKiB: sum((u) => u.residentKiB),
+      ownKiB: sum((u) => u.ownKiB),
       cpuMs: sum((u) => u.cpuMs),
       wakeUps: sum((u) => u.wakeUps),
       preempted: sum((u) => u.preempted),
@@ -259,6 +261,7 @@ function useOf(pid: number): Use | null {
       processes: 1,
       memoryKiB: number(/^Pss:\s+(\d+)/m, rollup),
       residentKiB: number(/^Rss:\s+(\d+)/m, rollup),
+      ownKiB: number(/^Anonymous:\s+(\d+)/m, rollup),
       cpuMs: ticks * TICK_MS,
       wakeUps,
       preempted,

@@ -1,5 +1,6 @@
 /** What the samples of bench/heartbeat-idle.ts come to. */
 import type { Use } from './heartbeat-hosts.js';
+import { median } from './heartbeat-table.js';
 
 /** Of one node, some time after the first one. */
 export interface Sample extends Use {
@@ -15,10 +16,11 @@ export interface Idle {
   readonly cpuPercent: number; // of one core
   readonly wakeUps: number; // a second
   readonly preempted: number; // a second
-  readonly earlyKiB: number; // proportional set size when it has settled
+  readonly earlyKiB: number; // resident set size when it has settled
   readonly lateKiB: number; // and at the end
   readonly growthKiB: number; // an hour, by the line through all samples between
-  readonly residentKiB: number; // at the end
+  readonly ownGrowthKiB: number; // the same of what no file holds
+  readonly sharedOutKiB: number; // proportional set size, median: it goes up and down with what else runs
   readonly files: number; // at the end
   readonly filesGrown: number; // since it has settled
   readonly logBytes: number; // an hour
@@ -43,10 +45,11 @@ export function idleOf(samples: readonly Sample[], settledMs: number): Idle {
     cpuPercent: aSecond((s) => s.cpuMs) / 10,
     wakeUps: aSecond((s) => s.wakeUps),
     preempted: aSecond((s) => s.preempted),
-    earlyKiB: early.memoryKiB,
-    lateKiB: last.memoryKiB,
-    growthKiB: slope(settled.map((s) => [s.atMs / HOUR_MS, s.memoryKiB])),
-    residentKiB: last.residentKiB,
+    earlyKiB: early.residentKiB,
+    lateKiB: last.residentKiB,
+    growthKiB: slope(settled.map((s) => [s.atMs / HOUR_MS, s.residentKiB])),
+    ownGrowthKiB: slope(settled.map((s) => [s.atMs / HOUR_MS, s.ownKiB])),
+    sharedOutKiB: median(samples.map((s) => s.memoryKiB)),
     files: last.files,
     filesGrown: last.files - early.files,
     logBytes: anHour((s) => s.logBytes),
@@ -67,8 +70,8 @@ export function slope(points: readonly (readonly [number, number])[]): number {
 /** In Markdown, for docs/PERFORMANCE.md: a line for each node. */
 export function idleTable(rows: readonly (readonly [string, Idle])[]): string {
   const lines = [
-    '| | processes | CPU, % of a core | wake-ups a second | MiB settled | MiB at the end | growth, KiB an hour | resident MiB | open files | log, bytes an hour | state, bytes an hour |',
-    '|---|---|---|---|---|---|---|---|---|---|---|',
+    '| | processes | CPU, % of a core | wake-ups a second | resident MiB, settled | at the end | growth, KiB an hour | of that own | shared out, MiB | open files | log, bytes an hour | state, bytes an hour |',
+    `|${'---|'.repeat(12)}`,
   ];
   for (const [name, idle] of rows) {
     const cells = [
@@ -79,7 +82,8 @@ export function idleTable(rows: readonly (readonly [string, Idle])[]): string {
       (idle.earlyKiB / 1024).toFixed(1),
       (idle.lateKiB / 1024).toFixed(1),
       idle.growthKiB.toFixed(0),
-      (idle.residentKiB / 1024).toFixed(1),
+      idle.ownGrowthKiB.toFixed(0),
+      (idle.sharedOutKiB / 1024).toFixed(1),
       `${idle.files} (${signed(idle.filesGrown)})`,
       idle.logBytes.toFixed(0),
       idle.stateBytes.toFixed(0),
@@ -99,5 +103,5 @@ export function idleRatios(ours: readonly Idle[], theirs: readonly Idle[]): stri
     const sum = (all: readonly Idle[]): number => all.reduce((n, idle) => n + of(idle), 0);
     return (sum(ours) / sum(theirs)).toFixed(2);
   };
-  return `CPU ${ratio((i) => i.cpuPercent)}, wake-ups ${ratio((i) => i.wakeUps)}, memory ${ratio((i) => i.lateKiB)}`;
+  return `CPU ${ratio((i) => i.cpuPercent)}, wake-ups ${ratio((i) => i.wakeUps)}, resident memory ${ratio((i) => i.lateKiB)}, shared out ${ratio((i) => i.sharedOutKiB)}`;
 }

@@ -5,9 +5,9 @@
  *
  *     node build/bench/heartbeat-idle.js [--minutes 60] [--every SECONDS] [--only ours,debian,keepalived] [--out SAMPLES.jsonl]
  *
- * Counted are all processes of a host, those they ran and waited for included. Processor time can be counted beside other work, wake-ups and
- * memory, too: pages that are shared with other programs that run are shared out (proportional set size); what one process alone would
- * take is the resident set size. Root.
+ * Counted are all processes of a host, those they ran and waited for included. Processor time can be counted beside other work, and so can
+ * memory that no file holds. Of resident memory pages of a program that others run, too, are counted in full; shared out (proportional
+ * set size) it goes up and down with the others. Root.
  */
 import { appendFileSync, writeFileSync } from 'node:fs';
 import { loadavg } from 'node:os';

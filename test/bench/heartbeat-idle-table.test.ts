@@ -15,8 +15,9 @@ function samples(memoryKiB: readonly number[]): Sample[] {
   return memoryKiB.map((kiB, n) => ({
     atMs: 5_000 + n * MINUTE_MS,
     processes: 2,
-    memoryKiB: kiB,
-    residentKiB: 2 * kiB,
+    memoryKiB: n === 1 ? 9 : 300,
+    residentKiB: kiB,
+    ownKiB: kiB / 2,
     cpuMs: 700 + 6 * n,
     wakeUps: 1000 + 120 * n,
     preempted: 3 * n,
@@ -33,8 +34,9 @@ test('rates are of the whole time, growth is of the time after it has settled', 
   t.is(idle.cpuPercent, 0.01);
   t.is(idle.wakeUps, 2);
   t.is(idle.preempted, 0.05);
-  t.deepEqual([idle.earlyKiB, idle.lateKiB, idle.residentKiB], [4000, 4004, 8008]);
+  t.deepEqual([idle.earlyKiB, idle.lateKiB, idle.sharedOutKiB], [4000, 4004, 300]);
   t.is(Math.round(idle.growthKiB), 60, 'a KiB a minute');
+  t.is(Math.round(idle.ownGrowthKiB), 30);
   t.deepEqual([idle.files, idle.filesGrown], [21, 1]);
   t.is(Math.round(idle.logBytes), 3600);
   t.is(idle.stateBytes, 0);
@@ -59,9 +61,10 @@ test('memory that goes up and down in turn does not grow', (t) => {
 });
 
 test('a row of the table, and the ratios of both nodes together', (t) => {
-  const one = idleOf(samples([2048, 2048]), 0);
+  const one = idleOf(samples([2048, 2048, 2048]), 0);
   const row = idleTable([['ours, active', one]]).split('\n')[2];
-  t.is(row, '| ours, active | 2 | 0.01 | 2.0 | 2.0 | 2.0 | 0 | 4.0 | 20 (+0) | 3600 | 0 |');
-  const half = { ...one, cpuPercent: 0.005, lateKiB: 1024, wakeUps: 4 };
-  t.is(idleRatios([one, one], [half, half]), 'CPU 2.00, wake-ups 0.50, memory 2.00');
+  t.is(row, '| ours, active | 2 | 0.01 | 2.0 | 2.0 | 2.0 | 0 | 0 | 0.3 | 20 (+0) | 3600 | 0 |');
+  const half = { ...one, cpuPercent: 0.005, lateKiB: 1024, sharedOutKiB: 100, wakeUps: 4 };
+  const ratios = 'CPU 2.00, wake-ups 0.50, resident memory 2.00, shared out 3.00';
+  t.is(idleRatios([one, one], [half, half]), ratios);
 });
