@@ -25,6 +25,7 @@ export interface NodeDoorHost {
   readonly resources: () => ResourceMachine;
   /** The latest life of the peer that was ever heard; 0: none. */
   readonly peerGeneration: () => number;
+  /** Something may run here, or is being started or stopped. */
   readonly mayRun: () => boolean;
   /** What runs may not run any more, or any longer. */
   readonly stopAll: (nowMs: number) => void;
@@ -66,7 +67,8 @@ export class NodeDoor {
 
   /** May the groups of the peer, which is dead, be taken over? */
   ask({ id, needed }: Extract<ResourceEffect, { type: 'permission' }>, nowMs: number): void {
-    const holds = this.#host.resources().claims() !== 'none';
+    // What runs, not what is claimed: a node that no line of haresources names claims `local`, and runs nothing. It only decides who waits.
+    const holds = this.#host.mayRun();
     const out: PermissionEffect[] = [];
     this.permission.ask(id, needed, holds, nowMs, out);
     this.#apply(out, nowMs);

@@ -76,6 +76,23 @@ test('all links cut, the device fails: both go on with their own; after it heals
   t.deepEqual(c.violations, [], c.tail());
 });
 
+// A claim is not a group: a node that no line names claims `local`, and had no delay.
+for (const [home, other] of [
+  ['node-a', 'node-b'],
+  ['node-b', 'node-a'],
+] as const) {
+  test(`all links cut, one group in all: ${home}, which runs it, is not shot by the one that waits`, (t) => {
+    const haresources = `${home} LabRes::one\n`;
+    const c = started(() => 'OK', { haresources, fenceDelayMs: 1000 });
+    c.cut['node-a'] = c.cut['node-b'] = true;
+    c.runFor(DEADTIME_MS + 5000);
+    t.is(c.running(home).length, 1, c.tail());
+    t.true(c.log.some((line) => line.includes(`fence ${other} OK`)));
+    t.false(c.log.some((line) => line.includes(`fence ${home}`)));
+    t.deepEqual(c.violations, [], c.tail());
+  });
+}
+
 test('a daemon that is killed while it waits asks again, and has claimed nothing', (t) => {
   let works = false;
   const c = started(() => (works ? 'OK' : 'bad'));
