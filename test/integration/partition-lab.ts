@@ -63,7 +63,8 @@ ip link set lo up
 mount -t tmpfs -o mode=755 tmpfs /run
 n=71
 for net in ${ALL_NETS.join(' ')}; do
-  ip link add "br-$net" type bridge mcast_snooping 0 stp_state 0 forward_delay 0
+  # An address of its own: else it has that of a port, and another one when the port goes.
+  ip link add "br-$net" address "02:77:00:ff:00:$n" type bridge mcast_snooping 0 stp_state 0 forward_delay 0
   ip addr add "192.168.$n.254/24" dev "br-$net"
   ip link set "br-$net" up
   n=$((n + 1))

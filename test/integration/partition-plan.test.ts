@@ -67,9 +67,9 @@ test('two lives that overlap are two active nodes, one after the other is an out
   answers('node-a', 'three', 4800, 6000);
   t.deepEqual(seen.overlaps(), [{ fromMs: 4800, toMs: 5000 }]);
   t.is(sumMs(seen.gaps(8000)), 2500);
-  t.deepEqual(seen.active(5100), ['node-a', 'node-b']);
+  t.deepEqual(seen.active(5200), ['node-a', 'node-b']);
   t.deepEqual(seen.active(6100), ['node-a']);
-  t.deepEqual(seen.active(6400), []);
+  t.deepEqual(seen.active(6600), []);
   seen.line('address node-a three 6000.5');
   t.is(seen.atAddress(6100), 'node-a');
   t.is(seen.atAddress(7000), null);

@@ -25,6 +25,8 @@ import { World } from './partition-world.js';
 const LIMIT_MS = 150_000;
 const LOOK_MS = 60;
 const BOOT_MS = 1000;
+/** After so many a node that was reset stays off until it is mended. */
+const MOST_RESETS = 3;
 /** After it a node that may go on no longer has stopped: then it is known who stays. */
 const REST_MS: Readonly<Record<Mode, number>> = {
   none: DEADTIME_MS + 1000,
@@ -253,7 +255,9 @@ export class PartitionRun {
       await this.#off(host);
       this.#tell(`${host} is down: ${by}`);
       this.#resets.push({ host, by });
-      if (wasOn && (this.#plan.bootsAtOnce || this.#isMended)) {
+      // Two nodes that boot apart reset each other in turn, as long as somebody lets them.
+      const boots = this.#plan.bootsAtOnce && this.#resets.length < MOST_RESETS;
+      if (wasOn && (boots || this.#isMended)) {
         setTimeout(() => void this.#inTurn(() => this.#boot(host)).catch(() => {}), BOOT_MS);
       }
       return true;

@@ -13,8 +13,8 @@ export interface Life extends Span {
   readonly host: Host;
 }
 
-/** A node that has not answered for so long is not active. Fifteen questions, on a machine that is busy. */
-const SILENT_MS = 300;
+/** A node that has not answered for so long is not active. Twenty-five questions, on a machine that is busy. */
+const SILENT_MS = 500;
 
 export class Seen {
   readonly #lives = new Map<string, { host: Host; fromMs: number; toMs: number }>();
