@@ -34,13 +34,27 @@ export function rebootFor(
   stopFailure: Exclude<TwinbeatIni['heartbeat']['stopFailure'], 'fence'>,
   host: DyingHost,
 ): void {
-  const ways = stopFailure === 'panic' ? [PANIC, ...REBOOTS] : REBOOTS;
   const hold = () => {
     const text = `resource group ${key} cannot be stopped: this node goes on claiming it. Stop it by hand, then restart heartbeat.`;
     host.log('CRIT', text);
   };
   if (stopFailure === 'hold') hold();
-  else attempt(ways, host, hold);
+  else attempt(waysOf(stopFailure), host, hold);
+}
+
+/** A program of a `failfast` line has ended: the machine goes down in the same way. */
+export function rebootForFailfast(
+  why: string,
+  stopFailure: TwinbeatIni['heartbeat']['stopFailure'],
+  host: DyingHost,
+): void {
+  const hold = () => host.log('CRIT', `${why}: this machine is not rebooted.`);
+  if (stopFailure === 'hold') hold();
+  else attempt(waysOf(stopFailure), host, hold);
+}
+
+function waysOf(stopFailure: TwinbeatIni['heartbeat']['stopFailure']): readonly RebootWay[] {
+  return stopFailure === 'panic' ? [PANIC, ...REBOOTS] : REBOOTS;
 }
 
 /** One way after the other; `failed` when we are still there after all of them. */
