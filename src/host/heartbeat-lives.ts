@@ -18,7 +18,6 @@ import type { Standing } from '../resource-manager/standing.js';
 import { fieldOf, type HaMessage } from '../wire/hamsg.js';
 import { arbiterWarnings, watchdogLimitMs } from './arbiter-config.js';
 import { type Bound, boundsOf } from './bound.js';
-import { builtInOf } from './heartbeat-clients.js';
 import type { HeartbeatReply, HeartbeatReport, HeartbeatRequest } from './heartbeat-control.js';
 import type { HeartbeatNode } from './heartbeat-node.js';
 import type { HeartbeatConfig, LivesHost, Media } from './heartbeat-ports.js';
@@ -93,10 +92,6 @@ export class HeartbeatLives {
   /** Once. */
   start(): void {
     this.#memory.load();
-    for (const client of this.#config.haCf.respawns) {
-      if (builtInOf(client) !== null) continue;
-      this.#log('WARN', `respawn ${client.path}: not run, there is no client API for it`);
-    }
     const { health, heartbeat } = this.#config.ini;
     if (health.intervalS > 0 && heartbeat.scriptTimeoutS === 0) {
       const text =
@@ -251,6 +246,7 @@ export class HeartbeatLives {
   #released(restart: boolean): void {
     if (this.#phase !== 'living') return;
     this.#phase = 'lingering';
+    this.#host.outside?.released();
     // The other node may have to ask for `shutdone` again.
     const lingerMs = Math.max(LINGER_MS, 2 * this.#config.haCf.keepaliveMs);
     this.#host.timers.after(lingerMs, () => {

@@ -376,11 +376,13 @@ export class HeartbeatNode {
             this.#door.lease?.peerHeard();
           }
           if (effect.status !== 'dead') this.#announce.healed(nowMs);
+          else this.#ports.outside?.nodeDead(effect.node);
           this.#ports.changed();
           this.#requests.clients.nodeStatus(effect.node, effect.status, clients);
           break;
         case 'link-status':
           this.#ports.changed();
+          this.#ports.outside?.link(effect.node, effect.link, effect.status);
           if (effect.status === 'up') this.#announce.healed(nowMs);
           this.#requests.clients.linkStatus(effect.node, effect.link, effect.status, clients);
           break;
@@ -398,6 +400,7 @@ export class HeartbeatNode {
         case 'comm-up':
           resources.active(nowMs, out);
           this.#requests.clients.start(clients);
+          this.#ports.outside?.active();
           break;
         case 'partition-healed':
           // With the lease we are the one that serves: the other one has let go, or is about to.
@@ -434,6 +437,7 @@ export class HeartbeatNode {
       this.resources.receive(message, own, nowMs, out);
       if (isFree) this.resources.takeAgain(out);
     }
+    this.#ports.outside?.heard(message);
     if (own) return;
     this.files.hear(message);
     if (!isForResources) this.#ports.message(from, message);

@@ -10,6 +10,7 @@ import type { TwinbeatIni } from '../config/twinbeat-ini.js';
 import type { Action, ScriptOutcome } from '../resource-manager/group-operation.js';
 import type { Ask } from './heartbeat-questions.js';
 import type { NodeLogLevel } from './node-ports.js';
+import type { Outside } from './outside.js';
 import type { Timers } from './timers.js';
 
 /** Everything that /etc/ha.d and /etc/twinbeat.ini say. */
@@ -118,6 +119,8 @@ export interface LivesHost {
   /** dopd: `ended` with the exit status, null for one that did not end by itself; once, never inside. */
   runDrbdadmOutdate(resource: string, ended: (status: number | null) => void): void;
   readonly ask: Ask;
+  /** Where there are none, nobody is told. */
+  readonly outside?: Outside | undefined;
   log(level: NodeLogLevel, text: string): void;
   /** A new configuration is in force. */
   configured(config: HeartbeatConfig): void;

@@ -132,6 +132,7 @@ export class Life {
           answered(answer, this.#nowMs());
           told();
         }),
+      outside: host.outside,
       log: (level, text) => host.log(level, text),
       stuck,
       die,

@@ -10,6 +10,7 @@ import type { Standing } from '../resource-manager/standing.js';
 import type { HaMessage } from '../wire/hamsg.js';
 import type { BuiltIn } from './heartbeat-clients.js';
 import type { NodeAsk } from './heartbeat-questions.js';
+import type { Outside } from './outside.js';
 
 export type NodeLogLevel = 'debug' | 'info' | 'WARN' | 'ERROR' | 'CRIT';
 
@@ -30,6 +31,8 @@ export interface HeartbeatPorts {
   changed(): void;
   /** A message for somebody else in this daemon: dopd. */
   message(from: string, message: HaMessage): void;
+  /** Programs beside this daemon that are told what happens. */
+  readonly outside?: Outside | undefined;
 }
 
 export interface HeartbeatNodeConfig {

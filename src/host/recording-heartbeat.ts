@@ -170,6 +170,7 @@ export class RecordedLives implements LivesCalls {
       pid: host.pid,
       environment: host.environment,
       digests: host.digests,
+      outside: host.outside,
       clock: {
         nowMs: () => (rec.stopped ? host.clock.nowMs() : rec.nowMs),
         wallMs: () => this.#told(host.clock.wallMs()),
