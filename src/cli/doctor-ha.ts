@@ -1,6 +1,5 @@
 /** What doctor looks for in heartbeat's files: whether they are taken, names, keys, who resets whom. */
 import { hasArbiter } from '../host/arbiter-config.js';
-import { builtInOf } from '../host/heartbeat-clients.js';
 import {
   AUTHKEYS,
   type Facts,
@@ -211,29 +210,6 @@ const authkeysCrc: Check = {
   },
 };
 
-const respawnNotRun: Check = {
-  name: 'respawn-not-run',
-  level: 'warning',
-  rule: 'twinbeat has no client API: of respawn and failfast lines ipfail and dopd are built in, other programs are not run.',
-  look: (facts) =>
-    (facts.haCf?.respawns ?? [])
-      .filter((client) => builtInOf(client) === null)
-      .map(({ path, failfast }) => ({
-        at: {
-          file: HA_CF,
-          line:
-            facts.haCfLines.find(
-              ({ name, value }) =>
-                name === (failfast ? 'failfast' : 'respawn') && value.split(/\s+/).includes(path),
-            )?.line ?? null,
-        },
-        evidence: `${path} is not run.`,
-        next: [
-          'If it needs no cluster API, make it a unit of systemd or a resource; then take the line out.',
-        ],
-      })),
-};
-
 const hangWithoutLimit: Check = {
   name: 'hang-without-limit',
   level: 'warning',
@@ -267,6 +243,5 @@ export const HA_CHECKS: readonly Check[] = [
   fenceUnproven,
   authkeysMode,
   authkeysCrc,
-  respawnNotRun,
   hangWithoutLimit,
 ];

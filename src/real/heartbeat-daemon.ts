@@ -39,6 +39,7 @@ import { runDrbdadmOutdate, runReboot } from './heartbeat-programs.js';
 import { runScript, scriptEnvironment } from './heartbeat-script.js';
 import { exitNow } from './native-addon.js';
 import { nodeDigests, nodeRandom, nodeTimers } from './node-ports.js';
+import { OutsidePrograms } from './outside-programs.js';
 import { becomeRealtime } from './realtime.js';
 import { TestingLoss } from './testing-loss.js';
 import { Watchdog } from './watchdog.js';
@@ -63,6 +64,7 @@ export class HeartbeatDaemon {
   readonly #machines: HeartbeatLives;
   readonly #watchdog: Watchdog;
   readonly #checks = new Set<number>(); // process groups
+  readonly #outside: OutsidePrograms;
   #feeding: NodeJS.Timeout | null = null;
   readonly #flight: FlightKeeper | null;
   readonly #recorded: RecordedLives | null;
@@ -91,6 +93,10 @@ export class HeartbeatDaemon {
     this.#config = config;
     this.#loss = new TestingLoss(root, (level, text) => this.log(level, text));
     this.#watchdog = new Watchdog((level, text) => this.log(level, text));
+    const reboot: LivesHost['reboot'] =
+      root === '' ? (way, ended) => this.#reboot(way, ended) : null;
+    const log: LivesHost['log'] = (level, text) => this.log(level, text);
+    this.#outside = new OutsidePrograms({ root, reboot, timers: nodeTimers, log }, config);
     const host: LivesHost = {
       pid: process.pid,
       clock: { nowMs: monotonicMs, wallMs: () => Date.now() },
@@ -118,7 +124,8 @@ export class HeartbeatDaemon {
         this.#watched(
           openMedia(current, events, this.#loss, (level, text) => this.log(level, text)),
         ),
-      reboot: root === '' ? (way, ended) => this.#reboot(way, ended) : null,
+      reboot,
+      outside: this.#outside,
       runDrbdadmOutdate: (resource, ended) =>
         runDrbdadmOutdate(resource, (text) => this.log('ERROR', text), ended),
       ask: askOf(realAnswers(root, (level, text) => this.log(level, text), this.#checks)),
@@ -126,6 +133,7 @@ export class HeartbeatDaemon {
       configured: (current) => {
         this.#log.configure(this.#logOptions(current));
         this.#setWatchdog(current);
+        this.#outside.configure(current);
         this.#checkFenceDevice(current);
       },
       ended: (status) => this.#end(status),
@@ -284,6 +292,7 @@ export class HeartbeatDaemon {
 
   /** The recording and the last lines of the log, within a bound each: /var may hang. */
   async #finish(status: number): Promise<void> {
+    await this.#outside.end();
     const copied = this.#recorded && this.#flight ? this.#flight.end() : Promise.resolve();
     // A recording that cannot be written does not keep it from ending, either.
     const isCopied = await within(

@@ -181,15 +181,6 @@ const CASES: readonly Case[] = [
     ],
   },
   {
-    name: 'respawn-not-run',
-    has: haCf('auto_failback off', 'auto_failback off\nrespawn root /usr/bin/mine -x'),
-    at: `${HA_CF}:9`,
-    evidence: /^\/usr\/bin\/mine is not run/,
-    hasNot: [
-      haCf('auto_failback off', 'auto_failback off\nrespawn hacluster /usr/lib/heartbeat/ipfail'),
-    ],
-  },
-  {
     name: 'hang-without-limit',
     has: { files: { '/etc/twinbeat.ini': '[health]\ninterval = 10\n' } },
     at: '/etc/twinbeat.ini',
