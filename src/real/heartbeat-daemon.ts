@@ -96,7 +96,8 @@ export class HeartbeatDaemon {
     const reboot: LivesHost['reboot'] =
       root === '' ? (way, ended) => this.#reboot(way, ended) : null;
     const log: LivesHost['log'] = (level, text) => this.log(level, text);
-    this.#outside = new OutsidePrograms({ root, reboot, timers: nodeTimers, log }, config);
+    const node = () => this.#machines.node;
+    this.#outside = new OutsidePrograms({ root, reboot, timers: nodeTimers, log, node }, config);
     const host: LivesHost = {
       pid: process.pid,
       clock: { nowMs: monotonicMs, wallMs: () => Date.now() },

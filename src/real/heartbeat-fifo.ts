@@ -1,6 +1,6 @@
 /**
  * /var/lib/heartbeat/fifo: where the original's scripts (hb_standby, hb_takeover) write messages for the cluster, in the
- * classic form without standard fields. Only those that ask for something are taken; a script that reports what it did
+ * classic form without standard fields. Those that ask for something are taken, and those of types that no part of heartbeat acts upon (event scripts: host/event-scripts.ts); a script that reports what it did
  * (`resource`, `ip-request-resp`) belongs to the original's own way of running resources.
  *
  * The FIFO is opened for reading and writing, so that it does not end when a writer closes it. A system that cannot
@@ -10,6 +10,7 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync, constants, lstatSync, mkdirSync, openSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { dirname } from 'node:path';
+import { isForeignType } from '../host/event-scripts.js';
 import { decodeHaMessage, fieldOf, type HaMessage, latin1Bytes } from '../wire/hamsg.js';
 
 export interface FifoHost {
@@ -79,7 +80,8 @@ export class HeartbeatFifo {
   #take(text: string): void {
     const decoded = decodeHaMessage(latin1Bytes(text));
     const type = decoded.ok ? fieldOf(decoded.message, 't') : null;
-    if (decoded.ok && type !== null && TAKEN.has(type)) this.#host.received(decoded.message);
+    const isTaken = type !== null && (TAKEN.has(type) || isForeignType(type));
+    if (decoded.ok && isTaken) this.#host.received(decoded.message);
     else this.#host.log('WARN', `message on ${FIFO} ignored: ${type ?? 'not a message'}`);
   }
 }

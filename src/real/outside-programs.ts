@@ -1,21 +1,26 @@
 /**
- * The programs around the machines (host/outside.ts): children of ha.cf, and later clients and event scripts. What the machines tell
+ * The programs around the machines (host/outside.ts): children of ha.cf and event scripts. What the machines tell
  * is passed on when they are done, so that nobody calls back in the middle of them.
  */
 import { builtInOf } from '../host/heartbeat-clients.js';
+import type { HeartbeatNode } from '../host/heartbeat-node.js';
 import type { HeartbeatConfig, LivesHost } from '../host/heartbeat-ports.js';
 import type { Outside } from '../host/outside.js';
 import { rebootForFailfast } from '../host/stuck-group.js';
-import type { HaMessage } from '../wire/hamsg.js';
+import { type HaMessage, haFields } from '../wire/hamsg.js';
+import { EventScripts } from './event-scripts.js';
 import { RespawnChildren } from './respawn-child.js';
 
 export interface OutsideHost extends Pick<LivesHost, 'log' | 'reboot' | 'timers'> {
   readonly root: string;
+  /** The node of the present life, to look at. */
+  node(): HeartbeatNode | null;
 }
 
 export class OutsidePrograms implements Outside {
   readonly #host: OutsideHost;
   readonly #children: RespawnChildren;
+  readonly #events: EventScripts;
   #config: HeartbeatConfig;
 
   constructor(host: OutsideHost, config: HeartbeatConfig) {
@@ -26,6 +31,15 @@ export class OutsidePrograms implements Outside {
       log: host.log,
       reboot: (why) => rebootForFailfast(why, this.#config.ini.heartbeat.stopFailure, this.#host),
     });
+    this.#events = new EventScripts(
+      {
+        root: host.root,
+        log: host.log,
+        busy: () => host.node()?.operations.busy ?? false,
+        ownStatus: () => host.node()?.membership.status ?? 'init',
+      },
+      config,
+    );
     this.configure(config);
   }
 
@@ -34,20 +48,29 @@ export class OutsidePrograms implements Outside {
     this.#config = config;
     const lines = config.haCf.respawns.filter((client) => builtInOf(client) === null);
     this.#children.configure(config, lines);
+    void this.#events.configure(config);
   }
 
   active(): void {
     setImmediate(() => void this.#children.start());
   }
 
-  heard(_message: HaMessage): void {}
+  heard(message: HaMessage): void {
+    setImmediate(() => this.#events.heard(message));
+  }
 
   nodeDead(_node: string): void {}
 
-  link(_node: string, _link: string, _status: 'up' | 'dead'): void {}
+  link(node: string, link: string, status: 'up' | 'dead'): void {
+    // As the original tells its own programs.
+    this.heard(haFields({ t: 'ifstat', node, ifname: link, st: status }));
+  }
 
   released(): void {
-    setImmediate(() => void this.#children.stop());
+    setImmediate(() => {
+      this.#events.clear();
+      void this.#children.stop();
+    });
   }
 
   /** The daemon ends: nothing that it started stays behind. */
