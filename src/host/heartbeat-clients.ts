@@ -38,6 +38,7 @@ export class HeartbeatClients {
   readonly #view: IpfailView;
   #joined: readonly BuiltIn[] = [];
   #ipfail: Ipfail | null = null;
+  readonly #others = new Set<string>(); // programs on the client API
 
   constructor(config: ClientsConfig, view: IpfailView) {
     this.#config = config;
@@ -97,10 +98,16 @@ export class HeartbeatClients {
     out.push({ type: 'send', message: haFields(fields) });
   }
 
+  /** A program on the client API signed on, or is gone. */
+  setOther(client: string, online: boolean): void {
+    if (online) this.#others.add(client);
+    else this.#others.delete(client);
+  }
+
   /** Of a client on this node. */
   statusOf(client: string): 'online' | 'offline' {
-    const isOnline = client === 'dopd' || (client === 'ipfail' && this.#ipfail !== null);
-    return isOnline ? 'online' : 'offline';
+    const isBuiltIn = client === 'dopd' || (client === 'ipfail' && this.#ipfail !== null);
+    return isBuiltIn || this.#others.has(client) ? 'online' : 'offline';
   }
 
   /** The `standby` of an effect was refused. */

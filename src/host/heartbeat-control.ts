@@ -32,6 +32,8 @@ export type HeartbeatRequest =
       readonly resource: string;
       readonly timeoutMs: number;
     }
+  /** Of the daemon's own client API, not of the socket: a program is there, or not any more; the other node may ask. */
+  | { readonly verb: 'client'; readonly client: string; readonly online: boolean }
   /** The reply's value is `online` or `offline`, null: no answer in time. */
   | {
       readonly verb: 'clientstatus';

@@ -226,6 +226,11 @@ export class HeartbeatNode {
     else this.#door.wish(done, nowMs);
   }
 
+  /** A program on the client API is there, or not any more. */
+  setClient(client: string, online: boolean): void {
+    this.#requests.clients.setOther(client, online);
+  }
+
   /** 0: none known. */
   peerGeneration(): number {
     return this.#peer === null ? 0 : (this.membership.nodes.get(this.#peer)?.generation ?? 0);

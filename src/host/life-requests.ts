@@ -30,6 +30,10 @@ export function answerRequest(
     case 'clientstatus':
       askClientStatus(life, own, request, (value) => reply({ ok: true, value }));
       break;
+    case 'client':
+      life.node.setClient(request.client, request.online);
+      reply({ ok: true, value: null });
+      break;
     case 'standby':
       unlessRefused(life.standby(request.resources));
       break;
