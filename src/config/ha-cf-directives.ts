@@ -435,7 +435,6 @@ export const DIRECTIVES: ReadonlyMap<string, Directive> = new Map(Object.entries
  * work takes it out, here and in docs/CONFIGURATION.md.
  */
 export const UNHEEDED: ReadonlySet<string> = new Set([
-  'apiauth',
   'cluster',
   'compression',
   'compression_threshold',

@@ -96,8 +96,17 @@ export class HeartbeatDaemon {
     const reboot: LivesHost['reboot'] =
       root === '' ? (way, ended) => this.#reboot(way, ended) : null;
     const log: LivesHost['log'] = (level, text) => this.log(level, text);
-    const node = () => this.#machines.node;
-    this.#outside = new OutsidePrograms({ root, reboot, timers: nodeTimers, log, node }, config);
+    this.#outside = new OutsidePrograms(
+      {
+        ...{ root, reboot, timers: nodeTimers, log },
+        node: () => this.#machines.node,
+        report: () => this.#machines.report(monotonicMs()),
+        send: (message) => this.#lives.send(message),
+        clientOnline: (client, online) =>
+          this.#lives.answer({ verb: 'client', client, online }, () => undefined),
+      },
+      config,
+    );
     const host: LivesHost = {
       pid: process.pid,
       clock: { nowMs: monotonicMs, wallMs: () => Date.now() },

@@ -117,7 +117,9 @@ function changed(line: string): readonly string[] {
 const DAEMON = ['src/host', 'src/real'].flatMap((dir) =>
   readdirSync(dir)
     .filter((name) =>
-      /^(?:heartbeat|life|lives|inheritance|stop-groups|realtime|fence).*\.ts$/.test(name),
+      /^(?:heartbeat|client-api|life|lives|inheritance|stop-groups|realtime|fence).*\.ts$/.test(
+        name,
+      ),
     )
     .map((name) => readFileSync(`${dir}/${name}`, 'utf8')),
 );
