@@ -114,8 +114,8 @@ export class LegacyState implements ResourceMachine {
     for (const { key, scope } of this.#config.groups) {
       if (scope === 'foreign' && this.#held.delete(key)) this.#job('give', scope, key, [key], out);
     }
-    if (this.#held.size > 0) this.#job('take', 'local', null, [], out);
-    // Asked for what we resume, too: the other node may have taken it over without our hearing of it.
+    // Asked for what we resume, too: the other node may have taken it over without our hearing of it. And the claim that was saved says
+    // `local` as soon as one of our groups was handed over; the others may run there still. So each is taken by its answer.
     for (const { key, scope } of this.#config.groups) {
       if (scope === 'local') this.#requested.add(key);
     }

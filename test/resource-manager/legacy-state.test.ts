@@ -69,10 +69,21 @@ test('a resumed group of the living other node is given up, an own one is asked 
   const { state, call } = node('all');
   t.deepEqual(
     call((s, out) => s.active(0, out)),
-    ['give his', 'take local', 'ip-request own'],
+    ['give his', 'ip-request own'],
   );
   t.is(state.hold, 'local');
   t.is(state.claims(), 'all', 'until it is stopped');
+});
+
+// Killed between two of its requests: the file says `local`, and the other node still runs, or stops, what it was not asked for yet.
+test('a resumed group is started by nothing but the answer for it', (t) => {
+  const { state, call, hear } = node('local');
+  t.deepEqual(
+    call((s, out) => s.active(0, out)),
+    ['ip-request own'],
+  );
+  t.is(state.hold, 'local');
+  t.deepEqual(hear({ t: 'ip-request-resp', ipaddr: 'own', ok: 'OK', weown: 'yes' }), ['take own']);
 });
 
 test('a release stops everything and claims what was held', (t) => {
