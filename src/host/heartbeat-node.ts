@@ -131,6 +131,7 @@ export class HeartbeatNode {
       stateOf: (key) => this.operations.stateOf(key),
       ask: this.#ask,
       leaving: () => this.leaving || this.#leaving.isOver,
+      isStable: () => this.resources.state === 'STABLE',
     });
   }
 

@@ -21,6 +21,8 @@ export interface NodeAnnounceHost {
   readonly stateOf: (key: string) => GroupState;
   readonly ask: NodeAsk;
   readonly leaving: () => boolean;
+  /** What runs here is known: no start-up, and no resumed claim that was not looked at. */
+  readonly isStable: () => boolean;
 }
 
 export class NodeAnnounce {
@@ -41,9 +43,11 @@ export class NodeAnnounce {
   tick(nowMs: number): void {
     if (nowMs < this.#dueMs) return;
     this.#dueMs = Number.POSITIVE_INFINITY;
-    const { groups, stateOf, leaving } = this.#host;
+    const { groups, stateOf, leaving, isStable } = this.#host;
     if (leaving()) return;
     this.#lastMs = nowMs;
+    // A life that resumes learns later what runs on: then that is announced.
+    if (!isStable() || groups.some((group) => stateOf(group.key) === 'starts')) this.healed(nowMs);
     const running = groups.filter((group) => stateOf(group.key) === 'runs');
     this.#announce(
       running.flatMap(({ key, resources }) => resources.map((each) => ({ key, each }))),

@@ -50,6 +50,22 @@ test('a node that comes back: who has the addresses announces them, and it has n
   t.true(all.length <= 3 * 4, `at most once in ten seconds: ${all.length}`);
 });
 
+// The heal is over before it knows what runs here: a new life takes ten seconds for that.
+test('a daemon that is started again as its partner comes back announces what runs on', (t) => {
+  const c = cluster();
+  c.crash('node-b');
+  c.runFor(20_000);
+  c.killDaemon('node-a');
+  c.boot('node-b');
+  c.boot('node-a', 'all');
+  announced(c);
+  c.runFor(40_000);
+  t.deepEqual(
+    [...new Set(announced(c))],
+    ['node-a IPaddr2::10.9.0.2', 'node-a IPaddr::10.9.0.1', 'node-a IPv6addr::fd00::1'],
+  );
+});
+
 test('a partition that heals: who lets go announces nothing', (t) => {
   const c = cluster();
   c.checking = false; // each has everything meanwhile, without a fence
