@@ -64,9 +64,10 @@ demo: all
 soak: all
 	@$(NODE) build/test/soak/soak.js --cycles $(or $(CYCLES),20)
 
-# Fresh seeds and all kept ones; SEEDS=2000 for more, ARGS='--minutes 60' instead.
+# Fresh seeds and all kept ones, and fresh ones of the profile cluster; SEEDS=2000 for more, ARGS='--minutes 60' instead.
 sim: ts
 	@$(NODE) build/src/bin/twinbeat.js sim $(or $(ARGS),--seeds $(or $(SEEDS),500)) --also test/sim/seeds.txt
+	@$(if $(ARGS),,$(NODE) build/src/bin/twinbeat.js sim --fault cluster --seeds $(or $(SEEDS),200))
 
 # Fresh inputs for every reader of bytes and text; INPUTS=10000000 takes hours, ONLY=packets one of them.
 fuzz: ts

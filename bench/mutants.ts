@@ -16,13 +16,13 @@ import {
   type Trial,
   trialText,
 } from '../src/sim/mutants.js';
-import { PROFILES, SWARM_VERSION } from '../src/sim/swarm.js';
+import { ALL_PROFILES, SWARM_VERSION } from '../src/sim/swarm.js';
 
 const ROOT = new URL('../../', import.meta.url);
 const CAUGHT_FILE = new URL('src/sim/mutants-caught.ts', ROOT);
 const PAGE = new URL('docs/MUTANTS.md', ROOT);
 /** Beyond the first profile: what is rare in the swarm is frequent in one of these. */
-const OTHERS = PROFILES.filter((profile) => profile !== 'swarm' && profile !== 'none');
+const OTHERS = ALL_PROFILES.filter((profile) => profile !== 'swarm' && profile !== 'none');
 
 let seeds = 300;
 let write = false;

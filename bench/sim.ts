@@ -2,7 +2,7 @@
  * `make bench-sim`: how much the simulator does on one core, as one comparable line. The seeds are always the same; CPU time is
  * what counts (the machine may be busy with other things), wall time is for comparison.
  */
-import { runSeed } from '../src/cli/sim-worker.js';
+import { runSeed } from '../src/cli/sim-seed.js';
 import { addCoverage, type CoverageReport } from '../src/sim/coverage.js';
 import { ofClass, total } from '../src/sim/fault-kinds.js';
 import { SWARM_VERSION } from '../src/sim/swarm.js';

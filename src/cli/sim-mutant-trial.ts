@@ -12,8 +12,8 @@ import type { Trial } from '../sim/mutants.js';
 import type { RunResult } from '../sim/run.js';
 import { parseScenario } from '../sim/scenario.js';
 import { runScenario } from '../sim/scenario-run.js';
-import { FIRST_VERSION } from '../sim/swarm.js';
-import { runSeed } from './sim-worker.js';
+import { versionsOf } from '../sim/swarm.js';
+import { runSeed } from './sim-seed.js';
 
 export interface TrialResult {
   readonly invariant: string | null; // null: nobody noticed anything
@@ -27,7 +27,10 @@ const SCENARIOS = new URL('../../../etc/scenarios/', import.meta.url);
 export function runTrial(trial: Trial): TrialResult {
   const { violation, traceHash } =
     'seed' in trial
-      ? runSeed({ seed: trial.seed, version: trial.version ?? FIRST_VERSION }, trial.profile)
+      ? runSeed(
+          { seed: trial.seed, version: trial.version ?? versionsOf(trial.profile).first },
+          trial.profile,
+        )
       : play(trial);
   return {
     invariant: violation?.invariant ?? null,

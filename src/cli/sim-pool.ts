@@ -4,7 +4,7 @@
  */
 import { Worker } from 'node:worker_threads';
 import type { RunResult } from '../sim/run.js';
-import type { Draw, Profile } from '../sim/swarm.js';
+import type { AnyProfile, Draw } from '../sim/swarm.js';
 import type { WorkerTask } from './sim-worker.js';
 
 const WORKER = new URL('./sim-worker.js', import.meta.url);
@@ -27,7 +27,7 @@ export class SimWorkerError extends Error {
 
 export interface PoolOptions {
   readonly workers: number;
-  readonly profile: Profile;
+  readonly profile: AnyProfile;
   /** Asked for the next one whenever a worker has room. */
   readonly draws: Iterator<Draw>;
   /** In the order of the seeds. False: no more are begun, and those that were are forgotten. */

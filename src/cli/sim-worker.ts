@@ -3,17 +3,11 @@
  * there is one, came with the process's arguments.
  */
 import { parentPort, workerData } from 'node:worker_threads';
-import { nodeDigests } from '../real/node-ports.js';
-import { type RunResult, run } from '../sim/run.js';
-import { type Draw, type Profile, plan } from '../sim/swarm.js';
+import type { AnyProfile, Draw } from '../sim/swarm.js';
+import { runSeed } from './sim-seed.js';
 
 export interface WorkerTask {
-  readonly profile: Profile;
-}
-
-/** One seed of the swarm, from its plan to its result. */
-export function runSeed({ seed, version }: Draw, profile: Profile): RunResult {
-  return run({ seed, ...plan(seed, profile, version) }, nodeDigests, null);
+  readonly profile: AnyProfile;
 }
 
 if (parentPort) {

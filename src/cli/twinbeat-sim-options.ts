@@ -1,7 +1,7 @@
 /** The command line of `twinbeat sim`: what is to be run, or what is wrong with it and what would be right. */
 import { randomInt } from 'node:crypto';
 import { availableParallelism } from 'node:os';
-import { type Draw, FIRST_VERSION, PROFILES, type Profile, SWARM_VERSION } from '../sim/swarm.js';
+import { ALL_PROFILES, type AnyProfile, type Draw, versionsOf } from '../sim/swarm.js';
 import { UsageError } from './world.js';
 
 /** As commander gives them. */
@@ -37,7 +37,7 @@ export type What =
 export interface SimOptions {
   readonly what: What;
   readonly also: string | null;
-  readonly profile: Profile;
+  readonly profile: AnyProfile;
   readonly mutant: string | null;
   readonly trace: boolean;
   readonly pcap: string | null;
@@ -64,41 +64,46 @@ function whole(option: string, text: string, least: number, most: number): numbe
   return n;
 }
 
-/** `12345`, or `12345@3` as a report prints it: of the swarm of that version. */
-export function parseSeed(text: string): {
-  readonly seed: number;
-  readonly version: number | null;
-} {
-  const m = /^(\d{1,10})(?:@(\d{1,9}))?$/.exec(text);
+/** `12345`, or `12345@3` as a report prints it: of the swarm of that version. `12345@1:cluster`: of that profile, whatever was asked for. */
+export function parseSeed(text: string): KeptSeed {
+  const m = /^(\d{1,10})(?:@(\d{1,9})(?::([a-z]+))?)?$/.exec(text);
   const seed = Number(m?.[1]);
-  if (!m || seed > MOST_SEED) {
+  const profile = ALL_PROFILES.find((p) => p === m?.[3]);
+  if (!m || seed > MOST_SEED || (m[3] !== undefined && !profile)) {
     throw wrong(
-      `--seed "${text}": expected a whole number from 0 to ${MOST_SEED}, or NUMBER@VERSION as a report prints it`,
+      `--seed "${text}": expected a whole number from 0 to ${MOST_SEED}, or NUMBER@VERSION or NUMBER@VERSION:PROFILE as a report prints it`,
     );
   }
-  return { seed, version: m[2] === undefined ? null : Number(m[2]) };
+  const version = m[2] === undefined ? null : Number(m[2]);
+  return profile ? { seed, version, profile } : { seed, version };
 }
 
-function drawOf(text: string): Draw {
-  const { seed, version } = parseSeed(text);
-  const draw = { seed, version: version ?? SWARM_VERSION };
-  if (isDrawn(draw.version)) return draw;
-  const which = draw.version < FIRST_VERSION ? 'an older' : 'a newer';
+function drawOf(text: string, asked: AnyProfile): Draw {
+  const parsed = parseSeed(text);
+  const { seed, version } = parsed;
+  const profile = parsed.profile ?? asked;
+  const { first, newest } = versionsOf(profile);
+  const draw = { ...parsed, version: version ?? newest };
+  if (isDrawn(draw.version, profile)) return draw;
+  const [name, file] =
+    profile === 'cluster' ? ['CLUSTER_VERSION', 'swarm-cluster.ts'] : ['SWARM_VERSION', 'swarm.ts'];
+  const which = draw.version < first ? 'an older' : 'a newer';
   throw wrong(
-    `--seed ${text}: the seed is of ${which} version of the swarm, ${version}; this one draws ${FIRST_VERSION} to ${SWARM_VERSION}, in which ${seed} is another run. ` +
-      `To replay it, build the last commit with SWARM_VERSION ${version}: git log -S'SWARM_VERSION = ${version};' --oneline -- src/sim/swarm.ts ` +
+    `--seed ${text}: the seed is of ${which} version of the swarm, ${version}; this one draws ${first} to ${newest}, in which ${seed} is another run. ` +
+      `To replay it, build the last commit with ${name} ${version}: git log -S'${name} = ${version};' --oneline -- src/sim/${file} ` +
       `(the newest of two lines replaced it: take the commit before that one)`,
   );
 }
 
-/** Printed seeds carry their version. */
-export function seedText({ seed, version }: Draw): string {
-  return `${seed}@${version}`;
+/** Printed seeds carry their version, and their profile if it is their own. */
+export function seedText({ seed, version, profile }: Draw): string {
+  return `${seed}@${version}${profile === undefined ? '' : `:${profile}`}`;
 }
 
 /** A version of the swarm whose seeds mean what they did when they were found. */
-export function isDrawn(version: number): boolean {
-  return version >= FIRST_VERSION && version <= SWARM_VERSION;
+export function isDrawn(version: number, profile: AnyProfile): boolean {
+  const { first, newest } = versionsOf(profile);
+  return version >= first && version <= newest;
 }
 
 function whatOf(f: SimFlags): What {
@@ -114,7 +119,7 @@ function whatOf(f: SimFlags): What {
   if (f.from !== undefined && f.seed !== undefined) {
     throw wrong('--from belongs to --seeds and --minutes; --seed is one seed already');
   }
-  if (f.seed !== undefined) return { kind: 'one', draw: drawOf(f.seed) };
+  if (f.seed !== undefined) return { kind: 'one', draw: drawOf(f.seed, profileOf(f)) };
   const fresh = f.from === undefined;
   const from = (count: number): number =>
     f.from === undefined
@@ -131,10 +136,10 @@ function whatOf(f: SimFlags): What {
   return { kind: 'many', from: from(count), count, fresh };
 }
 
-function profileOf(f: SimFlags): Profile {
+function profileOf(f: SimFlags): AnyProfile {
   const name = f.fault ?? 'swarm';
-  const profile = PROFILES.find((p) => p === name);
-  if (!profile) throw wrong(`--fault "${name}": expected one of ${PROFILES.join(', ')}`);
+  const profile = ALL_PROFILES.find((p) => p === name);
+  if (!profile) throw wrong(`--fault "${name}": expected one of ${ALL_PROFILES.join(', ')}`);
   return profile;
 }
 
@@ -153,10 +158,13 @@ export function simOptions(f: SimFlags, mutant: string | null): SimOptions {
     throw wrong('--fault chooses what the swarm draws; a scenario says itself what happens');
   if (what.kind === 'scenario' && f.shrink)
     throw wrong('--shrink is for runs of the swarm; a scenario is shortened by hand');
+  const profile = (what.kind === 'one' && what.draw.profile) || profileOf(f);
+  if (profile === 'cluster' && f.shrink)
+    throw wrong('--shrink does not know the steps of the profile cluster yet');
   return {
     what,
     also: f.also ?? null,
-    profile: profileOf(f),
+    profile,
     mutant,
     trace: f.trace === true,
     pcap: f.pcap ?? null,
@@ -175,7 +183,8 @@ export function replayOf(
   const words = ['twinbeat', 'sim'];
   if (draw) words.push('--seed', seedText(draw));
   else if (o.what.kind === 'scenario') words.push('--scenario', o.what.file);
-  if (o.profile !== 'swarm') words.push('--fault', o.profile);
+  const isOwn = draw?.profile !== undefined;
+  if (o.profile !== 'swarm' && !isOwn) words.push('--fault', o.profile);
   if (o.mutant !== null) words.push('--mutant', o.mutant);
   return words.join(' ');
 }
@@ -183,6 +192,7 @@ export function replayOf(
 export interface KeptSeed {
   readonly seed: number;
   readonly version: number | null;
+  readonly profile?: AnyProfile;
 }
 
 /** A file of seeds: one a line with what it once found after it; `#` begins a comment. */
@@ -194,7 +204,9 @@ export function parseSeedFile(text: string, file: string): KeptSeed[] {
       return [parseSeed(bare.split(/\s+/)[0] ?? '')];
     } catch (e) {
       if (!(e instanceof UsageError)) throw e;
-      throw wrong(`${file}:${i + 1}: "${bare}": expected SEED@VERSION and what it once found`);
+      throw wrong(
+        `${file}:${i + 1}: "${bare}": expected SEED@VERSION or SEED@VERSION:PROFILE, and what it once found`,
+      );
     }
   });
 }

@@ -4,7 +4,7 @@ import { countTable, coverageTable, unreached } from '../sim/coverage-table.js';
 import { ofClass, total } from '../sim/fault-kinds.js';
 import type { RunResult } from '../sim/run.js';
 import { REPORT_COLUMNS, sideBySide } from '../sim/side-by-side.js';
-import { type Draw, SWARM_VERSION } from '../sim/swarm.js';
+import { type Draw, versionsOf } from '../sim/swarm.js';
 import type { Violation } from '../sim/world.js';
 import { replayOf, type SimOptions, seedText } from './twinbeat-sim-options.js';
 
@@ -90,7 +90,8 @@ export function summary(s: Sums, o: SimOptions): string {
     lines.push(...countTable('faults injected', ofClass(c.step, 'fault'), REPORT_COLUMNS));
     lines.push(...countTable("operator's steps", ofClass(c.step, 'operator'), REPORT_COLUMNS));
     lines.push(...countTable('repairs', ofClass(c.step, 'repair'), REPORT_COLUMNS));
-    if (!single) lines.push('', 'reached:', ...coverageTable(c, REPORT_COLUMNS));
+    const isDrbd = o.profile !== 'cluster';
+    if (!single && isDrbd) lines.push('', 'reached:', ...coverageTable(c, REPORT_COLUMNS));
   }
   lines.push('', ...countTable('checks made', s.looked, REPORT_COLUMNS));
   lines.push(
@@ -136,7 +137,7 @@ export interface JsonParts {
 export function json({ sums: s, options: o, wallMs, shrunk }: JsonParts): string {
   const step = s.coverage?.step ?? {};
   const object = {
-    swarm: SWARM_VERSION,
+    swarm: versionsOf(o.profile).newest,
     ...(o.what.kind === 'scenario' ? { scenario: o.what.file } : { profile: o.profile }),
     mutant: o.mutant,
     runs: s.runs,

@@ -6,14 +6,16 @@ import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import type { Command } from 'commander';
 import { nodeDigests } from '../real/node-ports.js';
 import { Pcap } from '../sim/pcap.js';
-import { type RunResult, run, type Schedule } from '../sim/run.js';
+import type { RunResult, Schedule } from '../sim/run.js';
 import { parseScenario, type Scenario, scenarioText } from '../sim/scenario.js';
 import { runScenario } from '../sim/scenario-run.js';
 import { type Shrunk, sameViolation, shrink } from '../sim/shrink.js';
-import { type Draw, PROFILES, plan, SWARM_VERSION } from '../sim/swarm.js';
-import type { World as Simulated, Violation } from '../sim/world.js';
+import type { SimNet } from '../sim/sim-net.js';
+import { ALL_PROFILES, type Draw, plan, versionsOf } from '../sim/swarm.js';
+import type { Violation } from '../sim/world.js';
 import { listMutants, plantedMutant, runMutant } from './sim-mutant.js';
 import { runSeeds, SimWorkerError } from './sim-pool.js';
+import { runSeed } from './sim-seed.js';
 import {
   isDrawn,
   type KeptSeed,
@@ -52,7 +54,7 @@ export function simCommand(program: Command): Command {
     .option('--from <N>', 'the first seed of --seeds or --minutes')
     .option('--also <file>', 'before them the seeds of a file, one a line')
     .option('--scenario <file>', 'what a file says, instead of a seed')
-    .option('--fault <profile>', `which faults exist: ${PROFILES.join(', ')}`)
+    .option('--fault <profile>', `which faults exist: ${ALL_PROFILES.join(', ')}`)
     .option('--mutant <name>', 'on machines with a planted bug; `list` names them')
     .option('--trace', 'print what happens (one run)')
     .option('--pcap <file>', 'write what crosses the wires (one run)')
@@ -105,14 +107,15 @@ class Session {
   }
 
   one(draw: Draw): number {
-    const schedule = this.#schedule(draw);
+    const { profile } = this.#options;
     return this.#single(draw, `${this.#header()}, seed ${seedText(draw)}`, (sink, prepare) =>
-      run(schedule, nodeDigests, sink, prepare),
+      runSeed(draw, profile, sink, prepare),
     );
   }
 
-  #schedule({ seed, version }: Draw): Schedule {
-    return { seed, ...plan(seed, this.#options.profile, version) };
+  /** Null: the profile has steps of its own. */
+  #schedule({ seed, version, profile = this.#options.profile }: Draw): Schedule | null {
+    return profile === 'cluster' ? null : { seed, ...plan(seed, profile, version) };
   }
 
   scenario(scenario: Scenario): number {
@@ -125,7 +128,10 @@ class Session {
   #single(
     draw: Draw | null,
     header: string,
-    play: (sink: ((line: string) => void) | null, prepare: (w: Simulated) => void) => RunResult,
+    play: (
+      sink: ((line: string) => void) | null,
+      prepare: (w: { readonly net: SimNet }) => void,
+    ) => RunResult,
   ): number {
     const { trace, pcap } = this.#options;
     const output = new Lines(this.#world);
@@ -166,10 +172,12 @@ class Session {
   }
 
   *#draws(kept: readonly KeptSeed[]): Generator<Draw, undefined> {
-    const { what } = this.#options;
-    const version = SWARM_VERSION;
-    for (const { seed, version: kind } of kept) {
-      yield { seed, version: kind !== null && isDrawn(kind) ? kind : version };
+    const { what, profile: asked } = this.#options;
+    const version = versionsOf(asked).newest;
+    for (const seed of kept) {
+      const { version: kind, profile = asked } = seed;
+      const isOld = kind === null || !isDrawn(kind, profile);
+      yield { ...seed, version: isOld ? versionsOf(profile).newest : kind };
     }
     if (what.kind === 'many') {
       for (let i = 0; i < what.count; i++) yield { seed: what.from + i, version };
@@ -182,7 +190,8 @@ class Session {
   }
 
   #header(): string {
-    return `swarm ${SWARM_VERSION}, profile ${this.#options.profile}${this.#planted}`;
+    const { profile } = this.#options;
+    return `swarm ${versionsOf(profile).newest}, profile ${profile}${this.#planted}`;
   }
 
   get #planted(): string {
@@ -192,7 +201,10 @@ class Session {
 
   #plan(kept: readonly KeptSeed[]): string {
     const { what } = this.#options;
-    const old = kept.filter((k) => k.version !== null && !isDrawn(k.version)).length;
+    const { profile: asked } = this.#options;
+    const old = kept.filter(
+      ({ version, profile = asked }) => version !== null && !isDrawn(version, profile),
+    ).length;
     const again = kept.length === 0 ? '' : `${kept.length} kept seeds and `;
     const drawn = old === 0 ? '' : ` (${old} kept ones are of another version: drawn anew)`;
     if (what.kind === 'minutes')
@@ -239,6 +251,7 @@ class Session {
   /** The scenario file that is left of a schedule. */
   #shrink(draw: Draw, { violation }: Found): string {
     const schedule = this.#schedule(draw);
+    if (!schedule) return `${seedText(draw)}: its profile has steps that are not shrunk yet\n`;
     const shrunk = shrink(schedule, nodeDigests, {
       mostRuns: MOST_SHRINK_RUNS,
       prepare: () => {},
@@ -309,7 +322,7 @@ class Capture {
     }
   }
 
-  listen(w: Simulated): void {
+  listen(w: { readonly net: SimNet }): void {
     w.net.tap = (record) => this.#pcap.add(record);
   }
 

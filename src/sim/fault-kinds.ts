@@ -3,8 +3,9 @@ import type { Counts } from './coverage.js';
 
 export type StepClass = 'fault' | 'operator' | 'repair';
 
-const REPAIRS = /^(heal|boot|look after|start heartbeat) | works$|^disk .* remember/;
-const OPERATOR = /^(drbdadm|set|serve|unserve|switch|hb_\w+|stop heartbeat) /;
+const REPAIRS =
+  /^(heal|boot|look after|start heartbeat) | works$|^disk .* remember|^ping nodes .* answer$|^witness hears/;
+const OPERATOR = /^(drbdadm|set|serve|unserve|switch|hb_\w+|stop heartbeat|recover|reload|keys) /;
 
 export function classOf(usage: string): StepClass {
   if (REPAIRS.test(usage)) return 'repair';

@@ -21,6 +21,9 @@ export interface HeartbeatTexts {
   readonly scriptTimeoutS: number; // 0: a script is never killed
   readonly health: TwinbeatIni['health'];
   readonly witness: TwinbeatIni['witness'];
+  readonly fence: TwinbeatIni['fence'];
+  readonly failbackDelayS: number;
+  readonly movesPerHour: number;
   readonly stopFailure: TwinbeatIni['heartbeat']['stopFailure'];
 }
 
@@ -41,15 +44,18 @@ export function heartbeatTexts(cluster: Timed, haresources = HARESOURCES): Heart
     '',
   ].join('\n');
   // crc finds what the network corrupts and costs no cryptography.
-  const { health, witness } = DEFAULT_TWINBEAT_INI;
+  const { health, witness, fence, heartbeat } = DEFAULT_TWINBEAT_INI;
   return {
     haCf,
     haresources,
     authkeys: 'auth 1\n1 crc\n',
     scriptTimeoutS: 20,
     stopFailure: 'reboot',
+    failbackDelayS: heartbeat.failbackDelayS,
+    movesPerHour: heartbeat.movesPerHour,
     health,
     witness,
+    fence,
   };
 }
 
@@ -78,9 +84,12 @@ export function readHeartbeatTexts(
       ...heartbeat,
       scriptTimeoutS: texts.scriptTimeoutS,
       stopFailure: texts.stopFailure,
+      failbackDelayS: texts.failbackDelayS,
+      movesPerHour: texts.movesPerHour,
     },
     health: texts.health,
     witness: texts.witness,
+    fence: texts.fence,
   };
   const config = {
     node,

@@ -11,7 +11,7 @@ import { DRBD_MUTANTS } from './mutants-drbd.js';
 import { HEARTBEAT_MUTANTS } from './mutants-heartbeat.js';
 import { RESYNC_MUTANTS } from './mutants-resync.js';
 import { VOLUME_MUTANTS } from './mutants-volumes.js';
-import type { Profile } from './swarm.js';
+import type { AnyProfile } from './swarm.js';
 
 export interface Mutant {
   readonly name: string;
@@ -23,9 +23,9 @@ export interface Mutant {
   readonly replace: string;
 }
 
-/** A run in which a mutant is to be noticed: a seed of the swarm (without `version`: of its first), or a scenario of etc/scenarios. */
+/** A run in which a mutant is to be noticed: a seed of the swarm or another profile (without `version`: of its first), or a scenario of etc/scenarios. */
 export type Trial =
-  | { readonly profile: Profile; readonly seed: number; readonly version?: number }
+  | { readonly profile: AnyProfile; readonly seed: number; readonly version?: number }
   | { readonly scenario: string };
 
 /** Who noticed it first, and where. Seeds are tried from 1 on: the seed is how many it took. */

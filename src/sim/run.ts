@@ -115,7 +115,7 @@ const FRAMES = 8;
  * What was broken and where, in words that are the same wherever the program is installed and whoever runs it: no paths; no
  * lines either, which a loader with source maps counts in the sources.
  */
-function assertionText(e: unknown): string {
+export function assertionText(e: unknown): string {
   if (!(e instanceof Error)) return String(e);
   const frames: string[] = [];
   for (const line of (e.stack ?? '').split('\n')) {

@@ -11,6 +11,7 @@
 import type { DigestSource } from '../base/ports.js';
 import type { Prng } from '../base/prng.js';
 import type { HaResource } from '../config/haresources.js';
+import { watchdogLimitMs } from '../host/arbiter-config.js';
 import type { Bound } from '../host/bound.js';
 import { DRBDADM_LIMIT_MS, UNREACHABLE } from '../host/dopd.js';
 import type {
@@ -35,13 +36,14 @@ import type { RecoverWish } from '../host/recover-link.js';
 import { ScriptWatch } from '../host/script-watch.js';
 import type { Action } from '../resource-manager/group-operation.js';
 import type { Hold } from '../resource-manager/hold.js';
-import type { HaMessage } from '../wire/hamsg.js';
+import { decodeHaMessage, fieldOf, type HaMessage } from '../wire/hamsg.js';
 import type { NodeName } from './config.js';
 import { HEARTBEAT_PORT, type HeartbeatTexts, readHeartbeatTexts } from './heartbeat-config.js';
 import { HeartbeatFiles } from './heartbeat-files.js';
 import type { NodeClock, ProcessClock } from './node-clock.js';
 import type { SimNet } from './sim-net.js';
 import type { SimScripts } from './sim-scripts.js';
+import type { SimWatchdog } from './sim-watchdog.js';
 
 export interface SimHeartbeatHost {
   readonly node: NodeName;
@@ -59,6 +61,8 @@ export interface SimHeartbeatHost {
   log(level: NodeLogLevel, text: string): void;
   /** Whether a ping node answers this node now; without it, none does. */
   readonly ping?: (name: string) => boolean;
+  /** That of the machine, for `watchdog` of ha.cf; without it, a line of that name does nothing. */
+  readonly watchdog?: SimWatchdog;
   /** A process with a flight recorder. */
   readonly record?: (host: LivesHost, config: HeartbeatConfig) => RecordedLives;
   /** How long the program takes to load, random in [min, max). */
@@ -71,10 +75,14 @@ export interface SimHeartbeatHost {
 const SOCKET_DATAGRAMS = 256;
 /** The angel tells a successor to end this long after it has started it. */
 const TERM_AGAIN_MS = 2000;
+/** As real/heartbeat-daemon: between two lives the watchdog is fed so often where nothing runs. */
+const FEED_MS = 500;
 /** drbd-peer-outdater waits this much longer than dopd. */
 const OUTDATER_MARGIN_MS = 2000;
 
 type Phase = 'off' | 'booting' | 'running';
+
+const FILES = ['haCf', 'haresources', 'authkeys'] as const;
 
 export class SimHeartbeat {
   readonly files = new HeartbeatFiles();
@@ -82,7 +90,7 @@ export class SimHeartbeat {
   readonly hidden = new Set<keyof ConfigTimes>();
   readonly #host: SimHeartbeatHost;
   #texts: HeartbeatTexts;
-  #configTime = 1; // "modification time" of the texts
+  readonly #times = { haCf: 1, haresources: 1, authkeys: 1, twinbeatIni: 1 }; // "modification times"
   #phase: Phase = 'off';
   #process: ProcessClock | null = null;
   #lives: HeartbeatLives | null = null;
@@ -148,8 +156,21 @@ export class SimHeartbeat {
     const recorded = this.#host.record?.(this.#livesHost(process), config);
     this.#lives = recorded?.lives ?? new HeartbeatLives(this.#livesHost(process), config);
     this.#calls = recorded ?? this.#lives;
+    if (this.#host.watchdog) this.#watch(this.#host.watchdog, process, config);
     this.#calls.start();
     if (this.#stopping) process.after(TERM_AGAIN_MS, () => this.#calls?.stop());
+  }
+
+  /** As real/heartbeat-daemon: fed at the start, with each status of ours, and between two lives where nothing may run. */
+  #watch(watchdog: SimWatchdog, process: ProcessClock, config: HeartbeatConfig): void {
+    configureWatchdog(watchdog, config);
+    watchdog.feed();
+    const between = () => {
+      const lives = this.#lives;
+      if (lives && lives.node === null && lives.mayRun === 'none') watchdog.bridge();
+      process.after(FEED_MS, between);
+    };
+    process.after(FEED_MS, between);
   }
 
   /** SIGKILL, or a crash. What it started goes on. */
@@ -190,8 +211,9 @@ export class SimHeartbeat {
 
   /** The files were edited; `reload` makes it look. */
   configure(texts: HeartbeatTexts): void {
+    for (const file of FILES) if (texts[file] !== this.#texts[file]) this.#times[file]++;
+    if (iniOf(texts) !== iniOf(this.#texts)) this.#times.twinbeatIni++;
     this.#texts = texts;
-    this.#configTime++;
   }
 
   /** SIGHUP. */
@@ -324,20 +346,32 @@ export class SimHeartbeat {
       config: {
         load: () => readHeartbeatTexts(host.node, this.#texts),
         times: () => {
-          const of = (file: keyof ConfigTimes) => (this.hidden.has(file) ? null : this.#configTime);
-          return { haCf: of('haCf'), haresources: of('haresources'), authkeys: of('authkeys') };
+          const times = this.#times;
+          const of = (file: keyof typeof times) => (this.hidden.has(file) ? null : times[file]);
+          return {
+            haCf: of('haCf'),
+            haresources: of('haresources'),
+            authkeys: of('authkeys'),
+            twinbeatIni: of('twinbeatIni'),
+          };
         },
       },
       environment: {},
       loadavg: () => '0.00 0.00 0.00 1/1 1',
       openMedia: (config, events) => this.#openMedia(process, config, events),
-      reboot: () => process.after(0, () => host.powerOff()),
+      reboot: () => {
+        host.watchdog?.condemn();
+        process.after(0, () => host.powerOff());
+      },
       runDrbdadmOutdate: (resource, ended) => this.#runOutdate(process, resource, ended),
       ask: (config, kind, ask, answered) =>
         host.answers[kind](config, ask, (answer) => process.after(0, () => answered(answer))),
       log: host.log,
-      configured: () => {},
+      configured: (config) => {
+        if (host.watchdog) configureWatchdog(host.watchdog, config);
+      },
       ended: () => {
+        host.watchdog?.release();
         this.#stopping = false;
         this.#end();
       },
@@ -373,6 +407,8 @@ export class SimHeartbeat {
       links: networks,
       send: (datagram) => {
         for (const network of networks) net.sendDatagram(node, network, HEARTBEAT_PORT, datagram);
+        const { watchdog } = this.#host;
+        if (watchdog && isStatus(datagram) && this.#lives?.mayFeed()) watchdog.feed();
       },
       close: (closed) => {
         isClosed = true;
@@ -430,4 +466,19 @@ export class SimHeartbeat {
     process.after(DRBDADM_LIMIT_MS, () => finish(null));
     this.#host.drbdadmOutdate(resource, (status) => process.after(0, () => finish(status)));
   }
+}
+
+/** What of it is in twinbeat.ini. */
+function iniOf(texts: HeartbeatTexts): string {
+  return JSON.stringify({ ...texts, haCf: '', haresources: '', authkeys: '' });
+}
+
+function configureWatchdog(watchdog: SimWatchdog, config: HeartbeatConfig): void {
+  const { watchdog: device, deadtimeMs } = config.haCf;
+  watchdog.configure(device !== null, deadtimeMs, watchdogLimitMs(config));
+}
+
+function isStatus(datagram: Uint8Array): boolean {
+  const decoded = decodeHaMessage(datagram);
+  return decoded.ok && fieldOf(decoded.message, 't') === 'status';
 }

@@ -42,6 +42,10 @@ export class SimWitness {
     this.#server = null;
   }
 
+  get runs(): boolean {
+    return this.#server !== null;
+  }
+
   /** A datagram of a node; `received` gets each one that comes back to it. */
   send(node: string, datagram: Uint8Array, received: (datagram: Uint8Array) => void): void {
     this.#pass(this.deafTo, node, () => {

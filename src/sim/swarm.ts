@@ -6,6 +6,7 @@ import type { Prng } from '../base/prng.js';
 import type { Step } from './actions.js';
 import { type ClusterConfig, DEFAULT_CONFIG, NODES } from './config.js';
 import { dice, logBetween } from './dice.js';
+import { CLUSTER_VERSION } from './swarm-cluster.js';
 import { withCongestion } from './swarm-congestion.js';
 import { withGrowth } from './swarm-growth.js';
 import { withParity } from './swarm-parity.js';
@@ -25,6 +26,8 @@ export const FIRST_VERSION = 2;
 export interface Draw {
   readonly seed: number;
   readonly version: number;
+  /** Of this profile; without it, of the one that was asked for. */
+  readonly profile?: AnyProfile;
 }
 
 /** What `--fault` chooses between. `large`: the swarm on disks that the activity log does not cover. */
@@ -39,6 +42,19 @@ export const PROFILES = [
   'large',
 ] as const;
 export type Profile = (typeof PROFILES)[number];
+/** `cluster`: another world, without drbd, drawn by swarm-cluster.ts with versions of its own. */
+export const ALL_PROFILES = [...PROFILES, 'cluster'] as const;
+export type AnyProfile = (typeof ALL_PROFILES)[number];
+
+/** The drawings of a profile whose seeds mean what they did when they were found. */
+export function versionsOf(profile: AnyProfile): {
+  readonly first: number;
+  readonly newest: number;
+} {
+  return profile === 'cluster'
+    ? { first: 1, newest: CLUSTER_VERSION }
+    : { first: FIRST_VERSION, newest: SWARM_VERSION };
+}
 
 export interface Plan {
   readonly config: ClusterConfig;

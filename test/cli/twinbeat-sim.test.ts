@@ -107,16 +107,29 @@ test('a seed of another version: which it is, and how to find the program that i
 });
 
 test('a file of seeds: comments, versions, what is wrong with place', (t) => {
-  const text = '# kept\n\n12@3 I1 a lost write\n  7\n';
+  const text = '# kept\n\n12@3 I1 a lost write\n  7\n9@1:cluster I7 once: twice\n';
   t.deepEqual(parseSeedFile(text, 'seeds.txt'), [
     { seed: 12, version: 3 },
     { seed: 7, version: null },
+    { seed: 9, version: 1, profile: 'cluster' },
   ]);
   const error = t.throws(() => parseSeedFile(`${text}I1: 12\n`, 'seeds.txt'));
   t.is(
     error?.message,
-    'twinbeat sim: seeds.txt:5: "I1: 12": expected SEED@VERSION and what it once found',
+    'twinbeat sim: seeds.txt:6: "I1: 12": expected SEED@VERSION or SEED@VERSION:PROFILE, and what it once found',
   );
+  t.throws(() => parseSeedFile('9@1:clutser I7 once: twice\n', 'seeds.txt'));
+});
+
+// The profile `cluster` is drawn by itself, and its seeds say so.
+test('a seed that names its profile is a run of that, and the same one as with --fault', async (t) => {
+  const named = await sim('--seed', '3@1:cluster', '--json');
+  const asked = await sim('--seed', '3@1', '--fault', 'cluster', '--json');
+  const [a, b] = [named, asked].map(({ stdout }) => JSON.parse(stdout) as Record<string, unknown>);
+  t.is(a?.['profile'], 'cluster');
+  t.deepEqual([a?.['trace'], a?.['checks']], [b?.['trace'], b?.['checks']]);
+  t.is((await sim('--seed', '3@2', '--fault', 'cluster')).status, 2);
+  t.is((await sim('--seed', '3', '--fault', 'cluster', '--shrink')).status, 2);
 });
 
 test('a scenario that is wrong: file and line', async (t) => {

@@ -19,6 +19,9 @@ function config(
     stopFailure: 'reboot',
     health: DEFAULT_TWINBEAT_INI.health,
     witness: DEFAULT_TWINBEAT_INI.witness,
+    fence: DEFAULT_TWINBEAT_INI.fence,
+    failbackDelayS: 0,
+    movesPerHour: 0,
   });
   if (!read) throw new Error('not taken');
   const { haCf, ini } = read;

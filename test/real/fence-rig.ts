@@ -82,6 +82,9 @@ export function config(
     stopFailure: 'reboot',
     health: DEFAULT_TWINBEAT_INI.health,
     witness: DEFAULT_TWINBEAT_INI.witness,
+    fence: DEFAULT_TWINBEAT_INI.fence,
+    failbackDelayS: 0,
+    movesPerHour: 0,
   });
   if (!read) throw new Error('not taken');
   const stonith = device ? [{ host: '*', type: PLUGIN, file: null, params: [], ...device }] : [];

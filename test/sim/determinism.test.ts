@@ -6,7 +6,7 @@ import { spawnSync } from 'node:child_process';
 import { tmpdir } from 'node:os';
 import test from 'ava';
 import { runSeeds } from '../../src/cli/sim-pool.js';
-import { runSeed } from '../../src/cli/sim-worker.js';
+import { runSeed } from '../../src/cli/sim-seed.js';
 import { twinbeat } from '../../src/cli/twinbeat.js';
 import type { RunResult } from '../../src/sim/run.js';
 import { SWARM_VERSION } from '../../src/sim/swarm.js';

@@ -3,27 +3,14 @@
  * its own, and the same tree has the same verdict on every machine; `make sim` draws new ones each time. What is known and not
  * mended is listed in open-seeds.txt; anything else fails.
  */
-import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
 import test from 'ava';
 import { run } from '../../src/cli/pair-run.js';
 import { note } from '../support/note.js';
+import { drawnFromSources } from '../support/sources.js';
 
 const PROGRAM = new URL('../../src/bin/twinbeat.js', import.meta.url).pathname;
 const SEEDS = process.env['TWINBEAT_SIM_SEEDS'] ?? '500';
-
-const SEED_RANGE = 2 ** 31;
-
-/** A number that each change of src/ makes another one. */
-function drawnFromSources(): number {
-  const hash = createHash('sha256');
-  const names = readdirSync('src', { recursive: true, encoding: 'utf8' });
-  for (const name of names.filter((n) => n.endsWith('.ts')).sort()) {
-    hash.update(`${name}\n`).update(readFileSync(join('src', name)));
-  }
-  return hash.digest().readUInt32BE(0) % SEED_RANGE;
-}
 
 interface Violation {
   readonly seed: string;
@@ -39,7 +26,7 @@ interface Summary {
 
 function openSeeds(): string[] {
   const lines = readFileSync('test/sim/open-seeds.txt', 'utf8').split('\n');
-  return lines.flatMap((line) => /^\d+@\d+/.exec(line)?.[0] ?? []);
+  return lines.flatMap((line) => /^\d+@\d+(:\w+)?/.exec(line)?.[0] ?? []);
 }
 
 test('kept seeds and those drawn from the sources: no violation but the open ones', async (t) => {

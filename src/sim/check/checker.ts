@@ -14,7 +14,7 @@ interface Watched {
 }
 
 /** `Node`: what it watches on each node. */
-abstract class Checker<Node> {
+export abstract class Checker<Node> {
   readonly name: string;
   readonly invariant: string;
   readonly #watched: Watched;
