@@ -64,6 +64,7 @@ export class Admission {
     this.#held.push(r);
   }
 
+  /** Requests are held: the end of another one may let them in. */
   get someWait(): boolean {
     return this.#held.length > 0;
   }
@@ -92,6 +93,7 @@ export class Admission {
     this.#writesHeld++;
   }
 
+  /** It is on disk. */
   releaseWrites(): void {
     assert(this.#writesHeld > 0, 'held writes are released once');
     this.#writesHeld--;

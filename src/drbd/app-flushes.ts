@@ -65,6 +65,7 @@ export class AppFlushes {
     this.#peerUnflushed = false;
   }
 
+  /** The peer's disk may be another one. */
   stateChanged(): void {
     if (this.#volume.state.pdsk !== Disks.UpToDate) this.#peerUnflushed = false; // that disk was let go
   }

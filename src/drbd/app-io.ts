@@ -221,7 +221,7 @@ export class AppIo {
       else v.diskFailed(r.op === OP_READ ? 'read' : 'write', -result, r.sector);
       if (r.op !== OP_FLUSH && r.op !== OP_READ && r.net !== LEG_NONE && holdsData(this.#volume)) {
         // The disk stays the one that counts (the source of a resync, pass_on): the peer must fetch this from it. It may hear
-        // of it too late, then it does so in a resync of its own (Resync, the end at the source).
+        // of it too late, then it does so in a resync of its own (resync-source.ts).
         v.link?.out.outOfSync(v, r.sector, r.lengthBytes);
         v.resync.source.failedHere();
       }

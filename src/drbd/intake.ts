@@ -30,6 +30,7 @@ export class Intake implements PieceTaker {
 
   // ---- asked by a front end
 
+  /** Into the buffer at `at`, which stays the front end's. */
   read(front: FrontEnd, tag: number, sector: number, at: number, lengthBytes: number): void {
     const r = this.#take(front, tag, OP_READ, sector, lengthBytes);
     r.at = at;
@@ -37,6 +38,7 @@ export class Intake implements PieceTaker {
     this.#volume.app.admission.admit(r);
   }
 
+  /** What is in the buffer at `at`, which is given away. `fua`: durable when it is answered. */
   write(
     front: FrontEnd,
     tag: number,
@@ -53,14 +55,17 @@ export class Intake implements PieceTaker {
     this.#begin(r);
   }
 
+  /** What was answered before is durable when this is. */
   flush(front: FrontEnd, tag: number): void {
     this.#volume.app.admission.admit(this.#take(front, tag, OP_FLUSH, 0, 0));
   }
 
+  /** The blocks are not needed any more. */
   discard(front: FrontEnd, tag: number, sector: number, lengthSectors: number): void {
     this.#erase(front, tag, OP_DISCARD, sector, lengthSectors, true);
   }
 
+  /** Zeroes are read there afterwards. `mayUnmap`: as a discard, where that reads as zeroes. */
   writeZeroes(
     front: FrontEnd,
     tag: number,
@@ -112,6 +117,7 @@ export class Intake implements PieceTaker {
     return packet > 0 ? Math.min(packet, most) : most;
   }
 
+  /** The next piece of what is too long. */
   beginPiece(whole: InPieces, sector: number, endSector: number): void {
     const r = this.#take(whole, 0, whole.op, sector, (endSector - sector) * 512);
     r.whole = whole;
@@ -124,6 +130,7 @@ export class Intake implements PieceTaker {
     this.#volume.app.admission.admit(r);
   }
 
+  /** All of its pieces are over, and it is answered. */
   wholeOver(): void {
     this.#volume.app.pending--;
   }

@@ -47,6 +47,7 @@ export class LinkWatch {
     this.#pingDueMs = this.#core.port.nowMs() + this.#link.resource.netOptions.pingIntS * 1000;
   }
 
+  /** P_PING_ACK: whoever waits for it goes on. */
   pingAckArrived(): void {
     this.#pingSentMs = -1;
     this.heard();
@@ -78,6 +79,7 @@ export class LinkWatch {
     this.#lastWriteMs = atMs;
   }
 
+  /** P_BARRIER: of the first one on its way the peer is given the whole time. */
   barrierSent(): void {
     if (this.#link.transferLog.epochs === 2) this.epochMoved();
   }
@@ -109,6 +111,7 @@ export class LinkWatch {
     return null;
   }
 
+  /** When `tick` has work. */
   get deadlineMs(): number {
     const { transferLog, resource } = this.#link;
     const options = resource.netOptions;

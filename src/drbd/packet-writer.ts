@@ -66,6 +66,7 @@ export class PacketWriter {
     this.#meta.flush();
   }
 
+  /** The link is over: nothing is sent any more. */
   close(): void {
     this.#data.close();
     this.#meta.close();
@@ -116,6 +117,7 @@ export class PacketWriter {
     putBlockReq(view, at, r.sector, this.#link.idHi, r.index, r.lengthBytes);
   }
 
+  /** P_BARRIER: the epoch is closed. */
   barrier(epoch: number): void {
     const at = this.#packet(this.#data, COMMANDS.P_BARRIER, 0, BARRIER_BYTES);
     if (at >= 0) putBarrier(this.#core.port.poolView, at, epoch);
@@ -146,6 +148,7 @@ export class PacketWriter {
     putBlockAck(this.#core.port.poolView, at, sector, idHi, idLo, lengthBytes, v.nextSeq());
   }
 
+  /** P_BARRIER_ACK: the peer's epoch is on disk here. */
   barrierAck(barrier: number, size: number): void {
     const at = this.#packet(this.#meta, COMMANDS.P_BARRIER_ACK, 0, BARRIER_ACK_BYTES);
     if (at >= 0) putBarrierAck(this.#core.port.poolView, at, barrier, size);
@@ -172,6 +175,7 @@ export class PacketWriter {
     return this.#packet(this.#meta, COMMANDS.P_PING, 0, 0) >= 0;
   }
 
+  /** P_PING_ACK. */
   pingAck(): void {
     this.#packet(this.#meta, COMMANDS.P_PING_ACK, 0, 0);
   }

@@ -31,6 +31,7 @@ export class RefusedWrites {
     });
   }
 
+  /** The peer may have said what has become of its disk. */
   stateChanged(): void {
     if (this.#waiting.length === 0 || peerSpeaksOfItsDisk(this.#volume)) return;
     for (const r of [...this.#waiting]) this.#goOn(r);

@@ -50,6 +50,7 @@ export class ResyncSource {
     this.#doneWith = 0n;
   }
 
+  /** Whether the target has begun, and whether it may be done, is known by its disk and the connection, too. */
   stateChanged(old: State, next: State): void {
     const known = next.pdsk !== Disks.Inconsistent || next.conn < Conns.Connected;
     if (known) this.#targetMayBeDone = false;
@@ -64,6 +65,7 @@ export class ResyncSource {
     return this.#silentEndMs;
   }
 
+  /** Time passed. */
   tick(nowMs: number): void {
     if (nowMs >= this.#silentEndMs) this.#endSilently();
   }

@@ -35,6 +35,7 @@ export class UnsavedBits {
     return this.#marks > this.#savedMarks;
   }
 
+  /** A resync that is over leaves none behind. */
   stateChanged(next: State): void {
     if (!becomesTarget(next.conn)) this.#savedMarks = this.#marks; // an exchange writes the bitmap
   }

@@ -38,14 +38,17 @@ export class VerifyReads implements VerifyBlockOwner {
     this.#reader = reader;
   }
 
+  /** Blocks that have a buffer. */
   get count(): number {
     return this.#blocks.size;
   }
 
+  /** No further one may take a buffer now. */
   get isFull(): boolean {
     return this.#blocks.size >= MOST_READS;
   }
 
+  /** It was taken, and is not over. */
   has(b: VerifyBlock): boolean {
     return this.#blocks.has(b);
   }
@@ -71,10 +74,12 @@ export class VerifyReads implements VerifyBlockOwner {
     }
   }
 
+  /** When those are looked at again that wait for the peer to have earlier writes. */
   get deadlineMs(): number {
     return this.#unsent.size > 0 ? this.#retryMs : Number.POSITIVE_INFINITY;
   }
 
+  /** Time passed. */
   tick(nowMs: number): void {
     if (nowMs < this.deadlineMs) return;
     for (const b of [...this.#unsent]) this.blockReady(b);

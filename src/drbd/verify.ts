@@ -291,11 +291,13 @@ export class Verify implements VerifyReader {
 
   // ---- blocks
 
+  /** A block is in its buffer, or could not be read. */
   wasRead(b: VerifyBlock, ok: boolean): void {
     if (b.kind === 'answer') this.answers.reply(b, ok, this.#algorithm);
     else this.#compare(b, ok);
   }
 
+  /** One read less: it may have been the last. */
   readOver(): void {
     this.#maybeFinish();
   }

@@ -38,6 +38,7 @@ export class Joining {
     this.#flow = flow;
   }
 
+  /** Every other node has been heard or declared dead, and we are active. */
   get commUp(): boolean {
     return this.#commUp;
   }
@@ -61,6 +62,7 @@ export class Joining {
     }
   }
 
+  /** Time passed. */
   tick(nowMs: number, out: MembershipEffect[]): void {
     if (nowMs >= this.deadlineMs) this.#askNodes(nowMs, out);
   }

@@ -45,6 +45,7 @@ export class OwnStatus {
     this.#deadtimeMs = config.deadtimeMs + START_DEADTIME_EXTRA_MS;
   }
 
+  /** What we say that we are. */
   get status(): NodeStatus {
     return this.#status;
   }
@@ -59,6 +60,7 @@ export class OwnStatus {
     return this.#keepaliveMs;
   }
 
+  /** Time passed. */
   tick(nowMs: number, out: MembershipEffect[]): void {
     if (this.#deadtimeFalls && nowMs - this.#startMs >= START_DEADTIME_MS) {
       this.#deadtimeFalls = false;
