@@ -120,6 +120,7 @@ export class HeartbeatNode {
     this.files = new NodeFiles({
       peer: this.#peer,
       ask: this.#ask,
+      keys: () => this.#signature.keys,
       peerGeneration: () => this.peerGeneration(),
       leaving: () => this.leaving,
       send: (message, atMs) => this.send(message, atMs),
@@ -208,6 +209,13 @@ export class HeartbeatNode {
     return this.#peer === null ? null : (this.membership.nodes.get(this.#peer)?.status ?? null);
   }
 
+  /** Names of the links on which the peer is heard. */
+  get heardOn(): readonly string[] {
+    const record = this.#peer === null ? null : this.membership.nodes.get(this.#peer);
+    if (!record || record.status === 'dead') return [];
+    return record.links.filter(({ status }) => status === 'up').map(({ name }) => name);
+  }
+
   /** Whether the peer asks a witness, by its latest status; null: it is not heard. */
   get peerAsksArbiter(): boolean | null {
     const record = this.#peer === null ? null : this.membership.nodes.get(this.#peer);
@@ -261,9 +269,9 @@ export class HeartbeatNode {
   }
 
   /** authkeys was read again. */
-  setKeys(keys: SigningKeys): void {
+  setKeys(keys: SigningKeys, nowMs: number): void {
     this.#signature.setKeys(keys);
-    this.files.keysChanged();
+    this.files.keysChanged(nowMs);
   }
 
   receive(datagram: Uint8Array, link: string, nowMs: number): void {

@@ -156,7 +156,7 @@ export class Life {
   /** authkeys was read again. */
   setKeys(authkeys: AuthKeys): void {
     this.#config = { ...this.#config, authkeys };
-    this.node.setKeys(authkeys);
+    this.node.setKeys(authkeys, this.#nowMs());
   }
 
   /** hb_standby. Null, or why it is refused. */

@@ -5,6 +5,9 @@
  *
  *     the peer is one of ours (`clean`) -> digests -> files dest=P key=N ha.cf=DIGEST ... -> compared there
  *
+ * New keys a node says at once, by their numbers (`keys`): the other one refuses a reload after which it would not be understood
+ * (reload-plan.ts), and its operator goes there next.
+ *
  * Debian's heartbeat says nothing of its files, and is told nothing. Nor is a node with auto_failback legacy, which does not say what it is.
  */
 import { fieldOf, type HaMessage, haFields } from '../wire/hamsg.js';
@@ -16,10 +19,13 @@ import {
 } from './file-digests.js';
 import type { NodeAsk } from './heartbeat-questions.js';
 import type { NodeLogLevel } from './node-ports.js';
+import type { PeerKeys } from './reload-plan.js';
 
 export interface NodeFilesHost {
   readonly peer: string | null;
   readonly ask: NodeAsk;
+  /** Our keys. */
+  readonly keys: () => PeerKeys;
   /** Of its present life. */
   readonly peerGeneration: () => number;
   readonly leaving: () => boolean;
@@ -31,6 +37,10 @@ export interface NodeFilesHost {
 export type FileState = 'same' | 'differs' | 'unknown';
 export type FileStates = Readonly<Record<ComparedFile, FileState>>;
 
+interface HeardKeys extends PeerKeys {
+  readonly generation: number;
+}
+
 interface Heard {
   readonly generation: number; // whose words they are
   readonly key: number; // with which they are keyed
@@ -41,6 +51,7 @@ export class NodeFiles {
   readonly #host: NodeFilesHost;
   #own: FileDigests | null = null;
   #heard: Heard | null = null;
+  #heardKeys: HeardKeys | null = null;
   #toldGeneration = 0; // the life of the peer that was told; 0: none
   readonly #differ = new Set<ComparedFile>(); // was said
 
@@ -60,26 +71,49 @@ export class NodeFiles {
     return Object.fromEntries(COMPARED.map((file) => [file, of(file)])) as FileStates;
   }
 
+  /** The peer's keys, by its own words; null: it has not said, in its present life. */
+  get peerKeys(): PeerKeys | null {
+    const heard = this.#heardKeys;
+    return heard?.generation === this.#host.peerGeneration() ? heard : null;
+  }
+
   /** A message of the peer. */
   hear(message: HaMessage): void {
     const type = fieldOf(message, 't');
     const isOurs = fieldOf(message, 'clean') === '1';
     if ((type === 'starting' || type === 'resource') && isOurs) this.#tell();
-    if (type !== 'files' || fieldOf(message, 'to_id') !== 'twinbeat') return;
+    if (fieldOf(message, 'to_id') !== 'twinbeat') return;
+    const key = Number.parseInt(fieldOf(message, 'key') ?? '', 10);
+    if (type === 'keys') this.#hearKeys(fieldOf(message, 'numbers') ?? '', key);
+    if (type === 'files') this.#hearFiles(message, key);
+  }
+
+  #hearKeys(text: string, signs: number): void {
+    if (Number.isNaN(signs) || !/^\d{1,2}(,\d{1,2}){0,15}$/.test(text)) return;
+    const numbers = new Set(text.split(',').map(Number));
+    this.#heardKeys = { generation: this.#host.peerGeneration(), numbers, signs };
+  }
+
+  #hearFiles(message: HaMessage, key: number): void {
     const digests: Partial<Record<ComparedFile, string>> = {};
     for (const file of COMPARED) {
       const digest = fieldOf(message, file) ?? '';
       if (/^[0-9a-f:,]{1,400}$/.test(digest)) digests[file] = digest;
     }
-    const key = Number.parseInt(fieldOf(message, 'key') ?? '', 10);
     this.#heard = { generation: this.#host.peerGeneration(), key, digests };
+    const numbers = digests.authkeys?.split(',').map((each) => Number.parseInt(each, 10));
+    if (numbers) this.#hearKeys(numbers.join(','), key);
     this.#compare();
   }
 
   /** authkeys was read again. */
-  keysChanged(): void {
+  keysChanged(nowMs: number): void {
     if (this.#toldGeneration === 0) return;
     this.#toldGeneration = 0;
+    const { keys, peer, send, leaving } = this.#host;
+    const { numbers, signs } = keys();
+    const said = { t: 'keys', numbers: [...numbers].join(','), key: String(signs) };
+    if (!leaving()) send(haFields({ ...said, ...addressed(peer ?? '') }), nowMs);
     this.#tell();
   }
 
@@ -88,12 +122,11 @@ export class NodeFiles {
     const generation = peerGeneration();
     if (peer === null || generation === this.#toldGeneration || leaving()) return;
     this.#toldGeneration = generation;
-    ask('digests', {}, (own, nowMs) => {
+    ask('digests', {}, (own, answeredMs) => {
       if (own === null) return;
       this.#own = own;
       const said = { ...own.byKey[own.key], key: String(own.key) };
-      const address = { dest: peer, from_id: 'twinbeat', to_id: 'twinbeat' };
-      if (!leaving()) send(haFields({ t: 'files', ...said, ...address }), nowMs);
+      if (!leaving()) send(haFields({ t: 'files', ...said, ...addressed(peer) }), answeredMs);
       this.#compare();
     });
   }
@@ -112,4 +145,9 @@ export class NodeFiles {
     }
     changed();
   }
+}
+
+/** Delivered to nobody by the original. */
+function addressed(peer: string): Readonly<Record<string, string>> {
+  return { dest: peer, from_id: 'twinbeat', to_id: 'twinbeat' };
 }

@@ -3,6 +3,7 @@ import type { DigestSource } from '../base/ports.js';
 import { decodeHaMessage, fieldOf, type HaMessage } from '../wire/hamsg.js';
 import { isAuthentic, type SigningKeys, signNetstring } from '../wire/hamsg-auth.js';
 import type { HeartbeatNodeConfig, HeartbeatPorts } from './node-ports.js';
+import type { PeerKeys } from './reload-plan.js';
 
 export class NodeSignature {
   readonly #config: Pick<HeartbeatNodeConfig, 'innerSignature' | 'logBadpack'>;
@@ -20,6 +21,12 @@ export class NodeSignature {
     this.#keys = keys;
     this.#digests = digests;
     this.#log = log;
+  }
+
+  /** By number: those that are believed, and the one that signs. */
+  get keys(): PeerKeys {
+    const numbers = new Set(this.#keys.keys.map(({ number }) => number));
+    return { numbers, signs: this.#keys.current.number };
   }
 
   /** authkeys was read again. */

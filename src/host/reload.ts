@@ -4,12 +4,11 @@
  *     a file cannot be looked at                      refused
  *     ha.cf, haresources, twinbeat.ini changed        a new life that keeps its resources, as soon as nothing is half done
  *     only authkeys                                   its keys, at once
- *     groups that are gone while resources are held   refused: they would go on running with nobody to stop them
+ *     what could start a service twice                refused (reload-plan.ts)
  */
 import type { AuthKeys } from '../config/authkeys.js';
-import type { HaResourceGroup } from '../config/haresources.js';
-import type { Hold } from '../resource-manager/hold.js';
 import type { ConfigTimes, HeartbeatConfig, LivesHost } from './heartbeat-ports.js';
+import { keyRefusals, type ReloadSituation, reloadRefusals } from './reload-plan.js';
 
 const CONFIG_FILES = [
   ['haCf', 'ha.cf'],
@@ -41,7 +40,7 @@ export class Reload {
   }
 
   /** Look at the files again. Null: nothing is taken. */
-  look(): Look | null {
+  look(peerKeys: ReloadSituation['peerKeys']): Look | null {
     const times = this.#host.config.times();
     const before = this.#taken;
     const hidden: string[] = CONFIG_FILES.filter(([file]) => times[file] === null).map(
@@ -68,10 +67,10 @@ export class Reload {
       this.#host.log('info', 'Configuration unchanged.');
       return null;
     }
-    return this.#loadKeys(times);
+    return this.#loadKeys(times, peerKeys);
   }
 
-  #loadKeys(times: ConfigTimes): Look | null {
+  #loadKeys(times: ConfigTimes, peerKeys: ReloadSituation['peerKeys']): Look | null {
     this.#host.log('info', 'Rereading authentication file.');
     const { config, messages } = this.#host.config.load();
     if (!config) {
@@ -80,12 +79,22 @@ export class Reload {
       }
       return null;
     }
+    const refusals = keyRefusals(config, peerKeys);
+    this.#refuse(refusals);
+    if (refusals.length > 0) return null;
     this.#taken = times;
     return { type: 'keys', authkeys: config.authkeys };
   }
 
-  /** For the wanted life, beside `old` with `hold` of its resources. Null: refused, or none was wanted. */
-  load(old: HeartbeatConfig, hold: Hold): HeartbeatConfig | null {
+  /** Nothing of the files is taken then: the next reload reads them again. */
+  #refuse(refusals: readonly string[]): void {
+    for (const text of refusals) {
+      this.#host.log('ERROR', `${text}. The old configuration stays in force.`);
+    }
+  }
+
+  /** For the wanted life, beside `old`, as things are. Null: refused, or none was wanted. */
+  load(old: HeartbeatConfig, situation: ReloadSituation): HeartbeatConfig | null {
     const times = this.#wanted;
     this.#wanted = null;
     if (!times) return null;
@@ -97,23 +106,10 @@ export class Reload {
       this.#host.log('ERROR', 'The new configuration is not taken; the old one stays in force.');
       return null;
     }
-    const gone = old.groups.filter(
-      (group) => !config.groups.some((other) => sameGroup(group, other)),
-    );
-    if (gone.length > 0 && hold !== 'none') {
-      // Groups that leave the file would go on running with nobody to stop them.
-      const keys = gone.map((group) => group.key).join(' ');
-      const text = `groups changed or gone in haresources while this node holds resources [${keys}]: go standby first, then reload. The old configuration stays in force.`;
-      this.#host.log('ERROR', text);
-      return null;
-    }
+    const refusals = reloadRefusals(old, config, situation);
+    this.#refuse(refusals);
+    if (refusals.length > 0) return null;
     this.#taken = times; // not of files that are refused: the next reload reads them again
     return config;
   }
-}
-
-function sameGroup(a: HaResourceGroup, b: HaResourceGroup): boolean {
-  const text = (group: HaResourceGroup) =>
-    [group.node, ...group.resources.map((resource) => resource.text)].join(' ');
-  return text(a) === text(b);
 }

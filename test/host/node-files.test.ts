@@ -2,7 +2,7 @@
 import test from 'ava';
 import type { FileDigests } from '../../src/host/file-digests.js';
 import { NodeFiles } from '../../src/host/node-files.js';
-import { type HaMessage, haFields } from '../../src/wire/hamsg.js';
+import { fieldOf, type HaMessage, haFields } from '../../src/wire/hamsg.js';
 
 const OWN: FileDigests = {
   key: 1,
@@ -15,27 +15,32 @@ const TELLS = haFields({ t: 'starting', clean: '1' });
 
 function node() {
   const sent: HaMessage[] = [];
+  const keys: (string | null)[] = [];
   const logs: string[] = [];
   const peer = { generation: 5, leaving: false };
   const files = new NodeFiles({
     peer: 'b',
+    keys: () => ({ numbers: new Set([1, 2]), signs: 1 }),
     ask: (kind, _ask, answered) => {
       if (kind === 'digests') (answered as (own: FileDigests, nowMs: number) => void)(OWN, 0);
     },
     peerGeneration: () => peer.generation,
     leaving: () => peer.leaving,
-    send: (message) => sent.push(message),
+    send: (message) => {
+      if (fieldOf(message, 't') === 'keys') keys.push(fieldOf(message, 'numbers'));
+      else sent.push(message);
+    },
     changed: () => {},
     log: (level, text) => logs.push(`${level}: ${text}`),
   });
   const hears = (fields: Readonly<Record<string, string>>) =>
     files.hear(haFields({ t: 'files', key: '1', to_id: 'twinbeat', ...fields }));
-  return { files, sent, logs, peer, hears };
+  return { files, sent, keys, logs, peer, hears };
 }
 
 test('told once in each life of a node of ours, and again when the keys change', (t) => {
-  const { files, sent, peer } = node();
-  files.keysChanged();
+  const { files, sent, keys, peer } = node();
+  files.keysChanged(0);
   t.is(sent.length, 0, 'nobody is known to be there');
   files.hear(TELLS);
   files.hear(TELLS);
@@ -53,7 +58,7 @@ test('told once in each life of a node of ours, and again when the keys change',
       to_id: 'twinbeat',
     }),
   );
-  files.keysChanged();
+  files.keysChanged(0);
   t.is(sent.length, 2);
   peer.generation++;
   files.hear(TELLS);
@@ -62,6 +67,7 @@ test('told once in each life of a node of ours, and again when the keys change',
   peer.leaving = true;
   files.hear(TELLS);
   t.is(sent.length, 3);
+  t.deepEqual(keys, ['1,2'], 'at once, when they change');
 });
 
 test("Debian's heartbeat is told nothing, and is unknown", (t) => {
@@ -98,4 +104,20 @@ test('a change is said once; a new life of the other node has said nothing yet',
   t.is(logs.at(-1), 'info: ha.cf of b says the same as here now.');
   hears({ 'ha.cf': 'x; rm', authkeys: 'a'.repeat(500) });
   t.is(files.states['ha.cf'], 'unknown');
+});
+
+test('the numbers of its keys are known in its present life alone', (t) => {
+  const { files, peer } = node();
+  const hears = (numbers: string) =>
+    files.hear(haFields({ t: 'keys', numbers, key: '1', to_id: 'twinbeat' }));
+  t.is(files.peerKeys, null);
+  hears('1,15');
+  t.deepEqual(files.peerKeys?.numbers, new Set([1, 15]));
+  hears('nonsense');
+  t.deepEqual(files.peerKeys?.numbers, new Set([1, 15]));
+  files.hear(TELLS);
+  files.hear(haFields({ t: 'files', key: '1', to_id: 'twinbeat', authkeys: '1:aa,7:bb' }));
+  t.deepEqual(files.peerKeys?.numbers, new Set([1, 7]), 'by its digests, too');
+  peer.generation++;
+  t.is(files.peerKeys, null);
 });
