@@ -16,6 +16,7 @@ import { waited } from '../resource-manager/lease.js';
 import { hasArbiter } from './arbiter-config.js';
 import { fenceDeviceOf } from './fence-device.js';
 import type { HeartbeatConfig } from './heartbeat-ports.js';
+import { scopesOnDisks } from './node-data.js';
 import type { ScriptTimes } from './script-times.js';
 
 export interface BoundPart {
@@ -37,6 +38,8 @@ export interface Bound {
 const LOOK_MS = 250;
 /** The three messages of a standby, each asked for again when it is lost, and the standing written and synced. */
 const HAND_OVER_MS = 1000;
+const DISKS =
+  'before that the disks here are looked at: drbdadm dstate of each resource, 10 s at most for each';
 const NO_FENCING = 'no fencing is configured: nothing is asked before a take-over';
 const WITNESS = 'a witness that does not answer has no limit: until then nothing is taken over';
 const FENCING = 'a reset that fails is tried again for ever: until then nothing is taken over';
@@ -120,7 +123,8 @@ function nodeBound(config: HeartbeatConfig, times: ScriptTimes): Bound {
   const resources = groups.flatMap((group) => group.resources);
   const device = fenceDeviceOf(config);
   const fenceNote = device === null ? (hasArbiter(config) ? WITNESS : NO_FENCING) : FENCING;
-  const notes = [limitNote(config), fenceNote];
+  const looks = haCf.autoFailback !== 'legacy' && scopesOnDisks(groups, config.node) !== 'none';
+  const notes = [limitNote(config), fenceNote, ...(looks ? [DISKS] : [])];
   const parts = [
     { what: 'deadtime', ms: haCf.deadtimeMs, note: 'of ha.cf' },
     { what: 'keepalive', ms: haCf.keepaliveMs, note: 'the last one may just have been sent' },

@@ -45,3 +45,16 @@ test('with a witness: a lease, and stop-limit where nothing resets the dead node
   const fenced = ofNode({ agent: 'fence_dummy', timeoutS: 30 }, witness);
   t.is(fenced.ms - without.ms, 60_000);
 });
+
+test('where all groups need disks they are looked at first, and it says so; not with legacy', (t) => {
+  const notes = (autoFailback: 'off' | 'legacy', haresources?: string) => {
+    const texts = heartbeatTexts({ ...DEFAULT_CONFIG, autoFailback }, haresources);
+    const { config } = readHeartbeatTexts('alpha', texts);
+    if (!config) throw new Error('not taken');
+    const [bound] = boundsOf(config, new ScriptTimes());
+    return bound?.notes.filter((note) => /drbdadm dstate/.test(note)).length;
+  };
+  t.is(notes('off'), 1);
+  t.is(notes('legacy'), 0);
+  t.is(notes('off', 'alpha service\nbeta other\n'), 0);
+});
