@@ -310,7 +310,7 @@ export class HeartbeatLives {
 
   /** SIGHUP: look at the files again. */
   reload(): void {
-    const look = this.#reload.look(this.node?.files.peerKeys ?? null);
+    const look = this.#reload.look(this.node?.peerKeys ?? null);
     if (look?.type === 'life') this.#reloadWhenIdle();
     else if (look?.type === 'keys') {
       this.#config = { ...this.#config, authkeys: look.authkeys };
@@ -326,8 +326,7 @@ export class HeartbeatLives {
     if (node.membership.commUp && isBusy) return; // looked at again at each wake-up
     if (node.health.isRecovering) return; // its standing is being written
     const { hold } = node.resources;
-    const { heardOn } = node;
-    const { peerKeys } = node.files;
+    const { heardOn, peerKeys } = node;
     const config = this.#reload.load(this.#config, { hold, heardOn, peerKeys });
     if (!config) return;
     this.#log('info', `Restarting heartbeat with a new configuration, keeping ${hold} resources.`);

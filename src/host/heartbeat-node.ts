@@ -34,6 +34,7 @@ import { NodeLeaving } from './node-leaving.js';
 import type { HeartbeatNodeConfig, HeartbeatPorts, NodeLogLevel } from './node-ports.js';
 import { NodeRequests } from './node-requests.js';
 import { NodeSignature } from './node-signature.js';
+import type { PeerKeys } from './reload-plan.js';
 
 /** After a healed partition: first the peer hears of it, then we let go. */
 const HEALED_RELEASE_MS = 2000;
@@ -214,6 +215,11 @@ export class HeartbeatNode {
     const record = this.#peer === null ? null : this.membership.nodes.get(this.#peer);
     if (!record || record.status === 'dead') return [];
     return record.links.filter(({ status }) => status === 'up').map(({ name }) => name);
+  }
+
+  /** Of the peer, while it is heard; null: it is not, or has not said. */
+  get peerKeys(): PeerKeys | null {
+    return this.heardOn.length === 0 ? null : this.files.peerKeys;
   }
 
   /** Whether the peer asks a witness, by its latest status; null: it is not heard. */

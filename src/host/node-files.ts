@@ -52,6 +52,7 @@ export class NodeFiles {
   #own: FileDigests | null = null;
   #heard: Heard | null = null;
   #heardKeys: HeardKeys | null = null;
+  #asked = 0; // the latest question
   #toldGeneration = 0; // the life of the peer that was told; 0: none
   readonly #differ = new Set<ComparedFile>(); // was said
 
@@ -122,8 +123,9 @@ export class NodeFiles {
     const generation = peerGeneration();
     if (peer === null || generation === this.#toldGeneration || leaving()) return;
     this.#toldGeneration = generation;
+    const id = ++this.#asked;
     ask('digests', {}, (own, answeredMs) => {
-      if (own === null) return;
+      if (own === null || id !== this.#asked) return; // or of keys that are not in force any more
       this.#own = own;
       const said = { ...own.byKey[own.key], key: String(own.key) };
       if (!leaving()) send(haFields({ t: 'files', ...said, ...addressed(peer) }), answeredMs);

@@ -21,7 +21,7 @@ export interface ReloadSituation {
   readonly hold: Hold;
   /** Names of the links on which the other node is heard. */
   readonly heardOn: readonly string[];
-  /** Its keys, by its own words; null: it has not said. */
+  /** Its keys, by its own words, while it is heard; null: it is not, or has not said. */
   readonly peerKeys: PeerKeys | null;
 }
 

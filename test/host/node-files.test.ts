@@ -13,7 +13,8 @@ const OWN: FileDigests = {
 };
 const TELLS = haFields({ t: 'starting', clean: '1' });
 
-function node() {
+/** `held`: the answers wait there. */
+function node(held: ((own: FileDigests) => void)[] | null = null) {
   const sent: HaMessage[] = [];
   const keys: (string | null)[] = [];
   const logs: string[] = [];
@@ -22,7 +23,10 @@ function node() {
     peer: 'b',
     keys: () => ({ numbers: new Set([1, 2]), signs: 1 }),
     ask: (kind, _ask, answered) => {
-      if (kind === 'digests') (answered as (own: FileDigests, nowMs: number) => void)(OWN, 0);
+      if (kind !== 'digests') return;
+      const tell = answered as (own: FileDigests, nowMs: number) => void;
+      if (held) held.push((own) => tell(own, 0));
+      else tell(OWN, 0);
     },
     peerGeneration: () => peer.generation,
     leaving: () => peer.leaving,
@@ -120,4 +124,18 @@ test('the numbers of its keys are known in its present life alone', (t) => {
   t.deepEqual(files.peerKeys?.numbers, new Set([1, 7]), 'by its digests, too');
   peer.generation++;
   t.is(files.peerKeys, null);
+});
+
+test('of two looks under way the later one counts, whichever is answered first', (t) => {
+  const held: ((own: FileDigests) => void)[] = [];
+  const { files, sent } = node(held);
+  files.hear(TELLS);
+  files.keysChanged(0);
+  const [first, second] = held;
+  second?.({ key: 2, byKey: OWN.byKey });
+  first?.(OWN);
+  t.deepEqual(
+    sent.map((message) => fieldOf(message, 'key')),
+    ['2'],
+  );
 });

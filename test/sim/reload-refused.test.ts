@@ -61,3 +61,16 @@ for (const [what, change, refusal] of rows) {
     t.deepEqual(pair.twice, []);
   });
 }
+
+test('the other node is dead: other media and keys are taken', (t) => {
+  const pair = started();
+  pair.powerCut('beta');
+  pair.runFor(60_000);
+  const texts = pair.texts();
+  const haCf = texts.haCf.replace(/^udpport .*/m, 'udpport 7000');
+  pair.alpha.heartbeat.configure({ ...texts, haCf, authkeys: 'auth 2\n2 sha1 another\n' });
+  pair.alpha.heartbeat.reload();
+  pair.runFor(60_000);
+  t.true(pair.log.some((line) => line.includes('with a new configuration, keeping all')));
+  t.is(pair.alpha.has, EVERYTHING);
+});
