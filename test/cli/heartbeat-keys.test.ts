@@ -33,6 +33,17 @@ test('a new key on both, then its use on each, then the old one goes: as docs/CO
   ];
   for (const lines of steps) for (const host of BOTH) await take(host, ...lines);
 
+  // They compare their files. What drbdadm says, if anything, is of this machine.
+  for (const host of BOTH) {
+    const others = async () => {
+      const { out } = await lab.ours(host, 'twinbeat', 'status', '--json');
+      const { files } = JSON.parse(out) as { files: Readonly<Record<string, string>> };
+      const names = Object.keys(files).filter((file) => file !== 'drbd.conf');
+      return names.filter((file) => files[file] !== 'same');
+    };
+    await lab.until(t, `${host} knows them`, async () => (await others()).length === 0);
+  }
+
   // What is said from now on is signed with the new key alone.
   t.is((await lab.ours('node-a', 'hb_standby', 'all')).status, 0);
   await lab.untilRunning(t, '', 'one');
