@@ -31,7 +31,14 @@ import type {
   MembershipEffect,
   Surroundings,
 } from './membership-types.js';
-import { isAlive, linkUp, NODE_STATUSES, type NodeRecord, type NodeStatus } from './node-record.js';
+import {
+  isAlive,
+  linkUp,
+  liveMembers,
+  NODE_STATUSES,
+  type NodeRecord,
+  type NodeStatus,
+} from './node-record.js';
 import { OwnMessages } from './own-messages.js';
 import { OwnStatus } from './own-status.js';
 import { Retransmission } from './retransmission.js';
@@ -370,7 +377,14 @@ export class Membership {
   get deadlineMs(): number {
     const gapsMs = [...this.#nodes.values()].map((node) => node.incoming.deadlineMs);
     const ownMs = Math.min(this.#status.deadlineMs, this.#joining.deadlineMs);
-    return Math.min(ownMs, this.#checkedMs + CHECK_MS, ...gapsMs);
+    const deathsMs = liveMembers(this.#nodes).map((node) => this.#deathMs(node));
+    return Math.min(ownMs, this.#checkedMs + CHECK_MS, ...gapsMs, ...deathsMs);
+  }
+
+  /** When a node is dead of which nothing more is heard: the first moment at which #checkDead finds so. */
+  #deathMs({ statusMs, deadtimeMs }: NodeRecord): number {
+    const waitMs = this.#joining.commUp ? deadtimeMs : this.#config.initdeadMs;
+    return statusMs + (this.#config.proves ? Math.max(waitMs, deadtimeMs) : waitMs) + 1;
   }
 
   #checkDead(node: NodeRecord, nowMs: number, out: MembershipEffect[]): void {

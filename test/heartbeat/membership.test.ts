@@ -200,6 +200,33 @@ test('a node is dead after what it said itself', (t) => {
   t.true(pair.logs().includes('node b: is dead'));
 });
 
+// The time of a fail-over begins with it: not at the next look, which may be a quarter of a second later.
+test('a node is dead as soon as it was silent for longer than its deadtime', (t) => {
+  const pair = Pair.joined();
+  const deathMs = pair.nowMs + 4000;
+  pair.until(deathMs);
+  t.false(pair.has('node-dead'));
+  pair.until(deathMs + 1);
+  t.true(pair.has('node-dead'));
+
+  const alone = new Pair();
+  alone.until(10_000);
+  t.false(alone.has('node-dead'));
+  alone.until(10_001);
+  t.true(alone.has('node-dead'), 'never heard: initdead');
+});
+
+// Else it would be looked for again and again in the same moment.
+test('a node that proves that it is heard has its deadtime, however short initdead is', (t) => {
+  const pair = new Pair({ proves: true, initdeadMs: 2000 });
+  pair.until(100);
+  pair.status('up', 6000);
+  pair.until(6100);
+  t.false(pair.has('node-dead'));
+  pair.until(6101);
+  t.true(pair.has('node-dead'));
+});
+
 test('a late heartbeat is reported', (t) => {
   const pair = Pair.joined();
   const heardMs = pair.nowMs;
