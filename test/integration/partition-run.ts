@@ -114,7 +114,7 @@ export class PartitionRun {
     this.#startMs = this.#nowMs();
     this.#lab.observe((line) => this.#seen.line(line));
     const looks = setInterval(() => this.#look(), LOOK_MS);
-    let stayed: readonly Host[] = [];
+    let restMs = 0;
     let reasons: string[] = [];
     let works = false;
     try {
@@ -126,10 +126,9 @@ export class PartitionRun {
       }
       if (mending.type === 'after') await passed(mending.ms);
       else await this.#wait('rest', () => this.#isAtRest(), REST_MS[this.#mode]);
-      stayed = this.#seen.active(this.#nowMs());
+      restMs = this.#nowMs();
       reasons = this.#reasons();
       works = HOSTS.some((host) => this.#world.works(host));
-      this.#tell(`active: ${stayed.join(' and ') || 'nobody'}`);
       if (mending.type !== 'never') {
         await this.#mend();
         await this.#wait(
@@ -147,6 +146,8 @@ export class PartitionRun {
     const endMs = this.#nowMs();
     this.#isOver = true;
     await this.#power;
+    // Looked at now: on a busy machine answers come late.
+    const stayed = restMs === 0 ? [] : this.#seen.active(restMs);
     const since = ({ fromMs, toMs }: Span): Span => ({
       fromMs: fromMs - this.#startMs,
       toMs: toMs - this.#startMs,

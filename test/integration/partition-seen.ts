@@ -39,7 +39,9 @@ export class Seen {
   }
 
   active(nowMs: number): Host[] {
-    const young = this.lives.filter(({ toMs }) => nowMs - toMs < SILENT_MS);
+    const young = this.lives.filter(
+      ({ fromMs, toMs }) => fromMs <= nowMs && nowMs - toMs < SILENT_MS,
+    );
     return [...new Set(young.map(({ host }) => host))].sort();
   }
 

@@ -12,8 +12,8 @@ import { drawPlan, MODES, type Mode, planText } from './partition-plan.js';
 import { PartitionRun } from './partition-run.js';
 import { resultLine } from './partition-table.js';
 
-/** A cut of both links that heals, one that takes the third place along, and a node that dies or stands still. */
-const SEEDS: readonly number[] = [4, 7, 9];
+/** A daemon that stands still and a cut, healed; everything but the service net, for good; a node cut off from all while the other one dies. */
+const SEEDS: readonly number[] = [7, 8, 9];
 
 const NEEDS: Readonly<Record<Mode, readonly string[]>> = {
   none: [],
