@@ -116,15 +116,11 @@ fi
 cd /
 `;
 
-interface PoweredNode {
-  readonly inside: Namespace;
-}
-
 export class PartitionLab {
   readonly dir: string;
   readonly #mode: Mode;
   readonly #outside: Namespace;
-  readonly #nodes = new Map<Host, PoweredNode>();
+  readonly #nodes = new Map<Host, Namespace>(); // that are on;
   readonly #server: Server;
   #children: ChildProcess[] = [];
   #third: ChildProcess | null = null;
@@ -218,7 +214,7 @@ export class PartitionLab {
     const hasWatchdog = this.#mode === 'witness' || this.#mode === 'etcd';
     const args = [host, join(this.dir, host), resolve('test/lab/partition'), plugin];
     const inside = await Namespace.open(KINDS, NODE, [...args, hasWatchdog ? '3' : '0'], ENV);
-    this.#nodes.set(host, { inside });
+    this.#nodes.set(host, inside);
     await this.#plugIn(host, inside);
   }
 
@@ -250,7 +246,7 @@ export class PartitionLab {
     const node = this.#nodes.get(host);
     if (!node) return;
     this.#nodes.delete(host);
-    await node.inside.kill();
+    await node.kill();
     // Its network goes later, by itself: the bridges have forgotten it before.
     const gone = ALL_NETS.map((net) => `link del ${port(net, host)}\n`).join('');
     await this.#outside.exec(['ip', '-force', '-batch', '-'], { input: gone });
@@ -261,7 +257,7 @@ export class PartitionLab {
   }
 
   async exec(host: Host, ...argv: readonly string[]): Promise<Ran | null> {
-    return (await this.#nodes.get(host)?.inside.exec(argv)) ?? null;
+    return (await this.#nodes.get(host)?.exec(argv)) ?? null;
   }
 
   async startDaemon(host: Host): Promise<void> {
@@ -293,7 +289,7 @@ export class PartitionLab {
   async says(host: Host, ...args: readonly string[]): Promise<string> {
     const node = this.#nodes.get(host);
     if (!node) return '';
-    const world = memoryWorld({ root: `/proc/${node.inside.first.pid}/root` });
+    const world = memoryWorld({ root: `/proc/${node.first.pid}/root` });
     await clStatus(args, world);
     return (world.stdout() + world.stderr()).trim();
   }

@@ -26,12 +26,12 @@ function why({ works, reasons }: Result): string {
 }
 
 export function resultLine(result: Result): string {
-  const { mode, plan, overlapMs, stayed, resets, failure } = result;
+  const { mode, plan, overlapMs, addressGapMs, stayed, resets, failure } = result;
   return [
     `${mode} ${plan.seed}`,
     `${plan.cut}; ${plan.accident}`,
     `two active ${seconds(overlapMs)} s`,
-    `down ${seconds(downMs(result))} s`,
+    `down ${seconds(downMs(result))} s, the address ${seconds(addressGapMs)} s`,
     `stayed ${stayed.join(' and ') || 'nobody'}`,
     `${why(result) || '-'}`,
     `resets ${resets.map(({ host, by }) => `${host} ${by}`).join(', ') || '-'}`,
