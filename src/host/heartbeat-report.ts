@@ -7,6 +7,7 @@ import type { HeartbeatReport, NodeReport } from './heartbeat-control.js';
 import type { HeartbeatNode } from './heartbeat-node.js';
 import type { HeartbeatConfig } from './heartbeat-ports.js';
 import type { FileStates } from './node-files.js';
+import { parametersOf } from './parameters.js';
 
 const UNKNOWN = Object.fromEntries(COMPARED.map((file) => [file, 'unknown'])) as FileStates;
 
@@ -50,7 +51,7 @@ export function heartbeatReport(source: ReportSource): HeartbeatReport {
     nodes: nodeReports(source),
     groups: groups.map((group) => groupReport(group, node)),
     current: node?.operations.current ?? null,
-    parameters: haCf.parameters,
+    parameters: parametersOf(haCf),
     keepaliveMs: haCf.keepaliveMs,
     deadtimeMs: haCf.deadtimeMs,
   };

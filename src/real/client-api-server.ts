@@ -16,6 +16,7 @@ import type { HeartbeatNode } from '../host/heartbeat-node.js';
 import type { HeartbeatConfig } from '../host/heartbeat-ports.js';
 import { VERSION } from '../host/heartbeat-report.js';
 import type { NodeLogLevel } from '../host/node-ports.js';
+import { parametersOf } from '../host/parameters.js';
 import { encodeFrame, FrameReader } from '../wire/client-frame.js';
 import type { HaMessage } from '../wire/hamsg.js';
 import { peerCredentials } from './native-addon.js';
@@ -98,7 +99,7 @@ export class ClientApiServer {
       nodes: () => host.report().nodes,
       rscStatus: () => host.report().rscStatus,
       parameter: (name) => {
-        const { parameters } = config().haCf;
+        const parameters = parametersOf(config().haCf);
         return Object.hasOwn(parameters, name) ? (parameters[name] ?? null) : null;
       },
       uuidOf: (name) => host.node()?.membership.nodes.get(name)?.uuid ?? null,
