@@ -11,6 +11,7 @@ import { nodeDigests } from '../../src/real/node-ports.js';
 import type { NodeName } from '../../src/sim/config.js';
 import type { ReplayEvent } from '../../src/sim/replay-explain.js';
 import { HeartbeatReplay } from '../../src/sim/replay-heartbeat.js';
+import { haFields } from '../../src/wire/hamsg.js';
 import { EVERYTHING, HeartbeatPair, type PairOptions } from './heartbeat-pair.js';
 
 interface Life {
@@ -128,6 +129,29 @@ test('a partition that heals, scripts that run while a killed one is left: the s
   pair.alpha.heartbeat.start();
   pair.runFor(30_000);
   t.true(lives.length >= 3);
+  for (const life of lives) replaysToTheSame(t, life);
+});
+
+test('what a client of the API says is an input: it replays, and the other node is answered', (t) => {
+  const { pair, lives } = recordedPair();
+  pair.alpha.heartbeat.start();
+  pair.beta.heartbeat.start();
+  pair.runFor(30_000);
+  const [alpha, beta] = lives;
+  if (!alpha || !beta) return t.fail();
+  const asked: unknown[] = [];
+  const ask = () => {
+    const about = { verb: 'clientstatus', node: 'alpha', client: 'foo', timeoutMs: 1000 } as const;
+    beta.lives.answer(about, (reply) => asked.push(reply.ok ? reply.value : reply.text));
+    pair.runFor(2000);
+  };
+  ask();
+  alpha.lives.answer({ verb: 'client', client: 'foo', online: true }, () => undefined);
+  alpha.lives.send(haFields({ t: 'hello', word: 'x', from_id: 'foo', to_id: 'foo' }));
+  ask();
+  alpha.lives.answer({ verb: 'client', client: 'foo', online: false }, () => undefined);
+  ask();
+  t.deepEqual(asked, ['offline', 'online', 'offline']);
   for (const life of lives) replaysToTheSame(t, life);
 });
 
