@@ -11,7 +11,7 @@
  *
  * Pure: real/client-api-server.ts has the sockets. Source: heartbeat 3.0.6 observed.
  */
-import { fieldOf, type HaMessage, haFields } from '../wire/hamsg.js';
+import { fieldOf, type HaField, type HaMessage, haFields } from '../wire/hamsg.js';
 import { answerQuery, type ClientView } from './client-queries.js';
 import { type ClientRights, type Credentials, refusalOf } from './client-rights.js';
 import { isForeignType } from './event-scripts.js';
@@ -265,6 +265,12 @@ export class ClientApi {
       out.push({ type: 'log', level: 'WARN', text });
       return;
     }
+    const names = new Set(message.map((field) => field.name));
+    if (names.size < message.length || message.some((field) => !isPlain(field))) {
+      const text = `client ${id}: a message with a field twice, or one that no message can have, is not sent`;
+      out.push({ type: 'log', level: 'WARN', text });
+      return;
+    }
     const fields = message.filter((field) => !OURS.has(field.name));
     const ids = { from_id: id, to_id: id, client_gen: String(client.generation) };
     out.push({ type: 'send', message: [...fields, ...haFields(ids)] });
@@ -320,6 +326,11 @@ export class ClientApi {
   link(node: string, ifname: string, st: 'up' | 'dead', out: ClientEffect[]): void {
     this.heard(haFields({ t: 'ifstat', node, ifname, st }), out);
   }
+}
+
+/** One that is the same field in both forms of a message: in the netstring form a name may have a newline, and be two. */
+function isPlain({ name, value }: HaField): boolean {
+  return /^[\w.-]{1,64}$/.test(name) && !(typeof value === 'string' && value.includes('\0'));
 }
 
 function printable(text: string): string {

@@ -99,12 +99,15 @@ export class EventQueue {
   }
 }
 
-/** HA_FIELD for each field that can be one. Binary ones are left out, as by the original. */
+/**
+ * HA_FIELD for each field that can be one. Binary ones are left out, as by the original. Names of heartbeat's fields begin with a small
+ * letter, and the variables that harc and scripts go by (HA_DEBUGLOG is a file that is written) with a large one: those nobody may send.
+ */
 export function eventEnvironment(message: HaMessage): Readonly<Record<string, string>> {
   const found: Record<string, string> = {};
   for (const field of message) {
     if (typeof field.value !== 'string' || field.value.includes('\0')) continue;
-    if (/^[A-Za-z_]\w{0,63}$/.test(field.name)) found[`HA_${field.name}`] ??= field.value;
+    if (/^[a-z]\w{0,63}$/.test(field.name)) found[`HA_${field.name}`] ??= field.value;
   }
   return found;
 }

@@ -127,7 +127,9 @@ export class Respawn {
   #again(child: Child, end: ChildEnd, nowMs: number, out: RespawnEffect[]): void {
     if (end.status === NO_MORE) return;
     const { command } = child;
-    if (child.client.failfast) out.push({ type: 'reboot', why: `failfast ${command} ended` });
+    const isDead = end.pid !== null; // and not one that could not be started
+    if (child.client.failfast && isDead)
+      out.push({ type: 'reboot', why: `failfast ${command} ended` });
     // Also when the reboot was asked for: where there is none it runs again.
     const isShort = nowMs - child.startedMs < SHORT_LIFE_MS;
     child.shortLives = isShort ? child.shortLives + 1 : 0;

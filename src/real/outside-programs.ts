@@ -12,6 +12,10 @@ import { type HaMessage, haFields } from '../wire/hamsg.js';
 import { ClientApiServer } from './client-api-server.js';
 import { EventScripts } from './event-scripts.js';
 import { RespawnChildren } from './respawn-child.js';
+import { within } from './within.js';
+
+/** For all children together at the end of the daemon, each with its own time to end. */
+const END_MS = 60_000;
 
 export interface OutsideHost extends Pick<LivesHost, 'log' | 'reboot' | 'timers'> {
   readonly root: string;
@@ -99,6 +103,7 @@ export class OutsidePrograms implements Outside {
   /** The daemon ends: nothing that it started stays behind. */
   async end(): Promise<void> {
     this.#api.close();
-    await this.#children.stop();
+    // One that hangs in the kernel cannot be ended.
+    await within(END_MS, this.#children.stop());
   }
 }

@@ -47,6 +47,7 @@ export class RespawnChildren {
   #left: Process[];
   #config: HeartbeatConfig | null = null;
   #timer: NodeJS.Timeout | null = null;
+  #isWanted = false;
   readonly #stopped: (() => void)[] = [];
 
   constructor(host: RespawnHost) {
@@ -64,6 +65,7 @@ export class RespawnChildren {
 
   /** Communication is up. */
   async start(): Promise<void> {
+    this.#isWanted = true;
     const limitMs = monotonicMs() + LEFT_LIMIT_MS;
     for (const { pid } of this.#left) {
       this.#host.log('info', `killing process group ${pid}, left by a killed heartbeat`);
@@ -76,11 +78,12 @@ export class RespawnChildren {
       for (const { pid } of this.#left) killGroup(pid, 'SIGKILL');
       this.#left = [];
     }
-    this.#do((nowMs, out) => this.#machine.start(nowMs, out));
+    if (this.#isWanted) this.#do((nowMs, out) => this.#machine.start(nowMs, out));
   }
 
   /** Ends all of them, the last one first; done when none runs. */
   stop(): Promise<void> {
+    this.#isWanted = false;
     return new Promise((resolve) => {
       this.#stopped.push(resolve);
       this.#do((nowMs, out) => this.#machine.stop(nowMs, out));

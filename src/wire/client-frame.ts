@@ -11,8 +11,11 @@ import { decodeHaMessage, encodeClassic, type HaMessage } from './hamsg.js';
 
 const HEAD_BYTES = 8;
 const MAGIC = 0xabcd;
-/** What a client sends has to go out in one datagram, with fields and a signature that we add. */
-export const MAX_FRAME_BYTES = 60_000;
+/**
+ * What a client sends has to go out in one datagram (65,507 bytes), with fields and a signature that we add and with a length in front
+ * of each of up to 1000 fields: one that is too long would be asked for by the other node again and again.
+ */
+export const MAX_FRAME_BYTES = 32_000;
 
 export function encodeFrame(message: HaMessage): Uint8Array {
   const text = encodeClassic(message);

@@ -268,6 +268,22 @@ test('its messages carry its name, whatever they say; the standard fields are no
   ]);
 });
 
+test('a field that would be two in the other form is not sent', (t) => {
+  const hand = new Hand();
+  const { at } = hand.signOn('foo');
+  const fields: Readonly<Record<string, string>>[] = [
+    { 'x\nfrom_id': 'bar' },
+    { x: 'a\0b' },
+    { '(1)x': 'a' },
+  ];
+  const twice = [...haFields({ t: 'hello' }), ...haFields({ t: 'status', st: 'dead' })];
+  t.deepEqual(
+    hand.do((out) => hand.api.received(at, twice, out)),
+    ['WARN'],
+  );
+  for (const more of fields) t.deepEqual(hand.say(at, { t: 'hello', ...more }), ['WARN']);
+});
+
 test('it does not speak for the node', (t) => {
   const hand = new Hand();
   const { at } = hand.signOn('foo');

@@ -60,7 +60,15 @@ test('a life that is over runs no more', (t) => {
 
 test('fields become HA_*, but for those that cannot', (t) => {
   const message: HaMessage = [
-    ...haFields({ t: 'x', src: 'node-b', 'a b': '1', 'x=y': '2', '1a': '3', z: 'a\0b' }),
+    ...haFields({
+      t: 'x',
+      src: 'node-b',
+      'a b': '1',
+      'x=y': '2',
+      '1a': '3',
+      DEBUGLOG: '/etc/passwd',
+      z: 'a\0b',
+    }),
     { name: 'srcuuid', kind: 1, value: new Uint8Array(16) },
   ];
   t.deepEqual(eventEnvironment(message), { HA_t: 'x', HA_src: 'node-b' });

@@ -189,6 +189,14 @@ test('a failfast that ends takes the machine down', (t) => {
   t.deepEqual(hand.ended('a', exit(0)), [], 'a respawn does not');
 });
 
+test('a failfast that cannot be started does not', (t) => {
+  const hand = new Hand();
+  hand.start(client('/bin/f', true));
+  const end = { pid: null, status: null, how: 'cannot be run: no memory' };
+  t.deepEqual(hand.ended('f', end), []);
+  t.deepEqual(hand.next(), ['start f']);
+});
+
 test('a failfast that is told to end does not', (t) => {
   const hand = new Hand();
   hand.start(client('/bin/f', true));
