@@ -118,6 +118,7 @@ export class ClientApiServer {
     const server = createServer((socket) => this.#connected(socket));
     this.#server = server;
     const failed = (e: unknown) => {
+      if (this.#server === server) this.#server = null; // the next life tries again
       const why = e instanceof Error ? e.message : String(e);
       this.#host.log('WARN', `${this.#path}: no client API: ${why}`);
     };

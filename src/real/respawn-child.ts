@@ -44,17 +44,22 @@ export class RespawnChildren {
   readonly #machine = new Respawn();
   readonly #running = new Map<number, Process>();
   readonly #file: RunFile;
-  #left: Process[];
+  #left: Process[] = [];
   #config: HeartbeatConfig | null = null;
   #timer: NodeJS.Timeout | null = null;
   #isWanted = false;
+  #warned = false;
   readonly #stopped: (() => void)[] = [];
 
   constructor(host: RespawnHost) {
     this.#host = host;
     const path = host.root + CHILDREN_FILE;
     this.#file = new RunFile(path);
-    this.#left = parseProcesses(readRunFile(path)).filter(isSame);
+    try {
+      this.#left = parseProcesses(readRunFile(path)).filter(isSame);
+    } catch (e) {
+      this.#host.log('WARN', `${path}: ${e instanceof Error ? e.message : String(e)}`);
+    }
   }
 
   /** `lines`: those that are not built in. */
@@ -118,7 +123,7 @@ export class RespawnChildren {
         this.#host.reboot(effect.why);
         break;
       case 'stopped':
-        this.#file.remove();
+        this.#forget();
         for (const resolve of this.#stopped.splice(0)) resolve();
         break;
       case 'log':
@@ -170,10 +175,25 @@ export class RespawnChildren {
     }
   }
 
-  /** For the successor of a killed daemon. */
+  #forget(): void {
+    try {
+      this.#file.remove();
+    } catch {
+      // Numbers of processes that are gone do no harm.
+    }
+  }
+
+  /** For the successor of a killed daemon. Where it cannot be kept, on a full /run, the children run all the same. */
   #keep(): void {
     const lines = [...this.#running.values()].map(({ pid, start }) => `${pid} ${start}\n`);
-    this.#file.write(Buffer.from(lines.join('')));
+    try {
+      this.#file.write(Buffer.from(lines.join('')));
+    } catch (e) {
+      const why = e instanceof Error ? e.message : String(e);
+      const text = `${CHILDREN_FILE}: ${why}: a successor will not know the children`;
+      if (!this.#warned) this.#host.log('WARN', text);
+      this.#warned = true;
+    }
   }
 }
 

@@ -151,6 +151,19 @@ test('children of a killed daemon are ended before its successor starts its own'
   t.true(children.root.read('/out/one.ended') !== '', 'by TERM');
 });
 
+test('where they cannot be written down they run all the same, once', async (t) => {
+  if (!need(t, 'root', 'setpriv')) return;
+  const children = await Children.create(t);
+  await children.configure('respawn root CHILD one');
+  mkdirSync(children.root.path('/run/twinbeat/heartbeat.children'), { recursive: true });
+  await children.start();
+  const one = await children.life('one', 1);
+  await children.untilLogged('a successor will not know the children');
+  t.is((await children.root.run(HEARTBEAT, '-k')).code, 0);
+  t.false(children.runs(one));
+  t.deepEqual(children.pids('one'), [one]);
+});
+
 test('a failfast that ends asks for the reboot; where there is none it runs again', async (t) => {
   if (!need(t, 'root', 'setpriv')) return;
   const children = await Children.create(t);
