@@ -1,10 +1,12 @@
 /** The client API as a machine: what heartbeat 3.0.6 was seen to answer, and clients that mean no good. */
 import test from 'ava';
+import { Prng } from '../../src/base/prng.js';
 import { ClientApi, type ClientEffect } from '../../src/host/client-api.js';
 import type { ClientView } from '../../src/host/client-queries.js';
 import { type Credentials, clientRights } from '../../src/host/client-rights.js';
+import { isForeignType } from '../../src/host/event-scripts.js';
 import type { NodeReport } from '../../src/host/heartbeat-control.js';
-import { type HaMessage, haFields } from '../../src/wire/hamsg.js';
+import { fieldOf, type HaMessage, haFields } from '../../src/wire/hamsg.js';
 
 const HACLIENT = 108;
 const ROOT: Credentials = { pid: 7, uid: 0, gid: 0 };
@@ -376,4 +378,100 @@ test('a new life of the node: who is there joins again; new rights are for who c
     ['foo true', 'send t=hbapi-clstat st=join fr'],
   );
   t.regex(hand.signOn('bar').said[0] ?? '', /no default client auth/);
+});
+
+/** Whatever is said, in whatever order: what reaches the cluster is a client's, and has no field of heartbeat's own. */
+test('anything at all: nothing is thrown, and nothing that is sent speaks for the node', (t) => {
+  const types = [
+    'hbapi-req',
+    'status',
+    'resource',
+    'ask_resources',
+    'hb_takeover',
+    'query-cstatus',
+    'hello',
+    'NS_ackmsg',
+    'shutdone',
+    '',
+  ];
+  const requests = [
+    'signon',
+    'signoff',
+    'nodelist',
+    'iflist',
+    'setfilter',
+    'clientstatus',
+    'getparm',
+    '__proto__',
+  ];
+  const values = [
+    'foo',
+    'bar',
+    '7',
+    '8',
+    'node-a',
+    'node-b',
+    'all',
+    'me',
+    'done',
+    '1',
+    'ff',
+    '',
+    '../x',
+    'a\nb',
+    '\0',
+  ];
+  const names = [
+    'from_id',
+    'to_id',
+    'pid',
+    'node',
+    'cn',
+    'rsc_hold',
+    'info',
+    'src',
+    'seq',
+    'homes',
+    'dest',
+    'fmask',
+    'x',
+  ];
+  let sent = 0;
+  let foreign = 0;
+  for (let seed = 1; seed <= 200; seed++) {
+    const rng = new Prng(seed);
+    const hand = new Hand();
+    let last = 0;
+    for (let turn = 0; turn < 100; turn++) {
+      const at = Math.max(1, last - rng.below(4));
+      if (rng.chance(0.2)) last = hand.connect({ pid: 8, uid: 5, gid: HACLIENT });
+      if (rng.chance(0.2)) last = hand.signOn(rng.pick(['foo', 'bar', '7'])).at;
+      const fields: Record<string, string> = { t: rng.pick(types), reqtype: rng.pick(requests) };
+      for (let n = rng.below(5); n > 0; n--) fields[rng.pick(names)] = rng.pick(values);
+      if (rng.chance(0.2))
+        Object.assign(fields, {
+          t: 'hbapi-req',
+          reqtype: 'signon',
+          from_id: rng.pick(['foo', 'bar', '7', '8']),
+          pid: rng.pick(['7', '8']),
+        });
+      const out: ClientEffect[] = [];
+      if (rng.chance(0.05)) hand.api.closed(at, 'died', out);
+      else if (rng.chance(0.1)) hand.api.heard(haFields(fields), out);
+      else hand.api.received(at, haFields(fields), out);
+      for (const effect of out) {
+        if (effect.type !== 'send') continue;
+        sent++;
+        const type = fieldOf(effect.message, 't') ?? '';
+        const isOwn = ['hbapi-clstat', 'query-cstatus', 'hb_takeover'].includes(type);
+        const isAsk = type === 'ask_resources' && fieldOf(effect.message, 'info') === 'me';
+        if (isForeignType(type)) foreign++;
+        t.true(isOwn || isAsk || isForeignType(type), type);
+        for (const name of ['src', 'seq', 'homes']) t.is(fieldOf(effect.message, name), null);
+        const id = fieldOf(effect.message, 'from_id');
+        t.true(id === null || ['foo', 'bar', '7', '8'].includes(id), `${id}`);
+      }
+    }
+  }
+  t.true(sent > 200 && foreign > 20, `${sent} ${foreign}`);
 });
