@@ -423,8 +423,9 @@ export class HeartbeatNode {
           this.#ports.outside?.active();
           break;
         case 'partition-healed':
-          // With the lease we are the one that serves: the other one has let go, or is about to.
-          if (this.#door.lease?.isHeld(nowMs)) break;
+          // With the lease we are the one that serves: the other one has let go, or is about to. Who waited with it and serves nothing yet
+          // begins anew: the other one may not have heard that it started, and would wait for that for ever.
+          if (this.#door.lease?.isHeld(nowMs) && this.resources.claims() !== 'none') break;
           this.#leaving.beginRestart(HEALED_RELEASE_MS, nowMs);
           break;
         case 'stalled':
