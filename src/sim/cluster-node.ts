@@ -23,6 +23,8 @@ const LOAD_MS = [80, 300] as const;
 /** From a reset or a reboot until heartbeat is started. */
 const BOOT_MS = [2000, 9000] as const;
 const KILL_MS = 5;
+/** It was told to end, and does when it is not stubborn any more. */
+const STUBBORN_LOOK_MS = 500;
 
 export class ClusterNode {
   readonly name: NodeName;
@@ -208,7 +210,11 @@ export class ClusterNode {
         this.later(world.setup.startMs, () => done(true));
       },
       stopService: (name, done) => {
-        if (!this.stubborn.has(name)) this.later(world.setup.startMs / 2, done);
+        const end = () => {
+          if (this.stubborn.has(name)) this.later(STUBBORN_LOOK_MS, end);
+          else done();
+        };
+        this.later(world.setup.startMs / 2, end);
       },
       killService: (_name, done) => this.later(KILL_MS, done),
       address: (address, isHere) => {

@@ -19,8 +19,6 @@ import type { Trace } from './trace.js';
 import type { Violation } from './world.js';
 
 const TICK_MS = 200;
-/** A second apart. */
-const ANNOUNCEMENTS = 3;
 /** A pair without load has a few hundred. */
 const MOST_EVENTS_PER_S = 100_000;
 
@@ -148,10 +146,13 @@ export class ClusterWorld {
     for (const c of this.#checkers) c.launched(node, service);
   }
 
-  /** It has the address, and says so a few times, as arping does. Clients and switches hear it unless the network is cut. */
+  /**
+   * It has the address, and says so every second for as long as a cut may last that no node notices: after a shorter one nobody says it
+   * again (test/heartbeat/announce.test.ts). Clients and switches hear it unless the network is cut.
+   */
   announced(node: ClusterNode, address: string): void {
     for (const c of this.#checkers) c.announced(node, address);
-    this.#say(node, address, ANNOUNCEMENTS);
+    this.#say(node, address, 2 + Math.ceil(this.setup.deadtimeMs / 1000));
   }
 
   #say(node: ClusterNode, address: string, left: number): void {

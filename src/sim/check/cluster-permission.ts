@@ -3,13 +3,14 @@
  * again; and with a witness nobody resets the other one who does not have the lease.
  */
 import type { ArbiterAnswer, ArbiterAsk, FenceAnswer } from '../../resource-manager/answers.js';
+import { includes } from '../../resource-manager/hold.js';
 import type { ClusterNode } from '../cluster-node.js';
 import type { ClusterWorld } from '../cluster-world.js';
 import type { NodeName } from '../config.js';
 import { ClusterChecker, lifeOf } from './cluster-checker.js';
 
 interface Door {
-  /** What runs here when the reset failed: it may go on, and be restarted; null: none has failed. */
+  /** What ran here, or was claimed, when the reset failed: it may go on, and be restarted; null: none has failed. */
   shut: ReadonlySet<string> | null;
   leaseUntilMs: number; // by true time, from the sending of the request
 }
@@ -36,7 +37,17 @@ export class ClusterPermission extends ClusterChecker {
   override fenced(node: ClusterNode, answer: FenceAnswer): void {
     const door = this.#doors[node.name];
     if (answer === 'OK') door.shut = null;
-    else door.shut ??= new Set(node.scripts.services.keys());
+    else door.shut ??= new Set([...node.scripts.services.keys(), ...this.#claimed(node)]);
+  }
+
+  /** What it had claimed before it asked is being started, perhaps. */
+  #claimed(node: ClusterNode): string[] {
+    const claims = lifeOf(node)?.resources.claims() ?? 'none';
+    const isClaimed = (home: NodeName) =>
+      includes(claims, home === node.name ? 'local' : 'foreign');
+    return this.world.setup.groups.flatMap(({ home, service }) =>
+      isClaimed(home) ? [service] : [],
+    );
   }
 
   override launched(node: ClusterNode, service: string): void {
