@@ -21,14 +21,28 @@ export class Answers {
     });
   }
 
-  /** The first answer from then on; null: none yet. */
-  since(ms: number): number | null {
-    return this.#atMs.find((atMs) => atMs >= ms) ?? null;
+  get atMs(): readonly number[] {
+    return this.#atMs;
   }
 
   end(): void {
     this.#ping.kill('SIGKILL');
   }
+}
+
+/** The first answer from then on that comes after so much silence; null: none yet. */
+export function answerAfterSilence(
+  answersMs: readonly number[],
+  fromMs: number,
+  silenceMs: number,
+): number | null {
+  let lastMs = fromMs;
+  for (const atMs of answersMs) {
+    if (atMs < fromMs) continue;
+    if (atMs - lastMs >= silenceMs) return atMs;
+    lastMs = atMs;
+  }
+  return null;
 }
 
 /** When the answer came that a line of `ping -D` is about; null: it is about none. */
