@@ -1,5 +1,6 @@
 /**
- * Partition runs by hand: node build/test/integration/run-partition.js [--mode none|stonith|witness|etcd] [--seed N] [--seeds N] [--at-once N] [--stories FILE]
+ * Partition runs by hand: node build/test/integration/run-partition.js [--mode none|stonith|witness|etcd]
+ * [--seed N] [--first N] [--seeds N] [--at-once N] [--stories FILE]
  *
  * With a seed: one run, with its story. With seeds: that many of each mode (or of the one), so many at once, and the table of docs/PARTITIONS.md;
  * the stories of all of them go to a file.
