@@ -7,6 +7,7 @@
  * change of the machines does not leave mutants behind that do nothing.
  */
 import { CAUGHT } from './mutants-caught.js';
+import { CLUSTER_MUTANTS } from './mutants-cluster.js';
 import { DRBD_MUTANTS } from './mutants-drbd.js';
 import { HEARTBEAT_MUTANTS } from './mutants-heartbeat.js';
 import { RESYNC_MUTANTS } from './mutants-resync.js';
@@ -39,6 +40,7 @@ export const MUTANTS: readonly Mutant[] = [
   ...RESYNC_MUTANTS,
   ...VOLUME_MUTANTS,
   ...HEARTBEAT_MUTANTS,
+  ...CLUSTER_MUTANTS,
 ];
 
 export function mutantNamed(name: string): Mutant | null {

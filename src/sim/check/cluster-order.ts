@@ -12,9 +12,14 @@ import type { NodeName } from '../config.js';
 import type { ScriptTrace } from '../sim-scripts.js';
 import { ClusterChecker } from './cluster-checker.js';
 
+interface Restart {
+  readonly called: Set<string>;
+  readonly stopped: Set<string>;
+}
+
 export class ClusterOrder extends ClusterChecker {
-  /** Of groups that are restarted in place, by service: what was stopped since. */
-  readonly #restarts: Record<NodeName, Map<string, Set<string>>> = {
+  /** Of groups that are restarted in place, by service: what a stop was called for since, and what was stopped. */
+  readonly #restarts: Record<NodeName, Map<string, Restart>> = {
     alpha: new Map(),
     beta: new Map(),
   };
@@ -28,9 +33,10 @@ export class ClusterOrder extends ClusterChecker {
   }
 
   override logged(name: NodeName, _object: string, _level: string, text: string): void {
-    const key = /^restarting (\S+) in place/.exec(text)?.[1];
-    const group = key === undefined ? null : this.#groupOf(key);
-    if (group) this.#restarts[name].set(group.service, new Set());
+    // When it begins: one that is only wished for may be called off.
+    const last = /^Restarting resource group: .*?(\S+)$/.exec(text)?.[1];
+    const group = last === undefined ? null : this.#groupOf(last);
+    if (group) this.#restarts[name].set(group.service, { called: new Set(), stopped: new Set() });
   }
 
   override died(node: ClusterNode): void {
@@ -58,20 +64,18 @@ export class ClusterOrder extends ClusterChecker {
     ) {
       this.violate(`${node.name} stops ${text} while ${service} is there`);
     }
-    const stopped = this.#restarts[node.name].get(service);
-    if (!stopped) return;
+    const restart = this.#restarts[node.name].get(service);
+    if (!restart) return;
+    const { called, stopped } = restart;
     if (event === 'begins') {
+      if (action === 'stop') called.add(text);
       if (action !== 'start') return;
       if (!stopped.has(text)) this.violate(`${node.name} restarts ${text}, and has not stopped it`);
       if (!isAddress) this.#restarts[node.name].delete(service);
     } else if (outcome && action === 'stop' && outcome.exitStatus === 0) stopped.add(text);
-    else if (
-      outcome &&
-      action === 'status' &&
-      judge(parseHaResource(text), outcome) === 'stopped'
-    ) {
-      // The last word on a stop that failed; not the question before a start, which asks when the stop has worked.
-      if (!node.scripts.services.has(text)) stopped.add(text);
+    else if (outcome && action === 'status' && called.has(text)) {
+      // The last word on a stop that failed.
+      if (judge(parseHaResource(text), outcome) === 'stopped') stopped.add(text);
     }
   }
 }
