@@ -67,7 +67,7 @@ soak: all
 # Fresh seeds and all kept ones, and fresh ones of the profile cluster; SEEDS=2000 for more, ARGS='--minutes 60' instead.
 sim: ts
 	@$(NODE) build/src/bin/twinbeat.js sim $(or $(ARGS),--seeds $(or $(SEEDS),500)) --also test/sim/seeds.txt
-	@$(if $(ARGS),,$(NODE) build/src/bin/twinbeat.js sim --fault cluster --seeds $(or $(SEEDS),200))
+	@$(if $(ARGS),,$(NODE) build/src/bin/twinbeat.js sim --fault cluster --seeds $(or $(SEEDS),100))
 
 # Fresh inputs for every reader of bytes and text; INPUTS=10000000 takes hours, ONLY=packets one of them.
 fuzz: ts
