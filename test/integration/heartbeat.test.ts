@@ -133,8 +133,9 @@ test.serial('dopd: drbd-peer-outdater ends with what the other node could do', a
   if (!need(t, 'root', 'netns', 'nsenter')) return;
   const lab = await HeartbeatLab.up(t, [...TIMING, 'bcast eth0'], 'node-a LabRes::one\n');
   for (const host of ['node-a', 'node-b'] as const) {
-    // A stand-in that ends with the status in a file. /run is each host's own.
-    const script = '#!/bin/sh\necho "$*" >>/run/outdated; exit $(cat /run/outdate-status)\n';
+    // A stand-in that ends with the status in a file; `dump` is asked for, too, for the comparison of files. /run is each host's own.
+    const script =
+      '#!/bin/sh\n[ "$1" = outdate ] || exit 1\necho "$*" >>/run/outdated; exit $(cat /run/outdate-status)\n';
     await lab.exec(
       host,
       'sh',
