@@ -36,6 +36,8 @@ const VERIFY_PATIENCE_MS = 90_000;
 
 /** What drbdadm says then. */
 const RESYNC_AFTER_CYCLE = `(${Err.RESYNC_AFTER_CYCLE})`;
+/** A command that is answered at all is answered in that time. */
+const MOMENT_MS = 1000;
 /** And when the disk became Outdated under `primary --force`, by its own fence-peer. */
 const ONCE_MORE = 'with --force once more';
 
@@ -158,7 +160,9 @@ export class Repair {
   #connected(r: Replica, act: (what: () => void) => void): void {
     const s = r.state;
     if (!s) return;
-    const attaching = s.pdsk < Disks.Inconsistent && this.#attaches(r.peer) < FEW;
+    // A peer that is asked while it attaches refuses: both at once, again and again, come to nothing.
+    const inAMoment = this.#world.nowMs - (this.#notes.get(r.peer)?.triedMs ?? 0) < MOMENT_MS;
+    const attaching = s.pdsk < Disks.Inconsistent && (this.#attaches(r.peer) < FEW || inAMoment);
     // Consistent, and the peer, without a disk, can not say whether that is the newest.
     const nobodyKnows = s.disk === Disks.Consistent && s.pdsk < Disks.Inconsistent;
     const bad = isBad(s.disk) || nobodyKnows;
