@@ -1,8 +1,8 @@
 /** `twinbeat restart drbdd` on a node of a real pair whose users wait: it does not wait for them. */
-import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
 import { DEVICE, RESOURCE } from '../../src/cli/pair-config.js';
-import { deviceBytes, diskPair, sameDisks, WANTS } from '../support/disk-pair.js';
+import { waitUntil } from '../../src/cli/pair-run.js';
+import { deviceBytes, diskPair, LIMIT_MS, sameDisks, WANTS } from '../support/disk-pair.js';
 import { need } from '../support/need.js';
 
 test('I/O is suspended, with a write on its way: the successor has it, and goes on with resume-io', async (t) => {
@@ -12,16 +12,16 @@ test('I/O is suspended, with a write on its way: the successor has it, and goes 
   const node = cluster.node(0);
   await node.must(['drbdadm', 'suspend-io', RESOURCE]);
   const copy = ['dd', 'if=/dev/urandom', `of=${DEVICE}`, 'bs=4k', 'count=8', 'oflag=direct'];
-  let over = false;
-  const write = node.exec(copy, { timeoutMs: 110_000 }).then((ran) => {
-    over = true;
-    return ran;
-  });
-  await sleep(500);
+  // In a write that the device has and does not answer.
+  const waits = async (): Promise<boolean> => {
+    const { stdout } = await node.exec(['ps', '-C', 'dd', '-o', 'stat=,args=']);
+    return stdout.split('\n').some((line) => line.startsWith('D') && line.endsWith(copy.join(' ')));
+  };
+  const write = node.exec(copy, { timeoutMs: 110_000 });
+  t.true(await waitUntil(waits, LIMIT_MS), 'the write is held');
   const restart = await node.exec(['twinbeat', 'restart', 'drbdd'], { timeoutMs: 70_000 });
   t.is(restart.status, 0, restart.stderr);
-  await sleep(500);
-  t.false(over);
+  t.true(await waits(), 'it is held by the successor, too');
   await node.must(['drbdadm', 'resume-io', RESOURCE]);
   const ran = await write;
   t.is(ran.status, 0, ran.stderr);
