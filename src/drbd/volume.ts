@@ -39,7 +39,12 @@ import type { Negotiated } from './transition.js';
 import { Verify } from './verify.js';
 
 /** Behind the generations that users have seen: none of them is one (generation.ts, randomUuid). */
-export const EXPOSED_MARKS = { elsewhere: 1n, peerMayLack: 2n, promiseBroken: 3n } as const;
+export const EXPOSED_MARKS = {
+  ahead: 0n,
+  elsewhere: 1n,
+  peerMayLack: 2n,
+  promiseBroken: 3n,
+} as const;
 
 export class Volume {
   readonly core: Core;
@@ -284,10 +289,11 @@ export class Volume {
     this.tellExposed();
   }
 
-  /** A successor of the engine must know it, too. 0 behind the first one: `ahead`; then the marks. */
+  /** A successor of the engine must know it, too: the generations, then the marks. */
   tellExposed(): void {
     const told = [this.#exposedUuid];
-    if (this.#exposedBefore !== 0n || this.#ahead) told.push(this.#exposedBefore);
+    if (this.#exposedBefore !== 0n) told.push(this.#exposedBefore);
+    if (this.#ahead) told.push(EXPOSED_MARKS.ahead);
     if (this.#elsewhere) told.push(EXPOSED_MARKS.elsewhere);
     if (this.app.doubt.peerMayLack) told.push(EXPOSED_MARKS.peerMayLack);
     if (this.app.doubt.broken) told.push(EXPOSED_MARKS.promiseBroken);

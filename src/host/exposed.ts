@@ -1,6 +1,6 @@
 /**
  * What a successor of the engine is told of a volume whose users outlive it, as words of hex digits: the generation that they have
- * seen last, maybe the one before it (0: they are ahead of the peer), then marks (Volume.tellExposed).
+ * seen last, maybe the one before it, then marks (Volume.tellExposed).
  */
 import { EXPOSED_MARKS, type Volume } from '../drbd/volume.js';
 
@@ -20,7 +20,7 @@ function read(words: readonly string[]): Told | null {
   const [next] = rest;
   const before = next === undefined || MARKS.includes(next) ? null : next;
   const marks = before === null ? rest : rest.slice(1);
-  const right = marks.every((m, i) => MARKS.includes(m) && m > (marks[i - 1] ?? 0n));
+  const right = marks.every((m, i) => MARKS.includes(m) && m > (marks[i - 1] ?? -1n));
   return right ? { current, before, marks } : null;
 }
 
@@ -36,7 +36,7 @@ export function expose(v: Volume, words: readonly string[], users: boolean): boo
   if (before !== null) v.exposedUuid = before;
   if (marks.includes(EXPOSED_MARKS.elsewhere)) v.elsewhere = true;
   if (users) {
-    if (before === 0n) v.ahead = true;
+    if (marks.includes(EXPOSED_MARKS.ahead)) v.ahead = true;
     if (marks.includes(EXPOSED_MARKS.peerMayLack)) v.app.doubt.lackedByPeer();
     if (marks.includes(EXPOSED_MARKS.promiseBroken)) v.app.doubt.breaks();
   }
