@@ -117,6 +117,8 @@ const MAX_CANDIDATES = 16;
 const KEEP_BYTES = 512;
 /** A dial that is never answered does not stop the loop. */
 const DIAL_GRACE_MS = 1000;
+/** More than any crossing: something between the nodes ends each stream behind its first packet. Who is dialed does not dial back at once then. */
+const MANY_LOST = 16;
 const INITIAL_BYTES = 8;
 const EAGAIN = 11;
 const EINTR = 4;
@@ -147,6 +149,7 @@ export class Connect {
   #dataConsumed = 0; // by the handshake
   #handshake: ConnectHandshake | null = null;
   #rests = 0; // in a row
+  #lost = 0; // streams, since both were there last
 
   constructor(settings: ConnectSettings, random: RandomSource, digests: DigestSource) {
     this.#settings = checked(settings);
@@ -386,6 +389,7 @@ export class Connect {
     if (this.#missing === null) this.#check(nowMs);
     else if (this.#phase === 'accepting') {
       if (crossed) this.#toss(nowMs, out);
+      else if (this.#lost > MANY_LOST) this.#accept(this.#soon(nowMs));
       else this.#dial(nowMs, out); // the other one is ours to dial
     }
   }
@@ -403,6 +407,7 @@ export class Connect {
   #lose(stream: number, nowMs: number, out: ConnectEffect[]): void {
     const kind = stream === this.#streams.data?.id ? 'data' : 'meta';
     this.#streams[kind] = null;
+    this.#lost++;
     if (kind === 'data') this.#kept = new Uint8Array(0);
     out.push({ type: 'close', stream });
     if (this.#phase === 'dialing') return;
@@ -415,6 +420,7 @@ export class Connect {
   #greet(nowMs: number, out: ConnectEffect[]): void {
     const { data } = this.#streams;
     assert(data !== null, 'both streams are there when they are alive');
+    this.#lost = 0;
     this.#enter('handshake', NEVER);
     for (const stream of [...this.#candidates.keys()]) this.#dropCandidate(stream, out);
     out.push({ type: 'stopListen' });

@@ -291,3 +291,27 @@ for (const name of ['auth-sha1', 'auth-md5', 'integrity-auth']) {
     t.true(checked >= 2);
   });
 }
+
+/** Dials from 0 ms until `untilMs` when each stream is ended behind its first packet, and the peer is there again every 4 ms. */
+function dialsWhileBroken(untilMs: number): number {
+  const { m, out, take } = machine({ connectIntMs: 1000 });
+  let dials = 0;
+  for (let now = 0, stream = 1; now < untilMs; now += 4, stream += 2) {
+    for (const effect of take()) {
+      if (effect.type !== 'dial') continue;
+      dials++;
+      m.dialed(stream, now, out);
+      m.streamEnded(stream, now + 1, out);
+    }
+    m.accepted(stream + 1, now + 2, out);
+    m.received(stream + 1, FIRST_DATA, now + 2, out);
+    m.streamEnded(stream + 1, now + 3, out);
+    m.tick(now + 3, out);
+  }
+  return dials;
+}
+
+// Swarm 2400003514@7: each node dialed as soon as it was dialed, 200 times a second.
+test('two nodes whose streams are all ended behind the first packet do not dial each other as fast as they can', (t) => {
+  t.true(dialsWhileBroken(10_000) < 60);
+});
