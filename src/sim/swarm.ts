@@ -9,6 +9,7 @@ import { dice, logBetween } from './dice.js';
 import { CLUSTER_VERSION } from './swarm-cluster.js';
 import { withCongestion } from './swarm-congestion.js';
 import { withGrowth } from './swarm-growth.js';
+import { withGrowthBeside } from './swarm-growth-beside.js';
 import { withParity } from './swarm-parity.js';
 import { withThinResync } from './swarm-thin.js';
 import { withVolumes } from './swarm-volumes.js';
@@ -16,9 +17,9 @@ import { withVolumes } from './swarm-volumes.js';
 /**
  * Which drawing is the newest. A seed means the same schedule only while nothing here or in config.ts that is drawn changes
  * (test/sim/swarm-version.test.ts notices): what is drawn beside it gets a number and dice of its own (3: swarm-parity.ts, 4: swarm-growth.ts,
- * 5: swarm-congestion.ts, 6: swarm-thin.ts, 7: swarm-volumes.ts), and the seeds of the versions before mean what they did.
+ * 5: swarm-congestion.ts, 6: swarm-thin.ts, 7: swarm-volumes.ts, 8: swarm-growth-beside.ts), and the seeds of the versions before mean what they did.
  */
-export const SWARM_VERSION = 7;
+export const SWARM_VERSION = 8;
 /** Without what the versions since have added. */
 export const FIRST_VERSION = 2;
 
@@ -367,7 +368,9 @@ export function plan(seed: number, profile: Profile, version = SWARM_VERSION): P
   const fifth = withCongestion(seed, fourth);
   if (version === 5) return fifth;
   const sixth = withThinResync(seed, fifth);
-  return version === 6 ? sixth : withVolumes(seed, sixth);
+  if (version === 6) return sixth;
+  const seventh = withVolumes(seed, sixth);
+  return version === 7 ? seventh : withGrowthBeside(seed, seventh);
 }
 
 function firstPlan(seed: number, profile: Profile): Plan {

@@ -65,6 +65,16 @@ const KNOWN: Record<number, Record<string, string>> = {
     heartbeat: 'ac9d8b0bda82ffe5',
     large: 'b39b77ff84ba0fe2',
   },
+  8: {
+    swarm: '63e9caf64efd37c5',
+    none: '11ae526617dd9137',
+    network: 'f13a7c5b4ec3992b',
+    crash: '2dc8482c9d45a04f',
+    disk: '8ba8fe63ae763329',
+    operator: '51ffc9edb6271552',
+    heartbeat: 'd6a21d704fa53ce1',
+    large: '365010a4cc46a381',
+  },
 };
 
 test('what seeds draw changes only with a version', (t) => {

@@ -1,6 +1,6 @@
 /** A cluster with two volumes: each has its own disks, client, promises and checkers, which notice what is wrong with it alone. */
 import test from 'ava';
-import { Roles } from '../../src/drbd/state.js';
+import { Disks, Roles } from '../../src/drbd/state.js';
 import { nodeDigests } from '../../src/real/node-ports.js';
 import { carryOut } from '../../src/sim/actions.js';
 import { contentOf } from '../../src/sim/ledger.js';
@@ -183,8 +183,68 @@ expect beta log "drbdadm primary r0/1: exit 17" within 10s
 at 40s heal replication
 at 41s boot alpha
 at 60s serve on alpha
-at 90s settle
+at 150s settle
 expect same data
 `);
   t.is(runScenario(scenario, nodeDigests, null).violation?.text ?? null, null);
+});
+
+/** Of both copies of a volume: in KiB, as their users see it. */
+function sizesKib(world: World, minor: number): number[] {
+  return copies(world, minor).map((r) => (r.volume?.sizeSectors ?? 0) / 2);
+}
+
+test('both volumes grow beside each other under load, and each gets its own new part copied', (t) => {
+  const scenario = parsed(`${PAIR}
+set resync-rate 200
+set c-plan-ahead 0
+${STEPS}
+at 5s grow disk of alpha to 6MiB
+at 5s grow disk of beta to 6MiB
+at 5s grow disk of alpha volume 1 to 3MiB
+at 5s grow disk of beta volume 1 to 3MiB
+at 6s drbdadm resize on beta
+expect alpha SyncSource within 2s
+expect alpha volume 1 SyncSource within 2s
+expect alpha log "size = 6104 KB" since 5s
+at 11s reset replication
+expect alpha UpToDate/UpToDate within 60s
+expect alpha volume 1 UpToDate/UpToDate within 60s
+expect no I/O error on alpha since 3s
+at 150s settle
+expect same data
+`);
+  t.is(runScenario(scenario, nodeDigests, null).violation?.text ?? null, null);
+});
+
+test('a volume of which one copy was let go, grew and was attached again: its meta-data are found, the other volume works on', (t) => {
+  const { violation } = played((world) => {
+    const [before = 0] = sizesKib(world, 1);
+    const [first] = world.devices;
+    const written = first?.ledger.writesAcked ?? 0;
+    for (const node of ['alpha', 'beta']) {
+      carryOut(world, `drbdadm detach volume 1 on ${node}`);
+      world.runUntil(world.nowMs + 200);
+      carryOut(world, `grow disk of ${node} volume 1 to 2060KiB`); // the areas of the meta-data overlap
+      world.runUntil(world.nowMs + 200);
+      carryOut(world, `drbdadm attach volume 1 on ${node}`);
+      world.runUntil(world.nowMs + 3000);
+    }
+    carryOut(world, 'drbdadm resize volume 1 on beta');
+    world.runUntil(world.nowMs + 5000);
+    t.deepEqual(sizesKib(world, 1), [before + 12, before + 12]);
+    t.deepEqual(sizesKib(world, 0), [4056, 4056]);
+    t.true((first?.ledger.writesAcked ?? 0) > written + 100);
+    for (const { state } of copies(world, 1)) t.is(state?.disk, Disks.UpToDate);
+  });
+  t.is(violation?.text ?? null, null);
+});
+
+test('a new part of volume 1 that is marked nowhere and differs is noticed there', (t) => {
+  const { violation } = played((world) => {
+    for (const node of ['alpha', 'beta']) carryOut(world, `grow disk of ${node} volume 1 to 3MiB`);
+    carryOut(world, 'drbdadm resize --assume-clean volume 1 on alpha'); // it is not
+    world.runUntil(world.nowMs + 5000);
+  });
+  t.regex(violation?.text ?? '', /^drbd1: sector/);
 });
