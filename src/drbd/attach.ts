@@ -405,6 +405,7 @@ class Attach {
     v.lowerDisk = this.#request.disk;
     v.metaDisk = this.#request.metaDisk;
     v.metaIndex = this.#request.metaIndex;
+    v.attaches++;
     v.dataDisk = this.#data;
     v.metaHandle = this.#meta;
     v.diskInfo = this.#core.port.diskInfo(this.#data);

@@ -52,6 +52,7 @@ export class PeerIo {
     if (!p) return null;
     p.begin(this, kind, sector, lengthBytes);
     p.link = link;
+    p.attaches = this.#volume.attaches;
     this.unacked++;
     return p;
   }
@@ -150,7 +151,7 @@ export class PeerIo {
 
   logReady(p: PeerRequest): void {
     const v = this.#volume;
-    if (!v.takesWrites()) {
+    if (!v.takesWrites() || this.#isLeftBehind(p)) {
       this.#writeOver(p, false);
       return;
     }
@@ -178,6 +179,16 @@ export class PeerIo {
       if (p.thin) storeZeroes(this.#core, v, p, fua);
       else port.writeDisk(v.dataDisk, offset, p.at, p.lengthBytes, fua, tag);
     }
+  }
+
+  /**
+   * Its connection is over, and its disk was let go meanwhile: what came before it may have been refused, as there was no disk, and it
+   * must not be stored without that. (It waited for another volume, whose epoch was not on disk.) A peer that is there is told what is
+   * refused, and meets the disk that is attached.
+   */
+  #isLeftBehind(p: PeerRequest): boolean {
+    const v = this.#volume;
+    return p.attaches !== v.attaches && p.link !== v.link;
   }
 
   /** It is not written behind what may be gone: that is refused like the cache at the end of an epoch (peer-epochs.ts). */

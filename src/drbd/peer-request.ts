@@ -41,6 +41,7 @@ export class PeerRequest implements Interval {
   integrity: Integrity | null = null; // what its payload is checked with; null: it brings none
   overtaken = false; // a write, and the peer has said since that its block is out of sync
   alone = false; // a write, and the peer had no disk for it when it sent it
+  attaches = 0; // of the volume, when it came
   logFirst = 0; // activity-log extents held (only while the peer has no disk)
   logNext = 0;
   logOf: ActivityLog | null = null;
@@ -75,6 +76,7 @@ export class PeerRequest implements Interval {
     this.integrity = null;
     this.overtaken = false;
     this.alone = false;
+    this.attaches = 0;
     this.logFirst = 0;
     this.logNext = 0;
     this.logOf = null;

@@ -70,6 +70,7 @@ export class Volume {
   lowerDisk = '';
   metaDisk = '';
   metaIndex: MetaLayout['index'] = 'internal';
+  attaches = 0; // so many disks have been attached
   dataDisk = -1; // handles
   metaHandle = -1;
   diskInfo: DiskInfo | null = null;

@@ -248,3 +248,31 @@ test('a new part of volume 1 that is marked nowhere and differs is noticed there
   });
   t.regex(violation?.text ?? '', /^drbd1: sector/);
 });
+
+// Swarm 2400002796@8: volume 1 had dropped what came while it had no disk, and stored what came behind that.
+test('writes that wait for the other volume, of a connection that is over: none is stored on a disk that was let go meanwhile', (t) => {
+  for (const seed of [1, 2, 3]) {
+    const scenario = parsed(`seed ${seed}
+set heartbeat none
+set second-volume 2MiB
+set protocol A
+set size 2MiB
+set depth 8
+set think 8ms
+set connect-int 1
+${STEPS}
+at 5s disk beta volume 0 slow 300ms
+at 8s half-open replication at beta
+at 8.1s cut replication
+at 8.2s drbdadm detach volume 1 on beta
+at 10s drbdadm attach volume 1 on beta
+at 14s kill beta
+at 15s disk beta works
+at 15s heal replication
+at 16s boot beta
+at 60s settle
+expect same data
+`);
+    t.is(runScenario(scenario, nodeDigests, null).violation?.text ?? null, null);
+  }
+});
