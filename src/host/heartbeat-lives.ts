@@ -12,6 +12,7 @@
  *
  * The same class runs in production (real/heartbeat-daemon) and in the simulator (sim/sim-heartbeat).
  */
+import type { AuthKeys } from '../config/authkeys.js';
 import type { HaResourceGroup } from '../config/haresources.js';
 import { type Hold, parseHold } from '../resource-manager/hold.js';
 import type { Standing } from '../resource-manager/standing.js';
@@ -311,11 +312,16 @@ export class HeartbeatLives {
   /** SIGHUP: look at the files again. */
   reload(): void {
     const look = this.#reload.look(this.node?.peerKeys ?? null);
-    if (look?.type === 'life') this.#reloadWhenIdle();
-    else if (look?.type === 'keys') {
-      this.#config = { ...this.#config, authkeys: look.authkeys };
-      this.#life?.setKeys(look.authkeys);
-    }
+    if (look?.type === 'keys') this.#setKeys(look.authkeys);
+    if (look?.type !== 'life') return;
+    this.#reloadWhenIdle();
+    const authkeys = this.#reload.keysOfWaiting(this.node?.peerKeys ?? null);
+    if (authkeys) this.#setKeys(authkeys);
+  }
+
+  #setKeys(authkeys: AuthKeys): void {
+    this.#config = { ...this.#config, authkeys };
+    this.#life?.setKeys(authkeys);
   }
 
   /** A new configuration is a new life that keeps its resources; not in the middle of a change. */
@@ -330,9 +336,9 @@ export class HeartbeatLives {
     const config = this.#reload.load(this.#config, { hold, heardOn, peerKeys });
     if (!config) return;
     this.#log('info', `Restarting heartbeat with a new configuration, keeping ${hold} resources.`);
+    this.#config = config; // before the old life is closed: keys that come meanwhile are newer
     this.#close(hold, () => {
-      this.#config = config;
-      this.#host.configured(config);
+      this.#host.configured(this.#config);
       this.#begin(hold);
     });
   }

@@ -4,6 +4,8 @@
  *     a file cannot be looked at                      refused
  *     ha.cf, haresources, twinbeat.ini changed        a new life that keeps its resources, as soon as nothing is half done
  *     only authkeys                                   its keys, at once
+ *     both, and something is half done                the keys at once, the rest then: what is half done may wait for a node that has the
+ *                                                     new keys already, and is not heard by the old ones
  *     what could start a service twice                refused (reload-plan.ts)
  */
 import type { AuthKeys } from '../config/authkeys.js';
@@ -70,7 +72,20 @@ export class Reload {
     return this.#loadKeys(times, peerKeys);
   }
 
-  #loadKeys(times: ConfigTimes, peerKeys: ReloadSituation['peerKeys']): Look | null {
+  /** The wanted life has to wait: its keys, when they are other ones. Null: they are not, or are refused, and so is that life. */
+  keysOfWaiting(peerKeys: ReloadSituation['peerKeys']): AuthKeys | null {
+    const wanted = this.#wanted;
+    if (!wanted || wanted.authkeys === this.#taken.authkeys) return null;
+    // Of the files in force but for authkeys: the others are looked at when their life can begin.
+    const look = this.#loadKeys({ ...this.#taken, authkeys: wanted.authkeys }, peerKeys);
+    if (look === null) this.#wanted = null;
+    return look?.authkeys ?? null;
+  }
+
+  #loadKeys(
+    times: ConfigTimes,
+    peerKeys: ReloadSituation['peerKeys'],
+  ): Extract<Look, { type: 'keys' }> | null {
     this.#host.log('info', 'Rereading authentication file.');
     const { config, messages } = this.#host.config.load();
     if (!config) {

@@ -1,0 +1,118 @@
+/** New keys while a reload waits for a change to end, or while its new life is being opened. Whole daemons, simulated. */
+import test, { type ExecutionContext } from 'ava';
+import { fileDigests } from '../../src/host/file-digests.js';
+import { nodeDigests } from '../../src/real/node-ports.js';
+import { EVERYTHING, HeartbeatPair } from './heartbeat-pair.js';
+
+const OLD = 'auth 1\n1 sha1 a-word\n';
+const BOTH = 'auth 1\n1 sha1 a-word\n2 sha1 another\n';
+const TURNED = 'auth 2\n1 sha1 a-word\n2 sha1 another\n';
+
+function started(authkeys = OLD): HeartbeatPair {
+  const pair = new HeartbeatPair({ authkeys });
+  for (const { answers } of [pair.alpha, pair.beta]) {
+    answers.digests = (config, _ask, answered) => answered(fileDigests(config, null, nodeDigests));
+  }
+  pair.alpha.heartbeat.start();
+  pair.beta.heartbeat.start();
+  pair.runFor(30_000);
+  return pair;
+}
+
+/** alpha is in the middle of a standby: its service does not end yet. */
+function busy(authkeys = OLD): HeartbeatPair {
+  const pair = started(authkeys);
+  pair.alpha.stubborn = true;
+  pair.alpha.heartbeat.standby('all');
+  pair.runFor(5000);
+  return pair;
+}
+
+const count = (pair: HeartbeatPair, what: RegExp) => pair.log.filter((l) => what.test(l)).length;
+
+function isSettled(t: ExecutionContext, pair: HeartbeatPair, refused = 0): void {
+  t.is(count(pair, /stays in force/), refused, pair.tail(400));
+  t.is(count(pair, /is dead/), 0, pair.tail(400));
+  t.deepEqual(pair.twice, []);
+}
+
+test('a reload that waits does not hold up keys that come after it', (t) => {
+  const pair = busy();
+  const { alpha, beta } = pair;
+  const texts = {
+    ...pair.texts(),
+    scriptTimeoutS: 77,
+    haCf: `${pair.texts().haCf}debug 1\nbaud 9600\n`,
+  };
+  const generation = alpha.heartbeat.report?.generation;
+  alpha.heartbeat.configure(texts);
+  alpha.heartbeat.reload();
+  pair.runFor(1000);
+  for (const authkeys of [BOTH, TURNED]) {
+    for (const { heartbeat } of [alpha, beta]) {
+      heartbeat.configure({ ...(heartbeat === alpha.heartbeat ? texts : pair.texts()), authkeys });
+      heartbeat.reload();
+      pair.runFor(500);
+    }
+  }
+  pair.runFor(60_000);
+  t.is(alpha.heartbeat.report?.generation, generation, 'the standby is not over: no new life yet');
+  isSettled(t, pair);
+  // The service ends at last: the standby goes on, and the new life comes.
+  alpha.stubborn = false;
+  alpha.scripts.serviceEnded('service');
+  pair.runFor(120_000);
+  isSettled(t, pair);
+});
+
+test('both files are edited at once: the keys do not wait for the rest', (t) => {
+  const pair = busy(BOTH);
+  const { alpha, beta } = pair;
+  beta.heartbeat.configure({ ...pair.texts(), authkeys: TURNED });
+  alpha.heartbeat.configure({
+    ...pair.texts(),
+    authkeys: TURNED,
+    haCf: `${pair.texts().haCf}baud 9600\n`,
+  });
+  alpha.heartbeat.reload();
+  beta.heartbeat.reload();
+  pair.runFor(2000);
+  t.is(count(pair, /alpha info: Rereading authentication file/), 1, pair.tail());
+  beta.heartbeat.configure({ ...pair.texts(), authkeys: 'auth 2\n2 sha1 another\n' });
+  beta.heartbeat.reload();
+  pair.runFor(60_000);
+  isSettled(t, pair);
+});
+
+test('keys that the other node has not: the reload that waits is refused at once, and the old keys go on', (t) => {
+  const pair = busy();
+  const { alpha } = pair;
+  alpha.heartbeat.configure({
+    ...pair.texts(),
+    authkeys: 'auth 2\n2 sha1 another\n',
+    haCf: `${pair.texts().haCf}baud 9600\n`,
+  });
+  alpha.heartbeat.reload();
+  pair.runFor(1000);
+  t.is(count(pair, /alpha ERROR: the other node has no key 2.* stays in force/), 1, pair.tail());
+  pair.runFor(60_000);
+  isSettled(t, pair, 2);
+});
+
+test('keys that come while a new life is being opened are those of that life', (t) => {
+  const pair = started(BOTH);
+  const { alpha, beta } = pair;
+  const haCf = `${pair.texts().haCf}baud 9600\n`;
+  alpha.heartbeat.configure({ ...pair.texts(), haCf });
+  alpha.heartbeat.reload();
+  alpha.clock.after(0, () =>
+    alpha.heartbeat.configure({ ...pair.texts(), haCf, authkeys: TURNED }),
+  );
+  alpha.heartbeat.reload(); // all at one time: the old life is being closed when the second one comes
+  pair.runFor(20_000);
+  beta.heartbeat.configure({ ...pair.texts(), authkeys: 'auth 2\n2 sha1 another\n' });
+  beta.heartbeat.reload();
+  pair.runFor(60_000);
+  isSettled(t, pair);
+  t.is(alpha.has, EVERYTHING);
+});
