@@ -61,9 +61,11 @@ export function heartbeatReport(source: ReportSource): HeartbeatReport {
 function waitsOf({ resources, permission, peer }: HeartbeatNode): string[] {
   const failback = resources.failbackWaitsFor;
   const takeOver = resources.takeOverWaitsFor;
+  const handOver = resources.handOverWaitsFor;
   return [
     ...(permission.isOpen ? [`take-over from ${peer}: it is not reset yet`] : []),
     ...(takeOver === null ? [] : [`take-over from ${peer}: ${takeOver}`]),
+    ...(handOver === null ? [] : [`hand-over to ${peer}: ${handOver}`]),
     ...(failback === null ? [] : [`fail-back to ${peer}: ${failback}`]),
   ];
 }

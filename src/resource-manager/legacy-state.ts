@@ -278,6 +278,10 @@ export class LegacyState implements ResourceMachine {
     return null;
   }
 
+  get handOverWaitsFor(): null {
+    return null;
+  }
+
   get failbackWaitsFor(): null {
     return null;
   }

@@ -73,6 +73,8 @@ export interface ResourceMachine {
   readonly takeOverWaitsFor: string | null;
   /** Why the peer is not given its groups back; null: nothing keeps it. */
   readonly failbackWaitsFor: string | null;
+  /** Why the peer is not asked to take what did not start here; null: nothing keeps it. */
+  readonly handOverWaitsFor: string | null;
   /** Groups that were held back need not be any more: take again what is claimed. What runs is left alone. */
   takeAgain(out: ResourceEffect[]): void;
   requestStandby(rsc: Hold, out: ResourceEffect[]): void;

@@ -498,9 +498,12 @@ export class ResourceState implements ResourceMachine {
 
   #handOverFailed(nowMs: number, out: ResourceEffect[]): void {
     const isThere = !this.#peerDead && !this.#peerBarred && this.#config.peer !== null;
-    const canTake = this.#otherStable && isThere;
-    const mayMove = this.#moves.may(nowMs);
-    const rsc = this.#failed.handOver(nowMs, canTake && mayMove && !this.inTransition);
+    const canTake = this.#otherStable && isThere && !this.inTransition;
+    if (canTake && !this.#moves.may(nowMs)) {
+      this.#failed.holdBack(this.#moves, this.#claims.hold, nowMs, out);
+      return;
+    }
+    const rsc = this.#failed.handOver(nowMs, canTake);
     if (rsc === null || both(this.#claims.hold, rsc) === 'none') return;
     this.#moves.moved(nowMs);
     this.requestStandby(rsc, out);
@@ -521,6 +524,11 @@ export class ResourceState implements ResourceMachine {
 
   get failbackWaitsFor(): string | null {
     return this.#failBack.waitsFor;
+  }
+
+  get handOverWaitsFor(): string | null {
+    const isThere = !this.#peerDead && !this.#peerBarred;
+    return isThere ? this.#failed.waitsFor : null;
   }
 
   #expireStandby(nowMs: number, out: ResourceEffect[]): void {

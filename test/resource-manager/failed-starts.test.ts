@@ -64,3 +64,77 @@ test('a node asks to go standby with what did not start there, and not with what
   other.until(30_000);
   t.deepEqual(other.sent, []);
 });
+
+// A group that stays stopped is the third worst thing: it is said, with what an operator can do.
+test('moves-per-hour is reached: said at once, for each further group and every hour, and handed over when the hour allows it', (t) => {
+  const hand = Hand.stable({ movesPerHour: 1 });
+  const fail = (key: string) => hand.call((s, out) => s.startFailed(key, 'local', hand.nowMs, out));
+  const said = () => hand.logs.filter((line) => line.includes('moves-per-hour'));
+  const givesUp = () => {
+    hand.ask('local', 'other');
+    hand.finishJobs();
+    hand.ask('local', 'done');
+  };
+  fail('one');
+  hand.until(30_000);
+  t.deepEqual(hand.sent, ['ASK(local,me)'], 'the move of this hour');
+  t.deepEqual(said(), []);
+  givesUp();
+  hand.ask('foreign', 'me'); // in the terms of the giver: home again
+  hand.finishJobs();
+  hand.ask('foreign', 'done');
+  hand.finishJobs();
+  t.is(hand.state.hold, 'local');
+  hand.clear();
+  hand.logs.length = 0;
+
+  hand.until(600_000);
+  fail('two');
+  t.is(hand.state.handOverWaitsFor, null);
+  hand.until(630_000);
+  t.deepEqual(hand.sent, []);
+  const why =
+    'moves-per-hour = 1 is reached (1 in the last hour), so [two] stays stopped for another 50 min; hb_standby local hands it over now';
+  t.deepEqual(said(), [`What did not start here is not handed over: ${why}.`]);
+  t.is(hand.state.handOverWaitsFor, why);
+  fail('three');
+  hand.until(690_000);
+  t.is(said().length, 2);
+  t.regex(said()[1] ?? '', /\[two three\]/);
+  hand.until(3_600_000);
+  t.is(said().length, 2);
+  hand.until(3_661_000);
+  t.deepEqual(hand.sent, ['ASK(local,me)']);
+  t.is(hand.state.handOverWaitsFor, null);
+});
+
+test('moves-per-hour is reached, and an operator hands it over: nothing waits any more', (t) => {
+  const hand = Hand.stable({ movesPerHour: 1 });
+  const fail = (key: string) => hand.call((s, out) => s.startFailed(key, 'local', hand.nowMs, out));
+  fail('one');
+  hand.until(30_000);
+  hand.until(60_000); // nobody answered: it goes on here
+  hand.call((s) => s.started('one'));
+  fail('one');
+  hand.until(120_000);
+  t.not(hand.state.handOverWaitsFor, null);
+  hand.call((s, out) => s.requestStandby('local', out));
+  hand.ask('local', 'other');
+  hand.finishJobs();
+  hand.ask('local', 'done');
+  hand.until(180_000);
+  t.is(hand.state.hold, 'none');
+  t.is(hand.state.handOverWaitsFor, null);
+});
+
+test('moves-per-hour is reached for hours, by a fail-back each time: said every hour', (t) => {
+  const starts = new FailedStarts();
+  const out: ResourceEffect[] = [];
+  const moves = { perHour: 1, count: () => 1, freeMs: (nowMs: number) => nowMs + 1_800_000 };
+  starts.failed('one', 'local', 0, out);
+  for (let nowMs = 0; nowMs <= 10_800_000; nowMs += 10_000) {
+    starts.holdBack(moves, 'local', nowMs, out);
+  }
+  t.is(out.length, 3);
+  for (const e of out) t.like(e, { type: 'log', level: 'CRIT' });
+});
