@@ -86,6 +86,7 @@ export class HeartbeatNode {
       ask: this.#ask,
       resources: () => this.resources,
       peerGeneration: () => this.#knownGeneration(),
+      peerHeardMs: () => this.#peerHeardMs(),
       mayRun: () => this.#jobs.mayRun,
       stopAll: (atMs) => this.#leaving.beginRestart(0, atMs),
       die: (why) => ports.die(why),
@@ -254,6 +255,11 @@ export class HeartbeatNode {
   /** Also of a life that was heard by an earlier one of ours. */
   #knownGeneration(): number {
     return this.#peer === null ? 0 : (this.membership.nodes.get(this.#peer)?.knownGeneration ?? 0);
+  }
+
+  #peerHeardMs(): number {
+    const record = this.#peer === null ? null : this.membership.nodes.get(this.#peer);
+    return Math.max(...(record?.links ?? []).map(({ heardMs }) => heardMs));
   }
 
   /** Until when what runs here may run, as far as an arbiter is asked; null: none is. */

@@ -25,6 +25,8 @@ export interface NodeDoorHost {
   readonly resources: () => ResourceMachine;
   /** The latest life of the peer that was ever heard; 0: none. */
   readonly peerGeneration: () => number;
+  /** When the peer gave its latest sign of life. */
+  readonly peerHeardMs: () => number;
   /** Something may run here, or is being started or stopped. */
   readonly mayRun: () => boolean;
   /** What runs may not run any more, or any longer. */
@@ -70,6 +72,7 @@ export class NodeDoor {
     // What runs, not what is claimed: a node that no line of haresources names claims `local`, and runs nothing. It only decides who waits.
     const holds = this.#host.mayRun();
     const out: PermissionEffect[] = [];
+    this.permission.heard(this.#host.peerHeardMs());
     this.permission.ask(id, needed, holds, nowMs, out);
     this.#apply(out, nowMs);
   }
@@ -165,6 +168,7 @@ export class NodeDoor {
           const { id, node } = effect;
           ask('fence', { node }, (answer, answeredMs) => {
             const answered: PermissionEffect[] = [];
+            this.permission.heard(this.#host.peerHeardMs());
             this.permission.fenced(id, answer, answeredMs, answered);
             this.#apply(answered, answeredMs);
           });

@@ -15,7 +15,10 @@
  * opens no door: it is declared dead then, and asked about as any other.
  *
  * A reset that was asked for cannot be taken back. While one is under way no other begins, whatever was asked meanwhile: its
- * answer is not that of the new question. Pure. Source: heartbeat 3.0.6 observed with a device that works, fails and lies.
+ * answer is not that of the new question: a peer that was heard before it came may have been reset before that, and run everything
+ * since. But it may as well have been hit by it when it was back, and be starting: it gets the time that the reset took to be heard,
+ * and is not reset again before. A device that is slower than the peer's boot would do so for ever. Pure.
+ * Source: heartbeat 3.0.6 observed with a device that works, fails and lies.
  *
  * Deliberately different from the original: it goes on shooting at a peer that is heard again, and a success then takes over
  * from a living one.
@@ -46,6 +49,10 @@ export type PermissionEffect =
 export type FenceResult = Exclude<FenceAnswer, 'none'> | 'n_stnth' | 'unneeded';
 
 const RETRY_MS = 5000;
+/** What the peer sent before it was hit may come in after the answer. */
+const ON_THE_WAY_MS = 2000;
+/** No peer that starts is waited for longer. */
+const MAX_START_MS = 600_000;
 /** No question has this id: a reset that the peer asked for itself. */
 const WISH = -1;
 
@@ -58,6 +65,10 @@ export class Permission {
   #answersFor = 0; // the question that it was asked for
   #lastFence = 0;
   #isWished = false; // by the peer itself
+  #begunMs = 0; // when the reset under way was asked for
+  #heardMs = Number.NEGATIVE_INFINITY; // the latest sign of life of the peer
+  /** The latest reset that was answered after the peer was heard again; null: the last one came in time. */
+  #late: { readonly answeredMs: number; readonly waitMs: number } | null = null;
   #waiting: { readonly needed: boolean; readonly holds: boolean } | null = null; // for the lease
 
   constructor(config: PermissionConfig, lease: LeaseDoor | null = null) {
@@ -70,12 +81,17 @@ export class Permission {
     return this.#asked !== 0;
   }
 
+  /** The latest sign of life of the peer, for what is asked and answered from now on. */
+  heard(atMs: number): void {
+    this.#heardMs = atMs;
+  }
+
   /**
    * The peer is dead: may its groups be started? `needed`: it may run something; `holds`: we run something.
    * The answer is `permitted`, perhaps inside this call, or nothing.
    */
   ask(id: number, needed: boolean, holds: boolean, nowMs: number, out: PermissionEffect[]): void {
-    const { peer, stonith, fenceDelayMs } = this.#config;
+    const { peer, stonith } = this.#config;
     if (peer === null) return;
     this.#asked = id;
     if (this.#lease?.isInForce) {
@@ -88,11 +104,24 @@ export class Permission {
       this.#logGaveUp(out);
       this.#grant('unneeded', out);
     } else if (stonith) {
-      this.#fenceMs = nowMs + (holds ? 0 : fenceDelayMs);
+      this.#fenceMs = this.#shootMs(holds, nowMs, out);
       this.tick(nowMs, out);
     } else {
       this.#grant('n_stnth', out); // as the original, and as it says itself: nothing protects what both nodes can reach
     }
+  }
+
+  /** When to reset a dead peer. Nothing is started before: it may run everything. */
+  #shootMs(holds: boolean, nowMs: number, out: PermissionEffect[]): number {
+    const atMs = nowMs + (holds ? 0 : this.#config.fenceDelayMs);
+    const late = this.#late;
+    if (!late || this.#heardMs > late.answeredMs + ON_THE_WAY_MS) return atMs;
+    const startedMs = late.answeredMs + late.waitMs;
+    if (startedMs <= atMs) return atMs;
+    const seconds = Math.ceil((startedMs - nowMs) / 1000);
+    const text = `STONITH of ${this.#config.peer ?? ''} waits for ${seconds} s, and nothing is taken over meanwhile: it was heard again before its last reset was confirmed, and silent since. It may have been hit when it was back, and be starting. If that goes on, the device is slower than the node starts: use a faster one.`;
+    out.push({ type: 'log', level: 'WARN', text });
+    return startedMs;
   }
 
   #logGaveUp(out: PermissionEffect[]): void {
@@ -153,9 +182,11 @@ export class Permission {
       // Asked before the peer was heard again: it may have come back since it was reset, or be up in spite of it.
       const text = `STONITH of ${node}: ${answer}, too late: the question is not open any more.`;
       out.push({ type: 'log', level: 'WARN', text });
+      this.#cameLate(answer, nowMs, out);
       this.tick(nowMs, out);
       return;
     }
+    this.#late = null;
     if (answer === 'OK') {
       // Reset: nothing of it runs, so there is no stop-limit to wait for. But the lease may have gone to it before.
       if (this.#waiting && !this.#lease?.mayFence(nowMs)) return;
@@ -167,6 +198,16 @@ export class Permission {
     out.push({ type: 'log', level: 'ERROR', text });
     out.push({ type: 'told', node, result: answer === 'none' ? 'badhost' : answer });
     this.#fenceMs = nowMs + RETRY_MS;
+  }
+
+  /** One that failed may have reset the peer all the same. Twice in a row, and the time was too short. */
+  #cameLate(answer: FenceAnswer, nowMs: number, out: PermissionEffect[]): void {
+    if (answer === 'badhost' || answer === 'none' || this.#heardMs <= this.#begunMs) return;
+    const waitMs = Math.max(nowMs - this.#begunMs, 2 * (this.#late?.waitMs ?? 0));
+    this.#late = { answeredMs: nowMs, waitMs: Math.min(waitMs, MAX_START_MS) };
+    if (this.#fenceMs === Number.POSITIVE_INFINITY) return;
+    // Declared dead once more before that: the question goes on waiting.
+    this.#fenceMs = Math.max(this.#fenceMs, this.#shootMs(true, nowMs, out));
   }
 
   /** The lease first, then the fence. */
@@ -186,7 +227,7 @@ export class Permission {
     }
     if (waiting.needed && this.#config.stonith) {
       const isWaiting = this.#fenceMs < Number.POSITIVE_INFINITY || this.#underWay !== 0;
-      if (!isWaiting) this.#fenceMs = nowMs + (waiting.holds ? 0 : this.#config.fenceDelayMs);
+      if (!isWaiting) this.#fenceMs = this.#shootMs(waiting.holds, nowMs, out);
       return;
     }
     if (!lease.mayBegin(nowMs)) return;
@@ -201,6 +242,7 @@ export class Permission {
     const isDue = nowMs >= this.#fenceMs;
     if (!(isDue || this.#isWished) || this.#underWay !== 0) return;
     this.#underWay = ++this.#lastFence;
+    this.#begunMs = nowMs;
     this.#answersFor = isDue ? this.#asked : WISH;
     if (isDue) this.#fenceMs = Number.POSITIVE_INFINITY;
     const node = this.#config.peer ?? '';

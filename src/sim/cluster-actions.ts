@@ -243,7 +243,6 @@ export function healCluster(w: ClusterWorld): void {
     }
     n.stubborn.clear();
     n.fence.mode = 'works';
-    n.fence.takesMs = 1500; // a device that is slower than the node it resets goes on resetting it
     for (const name of w.setup.pings) n.reaches.add(name);
     if (n.clock.paused) n.resume();
     n.heartbeat.resume();

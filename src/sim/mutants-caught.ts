@@ -189,6 +189,7 @@ export const CAUGHT: Readonly<Record<string, Caught>> = {
   'fence-before-lease': { invariant: 'I7', checker: 'permission', profile: 'cluster', seed: 5 },
   'lease-from-answer': { invariant: 'I7', checker: 'lease', profile: 'cluster', seed: 1 },
   'stop-limit-not-waited': { invariant: 'I7', checker: 'once', profile: 'cluster', seed: 1 },
+  'reset-while-starting': { invariant: 'I9', checker: 'liveness', profile: 'cluster', seed: 1390 },
   'lease-without-service': {
     invariant: 'I9',
     checker: 'liveness',

@@ -39,6 +39,13 @@ export const CLUSTER_MUTANTS: readonly Mutant[] = [
     replace: 'return answeredMs;',
   },
   {
+    name: 'reset-while-starting',
+    what: 'a node that a late reset hit when it was back is reset again while it starts',
+    file: 'resource-manager/permission.js',
+    find: 'if (startedMs <= atMs)',
+    replace: 'if (startedMs <= Number.MAX_VALUE)',
+  },
+  {
     name: 'lease-without-service',
     what: 'a node that waits with the lease and serves nothing keeps its life when a partition heals',
     file: 'host/heartbeat-node.js',

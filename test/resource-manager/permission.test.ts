@@ -116,6 +116,89 @@ test('an answer that comes after the peer was heard grants nothing, not even to 
   );
 });
 
+// A device that is slower than the peer's boot: what it hits is back already.
+test('a reset that is answered after the peer was heard again: the next one waits as long as that took', (t) => {
+  const rows: [string, FenceAnswer, number, number, number][] = [
+    // answer, the peer was last heard, it is declared dead, the next reset
+    ['hit when it was back', 'OK', 40_000, 46_000, 80_000],
+    ['the same, and the device does not say so', 'bad', 40_000, 46_000, 80_000],
+    ['its last word was on the way', 'OK', 41_000, 47_000, 80_000],
+    ['it lived on: this is another death', 'OK', 43_000, 49_000, 49_000],
+    ['declared dead when it should be back', 'OK', 40_000, 90_000, 90_000],
+    ['the device cannot reset it', 'badhost', 40_000, 46_000, 46_000],
+  ];
+  for (const [what, answer, heardMs, deadMs, shootsMs] of rows) {
+    const { permission, call } = machine(true);
+    call((p, out) => p.ask(1, true, true, 0, out));
+    permission.withdraw(); // it is heard
+    permission.heard(Math.min(heardMs, 40_000));
+    call((p, out) => p.fenced(1, answer, 40_000, out));
+    permission.heard(heardMs);
+    call((p, out) => p.ask(2, true, true, deadMs, out));
+    if (shootsMs > deadMs) {
+      t.is(permission.deadlineMs, shootsMs, what);
+      t.deepEqual(
+        call((p, out) => p.tick(shootsMs - 1, out)),
+        [],
+        what,
+      );
+      t.deepEqual(
+        call((p, out) => p.tick(shootsMs, out)),
+        ['fence b 2'],
+        what,
+      );
+    }
+    t.deepEqual(
+      call((p, out) => p.fenced(2, 'OK', 200_000, out)),
+      ['stonith(b,OK)', 'permitted 2'],
+      what,
+    );
+  }
+});
+
+test('late once more: twice as long, up to ten minutes; in time: no wait any more', (t) => {
+  const { permission, call } = machine(true);
+  let nowMs = 0;
+  const waits: number[] = [];
+  for (let n = 1; n <= 9; n++) {
+    call((p, out) => p.ask(n, true, true, nowMs, out));
+    if (permission.deadlineMs < Number.POSITIVE_INFINITY) {
+      waits.push((permission.deadlineMs - nowMs) / 1000);
+      nowMs = permission.deadlineMs;
+      call((p, out) => p.tick(nowMs, out));
+    }
+    permission.withdraw();
+    permission.heard(nowMs + 30_000);
+    nowMs += 30_000;
+    call((p, out) => p.fenced(n, 'OK', nowMs, out));
+  }
+  t.deepEqual(waits, [30, 60, 120, 240, 480, 600, 600, 600]);
+  nowMs += 600_000;
+  call((p, out) => p.ask(10, true, true, nowMs, out));
+  call((p, out) => p.fenced(10, 'OK', nowMs, out));
+  call((p, out) => p.ask(11, true, true, nowMs, out));
+  t.deepEqual(
+    call((p, out) => p.fenced(11, 'OK', nowMs, out)),
+    ['stonith(b,OK)', 'permitted 11'],
+  );
+});
+
+test('declared dead once more before the late answer: that question waits', (t) => {
+  const { permission, call } = machine(true, 1000);
+  call((p, out) => p.ask(1, true, true, 0, out));
+  permission.withdraw();
+  permission.heard(8000);
+  call((p, out) => p.ask(2, true, false, 20_000, out));
+  const said = call((p, out) => p.fenced(1, 'OK', 30_000, out));
+  t.is(said.length, 2);
+  t.regex(
+    said[1] ?? '',
+    /^WARN: STONITH of b waits for 30 s, and nothing is taken over meanwhile: /,
+  );
+  t.is(permission.deadlineMs, 60_000);
+  t.true(permission.isOpen);
+});
+
 test('10,000 random orders of deaths, signs of life and answers: granted only by OK to the reset of that question', (t) => {
   for (let seed = 1; seed <= 10_000; seed++) {
     const prng = new Prng(seed);
@@ -142,6 +225,7 @@ test('10,000 random orders of deaths, signs of life and answers: granted only by
       const out: PermissionEffect[] = [];
       nowMs += prng.below(4000);
       opens = null;
+      if (prng.chance(0.3)) permission.heard(nowMs);
       const what = prng.below(4);
       if (what === 0 && open === 0) {
         open = ++asked;
