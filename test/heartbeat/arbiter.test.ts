@@ -351,3 +351,43 @@ test('swarm: cuts in all ways, kills, pauses, the witness restarted or cut from 
   for (let seed = 1; seed <= 25; seed++) t.is(judge(seed), null);
   for (let seed = first; seed < first + count; seed++) t.is(judge(seed), null);
 });
+
+// The other one did not hear that it started, sees a new generation and no partition, and says nothing: nobody would run anything.
+test('a node that started while it was cut off, and waits with the lease when that is over, begins anew', (t) => {
+  const c = started();
+  c.machines['node-a'].node?.standby('all', c.nowMs);
+  c.runFor(10_000);
+  runs(t, c, 0, 3);
+  cut(c, ...NAMES);
+  cutWitness(c, ...NAMES);
+  c.runFor(2 * DEADTIME_MS);
+  t.deepEqual(c.running('node-b'), [], c.tail());
+  cutWitness(c, 'node-a');
+  const waits = () => has(c, 'node-b info: This node has the lease');
+  for (let i = 0; i < 600 && !waits(); i++) c.runFor(50);
+  t.true(waits(), c.tail());
+  t.deepEqual(c.running('node-b'), [], 'it waits for stop-limit');
+  const generation = c.machines['node-b'].generation;
+  cut(c);
+  c.runFor(10_000);
+  t.is(c.machines['node-b'].generation, generation + 1);
+  cutWitness(c);
+  c.runFor(60_000);
+  t.is(c.running('node-a').length + c.running('node-b').length, 3, c.tail());
+  t.deepEqual(c.violations, [], c.tail());
+});
+
+test('a node that serves with the lease when a partition heals goes on', (t) => {
+  const c = started();
+  c.machines['node-a'].node?.standby('all', c.nowMs);
+  c.runFor(10_000);
+  cut(c, ...NAMES);
+  cutWitness(c, 'node-a');
+  c.runFor(60_000);
+  runs(t, c, 0, 3);
+  const generation = c.machines['node-b'].generation;
+  cut(c);
+  c.runFor(60_000);
+  runs(t, c, 0, 3);
+  t.is(c.machines['node-b'].generation, generation);
+});
