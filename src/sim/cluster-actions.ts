@@ -246,7 +246,9 @@ export function healCluster(w: ClusterWorld): void {
     for (const name of w.setup.pings) n.reaches.add(name);
     if (n.clock.paused) n.resume();
     n.heartbeat.resume();
-    if (n.keys !== 'both') n.setKeys('both');
+    // Both keys on both nodes, and each goes on signing with one that the other one has: so neither is refused.
+    if (n.keys === 'old') n.setKeys('both');
+    else if (n.keys === 'new') n.setKeys('turned');
     else n.reload(true);
     if (!n.powered) n.boot();
     else n.heartbeat.start();
