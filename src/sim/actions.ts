@@ -5,10 +5,20 @@
 import { Disks, Roles } from '../drbd/state.js';
 import type { Hold } from '../resource-manager/hold.js';
 import type { DrbdadmVerb } from './administrator.js';
-import { type ClusterConfig, type NetworkName, type NodeName, peerOf } from './config.js';
+import {
+  type ClusterConfig,
+  minorOfWord,
+  type NetworkName,
+  type NodeName,
+  peerOf,
+  resourceOf,
+  resourcesOf,
+} from './config.js';
 import { BROKEN_EXIT, type HandlerFault } from './handler-faults.js';
 import { setOption } from './options.js';
 import { dataBytes, type Replica } from './replica.js';
+import type { ReplicatedDevice } from './replicated-device.js';
+import type { Called } from './sim-node.js';
 import type { ScriptFault } from './sim-scripts.js';
 import { type Chosen, choose, type Pattern, pattern, type Values, wordsOf } from './words.js';
 import type { World } from './world.js';
@@ -26,10 +36,6 @@ export interface Step {
 }
 
 const node = (w: World, v: Values) => w.node(v['NODE'] as NodeName);
-const volume = (v: Values): number | null => {
-  const word = v['VOLUME'];
-  return word === undefined ? null : Number(word);
-};
 const network = (v: Values): NetworkName => v['NETWORK'] as NetworkName;
 const ms = (v: Values): number => v['TIME'] as number;
 const share = (v: Values): number => v['PERCENT'] as number;
@@ -40,8 +46,16 @@ function row(usage: string, help: string, run: (world: World, v: Values) => void
 
 /** Of volume 0 where none is named; nothing in a cluster without it. */
 function onDisk(w: World, v: Values, run: (replica: Replica) => void): void {
-  const replica = node(w, v).replicas[volume(v) ?? 0];
-  if (replica) run(replica);
+  const minor = minorOfWord(w.config, String(v['VOLUME'] ?? '0'));
+  if (minor !== null) run(node(w, v).replica(minor));
+}
+
+/** Null: all resources; undefined: what is named does not exist in this cluster. */
+function calledFor(w: World, v: Values): Called | null | undefined {
+  const { VOLUME: volume, RESOURCE: resource } = v;
+  if (volume !== undefined) return minorOfWord(w.config, String(volume)) ?? undefined;
+  if (resource === undefined) return null;
+  return resourcesOf(w.config).find((name) => name === resource);
 }
 
 type ScriptAction = 'start' | 'stop' | 'status';
@@ -226,16 +240,14 @@ export const ACTIONS: readonly Action[] = [
   ),
   // ---- the operator
   row(
-    'drbdadm VERB [FLAG] [volume VOLUME] on NODE',
-    'as typed there; --force and --discard-my-data void promises',
-    (w, v) =>
-      operatorDrbdadm(
-        w,
-        v['NODE'] as NodeName,
-        v['VERB'] as DrbdadmVerb,
-        v['FLAG'] as string | undefined,
-        volume(v),
-      ),
+    'drbdadm VERB [FLAG] [resource RESOURCE] [volume VOLUME] on NODE',
+    'as typed there, for all resources, or that one, or that volume; --force and --discard-my-data void promises',
+    (w, v) => {
+      const called = calledFor(w, v);
+      if (called === undefined) return;
+      const verb = v['VERB'] as DrbdadmVerb;
+      operatorDrbdadm(w, v['NODE'] as NodeName, verb, v['FLAG'] as string | undefined, called);
+    },
   ),
   row(
     'set OPTION VALUE',
@@ -337,11 +349,11 @@ function operatorDrbdadm(
   name: NodeName,
   verb: DrbdadmVerb,
   flag: string | undefined,
-  only: number | null,
+  called: Called | null,
 ): void {
   const n = w.node(name);
-  if (!n.powered || (only !== null && !w.devices[only])) return;
-  const truths = w.devices.filter((d) => only === null || d.minor === only).map((d) => d.truth);
+  if (!n.powered) return;
+  const truths = w.devices.filter((d) => isCalled(d, called)).map((d) => d.truth);
   // What it may do is allowed from the moment it is asked for.
   const forces = flag === '--force' && verb === 'primary';
   for (const truth of truths) {
@@ -358,9 +370,16 @@ function operatorDrbdadm(
       if (flag === '--discard-my-data') truth.force(peerOf(name), 'connect --discard-my-data');
     }
     if (exit !== 0 || verb !== 'resume-io') return;
-    for (const { truth } of w.devices) truth.mayWriteAlone(name, 'resume-io'); // it is the resource's
+    const resource = typeof called === 'number' ? resourceOf(w.config, called) : called;
+    for (const d of w.devices) {
+      if (isCalled(d, resource)) d.truth.mayWriteAlone(name, 'resume-io'); // it is the resource's
+    }
   };
-  n.drbdadm(verb, flag ? [flag] : [], answered, only);
+  n.drbdadm(verb, flag ? [flag] : [], answered, called);
+}
+
+function isCalled({ minor, resource }: ReplicatedDevice, called: Called | null): boolean {
+  return called === null || called === minor || called === resource;
 }
 
 function diskWorks({ disk }: Replica): void {

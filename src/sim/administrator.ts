@@ -5,11 +5,18 @@
 import type { NetOptions } from '../config/drbd-options.js';
 import type { Resource } from '../drbd/resource.js';
 import { type ControlReply, type ControlRequest, exitOf } from '../host/control.js';
-import { type ClusterConfig, diskOptionsOf, minorsOf, type NodeName, peerOf } from './config.js';
+import {
+  type ClusterConfig,
+  diskOptionsOf,
+  minorsOf,
+  type NodeName,
+  peerOf,
+  type ResourceName,
+  volumeOf,
+} from './config.js';
 import type { SimDrbdd } from './sim-drbdd.js';
 
-export const RESOURCE = 'r0';
-export const DRBD_PORT = 7788;
+const PORT: Readonly<Record<ResourceName, number>> = { r0: 7788, r1: 7789 };
 
 export const REPLICATION_ADDRESS: Readonly<Record<NodeName, string>> = {
   alpha: '10.1.0.1',
@@ -51,7 +58,8 @@ export const DRBDADM_VERBS = [
 export interface Configured {
   readonly config: ClusterConfig;
   readonly node: NodeName;
-  /** `r0/1`: that volume alone; null: `r0`. */
+  readonly resource: ResourceName;
+  /** `r0/1`: the minor of that volume alone; null: `r0`. */
   readonly only: number | null;
 }
 
@@ -94,10 +102,10 @@ export function drbdadm(
 
 function connectRequest(c: Configured, discardMyData: boolean): ControlRequest {
   const address = (n: NodeName) =>
-    ({ family: 'ipv4', host: REPLICATION_ADDRESS[n], port: DRBD_PORT }) as const;
+    ({ family: 'ipv4', host: REPLICATION_ADDRESS[n], port: PORT[c.resource] }) as const;
   return {
     verb: 'connect',
-    resource: RESOURCE,
+    resource: c.resource,
     local: address(c.node),
     remote: address(peerOf(c.node)),
     options: c.config.net,
@@ -120,9 +128,8 @@ function requestsOf(
   drbdd: SimDrbdd,
 ): ControlRequest[] {
   const force = flags.includes('--force');
-  const { config } = c;
-  const resource = RESOURCE;
-  const minors = c.only === null ? minorsOf(config) : [c.only];
+  const { config, resource } = c;
+  const minors = c.only === null ? minorsOf(config, resource) : [c.only];
   const connect = connectRequest(c, flags.includes('--discard-my-data'));
   switch (verb) {
     case 'up':
@@ -130,7 +137,8 @@ function requestsOf(
         { verb: 'new-resource', resource, options: config.resource },
         ...minors.map((minor) => {
           const device = `/dev/drbd${minor}`;
-          return { verb: 'new-minor', resource, minor, volume: minor, device } as const;
+          const volume = volumeOf(config, minor);
+          return { verb: 'new-minor', resource, minor, volume, device } as const;
         }),
         ...minors.map((minor) => attachRequest(c, minor)),
         connect,
@@ -174,14 +182,14 @@ function requestsOf(
  * round would be a cycle (133) while the old one holds: that goes first, as somebody at a terminal has to do it.
  */
 function adjustRequests(c: Configured, drbdd: SimDrbdd, connect: ControlRequest): ControlRequest[] {
-  const { config } = c;
-  const r = drbdd.loop.engine.resource(RESOURCE);
-  const minors = minorsOf(config);
+  const { config, resource } = c;
+  const r = drbdd.loop.engine.resource(resource);
+  const minors = minorsOf(config, resource);
   if (!r || minors.some((minor) => drbdd.volumeOf(minor) === null)) {
     return requestsOf(c, 'up', [], drbdd);
   }
   const requests: ControlRequest[] = [
-    { verb: 'resource-options', resource: RESOURCE, options: config.resource },
+    { verb: 'resource-options', resource, options: config.resource },
   ];
   for (const minor of minors) {
     const now = drbdd.volumeOf(minor);
@@ -197,8 +205,8 @@ function adjustRequests(c: Configured, drbdd: SimDrbdd, connect: ControlRequest)
   }
   if (!r.configured) requests.push(connect);
   else if (needsReconnect(r, config.net)) {
-    requests.push({ verb: 'disconnect', resource: RESOURCE, force: false }, connect);
-  } else requests.push({ verb: 'net-options', resource: RESOURCE, options: config.net });
+    requests.push({ verb: 'disconnect', resource, force: false }, connect);
+  } else requests.push({ verb: 'net-options', resource, options: config.net });
   return requests;
 }
 

@@ -1,7 +1,7 @@
 /**
  * What kind of cluster is simulated: sizes, options and timings of one run. The swarm draws it from the seed; a scenario
  * states what differs from the default. Fixed names: the nodes are alpha and beta, the resource is r0 (minor 0, and maybe volume 1
- * of it, minor 1), the networks are `replication`, `eth0` and `eth1` (heartbeat).
+ * of it, minor 1), and maybe r1 (one volume, the next minor), the networks are `replication`, `eth0` and `eth1` (heartbeat).
  */
 import {
   DEFAULT_DISK_OPTIONS,
@@ -34,6 +34,20 @@ export type ResyncOrder = (typeof RESYNC_ORDERS)[number];
 export interface SecondVolume {
   readonly sizeBytes: number;
   readonly resyncAfter: ResyncOrder;
+}
+
+/** r1 has a connection of its own, beside that of r0. */
+export const RESOURCES = ['r0', 'r1'] as const;
+export type ResourceName = (typeof RESOURCES)[number];
+
+/** Between volume 0 of r0 and r1, in drbd.conf. */
+export const RESOURCE_ORDERS = ['none', 'r1-after-r0', 'r0-after-r1'] as const;
+export type ResourceOrder = (typeof RESOURCE_ORDERS)[number];
+
+/** r1: one volume, on disks of its own. The service uses it as it uses r0. */
+export interface OtherResource {
+  readonly sizeBytes: number;
+  readonly order: ResourceOrder;
 }
 
 export interface HeartbeatTiming {
@@ -71,22 +85,61 @@ export interface ClusterConfig {
   readonly tcpCutOneIn?: number;
   /** Absent: the resource has one volume (a value would be another plan of a seed). */
   readonly second?: SecondVolume;
+  /** Absent: r0 is the only resource (a value would be another plan of a seed). */
+  readonly other?: OtherResource;
 }
 
-/** Volume numbers are minors. */
-export function minorsOf(c: ClusterConfig): readonly number[] {
-  return c.second ? [0, 1] : [0];
+export function resourcesOf(c: ClusterConfig): readonly ResourceName[] {
+  return c.other ? RESOURCES : ['r0'];
+}
+
+/** Those of r0 are its volume numbers; r1 has the next one. `resource`: of that one alone. */
+export function minorsOf(
+  c: ClusterConfig,
+  resource: ResourceName | null = null,
+): readonly number[] {
+  const first = c.second ? [0, 1] : [0];
+  const all = c.other ? [...first, first.length] : first;
+  return resource === null ? all : all.filter((minor) => resourceOf(c, minor) === resource);
+}
+
+export function resourceOf(c: ClusterConfig, minor: number): ResourceName {
+  return c.other && minor === minorOfOther(c) ? 'r1' : 'r0';
+}
+
+export function volumeOf(c: ClusterConfig, minor: number): number {
+  return resourceOf(c, minor) === 'r1' ? 0 : minor;
+}
+
+function minorOfOther(c: ClusterConfig): number {
+  return c.second ? 2 : 1;
+}
+
+/** `0` and `1` are volumes of r0. Null: there is none in this cluster. */
+export function minorOfWord(c: ClusterConfig, word: string): number | null {
+  const minor = word === 'r1/0' ? minorOfOther(c) : Number(word);
+  const isThere = minorsOf(c, word === 'r1/0' ? 'r1' : 'r0').includes(minor);
+  return isThere ? minor : null;
 }
 
 export function sizeBytesOf(c: ClusterConfig, minor: number): number {
+  if (resourceOf(c, minor) === 'r1') return c.other?.sizeBytes ?? 0;
   return minor === 0 ? c.sizeBytes : (c.second?.sizeBytes ?? 0);
 }
 
-/** All of them but `resync-after` are the same for both volumes. */
+/** All of them but `resync-after` are the same everywhere. */
 export function diskOptionsOf(c: ClusterConfig, minor: number): DiskOptions {
-  if (!c.second) return c.disk;
+  if (!c.second && !c.other) return c.disk;
+  return { ...c.disk, resyncAfterMinor: resyncAfterOf(c, minor) };
+}
+
+/** Minor 0 can come after one only: where the other volume and r1 are both to be first, r1 is. */
+function resyncAfterOf(c: ClusterConfig, minor: number): number {
+  const order = c.other?.order ?? 'none';
+  if (resourceOf(c, minor) === 'r1') return order === 'r1-after-r0' ? 0 : -1;
+  if (minor === 0 && order === 'r0-after-r1') return minorOfOther(c);
   const after = { none: -1, '1-after-0': minor === 1 ? 0 : -1, '0-after-1': minor === 0 ? 1 : -1 };
-  return { ...c.disk, resyncAfterMinor: after[c.second.resyncAfter] };
+  return after[c.second?.resyncAfter ?? 'none'];
 }
 
 /** What peers in the field offer (docs/PROTOCOL.md, features). The swarm is to draw from these: `dialect: r.pick(DIALECTS)`. */

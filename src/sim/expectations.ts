@@ -2,9 +2,10 @@
  * What a scenario can expect: one table, text -> a look at the world. Each says in one sentence what is the case instead. To
  * add an expectation, add a row; docs/SCENARIOS.md lists them (checked by a test).
  */
+import { assert } from '../base/assert.js';
 import { connName, Disks, diskName, roleName } from '../drbd/state.js';
 import { isQuiet } from './check/equal.js';
-import type { NodeName } from './config.js';
+import { minorOfWord, type NodeName } from './config.js';
 import type { History, NodeHistory } from './history.js';
 import type { Replica } from './replica.js';
 import type { ReplicatedDevice } from './replicated-device.js';
@@ -33,7 +34,11 @@ export interface Expectation {
 const FROZEN_MS = 1000;
 
 const nodeOf = ({ world, values }: Look): SimNode => world.node(values['NODE'] as NodeName);
-const replicaOf = (l: Look): Replica => nodeOf(l).replica(Number(l.values['VOLUME'] ?? 0));
+const replicaOf = (l: Look): Replica => {
+  const minor = minorOfWord(l.world.config, String(l.values['VOLUME'] ?? '0'));
+  assert(minor !== null, 'a volume of the cluster');
+  return nodeOf(l).replica(minor);
+};
 const historyOf = (l: Look): NodeHistory => l.history.nodes[l.values['NODE'] as NodeName];
 const since = (l: Look): string => `since ${seconds(l.sinceMs)}`;
 const seconds = (ms: number): string =>

@@ -4,11 +4,10 @@
  */
 import type { DigestSource } from '../base/ports.js';
 import { roleName } from '../drbd/state.js';
-import { RESOURCE } from './administrator.js';
 import { checkAnswer } from './answer-check.js';
 import { dataAnswer } from './answer-data.js';
 import { standingAnswer } from './answer-standing.js';
-import type { ClusterConfig } from './config.js';
+import { type ClusterConfig, type ResourceName, resourcesOf } from './config.js';
 import { dice } from './dice.js';
 import { NO_ANSWERS } from './heartbeat-answers.js';
 import { heartbeatTexts } from './heartbeat-config.js';
@@ -57,7 +56,10 @@ export class NodeHeartbeat {
         random: dice(seed, `heartbeat ${node.name}`),
         digests,
         scripts: this.scripts,
-        drbdadmOutdate: (_resource, ended) => node.drbdadm('outdate', [], (exit) => ended(exit)),
+        drbdadmOutdate: (resource, ended) => {
+          const named = resourcesOf(world.config).find((name) => name === resource);
+          node.drbdadm('outdate', [], (exit) => ended(exit), named);
+        },
         powerOff: () => node.reboot(),
         answers,
         log: (level, text) => world.log(node.name, 'heartbeat', level, text),
@@ -78,8 +80,8 @@ export class NodeHeartbeat {
     this.heartbeat.powerCut();
   }
 
-  outdatePeer(done: (exit: number) => void): void {
-    this.heartbeat.outdatePeer(this.#node.peer.name, RESOURCE, OUTDATE_TIMEOUT_MS, done);
+  outdatePeer(resource: ResourceName, done: (exit: number) => void): void {
+    this.heartbeat.outdatePeer(this.#node.peer.name, resource, OUTDATE_TIMEOUT_MS, done);
   }
 
   #ports(world: NodeHeartbeatWorld): ScriptPorts {

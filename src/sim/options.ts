@@ -19,6 +19,8 @@ import {
   type FenceHandler,
   type HeartbeatTiming,
   NETWORKS,
+  type OtherResource,
+  RESOURCE_ORDERS,
   RESYNC_ORDERS,
   type SecondVolume,
 } from './config.js';
@@ -229,6 +231,40 @@ function secondOrdered(
   if (!two && resyncAfter === 'none') return undefined;
   return two && resyncAfter ? { ...two, resyncAfter } : null;
 }
+/** Of r1. `set`: null is no value of it, undefined no second resource. */
+function other(
+  name: string,
+  expects: string,
+  set: (one: OtherResource | undefined, value: string) => OtherResource | undefined | null,
+  get: (one: OtherResource | undefined) => string,
+): Option {
+  return {
+    name,
+    expects,
+    set: ({ other: old, ...rest }, value) => {
+      const next = set(old, value);
+      if (next === null) return null;
+      return next ? { ...rest, other: next } : rest;
+    },
+    get: (c) => get(c.other),
+  };
+}
+function otherSized(
+  one: OtherResource | undefined,
+  value: string,
+): OtherResource | undefined | null {
+  if (value === 'none') return undefined;
+  const sizeBytes = mebibytes.read(value);
+  return sizeBytes === null ? null : { order: 'none', ...one, sizeBytes };
+}
+function otherOrdered(
+  one: OtherResource | undefined,
+  value: string,
+): OtherResource | undefined | null {
+  const order = RESOURCE_ORDERS.find((known) => known === value);
+  if (!one && order === 'none') return undefined;
+  return one && order ? { ...one, order } : null;
+}
 function option<T>(
   name: string,
   kind: Kind<T>,
@@ -311,6 +347,10 @@ export const OPTIONS: readonly Option[] = [
   second('resync-after', RESYNC_ORDERS.join(', '), secondOrdered, (two) =>
     two ? two.resyncAfter : 'none',
   ),
+  other('second-resource', 'none, or a size like 2MiB', otherSized, (one) =>
+    one ? mebibytes.write(one.sizeBytes) : 'none',
+  ),
+  other('resource-order', RESOURCE_ORDERS.join(', '), otherOrdered, (one) => one?.order ?? 'none'),
   drift('alpha'),
   drift('beta'),
   dialect('protocol-max', 'protocolMax', PROTOCOL_MIN, PROTOCOL_MAX),

@@ -12,12 +12,14 @@
  *     halted again and again, since it is Primary when the nodes meet (pri-lost-after-sb) -> no service there until they have met
  *
  * Which data are kept: those of the node that serves, else of the Primary, else of the better disk, else where it ran last. What
- * concerns one volume is done to that one; the connection is that of all, and where it is refused the data of one node are kept in all.
+ * concerns one volume is done to that one; the connection is that of all of its resource, and where it is refused the data of one node
+ * are kept in all of them. Each resource has its own.
  */
 import { maskUuid, UUID_JUST_CREATED } from '../drbd/generation.js';
 import { Err } from '../drbd/return-codes.js';
 import { Conns, Disks, isSuspended, Roles, type State } from '../drbd/state.js';
 import type { Answered, DrbdadmVerb } from './administrator.js';
+import { type ResourceName, resourcesOf } from './config.js';
 import { setOption } from './options.js';
 import type { Replica } from './replica.js';
 import type { SimNode } from './sim-node.js';
@@ -58,6 +60,12 @@ interface Notes {
   brokenOff: number; // resyncs of it, while faults are over
 }
 
+/** Of the connection of a resource. */
+interface ConnectionNotes {
+  triedMs: number;
+  refusals: number; // since there was one
+}
+
 interface NodeNotes {
   powered: boolean;
   halts: number; // since the nodes were connected last
@@ -67,14 +75,16 @@ export class Repair {
   readonly #world: World;
   readonly #notes = new Map<Replica, Notes>();
   readonly #nodeNotes = new Map<SimNode, NodeNotes>();
-  #connectedMs = Number.NEGATIVE_INFINITY; // when a connection was tried
-  #refusals = 0; // of connections, since there was one
+  readonly #connections = new Map<ResourceName, ConnectionNotes>();
   #faster = false;
   #patient = false;
   #calmedMs = Number.NEGATIVE_INFINITY;
 
   constructor(world: World) {
     this.#world = world;
+    for (const resource of resourcesOf(world.config)) {
+      this.#connections.set(resource, { triedMs: Number.NEGATIVE_INFINITY, refusals: 0 });
+    }
     for (const n of world.bothNodes) {
       this.#nodeNotes.set(n, { powered: n.powered, halts: 0 });
       for (const r of n.replicas) {
@@ -96,7 +106,7 @@ export class Repair {
       this.#watchCongestion(n);
       for (const r of n.replicas) this.#replica(r);
     }
-    this.#connection();
+    for (const [resource, notes] of this.#connections) this.#connection(resource, notes);
     this.#service();
   }
 
@@ -114,8 +124,8 @@ export class Repair {
     };
     if (s !== null && s.disk >= Disks.Inconsistent) notes.attaches = 0;
     if (s === null) {
-      if (r === r.node.replicas.find((o) => o.state === null)) {
-        act(() => r.node.drbdadm('up', [], nothing));
+      if (r === r.ofResource.find((o) => o.state === null)) {
+        act(() => r.node.drbdadm('up', [], nothing, r.resource));
       }
     } else if (s.disk === Disks.Diskless) act(() => this.#attach(r, notes));
     else if (s.susp) act(() => this.#drbdadm(r, 'resume-io'));
@@ -188,19 +198,20 @@ export class Repair {
 
   // ---- one node
 
-  /** The same of all copies of a node. */
-  #forceAll(n: SimNode, done: () => void): void {
-    const serves = n.replicas.some(isPrimary);
-    for (const { truth } of this.#world.devices) truth.force(n.name, 'primary --force');
+  /** The same of all copies of a resource. */
+  #forceAll({ node: n, resource, ofResource }: Replica, done: () => void): void {
+    const serves = ofResource.some(isPrimary);
+    for (const { truth } of this.#world.devicesOf(resource)) truth.force(n.name, 'primary --force');
     const ended = (): void => {
       if (serves) done();
-      else n.drbdadm('secondary', [], done);
+      else n.drbdadm('secondary', [], done, resource);
     };
-    n.drbdadm('primary', ['--force'], (_exit, text) => {
+    const forced: Answered = (_exit, text) => {
       // Before it meets the peer again: there the disk is found UpToDate, and the next one gets the same answer.
-      if (text.includes(ONCE_MORE)) n.drbdadm('primary', ['--force'], ended);
+      if (text.includes(ONCE_MORE)) n.drbdadm('primary', ['--force'], ended, resource);
       else ended();
-    });
+    };
+    n.drbdadm('primary', ['--force'], forced, resource);
   }
 
   /** Nothing of this node's is used any more. What is frozen there is told so first, or nobody could end the service. */
@@ -238,7 +249,7 @@ export class Repair {
     const longMs = world.nowMs - notes.syncingSinceMs;
     if (conn === Conns.VerifyS && longMs > VERIFY_PATIENCE_MS) {
       notes.syncingSinceMs = world.nowMs;
-      r.node.drbdadm('disconnect', [], nothing);
+      r.node.drbdadm('disconnect', [], nothing, r.resource);
       return;
     }
     if (this.#faster || longMs < RESYNC_PATIENCE_MS) return;
@@ -266,7 +277,10 @@ export class Repair {
     const notes = this.#nodeNotes.get(n) as NodeNotes;
     if (notes.powered && !n.powered) notes.halts++;
     notes.powered = n.powered;
-    if (n.state !== null && n.state.conn >= Conns.Connected) notes.halts = 0;
+    const firsts = n.replicas.filter((r) => r === r.ofResource[0]);
+    if (firsts.every(({ state }) => state !== null && state.conn >= Conns.Connected)) {
+      notes.halts = 0;
+    }
   }
 
   #keptOut(n: SimNode): boolean {
@@ -309,21 +323,24 @@ export class Repair {
     return maskUuid(current) === UUID_JUST_CREATED;
   }
 
-  #connection(): void {
+  #connection(resource: ResourceName, notes: ConnectionNotes): void {
     const world = this.#world;
-    const states = world.bothNodes.flatMap((n) => n.replicas.map((r) => r.state));
+    const devices = world.devicesOf(resource);
+    const states = devices.flatMap(({ bothNodes }) => bothNodes.map((r) => r.state));
     if (states.some((s) => s !== null && s.conn >= Conns.Connected)) {
-      this.#refusals = 0;
+      notes.refusals = 0;
       return;
     }
     const alone = states.some((s) => s?.conn === Conns.StandAlone);
-    if (!alone || states.includes(null) || world.nowMs - this.#connectedMs < PATIENCE_MS) return;
-    this.#connectedMs = world.nowMs;
-    const keeper = this.#keeper(0).node;
-    const attempt = this.#refusals++;
+    if (!alone || states.includes(null) || world.nowMs - notes.triedMs < PATIENCE_MS) return;
+    notes.triedMs = world.nowMs;
+    const [first] = devices;
+    if (!first) return;
+    const keeper = this.#keeper(first.minor);
+    const attempt = notes.refusals++;
     // As it is, twice: the first may have met an end of a connection that was on its way.
     if (attempt < FEW) {
-      for (const n of world.bothNodes) this.#connect(n);
+      for (const r of first.bothNodes) this.#connect(r);
     } else if (this.#isUncertain(keeper, attempt)) {
       this.#forceAll(keeper, () => this.#connect(keeper));
       this.#connect(keeper.peer);
@@ -338,51 +355,57 @@ export class Repair {
   }
 
   /** Its data are kept, and must not be used by themselves; or nobody can say whether they are the newest, and no peer will. */
-  #isUncertain(keeper: SimNode, attempt: number): boolean {
-    return keeper.replicas.some((r) => {
+  #isUncertain(keeper: Replica, attempt: number): boolean {
+    return keeper.ofResource.some((r) => {
       const disk = r.state?.disk ?? Disks.Diskless;
       return isBad(disk) || (disk === Disks.Consistent && attempt >= 3 * FEW);
     });
   }
 
-  #connect(n: SimNode): void {
-    if (n.state?.conn === Conns.StandAlone) n.drbdadm('connect', [], nothing);
+  #connect({ node, resource, state }: Replica): void {
+    if (state?.conn === Conns.StandAlone) node.drbdadm('connect', [], nothing, resource);
   }
 
   /** A split brain: the changes of this side are given up. */
-  #discard(n: SimNode): void {
-    const world = this.#world;
-    if (n.replicas.some(isPrimary)) this.#end(n);
-    n.drbdadm('disconnect', [], () => {
-      for (const { truth } of world.devices) truth.force(n.peer.name, 'connect --discard-my-data');
-      n.drbdadm('connect', ['--discard-my-data'], nothing);
-    });
+  #discard({ node: n, resource, ofResource }: Replica): void {
+    if (ofResource.some(isPrimary)) this.#end(n);
+    const connect = (): void => {
+      for (const { truth } of this.#world.devicesOf(resource)) {
+        truth.force(n.peer.name, 'connect --discard-my-data');
+      }
+      n.drbdadm('connect', ['--discard-my-data'], nothing, resource);
+    };
+    n.drbdadm('disconnect', [], connect, resource);
   }
 
   /**
    * Below version 91 two nodes of one generation refuse each other where the source of a resync has missed its end: this copy is kept,
    * and the other one is its past.
    */
-  #newGeneration(n: SimNode): void {
-    n.drbdadm('disconnect', [], () => {
-      for (const { truth } of this.#world.devices) truth.force(n.name, 'new-current-uuid');
-      n.drbdadm('new-current-uuid', [], () => n.drbdadm('connect', [], nothing));
-    });
+  #newGeneration({ node: n, resource }: Replica): void {
+    const begin = (): void => {
+      for (const { truth } of this.#world.devicesOf(resource))
+        truth.force(n.name, 'new-current-uuid');
+      const connect = (): void => n.drbdadm('connect', [], nothing, resource);
+      n.drbdadm('new-current-uuid', [], connect, resource);
+    };
+    n.drbdadm('disconnect', [], begin, resource);
   }
 
   /** Unrelated data: this side begins anew. */
-  #createMeta(n: SimNode): void {
-    const begun = n.replicas.filter((r) => r.peer.state?.disk === Disks.UpToDate);
-    if (begun.length === 0 || n.replicas.some(isPrimary)) return;
+  #createMeta({ node: n, resource, ofResource }: Replica): void {
+    const begun = ofResource.filter((r) => r.peer.state?.disk === Disks.UpToDate);
+    if (begun.length === 0 || ofResource.some(isPrimary)) return;
     const disks = begun.map((r) => r.disk);
-    n.drbdadm('down', [], (exit) => {
+    const isDown: Answered = (exit) => {
       if (exit !== 0 || begun.some((r, i) => r.disk !== disks[i])) return;
       for (const r of begun) {
         r.createMeta();
         this.#world.device(r.minor).truth.replaced(r.name);
       }
-      n.drbdadm('up', [], nothing);
-    });
+      n.drbdadm('up', [], nothing, resource);
+    };
+    n.drbdadm('down', [], isDown, resource);
   }
 
   // ---- the service

@@ -12,7 +12,13 @@ import { isRefused, layoutOfDevice } from '../md/layout.js';
 import { encodeSuperblock, freshSuperblock } from '../md/superblock.js';
 import { lowerDiskOf } from './administrator.js';
 import type { Client } from './client.js';
-import { type ClusterConfig, type NodeName, sizeBytesOf } from './config.js';
+import {
+  type ClusterConfig,
+  type NodeName,
+  type ResourceName,
+  resourceOf,
+  sizeBytesOf,
+} from './config.js';
 import { dice } from './dice.js';
 import { findMetaData } from './moved-meta.js';
 import type { NodeClock } from './node-clock.js';
@@ -29,6 +35,7 @@ export interface ReplicaWorld {
 export class Replica {
   readonly node: SimNode;
   readonly minor: number;
+  readonly resource: ResourceName;
   disk: SimDisk;
   device: SimDevice;
   client: Client | null = null;
@@ -39,6 +46,7 @@ export class Replica {
     this.#world = world;
     this.node = node;
     this.minor = minor;
+    this.resource = resourceOf(world.config, minor);
     this.disk = this.#newDisk(sizeBytesOf(world.config, minor), 0);
     this.#lastKnownBytes = this.disk.sizeBytes;
     this.device = new SimDevice(node.clock);
@@ -148,11 +156,16 @@ export class Replica {
   }
 
   get protocol(): Protocol {
-    return this.node.protocol;
+    return this.node.protocolOf(this.resource);
+  }
+
+  /** The other copies of the same resource and this one: they share a connection. */
+  get ofResource(): readonly Replica[] {
+    return this.node.replicas.filter((other) => other.resource === this.resource);
   }
 
   get fenceExit(): number | null {
-    return this.node.fenceExit;
+    return this.node.fenceExits[this.resource];
   }
 }
 

@@ -10,7 +10,14 @@ import { CHECKERS } from './check/all.js';
 import type { DeviceChecker } from './check/checker.js';
 import { dataOf } from './check/promotion.js';
 import { Client } from './client.js';
-import { type ClusterConfig, NODES, type NodeName, sizeBytesOf } from './config.js';
+import {
+  type ClusterConfig,
+  NODES,
+  type NodeName,
+  type ResourceName,
+  resourceOf,
+  sizeBytesOf,
+} from './config.js';
 import { dice } from './dice.js';
 import { type BadSector, Ledger, SECTOR_BYTES, type Sectors } from './ledger.js';
 import { dataBytes, type Replica } from './replica.js';
@@ -26,6 +33,7 @@ const MOST_WRITES = 1 << 24;
 
 export class ReplicatedDevice {
   readonly minor: number;
+  readonly resource: ResourceName;
   /** As logs name it. */
   readonly name: string;
   readonly ledger: Ledger;
@@ -51,6 +59,7 @@ export class ReplicatedDevice {
   constructor(world: World, minor: number) {
     this.#world = world;
     this.minor = minor;
+    this.resource = resourceOf(world.config, minor);
     this.name = `drbd${minor}`;
     const sizeBytes = sizeBytesOf(world.config, minor);
     this.ledger = new Ledger(minor * MOST_WRITES);
@@ -117,7 +126,9 @@ export class ReplicatedDevice {
   /** Of this device, or of nobody's in particular. */
   log(node: NodeName, object: string, level: LogLevel | string, text: string): void {
     if (/^drbd\d+$/.test(object) && object !== this.name) return;
-    if (object === this.name || object === 'r0') {
+    if (/^r\d+$/.test(object) && object !== this.resource) return;
+    if (object === 'drbdadm' && resourceNamedIn(text) !== this.resource) return;
+    if (object === this.name || object === this.resource) {
       if (/^Split-Brain detected.* solved/.test(text))
         this.truth.force(node, 'a split brain was solved');
       if (level === 'info') this.#maybeTransition(node);
@@ -151,7 +162,7 @@ export class ReplicatedDevice {
       if (ruined || this.#choosesData(node)) this.#decided(node.peer);
       truth.resyncBegins(node.name);
     }
-    if (next.conn >= Conns.Connected) node.node.fenceExit = null;
+    if (next.conn >= Conns.Connected) node.node.fenceExits[this.resource] = null;
     else {
       this.#onlyCopyDied[node.name] = false;
       this.#failedThere[node.name] = [];
@@ -377,6 +388,13 @@ export class ReplicatedDevice {
       `${what}: sector ${sector} holds ${content}: ${judgement}. ${history}`,
     );
   }
+}
+
+const NAMED = / (r\d+)(?:\/\d+)?: exit /;
+
+/** What a line of drbdadm is about. */
+function resourceNamedIn(text: string): string {
+  return NAMED.exec(text)?.[1] ?? '';
 }
 
 export function inSync(s: State): boolean {

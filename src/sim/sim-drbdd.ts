@@ -26,7 +26,6 @@ const STREAMS = 8;
 export const VERSION = 'sim';
 /** Of the volume that every cluster has. */
 const FIRST_MINOR = 0;
-const RESOURCE = 'r0';
 
 export interface DrbddHost {
   readonly name: NodeName;
@@ -40,8 +39,11 @@ export interface DrbddHost {
   readonly digests: DigestSource;
   readonly dialect: Dialect;
   log(level: LogLevel, object: string, text: string): void;
-  /** Runs a handler; `done` gets its exit status. */
-  handler(event: string, done: (exit: number) => void): void;
+  /** How many resources the cluster has, and which of them has a minor. */
+  readonly resources: number;
+  resourceOf(minor: number): string;
+  /** Runs a handler for a resource; `done` gets its exit status. */
+  handler(event: string, resource: string, done: (exit: number) => void): void;
   /** After each change of state. */
   changed(): void;
   exposed(minor: number, generations: readonly bigint[]): void;
@@ -87,7 +89,7 @@ export class SimDrbdd {
       net: host.net,
       disks: host.disks,
       pool: POOL,
-      streams: STREAMS,
+      streams: STREAMS * host.resources,
       metaStoredLate: (path) => host.metaStoredLate(path),
     });
     this.loop = new DrbdLoop(this.io, {
@@ -96,8 +98,8 @@ export class SimDrbdd {
       dialect: () => host.dialect,
       timers: this.process,
       log: (level, object, text) => host.log(level, object, text),
-      handler: (event, _resource, _minor, done) => {
-        host.handler(event, (exit) => {
+      handler: (event, resource, _minor, done) => {
+        host.handler(event, resource, (exit) => {
           if (!this.dead) done(exit);
         });
       },
@@ -154,11 +156,17 @@ export class SimDrbdd {
         return;
       default:
         this.#order.add({
-          key: RESOURCE, // there is one
+          key: this.#keyOf(request),
           verb: request.verb,
           begin: (done) => this.#change(waiting, done),
         });
     }
+  }
+
+  /** Its resource. */
+  #keyOf(request: ControlRequest): string {
+    if ('resource' in request) return request.resource ?? '';
+    return 'minor' in request ? this.#host.resourceOf(request.minor) : '';
   }
 
   /** Go on where the predecessor died. */

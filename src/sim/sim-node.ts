@@ -13,9 +13,18 @@ import type { Protocol } from '../config/drbd-options.js';
 import { FULL_DIALECT } from '../drbd/connect.js';
 import type { State } from '../drbd/state.js';
 import type { Exposed, SavedState } from '../host/drbdd-resume.js';
-import { type Answered, type DrbdadmVerb, drbdadm, RESOURCE } from './administrator.js';
+import { type Answered, type DrbdadmVerb, drbdadm } from './administrator.js';
 import type { Client } from './client.js';
-import { type ClusterConfig, minorsOf, type NodeName, peerOf } from './config.js';
+import {
+  type ClusterConfig,
+  minorsOf,
+  type NodeName,
+  peerOf,
+  type ResourceName,
+  resourceOf,
+  resourcesOf,
+  volumeOf,
+} from './config.js';
 import { between, dice } from './dice.js';
 import { HandlerFaults } from './handler-faults.js';
 import { NodeClock } from './node-clock.js';
@@ -40,12 +49,15 @@ export interface NodeWorld extends NodeHeartbeatWorld {
   died(node: SimNode, power: boolean): void;
   client(replica: Replica): Client;
   /** A handler of DRBD ran: its exit status. */
-  handled(node: SimNode, event: string, exit: number): void;
+  handled(node: SimNode, resource: ResourceName, event: string, exit: number): void;
   /** A disk that hung and was let go has stored a superblock that it was given before. */
   metaStoredLate(replica: Replica): void;
   /** drbdadm begins. */
-  asked(node: SimNode, verb: string): void;
+  asked(node: SimNode, resource: ResourceName, verb: string): void;
 }
+
+/** What drbdadm is called for: a resource, or the volume with that minor. */
+export type Called = ResourceName | number;
 
 const OUTDATE_LIMIT_MS = 5000;
 const HANDLER_MS = [5, 200] as const;
@@ -69,8 +81,8 @@ export class SimNode {
   /** In /run: what a successor of drbdd resumes. */
   saved: SavedState | null = null;
   exposed: Exposed = {};
-  /** The last answer of `fence-peer` since the peer was seen; null: it was not asked. */
-  fenceExit: number | null = null;
+  /** The last answer of `fence-peer` for a resource since the peer was seen; null: it was not asked. */
+  readonly fenceExits: Record<ResourceName, number | null> = { r0: null, r1: null };
   /** drbdd dies with its next so many requests to the port still to be made; -1: not planned. */
   readonly errors: string[] = [];
 
@@ -113,9 +125,9 @@ export class SimNode {
     return this.first.state;
   }
 
-  /** The protocol that its connection uses, or what is still under way by a weaker one; an edited file counts when it is told of. */
-  get protocol(): Protocol {
-    const r = this.drbdd?.loop.engine.resource(RESOURCE);
+  /** The protocol that a connection uses, or what is still under way by a weaker one; an edited file counts when it is told of. */
+  protocolOf(resource: ResourceName): Protocol {
+    const r = this.drbdd?.loop.engine.resource(resource);
     return r?.protocolInForce ?? this.#world.config.net.protocol;
   }
 
@@ -181,7 +193,9 @@ export class SimNode {
       digests: this.#world.digests,
       dialect: (this.name === 'beta' ? this.#world.config.dialect : null) ?? FULL_DIALECT,
       log: (level, object, text) => this.#world.log(this.name, object, level, text),
-      handler: (event, done) => this.#handler(event, done),
+      resources: resourcesOf(this.#world.config).length,
+      resourceOf: (minor) => resourceOf(this.#world.config, minor),
+      handler: (event, resource, done) => this.#handler(event, this.#named(resource), done),
       changed: () => {},
       exposed: (minor, generations) => {
         const words = generations.map((uuid) => uuid.toString(16).toUpperCase());
@@ -200,19 +214,41 @@ export class SimNode {
     if (saved) this.drbdd.resume(saved, this.exposed);
   }
 
-  /** `only`: of that volume; null: of the resource. */
+  /** `called`: for what; null: for all resources, one after the other. */
   drbdadm(
     verb: DrbdadmVerb,
     flags: readonly string[],
     done: Answered,
-    only: number | null = null,
+    called: Called | null = null,
   ): void {
+    const left: Called[] = called === null ? [...resourcesOf(this.#world.config)] : [called];
+    let worst = 0;
+    const said: string[] = [];
+    const next = (): void => {
+      const one = left.shift();
+      if (one === undefined) {
+        done(worst, said.join('; '));
+        return;
+      }
+      this.#drbdadm(verb, flags, one, (exit, text) => {
+        worst = Math.max(worst, exit);
+        if (text !== '') said.push(text);
+        next();
+      });
+    };
+    next();
+  }
+
+  #drbdadm(verb: DrbdadmVerb, flags: readonly string[], called: Called, done: Answered): void {
     const { config } = this.#world;
-    this.#world.asked(this, verb);
+    const only = typeof called === 'number' ? called : null;
+    const resource = typeof called === 'number' ? resourceOf(config, called) : called;
+    this.#world.asked(this, resource, verb);
     const mayAttach = verb === 'up' || verb === 'attach' || verb === 'adjust';
-    if (mayAttach) for (const replica of this.replicas) replica.findMetaData();
-    drbdadm(this.drbdd, { config, node: this.name, only }, verb, flags, (exit, text) => {
-      const name = only === null ? RESOURCE : `${RESOURCE}/${only}`;
+    if (mayAttach)
+      for (const minor of minorsOf(config, resource)) this.replica(minor).findMetaData();
+    drbdadm(this.drbdd, { config, node: this.name, resource, only }, verb, flags, (exit, text) => {
+      const name = only === null ? resource : `${resource}/${volumeOf(config, only)}`;
       const what = ['drbdadm', verb, ...flags, name].join(' ');
       this.#world.log(this.name, 'drbdadm', 'info', `${what}: exit ${exit} ${text}`.trimEnd());
       done(exit, text);
@@ -221,12 +257,18 @@ export class SimNode {
 
   // ---- handlers
 
-  #handler(event: string, done: (exit: number) => void): void {
+  #named(resource: string): ResourceName {
+    const found = resourcesOf(this.#world.config).find((name) => name === resource);
+    assert(found, 'a resource of the cluster');
+    return found;
+  }
+
+  #handler(event: string, resource: ResourceName, done: (exit: number) => void): void {
     const answer = (exit: number): void => {
       if (!this.powered) return;
-      this.#world.log(this.name, 'handler', 'info', `${event}: exit ${exit}`);
-      if (event === 'fence-peer') this.fenceExit = exit;
-      this.#world.handled(this, event, exit);
+      this.#world.log(this.name, 'handler', 'info', `${this.#of(event, resource)}: exit ${exit}`);
+      if (event === 'fence-peer') this.fenceExits[resource] = exit;
+      this.#world.handled(this, resource, event, exit);
       done(exit);
     };
     const notConfigured = (): boolean =>
@@ -237,12 +279,19 @@ export class SimNode {
       return;
     }
     const fault = this.handlerFaults.of(event);
-    if (fault) this.#world.log(this.name, 'handler', 'info', `${event}: ${fault.kind}`);
-    const works = (answered: (exit: number) => void): void => this.#runHandler(event, answered);
+    if (fault)
+      this.#world.log(this.name, 'handler', 'info', `${this.#of(event, resource)}: ${fault.kind}`);
+    const works = (answered: (exit: number) => void): void =>
+      this.#runHandler(event, resource, answered);
     this.handlerFaults.run(event, works, () => this.reboot(), answer);
   }
 
-  #runHandler(event: string, answer: (exit: number) => void): void {
+  /** r1 is named: most clusters have none. */
+  #of(event: string, resource: ResourceName): string {
+    return resource === 'r0' ? event : `${event} for ${resource}`;
+  }
+
+  #runHandler(event: string, resource: ResourceName, answer: (exit: number) => void): void {
     const { fenceHandler } = this.#world.config;
     const later = (run: () => void): void => {
       this.clock.after(between(this.#random, HANDLER_MS), run);
@@ -253,12 +302,13 @@ export class SimNode {
     } else if (event !== 'fence-peer' || fenceHandler === 'none')
       this.clock.after(0, () => answer(0));
     else if (typeof fenceHandler === 'object') later(() => answer(fenceHandler.exit));
-    else if (fenceHandler === 'dopd' && this.heartbeat) this.heartbeat.outdatePeer(answer);
-    else later(() => this.#outdateByNetwork(answer));
+    else if (fenceHandler === 'dopd' && this.heartbeat)
+      this.heartbeat.outdatePeer(resource, answer);
+    else later(() => this.#outdateByNetwork(resource, answer));
   }
 
   /** A handler that runs `drbdadm outdate` on the peer over the first heartbeat network, as one over ssh does. */
-  #outdateByNetwork(answer: (exit: number) => void): void {
+  #outdateByNetwork(resource: ResourceName, answer: (exit: number) => void): void {
     const { net } = this.#world;
     const { peer } = this;
     const reaches = (from: NodeName, to: NodeName): boolean => net.network.passes('eth0', from, to);
@@ -273,10 +323,11 @@ export class SimNode {
     };
     // drbdadm gives up after five seconds: drbdd there may itself wait for a fence-peer that asks this node.
     this.clock.after(OUTDATE_LIMIT_MS, () => once(20));
-    peer.drbdadm('outdate', [], (exit) => {
+    const outdated = (exit: number): void => {
       if (!reaches(peer.name, this.name)) this.clock.after(3000, () => once(5));
       else this.clock.after(1, () => once(exit === 0 ? 4 : exit === 5 ? 3 : exit === 17 ? 6 : 20));
-    });
+    };
+    peer.drbdadm('outdate', [], outdated, resource);
   }
 
   // ---- the service, without heartbeat

@@ -4,7 +4,7 @@
  */
 import { CONNS, DISKS, ROLES } from '../drbd/state.js';
 import { DRBDADM_VERBS } from './administrator.js';
-import { NETWORKS, NODES } from './config.js';
+import { NETWORKS, NODES, RESOURCES } from './config.js';
 import { HANDLER_EVENTS } from './handler-faults.js';
 
 /** What stood at each place, by its name. */
@@ -47,7 +47,8 @@ function isState(word: string): boolean {
 
 export const PLACES: Readonly<Record<string, Place>> = {
   NODE: oneOf('alpha or beta', NODES),
-  VOLUME: oneOf('0 or 1', ['0', '1']),
+  VOLUME: oneOf('0 or 1, or r1/0 (of the other resource)', ['0', '1', 'r1/0']),
+  RESOURCE: oneOf('r0 or r1', RESOURCES),
   NETWORK: oneOf(`a network (${NETWORKS.join(', ')})`, NETWORKS),
   TIME: { expects: 'a time like 3.2s, 200ms or 2min', read: timeMs },
   PERCENT: {

@@ -9,7 +9,7 @@ import { REPLICATION_ADDRESS } from './administrator.js';
 import { WORLD_CHECKERS } from './check/all.js';
 import type { WorldChecker } from './check/checker.js';
 import type { Client } from './client.js';
-import { type ClusterConfig, minorsOf, NODES, type NodeName } from './config.js';
+import { type ClusterConfig, minorsOf, NODES, type NodeName, type ResourceName } from './config.js';
 import { Coverage } from './coverage.js';
 import { dice } from './dice.js';
 import type { DiskImage } from './disk-content.js';
@@ -154,7 +154,7 @@ export class World implements NodeWorld {
 
   log(node: NodeName, object: string, level: LogLevel | string, text: string): void {
     this.trace.line(this.nowMs, node, object, level === 'info' ? text : `${level}: ${text}`);
-    if (/^(drbd\d+|r0)$/.test(object)) this.coverage.log(text);
+    if (/^(drbd|r)\d+$/.test(object)) this.coverage.log(text);
     for (const d of this.devices) d.log(node, object, level, text);
     for (const c of this.#checkers) c.logged(node, object, level, text);
   }
@@ -176,13 +176,17 @@ export class World implements NodeWorld {
     this.device(replica.minor).metaStoredLate(replica);
   }
 
-  handled(node: SimNode, event: string, exit: number): void {
+  handled(node: SimNode, resource: ResourceName, event: string, exit: number): void {
     this.coverage.handler(event, exit);
-    for (const d of this.devices) d.handled(node.replica(d.minor), event, exit);
+    for (const d of this.devicesOf(resource)) d.handled(node.replica(d.minor), event, exit);
   }
 
-  asked(node: SimNode, verb: string): void {
-    for (const d of this.devices) d.asked(node.replica(d.minor), verb);
+  asked(node: SimNode, resource: ResourceName, verb: string): void {
+    for (const d of this.devicesOf(resource)) d.asked(node.replica(d.minor), verb);
+  }
+
+  devicesOf(resource: ResourceName): readonly ReplicatedDevice[] {
+    return this.devices.filter((d) => d.resource === resource);
   }
 
   client(replica: Replica): Client {

@@ -4,8 +4,7 @@
  */
 import { PEER_RESYNC_WRITE, PEER_WRITE } from '../../drbd/peer-request.js';
 import { Conns, type State } from '../../drbd/state.js';
-import { RESOURCE } from '../administrator.js';
-import type { NodeName } from '../config.js';
+import { type NodeName, resourcesOf } from '../config.js';
 import type { Replica } from '../replica.js';
 import type { ReplicatedDevice } from '../replicated-device.js';
 import type { SimIo } from '../sim-io.js';
@@ -15,7 +14,7 @@ import { isQuiet } from './equal.js';
 const WINDOW_MS = 60_000;
 /** A handshake that fails at once is repeated after connect-int, which is a second at the least. */
 const MOST_HANDSHAKES_PER_WINDOW = 130;
-/** Each of them has two sockets, and who is refused dials again after connect-int too. */
+/** Of each resource. Each of them has two sockets, and who is refused dials again after connect-int too. */
 const MOST_CONNECTS_PER_WINDOW = 3 * MOST_HANDSHAKES_PER_WINDOW;
 /** Fed or held by nobody's request: a few packets that are being built. */
 const MOST_BUFFERS_AT_REST = 24;
@@ -59,7 +58,7 @@ export class Bounds extends DeviceChecker {
       if (!drbdd || drbdd.dead) continue;
       this.#connects(node, drbdd.io);
       this.#window(node);
-      if (!node.node.replicas.every(isQuiet)) continue; // its volumes share them
+      if (!node.node.replicas.every(isQuiet)) continue; // they share them
       this.look();
       const held = drbdd.io.buffersInUse;
       if (held > MOST_BUFFERS_AT_REST) {
@@ -80,12 +79,14 @@ export class Bounds extends DeviceChecker {
     times.push({ atMs: now, count });
     this.#dialled[name] = times;
     const sum = times.reduce((before, each) => before + each.count, 0);
-    if (sum > MOST_CONNECTS_PER_WINDOW) this.violate(`${name} dialled ${sum} times in a minute`);
+    const resources = resourcesOf(this.device.config).length;
+    if (sum > resources * MOST_CONNECTS_PER_WINDOW)
+      this.violate(`${name} dialled ${sum} times in a minute`);
   }
 
   #window(node: Replica): void {
     const engine = node.drbdd?.loop.engine;
-    const options = engine?.resource(RESOURCE)?.netOptions;
+    const options = engine?.resource(node.resource)?.netOptions;
     if (!engine || !options) return;
     const { peer } = engine.core;
     if (peer.used === 0) return;
@@ -93,7 +94,8 @@ export class Bounds extends DeviceChecker {
     let bytes = 0;
     for (let i = 0, p = peer.find(0); p; p = peer.find(++i)) {
       const writes = p.kind === PEER_WRITE || p.kind === PEER_RESYNC_WRITE;
-      if (p.link !== null && writes && p.at >= 0) bytes += p.lengthBytes;
+      if (p.link?.resource.name !== node.resource) continue;
+      if (writes && p.at >= 0) bytes += p.lengthBytes;
     }
     const most = Math.max(options.maxBuffers * PAGE_BYTES, LARGEST_REQUEST_BYTES);
     if (bytes > most) {

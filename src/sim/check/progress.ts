@@ -4,7 +4,6 @@
  */
 import type { NetOptions } from '../../config/drbd-options.js';
 import { Conns, isSuspended } from '../../drbd/state.js';
-import { RESOURCE } from '../administrator.js';
 import type { NodeName } from '../config.js';
 import type { Replica } from '../replica.js';
 import type { ReplicatedDevice } from '../replicated-device.js';
@@ -30,7 +29,7 @@ export class Progress extends DeviceChecker {
 
   override tick(): void {
     for (const node of this.device.bothNodes) {
-      const options = node.drbdd?.loop.engine.resource(RESOURCE)?.netOptions;
+      const options = node.drbdd?.loop.engine.resource(node.resource)?.netOptions;
       const alive = options && node.state !== null && !node.clock.paused;
       this.#pings(node, alive ? options : null);
       this.#writes(node, alive ? options : null);
@@ -91,6 +90,6 @@ export class Progress extends DeviceChecker {
   }
 }
 
-function writtenBy({ node }: Replica): number {
-  return node.replicas.reduce((sum, { disk }) => sum + disk.writes, 0);
+function writtenBy({ ofResource }: Replica): number {
+  return ofResource.reduce((sum, { disk }) => sum + disk.writes, 0);
 }
