@@ -11,13 +11,15 @@ import { withCongestion } from './swarm-congestion.js';
 import { withGrowth } from './swarm-growth.js';
 import { withGrowthBeside } from './swarm-growth-beside.js';
 import { withParity } from './swarm-parity.js';
+import { withResources } from './swarm-resources.js';
 import { withThinResync } from './swarm-thin.js';
 import { withVolumes } from './swarm-volumes.js';
 
 /**
  * Which drawing is the newest. A seed means the same schedule only while nothing here or in config.ts that is drawn changes
  * (test/sim/swarm-version.test.ts notices): what is drawn beside it gets a number and dice of its own (3: swarm-parity.ts, 4: swarm-growth.ts,
- * 5: swarm-congestion.ts, 6: swarm-thin.ts, 7: swarm-volumes.ts, 8: swarm-growth-beside.ts), and the seeds of the versions before mean what they did.
+ * 5: swarm-congestion.ts, 6: swarm-thin.ts, 7: swarm-volumes.ts, 8: swarm-growth-beside.ts and
+ * swarm-resources.ts), and the seeds of the versions before mean what they did.
  */
 export const SWARM_VERSION = 8;
 /** Without what the versions since have added. */
@@ -370,7 +372,7 @@ export function plan(seed: number, profile: Profile, version = SWARM_VERSION): P
   const sixth = withThinResync(seed, fifth);
   if (version === 6) return sixth;
   const seventh = withVolumes(seed, sixth);
-  return version === 7 ? seventh : withGrowthBeside(seed, seventh);
+  return version === 7 ? seventh : withResources(seed, withGrowthBeside(seed, seventh));
 }
 
 function firstPlan(seed: number, profile: Profile): Plan {

@@ -66,14 +66,14 @@ const KNOWN: Record<number, Record<string, string>> = {
     large: 'b39b77ff84ba0fe2',
   },
   8: {
-    swarm: '63e9caf64efd37c5',
+    swarm: '3eac378d5dc2033e',
     none: '11ae526617dd9137',
-    network: 'f13a7c5b4ec3992b',
-    crash: '2dc8482c9d45a04f',
-    disk: '8ba8fe63ae763329',
-    operator: '51ffc9edb6271552',
-    heartbeat: 'd6a21d704fa53ce1',
-    large: '365010a4cc46a381',
+    network: '7ee5276f57e24ae4',
+    crash: 'a6e2d4d80f0eef44',
+    disk: '554e7c26068e94f6',
+    operator: '6602417dbcf23087',
+    heartbeat: 'b72afa9e4fd79022',
+    large: 'da35e7630ce1a6f1',
   },
 };
 
