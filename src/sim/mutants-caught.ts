@@ -145,6 +145,27 @@ export const CAUGHT: Readonly<Record<string, Caught>> = {
     seed: 4,
     version: 7,
   },
+  'new-storage-of-first-volume': {
+    invariant: 'I3',
+    checker: 'equal',
+    profile: 'swarm',
+    seed: 118,
+    version: 8,
+  },
+  'first-resource-ticked': {
+    invariant: 'I9',
+    checker: 'livelock',
+    profile: 'swarm',
+    seed: 3,
+    version: 8,
+  },
+  'first-resource-resumed': {
+    invariant: 'reads',
+    checker: 'reads',
+    profile: 'swarm',
+    seed: 14,
+    version: 8,
+  },
   'late-keepalive-is-alive': {
     invariant: 'I7',
     checker: 'membership',

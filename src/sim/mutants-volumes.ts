@@ -1,4 +1,4 @@
-/** Planted bugs of resources with several volumes: what is one volume's goes to another one, or to none. See mutants.ts. */
+/** Planted bugs of several volumes, or resources: what is due to one of them goes to another one, or to none. See mutants.ts. */
 import type { Mutant } from './mutants.js';
 
 export const VOLUME_MUTANTS: readonly Mutant[] = [
@@ -30,5 +30,27 @@ export const VOLUME_MUTANTS: readonly Mutant[] = [
     file: 'drbd/resource.js',
     find: 'if (!v.diskUsable())\n                continue;\n            left++;',
     replace: 'if (!v.diskUsable() || v.number > 0)\n                continue;\n            left++;',
+  },
+  {
+    name: 'new-storage-of-first-volume',
+    what: 'only the first volume of a resource copies the part that it has grown by',
+    file: 'drbd/growth.js',
+    find: 'if (this.#isSource(link))\n            this.#begin(link);',
+    replace:
+      'if (v.number > 0)\n            return;\n        if (this.#isSource(link))\n            this.#begin(link);',
+  },
+  {
+    name: 'first-resource-ticked',
+    what: 'time passes for the first resource of a node alone',
+    file: 'drbd/engine.js',
+    find: 'for (const r of this.#resources.values())\n            if (nowMs >= r.deadlineMs)',
+    replace: 'for (const r of this.resources.slice(0, 1))\n            if (nowMs >= r.deadlineMs)',
+  },
+  {
+    name: 'first-resource-resumed',
+    what: 'a drbdd that takes over from one that was killed goes on with the first resource alone',
+    file: 'host/drbdd-resume.js',
+    find: 'for (const r of saved.resources) {',
+    replace: 'for (const r of saved.resources.slice(0, 1)) {',
   },
 ];

@@ -45,6 +45,7 @@ test('each text that a mutant replaces occurs exactly once, in a module that the
   const loaded = loadedWith([
     'host/drbd-loop.js',
     'host/drbd-control.js',
+    'host/drbdd-resume.js',
     'host/heartbeat-lives.js',
   ]);
   for (const mutant of MUTANTS) {
