@@ -6,7 +6,7 @@
  * no key, and hides nothing. Of authkeys itself: a digest of each key, keyed with that key. Source: docs/DOCTOR.md, two nodes.
  */
 import type { DigestSource } from '../base/ports.js';
-import type { AuthKey } from '../config/authkeys.js';
+import type { AuthKey, AuthKeys } from '../config/authkeys.js';
 import type { HaCf } from '../config/ha-cf.js';
 import { builtInOf } from './heartbeat-clients.js';
 import type { HeartbeatConfig } from './heartbeat-ports.js';
@@ -25,30 +25,40 @@ export interface FileDigests {
 /** Of two files nobody mistakes one for the other by accident. */
 const DIGEST_CHARS = 16;
 
+function keyed({ key }: Pick<AuthKey, 'key'>, text: string, digests: DigestSource): string {
+  const bytes = new TextEncoder().encode(text);
+  const digest = digests.hmac('sha256', new TextEncoder().encode(key), bytes);
+  const hex = [...digest].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+  return hex.slice(0, DIGEST_CHARS);
+}
+
+/** Number of a key -> digest of its method and word. */
+export function keyWords(
+  { keys }: Pick<AuthKeys, 'keys'>,
+  digests: DigestSource,
+): Readonly<Record<number, string>> {
+  return Object.fromEntries(
+    keys.map((each) => [each.number, keyed(each, `key ${each.method}`, digests)]),
+  );
+}
+
 /** `drbdConf`: as drbdadm understands it; null: there is none, or nobody can say. */
 export function fileDigests(
   { haCf, groups, ini, authkeys }: HeartbeatConfig,
   drbdConf: string | null,
   digests: DigestSource,
 ): FileDigests {
-  const keyed = ({ key }: Pick<AuthKey, 'key'>, text: string): string => {
-    const bytes = new TextEncoder().encode(text);
-    const digest = digests.hmac('sha256', new TextEncoder().encode(key), bytes);
-    const hex = [...digest].map((byte) => byte.toString(16).padStart(2, '0')).join('');
-    return hex.slice(0, DIGEST_CHARS);
-  };
-  const keys = authkeys.keys
-    .toSorted((a, b) => a.number - b.number)
-    .map((each) => `${each.number}:${keyed(each, `key ${each.method}`)}`)
+  const keys = Object.entries(keyWords(authkeys, digests)) // in the order of the numbers
+    .map(([number, word]) => `${number}:${word}`)
     .join(',');
   const lines = groups.map(({ node, resources }) =>
     [node, ...resources.map(({ text }) => text)].join(' '),
   );
   const of = (key: AuthKey): KeyedDigests => ({
-    'ha.cf': keyed(key, haCfText(haCf)),
-    haresources: keyed(key, lines.join('\n')),
-    'twinbeat.ini': keyed(key, JSON.stringify(ini.witness)),
-    ...(drbdConf === null ? {} : { 'drbd.conf': keyed(key, drbdConf) }),
+    'ha.cf': keyed(key, haCfText(haCf), digests),
+    haresources: keyed(key, lines.join('\n'), digests),
+    'twinbeat.ini': keyed(key, JSON.stringify(ini.witness), digests),
+    ...(drbdConf === null ? {} : { 'drbd.conf': keyed(key, drbdConf, digests) }),
     authkeys: keys,
   });
   return {

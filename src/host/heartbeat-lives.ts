@@ -90,6 +90,11 @@ export class HeartbeatLives {
     return this.node?.resources.claims() ?? this.#memory.hold;
   }
 
+  /** In force. */
+  get authkeys(): AuthKeys {
+    return this.#config.authkeys;
+  }
+
   /** Once. */
   start(): void {
     this.#memory.load();

@@ -33,6 +33,8 @@ export interface ConfigSource {
   /** Null: refused; the messages say why. */
   load(): { readonly config: HeartbeatConfig | null; readonly messages: readonly ConfigMessage[] };
   times(): ConfigTimes;
+  /** Of each key, by its number: a digest of its method and word (file-digests.ts). */
+  keyWords(authkeys: AuthKeys): Readonly<Record<number, string>>;
 }
 
 export interface LivesClock {

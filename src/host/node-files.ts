@@ -5,8 +5,8 @@
  *
  *     the peer is one of ours (`clean`) -> digests -> files dest=P key=N ha.cf=DIGEST ... -> compared there
  *
- * New keys a node says at once, by their numbers (`keys`): the other one refuses a reload after which it would not be understood
- * (reload-plan.ts), and its operator goes there next.
+ * New keys a node says at once, by their numbers (`keys`; digests of their words follow): the other one refuses a reload after which it
+ * would not be understood (reload-plan.ts), and its operator goes there next.
  *
  * Debian's heartbeat says nothing of its files, and is told nothing. Nor is a node with auto_failback legacy, which does not say what it is.
  */
@@ -19,13 +19,13 @@ import {
 } from './file-digests.js';
 import type { NodeAsk } from './heartbeat-questions.js';
 import type { NodeLogLevel } from './node-ports.js';
-import type { PeerKeys } from './reload-plan.js';
+import type { KeyNumbers, PeerKeys } from './reload-plan.js';
 
 export interface NodeFilesHost {
   readonly peer: string | null;
   readonly ask: NodeAsk;
   /** Our keys. */
-  readonly keys: () => PeerKeys;
+  readonly keys: () => KeyNumbers;
   /** Of its present life. */
   readonly peerGeneration: () => number;
   readonly leaving: () => boolean;
@@ -85,14 +85,14 @@ export class NodeFiles {
     if ((type === 'starting' || type === 'resource') && isOurs) this.#tell();
     if (fieldOf(message, 'to_id') !== 'twinbeat') return;
     const key = Number.parseInt(fieldOf(message, 'key') ?? '', 10);
-    if (type === 'keys') this.#hearKeys(fieldOf(message, 'numbers') ?? '', key);
+    if (type === 'keys') this.#hearKeys(fieldOf(message, 'numbers') ?? '', key, new Map());
     if (type === 'files') this.#hearFiles(message, key);
   }
 
-  #hearKeys(text: string, signs: number): void {
+  #hearKeys(text: string, signs: number, words: ReadonlyMap<number, string>): void {
     if (Number.isNaN(signs) || !/^\d{1,2}(,\d{1,2}){0,15}$/.test(text)) return;
     const numbers = new Set(text.split(',').map(Number));
-    this.#heardKeys = { generation: this.#host.peerGeneration(), numbers, signs };
+    this.#heardKeys = { generation: this.#host.peerGeneration(), numbers, signs, words };
   }
 
   #hearFiles(message: HaMessage, key: number): void {
@@ -102,8 +102,11 @@ export class NodeFiles {
       if (/^[0-9a-f:,]{1,400}$/.test(digest)) digests[file] = digest;
     }
     this.#heard = { generation: this.#host.peerGeneration(), key, digests };
-    const numbers = digests.authkeys?.split(',').map((each) => Number.parseInt(each, 10));
-    if (numbers) this.#hearKeys(numbers.join(','), key);
+    if (digests.authkeys !== undefined) {
+      const each = digests.authkeys.split(',').map((text) => text.split(':'));
+      const words = new Map(each.map(([number = '', word = '']) => [Number(number), word]));
+      this.#hearKeys([...words.keys()].join(','), key, words);
+    }
     this.#compare();
   }
 

@@ -3,7 +3,7 @@ import type { DigestSource } from '../base/ports.js';
 import { decodeHaMessage, fieldOf, type HaMessage } from '../wire/hamsg.js';
 import { isAuthentic, type SigningKeys, signNetstring } from '../wire/hamsg-auth.js';
 import type { HeartbeatNodeConfig, HeartbeatPorts } from './node-ports.js';
-import type { PeerKeys } from './reload-plan.js';
+import type { KeyNumbers } from './reload-plan.js';
 
 export class NodeSignature {
   readonly #config: Pick<HeartbeatNodeConfig, 'innerSignature' | 'logBadpack'>;
@@ -24,7 +24,7 @@ export class NodeSignature {
   }
 
   /** By number: those that are believed, and the one that signs. */
-  get keys(): PeerKeys {
+  get keys(): KeyNumbers {
     const numbers = new Set(this.#keys.keys.map(({ number }) => number));
     return { numbers, signs: this.#keys.current.number };
   }

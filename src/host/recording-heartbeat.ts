@@ -55,13 +55,11 @@ export class RecordedLives implements LivesCalls {
   readonly recorder: FlightRecorder;
   readonly #host: LivesHost;
   readonly #lines = new LineEncoder();
-  #config: HeartbeatConfig;
   #nextTimer = 0;
   #nextCall = 0;
 
   constructor(host: LivesHost, config: HeartbeatConfig, memory: FlightMemory, start: FlightStart) {
     this.#host = host;
-    this.#config = config;
     this.recorder = new FlightRecorder(memory, start, host.clock.nowMs());
     const { HA_STOPRETRYMAX } = host.environment;
     this.#answer({
@@ -228,10 +226,10 @@ export class RecordedLives implements LivesCalls {
           const loaded = host.config.load();
           const { config, messages } = loaded;
           this.#answer({ config: config && withoutKeys(config), messages });
-          if (config) this.#config = { ...this.#config, authkeys: config.authkeys };
           return loaded;
         },
         times: () => this.#told(host.config.times()),
+        keyWords: (authkeys) => this.#told(host.config.keyWords(authkeys)), // a replay has no keys
       },
       loadavg: () => this.#told(host.loadavg()),
       openMedia: (config, events) => this.#openMedia(config, events),
@@ -280,10 +278,7 @@ export class RecordedLives implements LivesCalls {
         }
         host.log(level, text);
       },
-      configured: (config) => {
-        this.#config = config;
-        host.configured(config);
-      },
+      configured: (config) => host.configured(config),
       ended: (status) => {
         rec.stop(`ended with status ${status}`);
         host.ended(status);
@@ -338,7 +333,7 @@ export class RecordedLives implements LivesCalls {
   #received(id: number, datagram: Uint8Array, link: string): void {
     if (this.recorder.stopped) return;
     const decoded = decodeHaMessage(datagram);
-    if (!decoded.ok || !isAuthentic(decoded, this.#config.authkeys, this.#host.digests)) {
+    if (!decoded.ok || !isAuthentic(decoded, this.lives.authkeys, this.#host.digests)) {
       this.#input({ k: 'foreign', id, link, datagram });
       return;
     }

@@ -7,10 +7,12 @@
  *     groups gone while some are held      nobody would stop them
  *     a key that the other node has not    it does not hear us, and takes us for dead
  *     its key gone                         we do not hear it, and take it for dead
+ *     another word for either              the same: the number alone says nothing
  *
  * Without the other node in hearing the last but one is all of it that a reload can do: nodes and legacy are refused all the same, since it
  * may come back. Anything else is taken, in a new life that keeps its resources. Pure.
  */
+import type { AuthKeys } from '../config/authkeys.js';
 import type { Medium } from '../config/ha-cf.js';
 import type { HaResourceGroup } from '../config/haresources.js';
 import type { Hold } from '../resource-manager/hold.js';
@@ -25,10 +27,22 @@ export interface ReloadSituation {
   readonly peerKeys: PeerKeys | null;
 }
 
-export interface PeerKeys {
+/** Those that a node has. */
+export interface KeyNumbers {
   readonly numbers: ReadonlySet<number>;
   readonly signs: number; // the key with which it signs
 }
+
+export interface PeerKeys extends KeyNumbers {
+  /** Number -> digest of method and word; empty: it has not said. */
+  readonly words: ReadonlyMap<number, string>;
+}
+
+/** Of our own new keys, by their numbers. */
+export type WordsOf = (authkeys: AuthKeys) => Readonly<Record<number, string>>;
+
+const NEW_NUMBER =
+  'give the new word a number that is free: add it to authkeys of both nodes and reload both, change the auth line on both and reload both, then take the old key out';
 
 type Files = Pick<HeartbeatConfig, 'haCf' | 'groups' | 'authkeys'>;
 
@@ -37,6 +51,7 @@ export function reloadRefusals(
   old: Files,
   wanted: Files,
   { hold, heardOn, peerKeys }: ReloadSituation,
+  wordsOf: WordsOf,
 ): readonly string[] {
   const refusals: string[] = [];
   const nodes = (files: Files) => [...new Set(files.haCf.nodes)].sort().join(' ');
@@ -64,23 +79,35 @@ export function reloadRefusals(
     const text = `groups changed or gone in haresources while this node holds resources [${keys}]: go standby first, then reload`;
     refusals.push(text);
   }
-  return [...refusals, ...keyRefusals(wanted, peerKeys)];
+  return [...refusals, ...keyRefusals(wanted, peerKeys, wordsOf)];
 }
 
 /** Also when only authkeys has changed, which needs no new life. */
 export function keyRefusals(
   { authkeys }: Pick<HeartbeatConfig, 'authkeys'>,
   peerKeys: ReloadSituation['peerKeys'],
+  wordsOf: WordsOf,
 ): readonly string[] {
   if (peerKeys === null) return [];
   const refusals: string[] = [];
   const { number } = authkeys.current;
+  const words = peerKeys.words.size === 0 ? {} : wordsOf(authkeys);
+  const differs = (key: number): boolean => {
+    const there = peerKeys.words.get(key);
+    return there !== undefined && words[key] !== undefined && words[key] !== there;
+  };
   if (!peerKeys.numbers.has(number)) {
     const text = `the other node has no key ${number}, by which this one would sign: add the key to authkeys of both nodes and reload both, then change the auth line`;
+    refusals.push(text);
+  } else if (differs(number)) {
+    const text = `key ${number}, by which this node would sign, is another word or method than key ${number} of the other node, which would take it for dead: ${NEW_NUMBER}`;
     refusals.push(text);
   }
   if (!authkeys.keys.some((key) => key.number === peerKeys.signs)) {
     const text = `the other node signs with key ${peerKeys.signs}, which is gone: change its auth line and reload it first`;
+    refusals.push(text);
+  } else if (differs(peerKeys.signs) && peerKeys.signs !== number) {
+    const text = `the other node signs with key ${peerKeys.signs}, which would be another word or method here, and would be taken for dead: ${NEW_NUMBER}`;
     refusals.push(text);
   }
   return refusals;

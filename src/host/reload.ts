@@ -10,7 +10,7 @@
  */
 import type { AuthKeys } from '../config/authkeys.js';
 import type { ConfigTimes, HeartbeatConfig, LivesHost } from './heartbeat-ports.js';
-import { keyRefusals, type ReloadSituation, reloadRefusals } from './reload-plan.js';
+import { keyRefusals, type ReloadSituation, reloadRefusals, type WordsOf } from './reload-plan.js';
 
 const CONFIG_FILES = [
   ['haCf', 'ha.cf'],
@@ -94,12 +94,14 @@ export class Reload {
       }
       return null;
     }
-    const refusals = keyRefusals(config, peerKeys);
+    const refusals = keyRefusals(config, peerKeys, this.#wordsOf);
     this.#refuse(refusals);
     if (refusals.length > 0) return null;
     this.#taken = times;
     return { type: 'keys', authkeys: config.authkeys };
   }
+
+  readonly #wordsOf: WordsOf = (authkeys) => this.#host.config.keyWords(authkeys);
 
   /** Nothing of the files is taken then: the next reload reads them again. */
   #refuse(refusals: readonly string[]): void {
@@ -121,7 +123,7 @@ export class Reload {
       this.#host.log('ERROR', 'The new configuration is not taken; the old one stays in force.');
       return null;
     }
-    const refusals = reloadRefusals(old, config, situation);
+    const refusals = reloadRefusals(old, config, situation, this.#wordsOf);
     this.#refuse(refusals);
     if (refusals.length > 0) return null;
     this.#taken = times; // not of files that are refused: the next reload reads them again

@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { watchdogLimitMs } from '../host/arbiter-config.js';
+import { keyWords } from '../host/file-digests.js';
 import { HeartbeatLives } from '../host/heartbeat-lives.js';
 import type {
   ConfigSource,
@@ -127,7 +128,11 @@ export class HeartbeatDaemon {
           }
         },
       },
-      config: { load, times: () => configTimes(root) },
+      config: {
+        load,
+        times: () => configTimes(root),
+        keyWords: (authkeys) => keyWords(authkeys, nodeDigests),
+      },
       environment: process.env,
       loadavg,
       openMedia: (current, events) =>

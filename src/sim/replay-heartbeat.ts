@@ -56,7 +56,6 @@ export class HeartbeatReplay implements Replay {
   readonly #reboots = new Map<number, (worked: boolean) => void>();
   readonly #outdates = new Map<number, (status: number | null) => void>();
   readonly #questions = new Map<number, Question>();
-  #config: HeartbeatConfig;
   #nextTimer = 0;
   #nextCall = 0;
   #callbacks = 0;
@@ -72,7 +71,6 @@ export class HeartbeatReplay implements Replay {
     this.#emit = emit;
     this.#log = new ReplayLog(file);
     const setup = this.#text(R.BEAT_ANSWER, 'the configuration') as Setup;
-    this.#config = setup.config;
     this.lives = new HeartbeatLives(this.#host(setup), setup.config);
   }
 
@@ -261,7 +259,7 @@ export class HeartbeatReplay implements Replay {
         if (!message) throw this.#log.differs('a message', 'its lines do not fit');
         const field = (name: string) => message.find((f) => f.name === name)?.value ?? '';
         this.#cause = `${String(field('src'))} sent ${String(field('t'))} on ${link}`;
-        const keys = this.#config.authkeys;
+        const keys = this.lives.authkeys;
         const datagram =
           i['form'] === 'classic'
             ? signClassic(message, keys, this.#digests)
@@ -364,16 +362,13 @@ export class HeartbeatReplay implements Replay {
         kill: (script, signal) => foldText(this, `${signal} ${script.pid}`),
       },
       config: {
-        load: () => {
-          const loaded = this.#told<{
+        load: () =>
+          this.#told<{
             readonly config: HeartbeatConfig | null;
             readonly messages: readonly ConfigMessage[];
-          }>('the configuration is read');
-          const { config } = loaded;
-          if (config) this.#config = { ...this.#config, authkeys: config.authkeys };
-          return loaded;
-        },
+          }>('the configuration is read'),
         times: () => this.#told('the times of the files are asked for'),
+        keyWords: () => this.#told('the digests of new keys are asked for'),
       },
       loadavg: () => this.#told('the load is asked for'),
       openMedia: (_config, events) => this.#openMedia(events),
@@ -410,9 +405,7 @@ export class HeartbeatReplay implements Replay {
         this.#log.advance();
         if (level !== 'debug') this.#event('log', `${level}: ${text}`, '');
       },
-      configured: (config) => {
-        this.#config = config;
-      },
+      configured: () => {},
       ended: () => {},
     };
   }

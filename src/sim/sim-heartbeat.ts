@@ -14,6 +14,7 @@ import type { HaResource } from '../config/haresources.js';
 import { watchdogLimitMs } from '../host/arbiter-config.js';
 import type { Bound } from '../host/bound.js';
 import { DRBDADM_LIMIT_MS, UNREACHABLE } from '../host/dopd.js';
+import { keyWords } from '../host/file-digests.js';
 import type {
   HeartbeatReply,
   HeartbeatReport,
@@ -345,6 +346,7 @@ export class SimHeartbeat {
       },
       config: {
         load: () => readHeartbeatTexts(host.node, this.#texts),
+        keyWords: (authkeys) => keyWords(authkeys, host.digests),
         times: () => {
           const times = this.#times;
           const of = (file: keyof typeof times) => (this.hidden.has(file) ? null : times[file]);

@@ -122,6 +122,15 @@ test('the numbers of its keys are known in its present life alone', (t) => {
   files.hear(TELLS);
   files.hear(haFields({ t: 'files', key: '1', to_id: 'twinbeat', authkeys: '1:aa,7:bb' }));
   t.deepEqual(files.peerKeys?.numbers, new Set([1, 7]), 'by its digests, too');
+  t.deepEqual(
+    [...(files.peerKeys?.words ?? [])],
+    [
+      [1, 'aa'],
+      [7, 'bb'],
+    ],
+  );
+  hears('1,7');
+  t.is(files.peerKeys?.words.size, 0, 'of the new keys it has not said');
   peer.generation++;
   t.is(files.peerKeys, null);
 });

@@ -116,3 +116,44 @@ test('keys that come while a new life is being opened are those of that life', (
   isSettled(t, pair);
   t.is(alpha.has, EVERYTHING);
 });
+
+// Each node is told within seconds, as with the original: neither cuts itself off, and the way that the line names gets through.
+test('another word for the key that signs, on both nodes: refused on both; under a number of its own it gets through', (t) => {
+  const pair = started();
+  const nodes = [pair.alpha, pair.beta].map(({ heartbeat }) => heartbeat);
+  for (const heartbeat of nodes) {
+    heartbeat.configure({ ...pair.texts(), authkeys: 'auth 1\n1 sha1 another\n' });
+    heartbeat.reload();
+    pair.runFor(500);
+  }
+  t.is(count(pair, /ERROR: key 1, by which this node would sign, .* stays in force/), 2);
+  for (const authkeys of [BOTH, TURNED, 'auth 2\n2 sha1 another\n']) {
+    for (const heartbeat of nodes) {
+      heartbeat.configure({ ...pair.texts(), authkeys });
+      heartbeat.reload();
+      pair.runFor(500);
+    }
+  }
+  pair.runFor(60_000);
+  isSettled(t, pair, 2);
+  for (const heartbeat of nodes) t.is(heartbeat.report?.files.authkeys, 'same');
+});
+
+test('another word at the same number: with the other node stopped it is taken', (t) => {
+  const pair = started();
+  const { alpha, beta } = pair;
+  const texts = { ...pair.texts(), authkeys: 'auth 1\n1 sha1 another\n' };
+  beta.heartbeat.stop();
+  pair.runFor(10_000);
+  for (const { heartbeat } of [alpha, beta]) heartbeat.configure(texts);
+  alpha.heartbeat.reload();
+  pair.runFor(1000);
+  beta.heartbeat.start();
+  pair.runFor(60_000);
+  t.deepEqual(
+    beta.heartbeat.report?.nodes.map(({ status }) => status),
+    ['active', 'active'],
+  );
+  t.is(alpha.has, EVERYTHING);
+  t.deepEqual(pair.twice, []);
+});

@@ -36,6 +36,11 @@ const rows: readonly [string, (texts: Texts) => Partial<Texts>, RegExp][] = [
     /beta ERROR: auto_failback changed .* stays in force/,
   ],
   [
+    'another word for the key that signs',
+    () => ({ authkeys: 'auth 1\n1 sha1 another\n' }),
+    /beta ERROR: key 1, by which this node would sign, is another word .* stays in force/,
+  ],
+  [
     'a key that the other node has not',
     () => ({ authkeys: 'auth 2\n2 sha1 another\n' }),
     /beta ERROR: the other node has no key 2.* stays in force/,

@@ -3,6 +3,7 @@
  * a healed partition, a new configuration. Keys are not in it.
  */
 import test, { type ExecutionContext } from 'ava';
+import { fileDigests } from '../../src/host/file-digests.js';
 import { blocksFor, fileBytes } from '../../src/host/flight-format.js';
 import { FlightFile } from '../../src/host/flight-read.js';
 import { RecordedLives } from '../../src/host/recording-heartbeat.js';
@@ -111,6 +112,32 @@ test('fail over, standby, take over, a kill, a pause: every life replays to the 
   t.true(
     all.some((e) => /node (alpha|beta) dead/.test(e.what) && e.cause === 'a time was reached'),
   );
+});
+
+test('new keys, one refused by its word and one taken: the same, without the keys', (t) => {
+  const { pair, lives } = recordedPair({ authkeys: 'auth 1\n1 sha1 a-word\n' });
+  const nodes = [pair.alpha, pair.beta];
+  for (const { answers, heartbeat } of nodes) {
+    answers.digests = (config, _ask, answered) => answered(fileDigests(config, null, nodeDigests));
+    heartbeat.start();
+  }
+  pair.runFor(30_000);
+  for (const authkeys of [
+    'auth 1\n1 sha1 another\n',
+    'auth 1\n1 sha1 a-word\n2 sha1 another\n',
+    'auth 2\n1 sha1 a-word\n2 sha1 another\n',
+  ]) {
+    for (const { heartbeat } of nodes) {
+      heartbeat.configure({ ...pair.texts(), authkeys });
+      heartbeat.reload();
+      pair.runFor(5000);
+    }
+  }
+  t.is(pair.log.filter((line) => /ERROR: key 1, by which/.test(line)).length, 2);
+  t.is(pair.log.filter((line) => /stays in force/.test(line)).length, 2);
+  pair.beta.heartbeat.stop();
+  pair.runFor(10_000);
+  for (const life of lives) replaysToTheSame(t, life);
 });
 
 test('a partition that heals, scripts that run while a killed one is left: the same', (t) => {
