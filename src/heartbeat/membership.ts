@@ -48,7 +48,7 @@ import { CHECK_MS, Stall } from './stall.js';
 const MAX_DEADTIME_MS = 3_600_000;
 
 export class Membership {
-  readonly #config: MembershipConfig;
+  #config: MembershipConfig;
   readonly #around: Surroundings;
   readonly #nodes = new Map<string, NodeRecord>();
   readonly #own: OwnMessages;
@@ -102,6 +102,14 @@ export class Membership {
       shortDtMs: 0,
       askedNodes: false,
     });
+  }
+
+  /** Settings that no other node sees. */
+  configure(times: Pick<MembershipConfig, 'warntimeMs' | 'deadpingMs'>): void {
+    this.#config = { ...this.#config, ...times };
+    for (const node of this.#nodes.values()) {
+      if (node.kind === 'ping') node.deadtimeMs = times.deadpingMs;
+    }
   }
 
   get status(): NodeStatus {

@@ -5,7 +5,8 @@
  *     opening      a generation is taken, the media are opened
  *     living       -> released -> lingering (the other node may ask again) -> closing
  *     closing      told to stop -> ended;  restart, after a partition -> resting (deadtime + 1 s) -> opening
- *     reload       living -> closing -> opening, with the claim of the old life (reload.ts)
+ *     reload       living -> closing -> opening, with the claim of the old life (reload.ts); living on, where that is enough
+ *                  (reload-in-place.ts)
  *
  * A group that cannot be stopped takes the machine down (stuck-group.ts); where that is not to be had, the daemon stays and
  * goes on claiming it.
@@ -30,6 +31,7 @@ import { answerRequest } from './life-requests.js';
 import { LivesMemory } from './lives-memory.js';
 import { LivesScripts } from './lives-scripts.js';
 import { Reload } from './reload.js';
+import { reloadPlan } from './reload-in-place.js';
 import { dieFor, rebootFor } from './stuck-group.js';
 import type { TimerId } from './timers.js';
 
@@ -329,23 +331,42 @@ export class HeartbeatLives {
     this.#life?.setKeys(authkeys);
   }
 
-  /** A new configuration is a new life that keeps its resources; not in the middle of a change. */
+  /** A new configuration is taken in place, or in a new life that keeps its resources; not in the middle of a change. */
   #reloadWhenIdle(): void {
     const { node } = this;
     if (!node || !this.#reload.isWanted || node.leaving || this.#stopAsked) return;
     const isBusy = node.resources.inTransition || node.operations.busy; // or restarts a group in place
     if (node.membership.commUp && isBusy) return; // looked at again at each wake-up
     if (node.health.isRecovering) return; // its standing is being written
+    if (!this.mayFeed()) return; // the watchdog is told its time, which feeds it
     const { hold } = node.resources;
     const { heardOn, peerKeys } = node;
     const config = this.#reload.load(this.#config, { hold, heardOn, peerKeys });
     if (!config) return;
+    const { inPlace, newLife } = reloadPlan(this.#config, config);
+    if (newLife.length === 0) {
+      this.#takeInPlace(config, inPlace);
+      return;
+    }
+    this.#log('info', `A new life takes what has changed: ${[...newLife, ...inPlace].join(', ')}.`);
     this.#log('info', `Restarting heartbeat with a new configuration, keeping ${hold} resources.`);
     this.#config = config; // before the old life is closed: keys that come meanwhile are newer
     this.#close(hold, () => {
       this.#host.configured(this.#config);
       this.#begin(hold);
     });
+  }
+
+  /** Membership, media and what is claimed stay as they are: nothing is started, stopped or handed over by that. */
+  #takeInPlace(config: HeartbeatConfig, changed: readonly string[]): void {
+    const areKeysNew = JSON.stringify(config.authkeys) !== JSON.stringify(this.#config.authkeys);
+    this.#config = config;
+    this.#host.configured(config);
+    this.#life?.configure(config);
+    if (areKeysNew) this.#life?.setKeys(config.authkeys);
+    const what = changed.length === 0 ? 'it says the same as before' : changed.join(', ');
+    this.#log('info', `The new configuration is in force, and nothing was restarted: ${what}.`);
+    this.#arm();
   }
 
   // ---- what programs ask

@@ -31,7 +31,12 @@ import { NodeHealth } from './node-health.js';
 import { NodeHomes } from './node-homes.js';
 import { NodeJobs } from './node-jobs.js';
 import { NodeLeaving } from './node-leaving.js';
-import type { HeartbeatNodeConfig, HeartbeatPorts, NodeLogLevel } from './node-ports.js';
+import type {
+  HeartbeatNodeConfig,
+  HeartbeatPorts,
+  NodeLogLevel,
+  NodeSettings,
+} from './node-ports.js';
 import { NodeRequests } from './node-requests.js';
 import { NodeSignature } from './node-signature.js';
 import type { PeerKeys } from './reload-plan.js';
@@ -278,6 +283,18 @@ export class HeartbeatNode {
     this.membership.start(out);
     this.#fromMembership(out, nowMs);
     this.tick(nowMs); // a cluster of one is active at once
+  }
+
+  /** Settings that need no new life. */
+  configure(settings: NodeSettings, nowMs: number): void {
+    this.#catchUp(nowMs); // by the old ones
+    const { warntimeMs, deadpingMs, logBadpack, failbackDelayMs, movesPerHour } = settings;
+    this.membership.configure({ warntimeMs, deadpingMs });
+    this.#signature.logBadpack = logBadpack;
+    this.resources.configure({ failbackDelayMs, movesPerHour }, nowMs);
+    const isRunning = (key: string) => this.operations.stateOf(key) === 'runs';
+    this.health.configure(settings.health, isRunning, nowMs);
+    this.files.changed();
   }
 
   /** authkeys was read again. */

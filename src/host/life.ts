@@ -20,7 +20,7 @@ import { FenceLink } from './fence-link.js';
 import { builtInClients } from './heartbeat-clients.js';
 import { HeartbeatNode } from './heartbeat-node.js';
 import type { HeartbeatConfig, LivesHost, Media } from './heartbeat-ports.js';
-import type { HeartbeatNodeConfig, HeartbeatPorts } from './node-ports.js';
+import type { HeartbeatNodeConfig, HeartbeatPorts, NodeSettings } from './node-ports.js';
 import { RecoverLink, type RecoverWish } from './recover-link.js';
 import { type StopGroupsHost, stopRetryMax } from './stop-groups.js';
 
@@ -153,6 +153,12 @@ export class Life {
     };
   }
 
+  /** Settings that a running life takes (reload-in-place.ts). */
+  configure(config: HeartbeatConfig): void {
+    this.#config = config;
+    this.node.configure(settingsOf(config), this.#nowMs());
+  }
+
   /** authkeys was read again. */
   setKeys(authkeys: AuthKeys): void {
     this.#config = { ...this.#config, authkeys };
@@ -204,8 +210,8 @@ function nodeConfig(
   const { generation, uuid, peers, resume, standing } = start;
   const { haCf, node, groups, ini } = config;
   const { keepaliveMs, deadtimeMs, warntimeMs, initdeadMs, deadpingMs, maxRexmitDelayMs } = haCf;
-  const { intervalS, steps, timeoutS, restartsPerHour } = ini.health;
   return {
+    ...settingsOf(config),
     membership: {
       node,
       nodes: [...new Set(haCf.nodes)],
@@ -224,7 +230,6 @@ function nodeConfig(
     resume,
     stopRetryMax: stopRetryMax(config, host.environment),
     innerSignature: haCf.msgfmt === 'classic',
-    logBadpack: haCf.logBadpack,
     permission: {
       stonith: fenceDeviceOf(config) !== null,
       fenceDelayMs: ini.fence.delayS * 1000,
@@ -236,10 +241,19 @@ function nodeConfig(
           inheritedUntilMs: inheritedUntilMs(start, host.clock.nowMs(), haCf.deadtimeMs),
         }
       : null,
+    standing,
+  };
+}
+
+function settingsOf({ haCf, ini }: HeartbeatConfig): NodeSettings {
+  const { intervalS, steps, timeoutS, restartsPerHour } = ini.health;
+  return {
+    warntimeMs: haCf.warntimeMs,
+    deadpingMs: haCf.deadpingMs,
+    logBadpack: haCf.logBadpack,
     failbackDelayMs: ini.heartbeat.failbackDelayS * 1000,
     movesPerHour: ini.heartbeat.movesPerHour,
     health: { intervalMs: intervalS * 1000, steps, timeoutMs: timeoutS * 1000, restartsPerHour },
-    standing,
   };
 }
 

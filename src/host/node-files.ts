@@ -110,6 +110,13 @@ export class NodeFiles {
     this.#compare();
   }
 
+  /** Another file was. */
+  changed(): void {
+    if (this.#toldGeneration === 0) return;
+    this.#toldGeneration = 0;
+    this.#tell();
+  }
+
   /** authkeys was read again. */
   keysChanged(nowMs: number): void {
     if (this.#toldGeneration === 0) return;

@@ -56,7 +56,7 @@ const RECOVERABLE: ReadonlySet<number | null> = new Set([0, 10, 3, 7]);
 export class NodeHealth {
   readonly #host: NodeHealthHost;
   readonly #health: Health;
-  readonly #config: HealthConfig;
+  #config: HealthConfig;
   readonly #gaveUp = new Map<string, string>(); // groups that were stopped -> why
   #standing: Standing;
   #handOverMs = Number.POSITIVE_INFINITY;
@@ -109,6 +109,13 @@ export class NodeHealth {
     const out: HealthEffect[] = [];
     this.#health.restarted(key, worked, nowMs, out);
     this.#apply(out, nowMs);
+  }
+
+  /** `isRunning`: a group, as far as this node knows. */
+  configure(config: HealthConfig, isRunning: (key: string) => boolean, nowMs: number): void {
+    if (JSON.stringify(config) === JSON.stringify(this.#config)) return;
+    this.#config = config;
+    this.#health.configure(config, isRunning, nowMs);
   }
 
   tick(nowMs: number): void {

@@ -35,7 +35,17 @@ export interface HeartbeatPorts {
   readonly outside?: Outside | undefined;
 }
 
-export interface HeartbeatNodeConfig {
+/** What a running node takes, too. */
+export interface NodeSettings {
+  readonly warntimeMs: number;
+  readonly deadpingMs: number;
+  readonly logBadpack: boolean;
+  readonly failbackDelayMs: number;
+  readonly movesPerHour: number;
+  readonly health: HealthConfig;
+}
+
+export interface HeartbeatNodeConfig extends Omit<NodeSettings, 'warntimeMs' | 'deadpingMs'> {
   readonly membership: MembershipConfig;
   readonly groups: readonly HaResourceGroup[];
   readonly autoFailback: 'on' | 'off' | 'legacy';
@@ -43,12 +53,8 @@ export interface HeartbeatNodeConfig {
   readonly resume: Hold;
   readonly stopRetryMax: number;
   readonly innerSignature: boolean; // msgfmt classic
-  readonly logBadpack: boolean;
   readonly permission: Omit<PermissionConfig, 'peer'>;
   /** Null: no arbiter. `inheritedUntilMs`: so long may run what the life before left running, -Infinity: nothing. */
   readonly lease: (Omit<LeaseConfig, 'deadtimeMs'> & { readonly inheritedUntilMs: number }) | null;
-  readonly failbackDelayMs: number;
-  readonly movesPerHour: number;
-  readonly health: HealthConfig;
   readonly standing: Standing;
 }

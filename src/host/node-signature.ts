@@ -6,7 +6,8 @@ import type { HeartbeatNodeConfig, HeartbeatPorts } from './node-ports.js';
 import type { KeyNumbers } from './reload-plan.js';
 
 export class NodeSignature {
-  readonly #config: Pick<HeartbeatNodeConfig, 'innerSignature' | 'logBadpack'>;
+  readonly #innerSignature: boolean;
+  logBadpack: boolean;
   readonly #digests: DigestSource;
   readonly #log: HeartbeatPorts['log'];
   #keys: SigningKeys;
@@ -17,7 +18,8 @@ export class NodeSignature {
     digests: DigestSource,
     log: HeartbeatPorts['log'],
   ) {
-    this.#config = config;
+    this.#innerSignature = config.innerSignature;
+    this.logBadpack = config.logBadpack;
     this.#keys = keys;
     this.#digests = digests;
     this.#log = log;
@@ -35,7 +37,7 @@ export class NodeSignature {
   }
 
   sign(message: HaMessage): Uint8Array {
-    return signNetstring(message, this.#keys, this.#digests, this.#config.innerSignature);
+    return signNetstring(message, this.#keys, this.#digests, this.#innerSignature);
   }
 
   /** Null: it is no message, or not of one of ours. */
@@ -57,6 +59,6 @@ export class NodeSignature {
   }
 
   #bad(text: string): void {
-    if (this.#config.logBadpack) this.#log('ERROR', text);
+    if (this.logBadpack) this.#log('ERROR', text);
   }
 }

@@ -2,7 +2,8 @@
  * Which configuration is taken at a reload (SIGHUP), and when. Nothing is half applied: what is refused leaves the old one in force.
  *
  *     a file cannot be looked at                      refused
- *     ha.cf, haresources, twinbeat.ini changed        a new life that keeps its resources, as soon as nothing is half done
+ *     ha.cf, haresources, twinbeat.ini changed        in place, or a new life that keeps its resources (reload-in-place.ts), as soon as
+ *                                                     nothing is half done
  *     only authkeys                                   its keys, at once
  *     both, and something is half done                the keys at once, the rest then: what is half done may wait for a node that has the
  *                                                     new keys already, and is not heard by the old ones

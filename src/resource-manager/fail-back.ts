@@ -23,7 +23,7 @@ const RETRY_MS = 1000;
 const DATA_MS = 5000;
 
 export class FailBack {
-  readonly #config: FailBackConfig;
+  #config: FailBackConfig;
   readonly #moves: Moves;
   #isNeeded = false;
   #isOffered = false; // counted as a move already
@@ -55,6 +55,13 @@ export class FailBack {
   peerStable(nowMs: number): void {
     this.#earliestMs = nowMs + this.#config.delayMs;
     this.#retryMs = this.#earliestMs;
+  }
+
+  /** Counted from when the peer became stable, as before. An offer that waits looks again: the moves of an hour may be other ones. */
+  setDelay(delayMs: number, nowMs: number): void {
+    this.#earliestMs += delayMs - this.#config.delayMs;
+    this.#config = { ...this.#config, delayMs };
+    if (this.#retryMs < Number.POSITIVE_INFINITY) this.again(nowMs);
   }
 
   /** Something changed that it may have waited for. */

@@ -84,9 +84,10 @@ interface Open {
 }
 
 export class Health {
-  readonly #config: HealthConfig;
-  readonly #originMs: number;
-  readonly #groups = new Map<string, Group>();
+  #config: HealthConfig;
+  #originMs: number;
+  readonly #all: readonly HaResourceGroup[];
+  #groups: ReadonlyMap<string, Group>; // empty without an interval
   readonly #open = new Map<number, Open>(); // checks under way, at most MAX_CHECKS
   #lastId = 0;
   #offline = false;
@@ -94,10 +95,17 @@ export class Health {
   constructor(config: HealthConfig, groups: readonly HaResourceGroup[], nowMs: number) {
     this.#config = config;
     this.#originMs = nowMs;
-    if (config.intervalMs === 0) return;
-    const total = groups.reduce((sum, group) => sum + group.resources.length, 0);
+    this.#all = groups;
+    this.#groups = this.#newGroups();
+  }
+
+  #newGroups(): ReadonlyMap<string, Group> {
+    const made = new Map<string, Group>();
+    const config = this.#config;
+    if (config.intervalMs === 0) return made;
+    const total = this.#all.reduce((sum, group) => sum + group.resources.length, 0);
     let place = 0;
-    for (const { key, resources } of groups) {
+    for (const { key, resources } of this.#all) {
       const checked = resources.map((resource, index) => ({
         resource,
         index,
@@ -108,7 +116,25 @@ export class Health {
         words: '',
       }));
       const group = { key, resources: checked, round: 0, restarts: [] };
-      this.#groups.set(key, { ...group, phase: 'off', giveUpMs: Number.POSITIVE_INFINITY });
+      made.set(key, { ...group, phase: 'off', giveUpMs: Number.POSITIVE_INFINITY });
+    }
+    return made;
+  }
+
+  /**
+   * Other settings, while no group is started, stopped or restarted. The ladders of the groups that run begin anew; the restarts of the
+   * hour are counted on. What was asked for by the old settings says nothing any more.
+   */
+  configure(config: HealthConfig, isRunning: (key: string) => boolean, nowMs: number): void {
+    const before = this.#groups;
+    for (const group of before.values()) group.round++;
+    this.#config = config;
+    this.#originMs = nowMs;
+    this.#groups = this.#newGroups();
+    for (const [key, group] of this.#groups) {
+      group.restarts = before.get(key)?.restarts ?? [];
+      const old = before.get(key)?.phase;
+      if (old === undefined ? isRunning(key) : old === 'runs') this.groupRuns(key, nowMs);
     }
   }
 

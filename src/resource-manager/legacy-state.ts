@@ -278,6 +278,9 @@ export class LegacyState implements ResourceMachine {
     return null;
   }
 
+  /** Nothing moves by itself here but to its home, which asks for it. */
+  configure(): void {}
+
   get handOverWaitsFor(): null {
     return null;
   }

@@ -5,7 +5,7 @@
 const HOUR_MS = 3_600_000;
 
 export class Moves {
-  readonly perHour: number; // 0: no limit
+  perHour: number; // 0: no limit
   #atMs: number[] = []; // of the last hour, oldest first
 
   constructor(perHour: number) {

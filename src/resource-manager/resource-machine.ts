@@ -36,6 +36,11 @@ export type ResourceEffect =
   | { readonly type: 'yield' }
   | { readonly type: 'log'; readonly level: ResourceLevel; readonly text: string };
 
+export interface MoveSettings {
+  readonly failbackDelayMs: number;
+  readonly movesPerHour: number; // 0: no limit
+}
+
 export interface ResourceMachine {
   readonly state: RscState;
   readonly hold: Hold;
@@ -88,6 +93,8 @@ export interface ResourceMachine {
   startFailed(key: string, scope: 'local' | 'foreign', nowMs: number, out: ResourceEffect[]): void;
   /** All groups of a job are done with. Not called for a group that is stuck. */
   jobDone(id: number, nowMs: number, out: ResourceEffect[]): void;
+  /** Settings of how groups move by themselves. */
+  configure(settings: MoveSettings, nowMs: number): void;
   shutdown(nowMs: number, out: ResourceEffect[]): void;
   release(out: ResourceEffect[]): void;
   tick(nowMs: number, out: ResourceEffect[]): void;

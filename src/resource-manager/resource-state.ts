@@ -22,6 +22,7 @@ import { both, type Hold, includes, parseHold, plus, swapped } from './hold.js';
 import { Moves } from './moves.js';
 import { OwnData } from './own-data.js';
 import type {
+  MoveSettings,
   ResourceEffect,
   ResourceLevel,
   ResourceMachine,
@@ -524,6 +525,11 @@ export class ResourceState implements ResourceMachine {
 
   get failbackWaitsFor(): string | null {
     return this.#failBack.waitsFor;
+  }
+
+  configure({ failbackDelayMs, movesPerHour }: MoveSettings, nowMs: number): void {
+    this.#moves.perHour = movesPerHour;
+    this.#failBack.setDelay(failbackDelayMs, nowMs);
   }
 
   get handOverWaitsFor(): string | null {

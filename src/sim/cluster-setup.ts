@@ -74,7 +74,8 @@ export function clusterTexts(setup: ClusterSetup, keys: KeyStep, edits: number):
     ...pings.map((name) => `ping ${name}`),
     ...(pings.length > 0 ? ['respawn hacluster /usr/lib/heartbeat/ipfail'] : []),
     ...(setup.watchdog ? ['watchdog /dev/watchdog'] : []),
-    ...(edits > 0 ? [`debug ${edits}`] : []),
+    // By turns what needs a new life and what is taken in place.
+    ...(edits > 0 ? [`rtprio ${1 + (Math.ceil(edits / 2) % 50)}`, `debug ${edits}`] : []),
   ];
   return {
     ...texts,

@@ -45,7 +45,7 @@ test('a reload leaves a client where it is, and joins it again; the end sends it
   await until(() => count('hbapi-clstat', 'join') === 1, log);
   await root.untilServing();
 
-  await root.write('/etc/ha.d/ha.cf', `${haCf}warntime 1500ms\n`);
+  await root.write('/etc/ha.d/ha.cf', `${haCf}rtprio 7\n`);
   process.kill(root.running(), 'SIGHUP');
   await until(() => count('hbapi-clstat', 'join') === 2, log);
   t.regex(log(), /with a new configuration, keeping all resources/);

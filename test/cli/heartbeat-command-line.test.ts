@@ -123,7 +123,7 @@ test('-d: debug lines on the stderr of a daemon in the foreground, also after a 
     );
   await root.untilServing();
   await says('debug: service: asked to start');
-  await root.write('/etc/ha.d/ha.cf', `${root.read('/etc/ha.d/ha.cf')}# changed\n`);
+  await root.write('/etc/ha.d/ha.cf', `${root.read('/etc/ha.d/ha.cf')}rtprio 7\n`);
   process.kill(root.running(), 'SIGHUP');
   await says('keeping all resources');
   process.kill(root.running(), 'SIGTERM');

@@ -42,7 +42,7 @@ test('a new twinbeat.ini is a new configuration; one that is gone is not taken f
   const root = await started(t);
   const service = await root.untilServing();
   await root.write('/etc/twinbeat.ini', '[health]\ninterval = 60\n');
-  await signalled(root, 'SIGHUP', 'with a new configuration, keeping all resources');
+  await signalled(root, 'SIGHUP', 'and nothing was restarted: [health] interval.');
   rmSync(root.path('/etc/twinbeat.ini'));
   await signalled(root, 'SIGHUP', 'cannot look at twinbeat.ini. The old one stays in force.');
   t.is(root.service(), service);

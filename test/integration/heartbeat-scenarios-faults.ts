@@ -180,7 +180,7 @@ const RELOADS: Scenario = {
     await untouched(pair, async () => {
       for (const seat of pair.seats) {
         const other = pair.other(seat);
-        await seat.sh('touch /etc/ha.d/ha.cf');
+        await seat.sh('echo hopfudge 2 >>/etc/ha.d/ha.cf'); // ours takes nothing anew for a comment
         await seat.must(...RELOAD);
         await pair.untilLogs(other, new RegExp(`Heartbeat restart on node ${seat.host}`));
         await pair.settled('one two', 'three');

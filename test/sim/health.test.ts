@@ -135,7 +135,7 @@ test('a daemon that is stopped, or starts a new life, during a restart in place:
     else if (how === 'kill') pair.alpha.heartbeat.kill();
     else {
       const texts = pair.texts();
-      pair.alpha.heartbeat.configure({ ...texts, haCf: `${texts.haCf}# changed\n` });
+      pair.alpha.heartbeat.configure({ ...texts, haCf: `${texts.haCf}rtprio 7\n` });
       pair.alpha.heartbeat.reload();
     }
     pair.runFor(120_000);
@@ -272,7 +272,7 @@ test('recover while a new life begins: it waits for a reload, and is told when i
     pair.alpha.heartbeat.recover('alpha', { force: true }, (refusal) => said.push(refusal));
     t.true(pair.until(1000, () => written.length > 0) > 0);
     const texts = pair.texts();
-    pair.alpha.heartbeat.configure({ ...texts, haCf: `${texts.haCf}debug 1\n` });
+    pair.alpha.heartbeat.configure({ ...texts, haCf: `${texts.haCf}rtprio 7\n` });
     if (how === 'reload') pair.alpha.heartbeat.reload();
     else pair.alpha.heartbeat.stop();
     pair.runFor(5000);

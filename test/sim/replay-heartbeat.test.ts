@@ -96,7 +96,7 @@ test('fail over, standby, take over, a kill, a pause: every life replays to the 
   pair.alpha.heartbeat.reload();
   pair.runFor(2000);
   const texts = pair.texts();
-  pair.alpha.heartbeat.configure({ ...texts, haCf: `${texts.haCf}# changed\n` });
+  pair.alpha.heartbeat.configure({ ...texts, haCf: `${texts.haCf}rtprio 7\n` });
   pair.alpha.heartbeat.reload();
   pair.runFor(5000);
   pair.beta.heartbeat.stop();

@@ -244,7 +244,7 @@ test('a successor is heard while a script of its predecessor still runs, and run
 
 test('told to stop in the middle of a reload: the resources that were kept are released all the same', (t) => {
   const pair = HeartbeatPair.started();
-  pair.alpha.heartbeat.configure({ ...pair.texts(), haCf: `${pair.texts().haCf}debug 1\n` });
+  pair.alpha.heartbeat.configure({ ...pair.texts(), haCf: `${pair.texts().haCf}rtprio 7\n` });
   pair.alpha.heartbeat.reload();
   pair.alpha.heartbeat.stop();
   pair.runFor(10_000);
@@ -270,7 +270,7 @@ test('told to stop while it waits for a script of its predecessor: everything is
 test('a reload keeps the resources', (t) => {
   const pair = HeartbeatPair.started();
   const fromMs = pair.clock.nowMs;
-  pair.alpha.heartbeat.configure({ ...pair.texts(), haCf: `${pair.texts().haCf}debug 1\n` });
+  pair.alpha.heartbeat.configure({ ...pair.texts(), haCf: `${pair.texts().haCf}rtprio 7\n` });
   pair.alpha.heartbeat.reload();
   pair.runFor(20_000);
   expectGroup(t, pair, { alpha: EVERYTHING, beta: '' });
@@ -290,7 +290,7 @@ test('what may run here is known in a reload, and while it is stopped after a da
     }
     note(text);
   };
-  heartbeat.configure({ ...pair.texts(), haCf: `${pair.texts().haCf}debug 1\n` });
+  heartbeat.configure({ ...pair.texts(), haCf: `${pair.texts().haCf}rtprio 7\n` });
   heartbeat.reload();
   pair.runFor(1000);
   t.deepEqual([...between], ['local'], 'a reload');
@@ -324,7 +324,7 @@ test('a refused reload is not forgotten: the next one reads the files again, unt
   pair.alpha.heartbeat.configure({ ...texts, haresources: 'alpha service\n' });
   t.deepEqual(reload(), [2, 1, 0]);
   t.deepEqual(reload(), [2, 2, 0]);
-  pair.alpha.heartbeat.configure({ ...texts, haCf: `${texts.haCf}debug 1\n` });
+  pair.alpha.heartbeat.configure({ ...texts, haCf: `${texts.haCf}rtprio 7\n` });
   t.deepEqual(reload(), [2, 2, 1]);
   t.is(count('Configuration unchanged.'), 0);
   t.deepEqual(reload(), [2, 2, 1]);
@@ -346,7 +346,7 @@ test('a file that cannot be looked at for a moment has not changed', (t) => {
   }
   // What changed meanwhile is taken by the next reload.
   pair.alpha.heartbeat.hidden.add('authkeys');
-  pair.alpha.heartbeat.configure({ ...pair.texts(), haCf: `${pair.texts().haCf}debug 1\n` });
+  pair.alpha.heartbeat.configure({ ...pair.texts(), haCf: `${pair.texts().haCf}rtprio 7\n` });
   pair.alpha.heartbeat.reload();
   pair.runFor(15_000);
   t.is(count('keeping local resources'), 0);

@@ -75,7 +75,7 @@ test('a reload of a node that lives by its lease: the new life goes on with it',
   pair.runFor(60_000);
   has(t, pair, 'alpha');
   const fromMs = pair.clock.nowMs;
-  pair.alpha.heartbeat.configure({ ...pair.texts(), haCf: `${pair.texts().haCf}\n# changed\n` });
+  pair.alpha.heartbeat.configure({ ...pair.texts(), haCf: `${pair.texts().haCf}\nrtprio 7\n` });
   pair.alpha.heartbeat.reload();
   pair.runFor(60_000);
   has(t, pair, 'alpha');
