@@ -61,6 +61,7 @@ export class Resync {
   readonly #walker = new ResyncWalker();
   readonly #sink: ResyncSink;
   #atEnd = false; // every set bit has been asked for
+  #usersWait = false; // for the block that is next, since it could not be asked for in the last turn
   #mayAsk = false; // the superblock says Inconsistent
   #nextTurnMs = Number.POSITIVE_INFINITY;
 
@@ -74,12 +75,14 @@ export class Resync {
     this.unsaved = new UnsavedBits(volume);
     this.requests = new ResyncRequests(volume, this.checksums, this.unsaved, this.#rate);
     this.#sink = {
-      sendQueueBusy: () => (volume.link?.out.backlogBytes ?? 0) > REQUEST_BACKLOG_BYTES,
+      sendQueueBusy: () =>
+        !this.#usersWait && (volume.link?.out.backlogBytes ?? 0) > REQUEST_BACKLOG_BYTES,
       lockExtent: (bit) =>
         !volume.peerIo.makeWay.slowsDown() && !this.requests.has(bit * 8, bit * 8 + 8),
       unlockExtent: () => {},
       request: (sector, bytes, thin) => {
         const { link } = volume;
+        this.#usersWait = false;
         return link !== null && this.requests.ask(link, sector, bytes, thin);
       },
     };
@@ -237,8 +240,13 @@ export class Resync {
         maxRequestBytes: link.mostSectors(v, OP_READ) * 512,
         discardGranularityBytes: thinRequestBytes(v, link),
       };
+      // One block, whatever is on its way: a turn without it would let in the writes that wait, and with a peer that is slower than
+      // they come it would never be quiet for as long as it takes.
       const wanted = this.requests.wantNothing();
-      const result = this.#walker.makeRequests(number, bitmap, limits, this.#sink);
+      this.#usersWait = wanted;
+      const most = Math.max(number, wanted ? 1 : 0);
+      const result = this.#walker.makeRequests(most, bitmap, limits, this.#sink);
+      this.#usersWait = false;
       if (wanted) v.app.admission.resyncAdvanced(); // those that still have to wait wait again
       this.#atEnd = result.end;
       this.#rate.requested(result.blocks);

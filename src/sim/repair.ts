@@ -354,10 +354,14 @@ export class Repair {
     }
   }
 
-  /** Its data are kept, and must not be used by themselves; or nobody can say whether they are the newest, and no peer will. */
+  /**
+   * Its data are kept, and must not be used by themselves; or nobody can say whether they are the newest, and no peer will. A volume
+   * whose disk is refused has no data to force.
+   */
   #isUncertain(keeper: Replica, attempt: number): boolean {
     return keeper.ofResource.some((r) => {
       const disk = r.state?.disk ?? Disks.Diskless;
+      if (disk < Disks.Inconsistent) return false;
       return isBad(disk) || (disk === Disks.Consistent && attempt >= 3 * FEW);
     });
   }
