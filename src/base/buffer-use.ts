@@ -12,3 +12,11 @@
  * tenth of a second. Here the memory is what it is.)
  */
 export type BufferUse = 'user' | 'answer' | 'arrival' | 'spare';
+
+/** Sizes of payload that there are buffers for. */
+export const CLASS_PAYLOAD_BYTES = [0, 4096, 65536, 1 << 20] as const;
+
+/** Index of the smallest of these that has room for so much; the last one for what is too much. */
+export function bufferClass(payloadBytes: number): number {
+  return payloadBytes === 0 ? 0 : payloadBytes <= 4096 ? 1 : payloadBytes <= 65536 ? 2 : 3;
+}

@@ -6,6 +6,7 @@
  * operation, which would be too dear for application I/O.
  */
 import { assert } from '../base/assert.js';
+import { AnswerBuffers } from './answer-buffers.js';
 import { AppRequest } from './app-request.js';
 import { PeerRequest } from './peer-request.js';
 import type { DataPort, EngineHost } from './ports.js';
@@ -70,6 +71,8 @@ export class Core {
   readonly owed = new Map<string, number>();
   /** Of the volumes of all resources. */
   readonly resyncOrder = new ResyncOrder();
+  /** For what peers read. */
+  readonly answers: AnswerBuffers;
   readonly #cold: Slots<Cold>;
   readonly #tagBase: number;
   readonly #sendOwners = new Map<number, SendOwner>();
@@ -86,6 +89,7 @@ export class Core {
 
   constructor(port: DataPort, host: EngineHost, tagBase: number) {
     this.port = port;
+    this.answers = new AnswerBuffers(port);
     this.host = host;
     this.#tagBase = tagBase;
     this.app = new Slots(APP_SLOTS, (index) => new AppRequest(index));

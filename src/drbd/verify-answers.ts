@@ -61,6 +61,7 @@ export class VerifyAnswers {
 
   /** The connection is over: nobody waits for an answer. */
   forget(): void {
+    this.#core.answers.leaves(this);
     this.#waiting.clear();
     for (const b of this.#replied.values()) this.#reads.leave(b);
     this.#replied.clear();
@@ -80,8 +81,11 @@ export class VerifyAnswers {
     for (const b of this.#waiting) {
       const { link } = b;
       const many = this.#reads.isFull || this.#replied.size >= MOST_REPLIED;
-      if (many || !link.alive || link.out.backlogBytes > BACKLOG_BYTES) return;
-      b.at = this.#core.port.alloc(b.bytes, 'answer');
+      if (many || !link.alive || link.out.backlogBytes > BACKLOG_BYTES) {
+        this.#core.answers.leaves(this);
+        return;
+      }
+      b.at = this.#core.answers.take(this, b.bytes);
       if (b.at < 0) return;
       this.#waiting.delete(b);
       this.#reads.take(b);

@@ -25,8 +25,8 @@ export class WaitingReads {
 
   /** A read has come; its digest, if there is one, is pool[digestFrom, digestFrom + p.digestBytes). */
   arrived(p: PeerRequest, digestFrom: number): void {
-    const { port } = this.#core;
-    p.at = this.#waiting.size > 0 ? -1 : port.alloc(p.lengthBytes, 'answer');
+    const { port, answers } = this.#core;
+    p.at = this.#waiting.size > 0 ? -1 : answers.take(this, p.lengthBytes);
     const end = digestFrom + p.digestBytes;
     if (p.at < 0) {
       this.#waiting.set(p, p.digestBytes > 0 ? port.pool.slice(digestFrom, end) : NO_DIGEST);
@@ -37,7 +37,7 @@ export class WaitingReads {
   /** Buffers may have been freed. */
   serve(): void {
     for (const [p, digest] of this.#waiting) {
-      p.at = this.#core.port.alloc(p.lengthBytes, 'answer');
+      p.at = this.#core.answers.take(this, p.lengthBytes);
       if (p.at < 0) return;
       this.#waiting.delete(p);
       restoreExpected(this.#core, p.at, digest);
@@ -47,6 +47,7 @@ export class WaitingReads {
 
   /** The connection is over: nobody waits for an answer. */
   drop(): void {
+    this.#core.answers.leaves(this);
     for (const p of this.#waiting.keys()) {
       this.#waiting.delete(p);
       p.owner.dropRead(p);

@@ -17,10 +17,9 @@
  * freed and the disk has given it back.
  */
 import { assert } from '../base/assert.js';
-import type { BufferUse } from '../base/buffer-use.js';
+import { type BufferUse, bufferClass, CLASS_PAYLOAD_BYTES } from '../base/buffer-use.js';
 import { HEAD_BYTES } from './io.js';
 
-export const CLASS_PAYLOAD_BYTES = [0, 4096, 65536, 1 << 20] as const;
 export const MAX_PAYLOAD_BYTES = 1 << 20;
 const CLASSES = CLASS_PAYLOAD_BYTES.length;
 /**
@@ -92,7 +91,7 @@ export class BufferPool {
 
   /** The payload offset of a buffer for at least `payloadBytes`, or -1 when that class is exhausted for this use. */
   alloc(payloadBytes: number, use: BufferUse = 'user'): number {
-    const c = payloadBytes === 0 ? 0 : payloadBytes <= 4096 ? 1 : payloadBytes <= 65536 ? 2 : 3;
+    const c = bufferClass(payloadBytes);
     assert(payloadBytes >= 0 && payloadBytes <= MAX_PAYLOAD_BYTES, 'a payload of 0 to 1 MiB');
     const count = this.#freeCount[c] as number;
     if (count <= this.#notFor(use, c)) return -1;

@@ -3,7 +3,8 @@
  * into a large buffer and moved to the smallest fed one that fits; the large one is kept for the next request.
  */
 import { assert } from '../base/assert.js';
-import { CLASS_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES } from './buffer-pool.js';
+import { CLASS_PAYLOAD_BYTES } from '../base/buffer-use.js';
+import { MAX_PAYLOAD_BYTES } from './buffer-pool.js';
 
 /** In-header and argument of a WRITE: they lie right before the payload. */
 export const FUSE_HEADER_BYTES = 80;

@@ -1,7 +1,8 @@
 import test from 'ava';
 import fc from 'fast-check';
 import type { BufferUse } from '../../src/base/buffer-use.js';
-import { BufferPool, CLASS_PAYLOAD_BYTES, DEFAULT_POOL } from '../../src/host/buffer-pool.js';
+import { CLASS_PAYLOAD_BYTES } from '../../src/base/buffer-use.js';
+import { BufferPool, DEFAULT_POOL } from '../../src/host/buffer-pool.js';
 import { HEAD_BYTES } from '../../src/host/io.js';
 import { holds } from '../support/property.js';
 
