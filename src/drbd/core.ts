@@ -12,6 +12,7 @@ import { PeerRequest } from './peer-request.js';
 import type { DataPort, EngineHost } from './ports.js';
 import { ResyncOrder } from './resync-after.js';
 import { Slots } from './slots.js';
+import { StalledLinks } from './stalled-links.js';
 
 const KIND_BITS = 20;
 const SLOT_MASK = (1 << KIND_BITS) - 1;
@@ -73,6 +74,8 @@ export class Core {
   readonly resyncOrder = new ResyncOrder();
   /** For what peers read. */
   readonly answers: AnswerBuffers;
+  /** Of all resources: they share the buffers. */
+  readonly stalledLinks = new StalledLinks();
   readonly #cold: Slots<Cold>;
   readonly #tagBase: number;
   readonly #sendOwners = new Map<number, SendOwner>();

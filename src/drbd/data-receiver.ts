@@ -89,6 +89,7 @@ export class DataReceiver implements StreamOwner {
 
   stop(): void {
     this.#stopped = true;
+    this.#core.stalledLinks.remove(this);
   }
 
   streamData(_stream: number, start: number, end: number): void {
@@ -121,6 +122,10 @@ export class DataReceiver implements StreamOwner {
     else this.#link.fail('BrokenPipe', `data socket: errno ${this.#ended}`);
   }
 
+  get held(): number {
+    return this.#link.window;
+  }
+
   /** Something was freed. */
   retry(): void {
     if (this.#stalled && !this.#parsing && !this.#stopped) this.#parse();
@@ -134,6 +139,7 @@ export class DataReceiver implements StreamOwner {
     const { port } = this.#core;
     const link = this.#link;
     const header = this.#header;
+    if (this.#stalled) this.#core.stalledLinks.remove(this);
     this.#stalled = false;
     this.#parsing = true;
     while (!this.#stopped && !this.#arriving) {
@@ -155,7 +161,7 @@ export class DataReceiver implements StreamOwner {
       }
       this.#body = this.#at + headerBytes;
       const step = this.#packet(header.command, header.length);
-      if (step === STALLED) this.#stalled = true;
+      if (step === STALLED) this.#stall();
       if (step !== DONE) break;
     }
     this.#parsing = false;
@@ -165,6 +171,11 @@ export class DataReceiver implements StreamOwner {
       this.#base = this.#at;
     }
     this.#finishEnd();
+  }
+
+  #stall(): void {
+    this.#stalled = true;
+    if (!this.#stopped) this.#core.stalledLinks.add(this);
   }
 
   /** The fixed part of the body is there; false: more must arrive. */

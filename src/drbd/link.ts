@@ -228,7 +228,7 @@ export class Link implements TransferLogOwner, PeerEpochsOwner, TurnEnd, Flusher
 
   windowFreed(lengthBytes: number): void {
     this.window -= lengthBytes;
-    this.#dataReceiver.retry();
+    this.core.stalledLinks.freed(this.#dataReceiver);
   }
 
   /** The digest that came before a payload, checked once the payload is there. Fails the link when wrong. */

@@ -233,3 +233,20 @@ test('the service is on both resources, or on neither', (t) => {
   });
   t.is(violation?.text ?? null, null);
 });
+
+// Swarm 2400113001@8: the buffer that a write of r1 gave back was always taken by the next one of r1, and nothing of r0 was read any more.
+test('a resource whose disk does not follow leaves the other one what it needs of the buffers', (t) => {
+  const { violation } = played((world) => {
+    carryOut(world, 'disk beta volume r1/0 slow 100ms');
+    world.runUntil(world.nowMs + 10_000);
+    t.true((world.nodes.beta.replica(R1).volume?.peerIo.unacked ?? 0) > 60);
+    const before = world.devices.map((d) => d.ledger.writesAcked);
+    world.runUntil(world.nowMs + 10_000);
+    const [zero = 0, one = 0] = world.devices.map(
+      (d, i) => d.ledger.writesAcked - (before[i] ?? 0),
+    );
+    t.true(zero > 1000, `${zero}`);
+    t.true(one > 10, `${one}`);
+  }, 'set protocol A\nset depth 32\nset think 40ms\nset ko-count 0\n');
+  t.is(violation?.text ?? null, null);
+});
