@@ -13,12 +13,21 @@ interface Door {
   /** What ran here, or was claimed, when the reset failed: it may go on, and be restarted; null: none has failed. */
   shut: ReadonlySet<string> | null;
   leaseUntilMs: number; // by true time, from the sending of the request
+  grantSentMs: number; // when the latest request that was granted was sent
 }
 
 export class ClusterPermission extends ClusterChecker {
   readonly #doors: Record<NodeName, Door> = {
-    alpha: { shut: null, leaseUntilMs: Number.NEGATIVE_INFINITY },
-    beta: { shut: null, leaseUntilMs: Number.NEGATIVE_INFINITY },
+    alpha: {
+      shut: null,
+      leaseUntilMs: Number.NEGATIVE_INFINITY,
+      grantSentMs: Number.NEGATIVE_INFINITY,
+    },
+    beta: {
+      shut: null,
+      leaseUntilMs: Number.NEGATIVE_INFINITY,
+      grantSentMs: Number.NEGATIVE_INFINITY,
+    },
   };
 
   constructor(world: ClusterWorld) {
@@ -61,8 +70,11 @@ export class ClusterPermission extends ClusterChecker {
 
   override leased(node: ClusterNode, ask: ArbiterAsk, answer: ArbiterAnswer, sentMs: number): void {
     const door = this.#doors[node.name];
-    if (ask.verb === 'release') door.leaseUntilMs = Number.NEGATIVE_INFINITY;
-    else if (answer.verdict === 'granted') {
+    if (ask.verb === 'release') {
+      // That of a life before, which nobody answered, ends long after the next life has the lease.
+      if (sentMs >= door.grantSentMs) door.leaseUntilMs = Number.NEGATIVE_INFINITY;
+    } else if (answer.verdict === 'granted') {
+      door.grantSentMs = Math.max(door.grantSentMs, sentMs);
       door.leaseUntilMs = Math.max(door.leaseUntilMs, sentMs + ask.leaseMs);
     }
   }

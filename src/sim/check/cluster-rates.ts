@@ -54,7 +54,8 @@ export class ClusterRates extends ClusterChecker {
   #moved({ node, life }: Ran, service: string): void {
     const { nowMs, operatorMs, setup } = this.world;
     const asked = nowMs - operatorMs < OPERATOR_MS || setup.pings.length > 0 || isOffline(node);
-    if (setup.movesPerHour === 0 || asked) return;
+    // With legacy a group goes home as soon as its home asks: nothing is counted.
+    if (setup.movesPerHour === 0 || setup.autoFailback === 'legacy' || asked) return;
     this.look();
     const moves = this.#moves.get(life) ?? [];
     if (nowMs - (moves.at(-1) ?? Number.NEGATIVE_INFINITY) > TOGETHER_MS) moves.push(nowMs);
