@@ -107,6 +107,8 @@ function commit(v: Volume, next: State): void {
     if ((v.bitmap?.count ?? 0) > 0) v.crashedPrimary = true;
   }
   if (marksConsiderResync(old, next)) v.considerResync = true;
+  else if (next.conn !== Conns.Connected || next.disk !== Disks.Inconsistent)
+    v.considerResync = false;
   if (next.role !== Roles.Primary) v.givesWay = false;
   else if (old.role !== Roles.Primary) v.unheard = null; // what is written from now on is in it
   if (next.conn !== Conns.WFBitMapS) v.peerFollows = false;

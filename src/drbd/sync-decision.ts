@@ -95,16 +95,21 @@ export function startsHandshake(
   if (!havePeerUuids || theirs.disk < Disks.Negotiating || mine.disk < Disks.Negotiating) {
     return false;
   }
-  if (mine.conn < Conns.Connected || considerResync) return true;
+  if (mine.conn < Conns.Connected) return true;
   if (mine.conn !== Conns.Connected) return false;
   return (
+    (considerResync && theirs.role === Roles.Primary) ||
     theirs.disk === Disks.Negotiating ||
     mine.disk === Disks.Negotiating ||
     (theirs.conn >= Conns.StartingSyncS && theirs.conn <= Conns.WFBitMapT)
   );
 }
 
-/** Both were Inconsistent and the peer was forced Primary: its next P_STATE starts the handshake. */
+/**
+ * Both were Inconsistent and the peer is forced Primary: its next P_STATE as a Primary starts the handshake. (The originals take any
+ * P_STATE for that: one from before, when its change was agreed on and not made, finds two copies of one generation, and the copy here
+ * stays Inconsistent without a resync.)
+ */
 export function marksConsiderResync(old: State, next: State): boolean {
   return (
     old.disk === Disks.Inconsistent &&

@@ -324,7 +324,11 @@ test('when a P_STATE starts the handshake', (t) => {
   t.true(startsHandshake(connected, at({ disk: Disks.Negotiating }), true, false));
   t.true(startsHandshake({ ...connected, disk: Disks.Negotiating }, connected, true, false));
   t.true(startsHandshake(connected, at({ conn: Conns.WFBitMapT }), true, false));
-  t.true(startsHandshake(connected, connected, true, true));
+  const promoted = at({ role: Primary, conn: Conns.Connected });
+  t.true(startsHandshake(connected, promoted, true, true));
+  t.false(startsHandshake(connected, promoted, true, false));
+  t.false(startsHandshake(connected, connected, true, true), 'its promotion is not made yet');
+  t.false(startsHandshake(at({ conn: Conns.PausedSyncT }), promoted, true, true));
   t.false(
     startsHandshake(at({ conn: Conns.SyncSource }), at({ conn: Conns.WFBitMapT }), true, false),
   );
