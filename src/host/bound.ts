@@ -43,6 +43,8 @@ const DISKS =
 const NO_FENCING = 'no fencing is configured: nothing is asked before a take-over';
 const WITNESS = 'a witness that does not answer has no limit: until then nothing is taken over';
 const FENCING = 'a reset that fails is tried again for ever: until then nothing is taken over';
+const LATE =
+  'a node that was back before its reset was confirmed, and then fell silent, is given the time of that reset to start, longer each time in a row, 10 min at most';
 
 function bound(
   of: Bound['of'],
@@ -124,7 +126,11 @@ function nodeBound(config: HeartbeatConfig, times: ScriptTimes): Bound {
   const device = fenceDeviceOf(config);
   const fenceNote = device === null ? (hasArbiter(config) ? WITNESS : NO_FENCING) : FENCING;
   const looks = haCf.autoFailback !== 'legacy' && scopesOnDisks(groups, config.node) !== 'none';
-  const notes = [limitNote(config), fenceNote, ...(looks ? [DISKS] : [])];
+  const notes = [
+    ...[limitNote(config), fenceNote],
+    ...(device === null ? [] : [LATE]),
+    ...(looks ? [DISKS] : []),
+  ];
   const parts = [
     { what: 'deadtime', ms: haCf.deadtimeMs, note: 'of ha.cf' },
     { what: 'keepalive', ms: haCf.keepaliveMs, note: 'the last one may just have been sent' },

@@ -51,10 +51,20 @@ export type FenceResult = Exclude<FenceAnswer, 'none'> | 'n_stnth' | 'unneeded';
 const RETRY_MS = 5000;
 /** What the peer sent before it was hit may come in after the answer. */
 const ON_THE_WAY_MS = 2000;
-/** No peer that starts is waited for longer. */
+/** No peer that starts is waited for longer: a machine that tests its memory at each boot is back by then. */
 const MAX_START_MS = 600_000;
 /** No question has this id: a reset that the peer asked for itself. */
 const WISH = -1;
+
+interface LateReset {
+  readonly answeredMs: number;
+  readonly waitMs: number; // so long the peer has to be heard again
+}
+
+/** Nothing hit it then, or it has started since. */
+function livedOn({ answeredMs }: LateReset, heardMs: number): boolean {
+  return heardMs > answeredMs + ON_THE_WAY_MS;
+}
 
 export class Permission {
   readonly #config: PermissionConfig;
@@ -66,9 +76,10 @@ export class Permission {
   #lastFence = 0;
   #isWished = false; // by the peer itself
   #begunMs = 0; // when the reset under way was asked for
+  #heardBeforeMs = Number.NEGATIVE_INFINITY; // the latest sign of life of the peer by then
   #heardMs = Number.NEGATIVE_INFINITY; // the latest sign of life of the peer
   /** The latest reset that was answered after the peer was heard again; null: the last one came in time. */
-  #late: { readonly answeredMs: number; readonly waitMs: number } | null = null;
+  #late: LateReset | null = null;
   #waiting: { readonly needed: boolean; readonly holds: boolean } | null = null; // for the lease
 
   constructor(config: PermissionConfig, lease: LeaseDoor | null = null) {
@@ -115,7 +126,7 @@ export class Permission {
   #shootMs(holds: boolean, nowMs: number, out: PermissionEffect[]): number {
     const atMs = nowMs + (holds ? 0 : this.#config.fenceDelayMs);
     const late = this.#late;
-    if (!late || this.#heardMs > late.answeredMs + ON_THE_WAY_MS) return atMs;
+    if (!late || livedOn(late, this.#heardMs)) return atMs;
     const startedMs = late.answeredMs + late.waitMs;
     if (startedMs <= atMs) return atMs;
     const seconds = Math.ceil((startedMs - nowMs) / 1000);
@@ -200,11 +211,13 @@ export class Permission {
     this.#fenceMs = nowMs + RETRY_MS;
   }
 
-  /** One that failed may have reset the peer all the same. Twice in a row, and the time was too short. */
+  /** One that failed may have reset the peer all the same. Twice without a sign of life between them, and the time was too short. */
   #cameLate(answer: FenceAnswer, nowMs: number, out: PermissionEffect[]): void {
     if (answer === 'badhost' || answer === 'none' || this.#heardMs <= this.#begunMs) return;
-    const waitMs = Math.max(nowMs - this.#begunMs, 2 * (this.#late?.waitMs ?? 0));
-    this.#late = { answeredMs: nowMs, waitMs: Math.min(waitMs, MAX_START_MS) };
+    const before = this.#late;
+    const leastMs = before && !livedOn(before, this.#heardBeforeMs) ? 2 * before.waitMs : 0;
+    const waitMs = Math.min(Math.max(nowMs - this.#begunMs, leastMs), MAX_START_MS);
+    this.#late = { answeredMs: nowMs, waitMs };
     if (this.#fenceMs === Number.POSITIVE_INFINITY) return;
     // Declared dead once more before that: the question goes on waiting.
     this.#fenceMs = Math.max(this.#fenceMs, this.#shootMs(true, nowMs, out));
@@ -243,6 +256,7 @@ export class Permission {
     if (!(isDue || this.#isWished) || this.#underWay !== 0) return;
     this.#underWay = ++this.#lastFence;
     this.#begunMs = nowMs;
+    this.#heardBeforeMs = this.#heardMs;
     this.#answersFor = isDue ? this.#asked : WISH;
     if (isDue) this.#fenceMs = Number.POSITIVE_INFINITY;
     const node = this.#config.peer ?? '';

@@ -34,6 +34,8 @@ test('with a device its delay and its time are parts; one that fails has no limi
   t.regex(boundText(bound), /30\.0 s {2}reset of the dead node \(fence_dummy, at most\)/);
   t.regex(boundText(bound), /7\.0 s {2}delay of the reset/);
   t.regex(boundText(bound), /note: a reset that fails is tried again for ever/);
+  t.regex(boundText(bound), /note: a node that was back before its reset was confirmed, .* 10 min/);
+  t.false(without.notes.some((note) => note.includes('confirmed')));
 });
 
 test('with a witness: a lease, and stop-limit where nothing resets the dead node', (t) => {

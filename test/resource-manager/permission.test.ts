@@ -183,6 +183,31 @@ test('late once more: twice as long, up to ten minutes; in time: no wait any mor
   );
 });
 
+// A slow device is late each time that a node falls over, perhaps once in a month: that says nothing about how long it starts.
+test('late once more, and the peer was heard in between: the time that this reset took, not twice the last one', (t) => {
+  const { permission, call } = machine(true);
+  let nowMs = 0;
+  for (let n = 1; n <= 6; n++) {
+    call((p, out) => p.ask(n, true, true, nowMs, out));
+    t.is(permission.deadlineMs, Number.POSITIVE_INFINITY, `reset ${n} is under way`);
+    permission.withdraw();
+    permission.heard(nowMs + 29_000);
+    nowMs += 30_000;
+    call((p, out) => p.fenced(n, 'OK', nowMs, out));
+    nowMs += 20_000; // it is back, and lives on
+    permission.heard(nowMs + 3_000_000);
+    nowMs += 3_010_000;
+  }
+  permission.heard(nowMs);
+  call((p, out) => p.ask(7, true, true, nowMs, out));
+  permission.withdraw();
+  permission.heard(nowMs + 29_000);
+  nowMs += 30_000;
+  call((p, out) => p.fenced(7, 'OK', nowMs, out));
+  call((p, out) => p.ask(8, true, true, nowMs + 6000, out));
+  t.is(permission.deadlineMs, nowMs + 30_000);
+});
+
 test('declared dead once more before the late answer: that question waits', (t) => {
   const { permission, call } = machine(true, 1000);
   call((p, out) => p.ask(1, true, true, 0, out));
