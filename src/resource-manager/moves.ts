@@ -25,8 +25,10 @@ export class Moves {
 
   /** When `may` is true again. */
   freeMs(nowMs: number): number {
-    const [first] = this.#atMs;
-    return this.may(nowMs) || first === undefined ? nowMs : first + HOUR_MS;
+    if (this.may(nowMs)) return nowMs;
+    // There are more of them than may be when a reload has made it fewer.
+    const last = this.#atMs[this.#atMs.length - this.perHour];
+    return (last ?? nowMs) + HOUR_MS;
   }
 
   /** Within the last hour. */

@@ -131,4 +131,8 @@ test('moves: counted over a sliding hour; 0 is no limit', (t) => {
   const free = new Moves(0);
   for (let n = 0; n < 100; n++) free.moved(n);
   t.true(free.may(100));
+  free.perHour = 2; // by a reload
+  t.is(free.freeMs(100), HOUR_MS + 98);
+  t.false(free.may(HOUR_MS + 97));
+  t.true(free.may(HOUR_MS + 98));
 });
