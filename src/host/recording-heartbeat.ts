@@ -25,19 +25,39 @@ export const NO_KEY = 'not-recorded';
 const PART_CHARS = 2000; // three bytes each at most: within PIECE_BYTES
 export const HEARTBEAT_LEVELS = ['debug', 'info', 'WARN', 'ERROR', 'CRIT'] as const;
 
-export function withoutKeys(config: HeartbeatConfig): HeartbeatConfig {
-  const hide = (key: AuthKey): AuthKey => ({ ...key, key: key.key === '' ? '' : NO_KEY });
+/** What stands for a secret. `place`: what it is for. */
+export type Hide = (place: string, secret: string) => string;
+
+/**
+ * A replay compares configurations, as the lives do: the secret that a place has first is NO_KEY, the next other one has a number. Nothing
+ * else of them is in a recording. Kept are as many as an operator writes while a daemon runs.
+ */
+export class HiddenKeys {
+  readonly #seen = new Map<string, string[]>(); // of each place
+
+  readonly hide: Hide = (place, secret) => {
+    const seen = this.#seen.get(place) ?? [];
+    this.#seen.set(place, seen);
+    if (!seen.includes(secret)) seen.push(secret);
+    const number = seen.indexOf(secret) + 1;
+    return number === 1 ? NO_KEY : `${NO_KEY}-${number}`;
+  };
+}
+
+export function withoutKeys(config: HeartbeatConfig, hide: Hide = () => NO_KEY): HeartbeatConfig {
   const { authkeys, haCf, ini } = config;
+  const hidden = (place: string, secret: string) => (secret === '' ? '' : hide(place, secret));
+  const ofKey = (key: AuthKey) => ({ ...key, key: hidden(`key ${key.number}`, key.key) });
   const { current, keys } = authkeys;
   const stonith = haCf.stonith.map((device) => ({
     ...device,
-    params: device.params.map(() => NO_KEY),
+    params: device.params.map((param, index) => hide(`parameter ${index}`, param)),
   }));
-  const options = ini.fence.options === '' ? '' : NO_KEY;
-  const key = ini.witness.key === '' ? '' : NO_KEY;
+  const options = hidden('options', ini.fence.options);
+  const key = hidden('witness', ini.witness.key);
   return {
     ...config,
-    authkeys: { current: hide(current), keys: keys.map(hide) },
+    authkeys: { current: ofKey(current), keys: keys.map(ofKey) },
     haCf: { ...haCf, stonith },
     ini: { ...ini, fence: { ...ini.fence, options }, witness: { ...ini.witness, key } },
   };
@@ -55,6 +75,7 @@ export class RecordedLives implements LivesCalls {
   readonly recorder: FlightRecorder;
   readonly #host: LivesHost;
   readonly #lines = new LineEncoder();
+  readonly #hidden = new HiddenKeys();
   #nextTimer = 0;
   #nextCall = 0;
 
@@ -63,7 +84,7 @@ export class RecordedLives implements LivesCalls {
     this.recorder = new FlightRecorder(memory, start, host.clock.nowMs());
     const { HA_STOPRETRYMAX } = host.environment;
     this.#answer({
-      config: withoutKeys(config),
+      config: withoutKeys(config, this.#hidden.hide),
       pid: host.pid,
       reboot: host.reboot !== null,
       environment: HA_STOPRETRYMAX === undefined ? {} : { HA_STOPRETRYMAX },
@@ -225,7 +246,8 @@ export class RecordedLives implements LivesCalls {
         load: () => {
           const loaded = host.config.load();
           const { config, messages } = loaded;
-          this.#answer({ config: config && withoutKeys(config), messages });
+          const recorded = config && withoutKeys(config, this.#hidden.hide);
+          this.#answer({ config: recorded, messages });
           return loaded;
         },
         times: () => this.#told(host.config.times()),

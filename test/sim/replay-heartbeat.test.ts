@@ -227,3 +227,37 @@ test('checks, a restart in place, a fail over and a recovery replay to the same'
     t.true(events.some((e) => e.what.includes('This node is FAILED_OFFLINE')));
   }
 });
+
+// What has changed is decided by comparing: a replay has to see a difference where there was one.
+test('a reload that changes only what is secret replays to the same, and none of it is in the recording', (t) => {
+  const { pair, lives } = recordedPair({ authkeys: 'auth 1\n1 sha1 a-word\n2 sha1 spare-one\n' });
+  const nodes = [pair.alpha, pair.beta];
+  for (const { answers, heartbeat } of nodes) {
+    answers.digests = (config, _ask, answered) => answered(fileDigests(config, null, nodeDigests));
+    heartbeat.start();
+  }
+  pair.runFor(30_000);
+  const fence = (word: string) => ({ agent: 'fence_dummy', options: word, delayS: 0, timeoutS: 9 });
+  const texts = { ...pair.texts(), fence: fence('the-first') };
+  const changed = { ...texts, fence: fence('the-second') };
+  const another = changed.authkeys.replace('spare-one', 'spare-two');
+  for (const wanted of [
+    texts,
+    changed,
+    { ...changed, authkeys: another, haCf: `${texts.haCf}debug 1\n` },
+    { ...texts, authkeys: another, haCf: `${texts.haCf}debug 1\n` },
+  ]) {
+    pair.alpha.heartbeat.configure(wanted);
+    pair.alpha.heartbeat.reload();
+    pair.runFor(20_000);
+  }
+  const said = (what: RegExp) => pair.log.filter((line) => what.test(line)).length;
+  t.is(said(/A new life takes what has changed: \[fence\] options\./), 2, pair.tail());
+  t.is(said(/nothing was restarted: debug\./), 1);
+  for (const life of lives) {
+    life.lives.recorder.stop('the test is over');
+    replaysToTheSame(t, life);
+    const bytes = Buffer.from(life.memory.buffer);
+    for (const secret of ['spare-', 'the-first', 'the-second']) t.false(bytes.includes(secret));
+  }
+});
