@@ -78,7 +78,7 @@ export const INI_PLACES: IniPlaces = {
     stopFailure: 'in place',
     failbackDelayS: 'in place',
     movesPerHour: 'in place',
-    logLevel: 'in place',
+    logLevel: 'no effect', // nobody reads it: ha.cf's debug does that
     logFormat: 'in place',
   },
   fence: { agent: 'new life', options: 'new life', delayS: 'new life', timeoutS: 'new life' },

@@ -111,6 +111,7 @@ test('ha.cf: every setting is looked at, also what no line of the test says', (t
 });
 
 test('twinbeat.ini: every key', (t) => {
+  t.is(INI_PLACES.heartbeat.logLevel, 'no effect', 'nobody reads it: it is not in force');
   for (const [section, places] of Object.entries(INI_PLACES)) {
     const keys = DEFAULT_TWINBEAT_INI[section as keyof typeof DEFAULT_TWINBEAT_INI];
     t.deepEqual(Object.keys(places).toSorted(), Object.keys(keys).toSorted(), section);
