@@ -139,6 +139,52 @@ test('another word for the key that signs, on both nodes: refused on both; under
   for (const heartbeat of nodes) t.is(heartbeat.report?.files.authkeys, 'same');
 });
 
+// What the table of HEARTBEAT.md promises: whichever node is told first, and whatever begins anew between two steps.
+for (const first of ['alpha', 'beta'] as const) {
+  for (const how of ['none', 'stopped', 'killed', 'cut'] as const) {
+    for (const who of how === 'none' ? (['alpha'] as const) : (['alpha', 'beta'] as const)) {
+      test(`the three steps, ${first} first; ${who} begins anew in each of them: ${how}`, (t) => {
+        const pair = started();
+        const second = first === 'alpha' ? 'beta' : 'alpha';
+        const anew = () => {
+          const node = pair[who];
+          if (how === 'stopped') {
+            node.heartbeat.stop();
+            pair.runFor(3000);
+            node.heartbeat.start();
+          } else if (how === 'killed') {
+            node.heartbeat.kill();
+            pair.runFor(500);
+            node.heartbeat.start();
+          } else if (how === 'cut') {
+            pair.powerCut(who);
+            pair.runFor(500);
+            pair.boot(who);
+          }
+          pair.runFor(40_000);
+        };
+        for (const authkeys of [BOTH, TURNED, 'auth 2\n2 sha1 another\n']) {
+          for (const { heartbeat } of [pair[first], pair[second]]) {
+            heartbeat.configure({ ...pair.texts(), authkeys });
+            heartbeat.reload();
+            pair.runFor(500);
+            anew();
+          }
+        }
+        t.is(count(pair, /stays in force/), 0, pair.tail(400));
+        for (const { heartbeat } of [pair.alpha, pair.beta]) {
+          t.deepEqual(
+            heartbeat.report?.nodes.map(({ status }) => status),
+            ['active', 'active'],
+          );
+          t.is(heartbeat.report?.files.authkeys, 'same');
+        }
+        t.deepEqual(pair.twice, []);
+      });
+    }
+  }
+}
+
 test('another word at the same number: with the other node stopped it is taken', (t) => {
   const pair = started();
   const { alpha, beta } = pair;
