@@ -3,7 +3,7 @@
  *
  *     in place     who reads it reads what is in force (lives, scripts, log), or is told (Life.configure)
  *     new life     all else: membership and media are built of it, and so is the door before what is started
- *     no effect    on a heartbeat that runs
+ *     no effect    on a heartbeat that runs: nobody reads it (docs/CONFIGURATION.md says which), or the next daemon does
  *
  * A new life keeps its resources, but for some seconds the node is no member. Where anything of the second kind has changed, everything
  * is taken in a new life. Every setting has its row, by the type: one without does not compile. Pure.
@@ -35,24 +35,24 @@ export const HA_CF_PLACES: Readonly<Record<keyof HaCf, readonly [string, Place]>
   logfacility: ['logfacility', 'in place'],
   logfile: ['logfile', 'in place'],
   debugfile: ['debugfile', 'in place'],
-  useLogd: ['use_logd', 'in place'],
-  connLogdTimeMs: ['conn_logd_time', 'in place'],
+  useLogd: ['use_logd', 'no effect'],
+  connLogdTimeMs: ['conn_logd_time', 'no effect'],
   syslogmsgfmt: ['syslogmsgfmt', 'in place'],
   logBadpack: ['log_badpack', 'in place'],
   debug: ['debug', 'in place'],
   realtime: ['realtime', 'new life'],
   rtprio: ['rtprio', 'new life'],
-  memreserveKiB: ['memreserve', 'new life'],
-  hbgenmethod: ['hbgenmethod', 'new life'],
-  uuidfrom: ['uuidfrom', 'new life'],
+  memreserveKiB: ['memreserve', 'no effect'],
+  hbgenmethod: ['hbgenmethod', 'no effect'],
+  uuidfrom: ['uuidfrom', 'no effect'],
   msgfmt: ['msgfmt', 'new life'],
   maxRexmitDelayMs: ['max_rexmit_delay', 'new life'],
-  compression: ['compression', 'no effect'], // nobody reads these three
+  compression: ['compression', 'no effect'],
   compressionThresholdKiB: ['compression_threshold', 'no effect'],
   traditionalCompression: ['traditional_compression', 'no effect'],
-  coredumps: ['coredumps', 'new life'],
-  coreroot: ['coreroot', 'new life'],
-  cluster: ['cluster', 'new life'],
+  coredumps: ['coredumps', 'no effect'],
+  coreroot: ['coreroot', 'no effect'],
+  cluster: ['cluster', 'no effect'],
   env: ['env', 'new life'], // STOPRETRYMAX is one
   parameters: ['the text of a directive', 'no effect'], // what it means has a row of its own
 };

@@ -1,4 +1,5 @@
 /** What of a new configuration a running life takes, and what needs a new one: every directive of ha.cf and every key of twinbeat.ini. */
+import { readFileSync } from 'node:fs';
 import test from 'ava';
 import { type HaCf, parseHaCf } from '../../src/config/ha-cf.js';
 import { parseHaResources } from '../../src/config/haresources.js';
@@ -84,11 +85,19 @@ test('ha.cf: a line of each directive that is in the file alone', (t) => {
     const { inPlace, newLife } = reloadPlan(OLD, wanted);
     const [name, place] = HA_CF_PLACES[field as keyof HaCf];
     // A line may say more than one thing, as `ping` and its time do; what it is about is among it, in its column alone.
-    const [there, elsewhere] = place === 'in place' ? [inPlace, newLife] : [newLife, inPlace];
-    t.true(there.includes(name), `${line}: ${JSON.stringify({ inPlace, newLife })}`);
-    t.false(elsewhere.includes(name), line);
-    if (place === 'in place') t.deepEqual(newLife, [], line);
+    t.is(inPlace.includes(name), place === 'in place', `${line}: ${JSON.stringify(inPlace)}`);
+    t.is(newLife.includes(name), place === 'new life', `${line}: ${JSON.stringify(newLife)}`);
+    if (place !== 'new life') t.deepEqual(newLife, [], line);
   }
+});
+
+test('ha.cf: what CONFIGURATION.md says to have no effect interrupts nothing, and is not said to be in force', (t) => {
+  const text = readFileSync(new URL('../../../docs/CONFIGURATION.md', import.meta.url), 'utf8');
+  const rows = [...text.matchAll(/^\| (\w+) \|.*\| no effect[^|]*\|$/gm)].map(([, name]) => name);
+  const places = new Map(Object.values(HA_CF_PLACES));
+  const known = rows.filter((name) => places.has(name ?? ''));
+  t.true(known.length >= 8, known.join(' '));
+  for (const name of known) t.is(places.get(name ?? ''), 'no effect', name);
 });
 
 test('ha.cf: every setting is looked at, also what no line of the test says', (t) => {
