@@ -98,7 +98,7 @@ export function startsHandshake(
   if (mine.conn < Conns.Connected) return true;
   if (mine.conn !== Conns.Connected) return false;
   return (
-    (considerResync && theirs.role === Roles.Primary) ||
+    (considerResync && (theirs.role === Roles.Primary || theirs.disk > Disks.Inconsistent)) ||
     theirs.disk === Disks.Negotiating ||
     mine.disk === Disks.Negotiating ||
     (theirs.conn >= Conns.StartingSyncS && theirs.conn <= Conns.WFBitMapT)
@@ -106,9 +106,9 @@ export function startsHandshake(
 }
 
 /**
- * Both were Inconsistent and the peer is forced Primary: its next P_STATE as a Primary starts the handshake. (The originals take any
- * P_STATE for that: one from before, when its change was agreed on and not made, finds two copies of one generation, and the copy here
- * stays Inconsistent without a resync.)
+ * Both were Inconsistent and the peer is forced Primary: its next P_STATE as a Primary, or with a disk that is good since, starts the
+ * handshake. (It may be Secondary again when it can tell of it. The originals take any P_STATE for that: one from before, when its change
+ * was agreed on and not made, finds two copies of one generation, and the copy here stays Inconsistent without a resync.)
  */
 export function marksConsiderResync(old: State, next: State): boolean {
   return (

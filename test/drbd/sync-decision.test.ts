@@ -327,7 +327,9 @@ test('when a P_STATE starts the handshake', (t) => {
   const promoted = at({ role: Primary, conn: Conns.Connected });
   t.true(startsHandshake(connected, promoted, true, true));
   t.false(startsHandshake(connected, promoted, true, false));
-  t.false(startsHandshake(connected, connected, true, true), 'its promotion is not made yet');
+  const notYet = at({ disk: Disks.Inconsistent, conn: Conns.Connected });
+  t.false(startsHandshake(connected, notYet, true, true), 'its promotion is not made yet');
+  t.true(startsHandshake(connected, connected, true, true), 'made, and it is Secondary again');
   t.false(startsHandshake(at({ conn: Conns.PausedSyncT }), promoted, true, true));
   t.false(
     startsHandshake(at({ conn: Conns.SyncSource }), at({ conn: Conns.WFBitMapT }), true, false),
