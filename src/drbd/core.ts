@@ -209,7 +209,7 @@ export class Core {
 
   /** The loop calls this once at the end of each turn, before it submits. */
   turnEnd(): void {
-    // Answers start new work, and that may be over at once (a refusal): go on until nobody is to be answered.
+    // Answers start new work, and that may be over at once (a refusal): go on until nobody is to be answered, or has a buffer to wait for.
     let count: number;
     do {
       const parts = this.#turnEnds;
@@ -232,7 +232,7 @@ export class Core {
         this.#doneFront[count + i] = null;
       }
       this.#doneCount = more;
-    } while (count > 0);
+    } while (count > 0 || this.answers.triesAgain());
     for (let i = 0; i < this.#flushers.length; i++) (this.#flushers[i] as Flusher).flush();
   }
 }
