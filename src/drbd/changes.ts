@@ -123,9 +123,10 @@ function commit(v: Volume, next: State): void {
     v.lostUnmarked = false;
     v.app.doubt.peerHasAll();
   }
-  if (inSync || (next.role !== Roles.Primary && !v.resuming)) v.ahead = false;
+  const hasUsers = next.role === Roles.Primary || v.resuming;
+  if (inSync || !hasUsers) v.ahead = false;
   if (next.disk === Disks.UpToDate) v.elsewhere = false;
-  if (next.disk === Disks.UpToDate || next.role !== Roles.Primary) v.partsFrom(null);
+  if (next.disk === Disks.UpToDate || !hasUsers) v.partsFrom(null);
   if (old.conn === Conns.Connected) {
     if (next.conn === Conns.StartingSyncT) v.untouched = old.disk === Disks.UpToDate;
     if (next.conn === Conns.StartingSyncS) v.untouched = old.pdsk === Disks.UpToDate;

@@ -38,12 +38,17 @@ import { Conns, Disks, INITIAL_STATE, Roles, type State } from './state.js';
 import type { Negotiated } from './transition.js';
 import { Verify } from './verify.js';
 
-/** Behind the generations that users have seen: none of them is one (generation.ts, randomUuid). */
+/**
+ * Behind the generations that users have seen: none of them is one (generation.ts, randomUuid; 4 and 5 are "just created"). The last
+ * two are followed by the identifiers that the peer had beside the last generation: bitmap, history.
+ */
 export const EXPOSED_MARKS = {
   ahead: 0n,
   elsewhere: 1n,
   peerMayLack: 2n,
   promiseBroken: 3n,
+  peerBegins: 6n,
+  peerHasBegun: 7n,
 } as const;
 
 export class Volume {
@@ -101,7 +106,7 @@ export class Volume {
   /** See `elsewhere`. */
   #elsewhere = false;
   /** See `partsFrom`. */
-  #partsFrom: Uuids | null = null;
+  #partsFrom: UuidSet | null = null;
   #peerHasBegun = false;
   /** Its users outlived the engine and are to see the same data again: set until the role is Primary again. */
   resuming = false;
@@ -298,6 +303,11 @@ export class Volume {
     if (this.#elsewhere) told.push(EXPOSED_MARKS.elsewhere);
     if (this.app.doubt.peerMayLack) told.push(EXPOSED_MARKS.peerMayLack);
     if (this.app.doubt.broken) told.push(EXPOSED_MARKS.promiseBroken);
+    const from = this.#partsFrom;
+    if (from && maskUuid(from.current) === maskUuid(this.#exposedUuid)) {
+      const mark = this.#peerHasBegun ? EXPOSED_MARKS.peerHasBegun : EXPOSED_MARKS.peerBegins;
+      told.push(mark, from.bitmap, from.history1, from.history2);
+    }
     this.core.host.exposed(this.minor, told);
   }
 
@@ -343,9 +353,11 @@ export class Volume {
    * Its users, here, have begun to use the peer's data, of this generation: the peer begins another one for them, and says which.
    * null: it has.
    */
-  partsFrom(said: Uuids | null): void {
+  partsFrom(said: UuidSet | null): void {
+    if (this.#partsFrom === null && said === null) return;
     this.#partsFrom = said;
     this.#peerHasBegun = false;
+    this.tellExposed();
   }
 
   /**
@@ -358,7 +370,9 @@ export class Volume {
 
   /** A write that was sent without a disk here is acknowledged: the peer has begun that generation, whether or not that is heard of. */
   peerHasBegun(): void {
+    if (this.#peerHasBegun) return;
     this.#peerHasBegun = true;
+    if (this.#partsFrom) this.tellExposed();
   }
 
   /**

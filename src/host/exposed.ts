@@ -1,16 +1,22 @@
 /**
  * What a successor of the engine is told of a volume whose users outlive it, as words of hex digits: the generation that they have
- * seen last, maybe the one before it, then marks (Volume.tellExposed).
+ * seen last, maybe the one before it, then marks; at last, maybe, what the peer had beside that generation, when it was about to begin
+ * another one for them (Volume.tellExposed).
  */
+import type { UuidSet } from '../drbd/generation.js';
 import { EXPOSED_MARKS, type Volume } from '../drbd/volume.js';
 
 const MARKS: readonly bigint[] = Object.values(EXPOSED_MARKS);
+/** Of these one is the last mark, and so many words follow it. */
+const BEGINS: readonly bigint[] = [EXPOSED_MARKS.peerBegins, EXPOSED_MARKS.peerHasBegun];
+const IDENTIFIERS = 3;
 const WORD = /^[0-9A-F]{1,16}$/;
 
 interface Told {
   readonly current: bigint;
   readonly before: bigint | null;
   readonly marks: readonly bigint[];
+  readonly partsFrom: UuidSet | null;
 }
 
 function read(words: readonly string[]): Told | null {
@@ -19,9 +25,16 @@ function read(words: readonly string[]): Told | null {
   if (current === undefined) return null;
   const [next] = rest;
   const before = next === undefined || MARKS.includes(next) ? null : next;
-  const marks = before === null ? rest : rest.slice(1);
+  const behind = before === null ? rest : rest.slice(1);
+  const end = behind.findIndex((mark) => BEGINS.includes(mark)) + 1;
+  const marks = end > 0 ? behind.slice(0, end) : behind;
   const right = marks.every((m, i) => MARKS.includes(m) && m > (marks[i - 1] ?? -1n));
-  return right ? { current, before, marks } : null;
+  if (!right) return null;
+  if (end === 0) return { current, before, marks, partsFrom: null };
+  const [bitmap, history1, history2] = behind.slice(end);
+  if (behind.length !== end + IDENTIFIERS) return null;
+  if (bitmap === undefined || history1 === undefined || history2 === undefined) return null;
+  return { current, before, marks, partsFrom: { current, bitmap, history1, history2 } };
 }
 
 export function isExposed(words: readonly string[]): boolean {
@@ -32,7 +45,7 @@ export function isExposed(words: readonly string[]): boolean {
 export function expose(v: Volume, words: readonly string[], users: boolean): boolean {
   const told = read(words);
   if (!told) return false;
-  const { current, before, marks } = told;
+  const { current, before, marks, partsFrom } = told;
   if (before !== null) v.exposedUuid = before;
   if (marks.includes(EXPOSED_MARKS.elsewhere)) v.elsewhere = true;
   if (users) {
@@ -42,6 +55,10 @@ export function expose(v: Volume, words: readonly string[], users: boolean): boo
   }
   if (before === null) v.exposedUuid = current;
   else v.exposeNext(current);
+  if (users && partsFrom) {
+    v.partsFrom(partsFrom);
+    if (marks.includes(EXPOSED_MARKS.peerHasBegun)) v.peerHasBegun();
+  }
   v.resuming = users;
   return true;
 }

@@ -362,7 +362,12 @@ test('and the peer, whose generation was not heard of, is gone on with; not when
 
 test('the same, and nothing was written: it is gone on with, if nobody else has written', (t) => {
   for (const others of ['none', 'promoted', 'wrote'] as const) {
-    for (const heard of [true, false]) {
+    for (const [heard, killed] of [
+      [true, false],
+      [false, false],
+      [true, true],
+      [false, true],
+    ]) {
       const pair = inSync(1, { resource: { onNoDataAccessible: 'suspend-io' } });
       const { alpha, beta } = pair;
       const { current } = beta.volume.uuids;
@@ -374,6 +379,7 @@ test('the same, and nothing was written: it is gone on with, if nobody else has 
       cut(pair);
       alpha.until(/cs:WFConnection .*ds:Diskless/);
       beta.until(/cs:WFConnection/);
+      if (killed) t.deepEqual(alpha.restart(), []);
       if (others !== 'none') {
         t.is(beta.ask((v, done) => setPrimary(v, false, done)).kind, 'ok');
         if (others === 'wrote') t.is(beta.write(0, block(3)), 0);
@@ -391,6 +397,34 @@ test('the same, and nothing was written: it is gone on with, if nobody else has 
       t.is(pair.firstDifference(), -1);
     }
   }
+});
+
+test('the same, an unanswered write is at the peer, and drbdd is killed: its successor goes on with it', (t) => {
+  let early = 0;
+  for (let seed = 1; seed <= 12; seed++) {
+    const net = { protocol: seed % 3 === 0 ? 'C' : 'B' } as const;
+    const pair = inSync(seed, { resource: { onNoDataAccessible: 'suspend-io' }, net });
+    const { alpha, beta } = pair;
+    beta.disk.slowMs = 2;
+    alpha.loop.enter(() => detach(alpha.volume, true, () => {}));
+    alpha.beginWrite(0, block(2));
+    pair.until(() => alpha.volume.app.logged > 0 && alpha.volume.app.remote === 0, 'the write');
+    cut(pair);
+    alpha.until(/cs:WFConnection .*ds:Diskless/);
+    beta.disk.slowMs = 0;
+    beta.until(/cs:WFConnection/);
+    if (!alpha.volume.hasExposed(beta.volume.uuids.current)) early++;
+    t.deepEqual(alpha.restart(), []);
+    pair.net.heal('replication');
+    alpha.until(/cs:(Connected|StandAlone)/);
+    t.regex(alpha.shown, /cs:Connected ro:Primary\/Secondary ds:Diskless\/UpToDate/, `${seed}`);
+    t.deepEqual(alpha.read(0, 4096), block(2));
+    t.is(alpha.write(8, block(4)), 0);
+    alpha.attach();
+    pair.settled();
+    t.is(pair.firstDifference(), -1);
+  }
+  t.true(early > 3, `${early}`);
 });
 
 for (const fencing of ['dont-care', 'resource-and-stonith'] as const) {
