@@ -23,11 +23,12 @@ import { type BadSector, Ledger, SECTOR_BYTES, type Sectors } from './ledger.js'
 import { dataBytes, type Replica } from './replica.js';
 import type { SimNet } from './sim-net.js';
 import type { Trace } from './trace.js';
-import { Truth } from './truth.js';
+import { FORCED, Truth } from './truth.js';
 import type { World } from './world.js';
 
 /** What operators say when they throw a copy away (Truth.force). */
-const INVALIDATES: readonly string[] = ['invalidate', 'invalidate-remote'];
+/** Of these none chooses between copies that were in sync when the resync was asked for. */
+const NO_CHOICE: readonly string[] = ['invalidate', 'invalidate-remote', FORCED];
 /** Numbers of writes of one device: more than a run can ask for. */
 const MOST_WRITES = 1 << 24;
 
@@ -193,13 +194,13 @@ export class ReplicatedDevice {
 
   /**
    * Does the resync that begins choose between data that differ? Not when a copy of the same data is thrown away (invalidate
-   * in sync, still the same connection, whatever became of that resync): the source is given every write, and under A and B some
-   * of them are on their way there.
+   * in sync, still the same connection, whatever became of that resync; a forced promotion beside it takes the good copy): the source is
+   * given every write, and under A and B some of them are on their way there.
    */
   #choosesData(target: Replica): boolean {
     const { forced } = this.truth;
     const why = [forced.alpha, forced.beta].filter((text) => text !== null);
-    if (this.#invalidated[target.name] && why.every((text) => INVALIDATES.includes(text)))
+    if (this.#invalidated[target.name] && why.every((text) => NO_CHOICE.includes(text)))
       return false;
     return why.length > 0;
   }

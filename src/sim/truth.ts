@@ -8,7 +8,7 @@ import { type Ledger, type Lineage, SECTOR_BYTES, type Sectors } from './ledger.
 
 type PerNode<T> = Record<NodeName, T>;
 
-const FORCED = 'primary --force';
+export const FORCED = 'primary --force';
 
 export class Truth {
   readonly ledger: Ledger;
