@@ -5,10 +5,10 @@ import { nodeDigests } from '../../src/real/node-ports.js';
 import { carryOut } from '../../src/sim/actions.js';
 import { contentOf } from '../../src/sim/ledger.js';
 import type { Replica } from '../../src/sim/replica.js';
-import { execute, type RunResult } from '../../src/sim/run.js';
-import { parseScenario } from '../../src/sim/scenario.js';
+import type { RunResult } from '../../src/sim/run.js';
 import { runScenario } from '../../src/sim/scenario-run.js';
 import type { World } from '../../src/sim/world.js';
+import { copies, parsed, playedFrom, SERVING } from '../support/played-world.js';
 
 const PAIR = `
 set heartbeat none
@@ -17,19 +17,7 @@ set connect-int 1
 set ping-int 2
 set think 50ms
 `;
-const STEPS = `
-at 0s boot alpha
-at 0s boot beta
-at 2s drbdadm new-current-uuid --clear-bitmap on alpha
-at 3s serve on alpha
-`;
 const R1 = 1; // its minor
-
-function parsed(text: string) {
-  const result = parseScenario(text, 'two-resources');
-  if (!result.ok) throw new Error(result.text);
-  return result.scenario;
-}
 
 /** What a scenario breaks, or null. */
 function broken(text: string): string | null {
@@ -38,27 +26,7 @@ function broken(text: string): string | null {
 
 /** A pair that serves for some seconds; then `play`. */
 function played(play: (world: World) => void, more = ''): RunResult {
-  const { config, lines } = parsed(`${PAIR}${more}${STEPS}`);
-  return execute(
-    1,
-    config,
-    nodeDigests,
-    null,
-    () => {},
-    (world) => {
-      for (const { when, what } of lines) {
-        if (what.type !== 'step' || !('atMs' in when)) continue;
-        world.runUntil(when.atMs);
-        carryOut(world, what.text);
-      }
-      world.runUntil(6000);
-      play(world);
-    },
-  );
-}
-
-function copies(world: World, minor: number): Replica[] {
-  return world.bothNodes.map((n) => n.replica(minor));
+  return playedFrom(`${PAIR}${more}${SERVING}`, 6000, play);
 }
 
 /** Of each sector of a disk, whose write it holds; 0: zeroes. */
@@ -156,7 +124,7 @@ test('each resource is fenced by itself: outdate for r1 leaves the peer of r0 Up
     broken(`${PAIR}
 set fencing resource-only
 set fence-peer ssh
-${STEPS}
+${SERVING}
 at 6s drbdadm disconnect --force resource r1 on beta
 expect beta volume r1/0 Outdated within 5s
 expect beta UpToDate/UpToDate
@@ -177,7 +145,7 @@ test('r1 is to come after r0: it waits for its resync, also where drbdd was kill
 set resource-order r1-after-r0
 set resync-rate 500
 set c-plan-ahead 0
-${STEPS}
+${SERVING}
 at 5s drbdadm invalidate on beta
 expect beta volume r1/0 PausedSyncT within 2s
 expect beta SyncTarget
@@ -197,7 +165,7 @@ test('a drbdd that is killed resumes both, and both users wait', (t) => {
   t.is(
     broken(`${PAIR}
 set second-volume 2MiB
-${STEPS}
+${SERVING}
 at 6s crash drbdd on alpha
 after 2s expect alpha Primary/Secondary within 10s
 expect alpha volume 1 Primary/Secondary within 5s

@@ -5,10 +5,10 @@ import { nodeDigests } from '../../src/real/node-ports.js';
 import { carryOut } from '../../src/sim/actions.js';
 import { contentOf } from '../../src/sim/ledger.js';
 import type { Replica } from '../../src/sim/replica.js';
-import { execute, type RunResult } from '../../src/sim/run.js';
-import { parseScenario } from '../../src/sim/scenario.js';
+import type { RunResult } from '../../src/sim/run.js';
 import { runScenario } from '../../src/sim/scenario-run.js';
 import type { World } from '../../src/sim/world.js';
+import { copies, parsed, playedFrom, SERVING } from '../support/played-world.js';
 
 const PAIR = `
 set heartbeat none
@@ -17,42 +17,10 @@ set connect-int 1
 set ping-int 2
 set think 50ms
 `;
-const STEPS = `
-at 0s boot alpha
-at 0s boot beta
-at 2s drbdadm new-current-uuid --clear-bitmap on alpha
-at 3s serve on alpha
-`;
-
-function parsed(text: string) {
-  const result = parseScenario(text, 'two-volumes');
-  if (!result.ok) throw new Error(result.text);
-  return result.scenario;
-}
 
 /** A pair that serves for some seconds; then `play`. */
 function played(play: (world: World) => void): RunResult {
-  const { config, lines } = parsed(`${PAIR}${STEPS}`);
-  return execute(
-    1,
-    config,
-    nodeDigests,
-    null,
-    () => {},
-    (world) => {
-      for (const { when, what } of lines) {
-        if (what.type !== 'step' || !('atMs' in when)) continue;
-        world.runUntil(when.atMs);
-        carryOut(world, what.text);
-      }
-      world.runUntil(8000);
-      play(world);
-    },
-  );
-}
-
-function copies(world: World, minor: number): Replica[] {
-  return world.bothNodes.map((n) => n.replica(minor));
+  return playedFrom(`${PAIR}${SERVING}`, 8000, play);
 }
 
 function quiet(world: World): void {
@@ -114,7 +82,7 @@ test('what belongs to volume 1 and lies on volume 0 is noticed at the first read
 });
 
 test('each volume has its own disk, and its own end of a fault', (t) => {
-  const scenario = parsed(`${PAIR}${STEPS}
+  const scenario = parsed(`${PAIR}${SERVING}
 at 6s disk beta volume 1 writes fail 100%
 expect beta volume 1 Diskless within 5s
 expect beta UpToDate/UpToDate
@@ -130,7 +98,7 @@ expect same data
 });
 
 test('a drbdd that is killed resumes both, and both users wait', (t) => {
-  const scenario = parsed(`${PAIR}${STEPS}
+  const scenario = parsed(`${PAIR}${SERVING}
 at 6s crash drbdd on alpha
 after 2s expect alpha Primary/Secondary within 10s
 expect alpha volume 1 Primary/Secondary within 5s
@@ -172,7 +140,7 @@ set fencing resource-and-stonith
 set fence-peer ssh
 set resync-rate 20
 set c-plan-ahead 0
-${STEPS}
+${SERVING}
 at 5s drbdadm invalidate volume 0 on beta
 at 6s cut replication
 expect beta volume 1 Outdated within 12s
@@ -198,7 +166,7 @@ test('both volumes grow beside each other under load, and each gets its own new 
   const scenario = parsed(`${PAIR}
 set resync-rate 200
 set c-plan-ahead 0
-${STEPS}
+${SERVING}
 at 5s grow disk of alpha to 6MiB
 at 5s grow disk of beta to 6MiB
 at 5s grow disk of alpha volume 1 to 3MiB
@@ -260,7 +228,7 @@ set size 2MiB
 set depth 8
 set think 8ms
 set connect-int 1
-${STEPS}
+${SERVING}
 at 5s disk beta volume 0 slow 300ms
 at 8s half-open replication at beta
 at 8.1s cut replication
